@@ -1,0 +1,2 @@
+//! backend
+#![no_std]

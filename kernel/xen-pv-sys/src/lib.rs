@@ -1,0 +1,2 @@
+//! kernel/xen-pv-sys
+#![no_std]

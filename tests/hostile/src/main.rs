@@ -1,0 +1,2 @@
+//! tests/hostile
+fn main() {}

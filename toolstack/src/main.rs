@@ -1,0 +1,2 @@
+//! toolstack
+fn main() {}
