@@ -48,9 +48,7 @@ pub const XS_ERROR: u32 = 16;
 
 /// `struct xsd_sockmsg`: the header of every message.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct XsdSockmsg {
     /// `XS_*`.
     pub msg_type: u32,
