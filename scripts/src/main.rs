@@ -1,2 +1,159 @@
-//! scripts
-fn main() {}
+//! The command line of `cargo xtask`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use xtask::setup::XenVersion;
+use xtask::system::Options;
+use xtask::{build, check, clean, demo, interrupt, setup, shell, ui};
+
+/// Sets up, builds, runs and tests Pilotfish, a stub domain that serves disks on Xen.
+///
+/// On a clean Debian 12 or 13 machine, `cargo xtask demo` shows it at work and
+/// `cargo xtask test` runs every test; both do the set-up they need on their way.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing, build Xen, fetch dom0 and guest; all kept in a cache.
+    ///
+    /// Packages come by apt-get (as root or through sudo; none of it when all are
+    /// there). Xen and the userlands go to $XDG_CACHE_HOME/pilotfish, are reused, and
+    /// are safe to delete. The mirror is the one apt is configured with, or
+    /// $PILOTFISH_MIRROR. $PILOTFISH_TOOLCHAIN (rustup or debian) forces a compiler.
+    Setup {
+        /// Only this Xen version (default: both).
+        #[arg(long, value_name = "VERSION")]
+        xen: Option<XenVersion>,
+    },
+    /// Build the stub image, the hostile images and the dom0 daemon.
+    Build,
+    /// Show the main job: a guest on Xen in QEMU whose disks the stub serves.
+    ///
+    /// Writes target/demo.json; the console's log is target/logs/demo.log.
+    Demo {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Boot the same system and leave you at a dom0 prompt.
+    ///
+    /// Ctrl-] ends it at once, `poweroff` ends it orderly.
+    Shell {
+        #[command(flatten)]
+        machine: Machine,
+        /// Without the stub and its daemon: only Xen, dom0 and its tools.
+        #[arg(long)]
+        bare: bool,
+    },
+    /// Run one scenario of tests/qemu and show all it prints.
+    Run {
+        /// Its name: tests/qemu/NAME.sh.
+        name: String,
+        #[command(flatten)]
+        machine: Machine,
+        /// Without the stub and its daemon: only Xen, dom0 and its tools.
+        #[arg(long)]
+        bare: bool,
+    },
+    /// Run every check: format, lints, docs, host tests, QEMU scenarios.
+    Test {
+        /// Only what needs no QEMU.
+        #[arg(long, conflicts_with = "qemu_only")]
+        host_only: bool,
+        /// Only the QEMU scenarios.
+        #[arg(long)]
+        qemu_only: bool,
+        /// Only this QEMU scenario (implies --qemu-only).
+        #[arg(long, value_name = "NAME")]
+        scenario: Option<String>,
+        /// Only this Xen version (default: both).
+        #[arg(long, value_name = "VERSION")]
+        xen: Option<XenVersion>,
+    },
+    /// Remove what was built; the cache stays unless asked for.
+    Clean {
+        /// Remove the cache outside the checkout too.
+        #[arg(long)]
+        cache: bool,
+    },
+}
+
+#[derive(Args)]
+struct Machine {
+    /// Xen version to boot.
+    #[arg(long, value_name = "VERSION", default_value = "4.20")]
+    xen: XenVersion,
+    /// QEMU's CPU model.
+    #[arg(long, default_value = xtask::qemu::DEFAULT_CPU)]
+    cpu: String,
+    /// Give up after this many seconds (the shell has no limit unless given).
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+impl Machine {
+    fn options(&self, log: &str, default_timeout: Duration) -> Options {
+        let mut options = Options::new(self.xen, log);
+        options.cpu.clone_from(&self.cpu);
+        options.timeout = self.timeout.map_or(default_timeout, Duration::from_secs);
+        options
+    }
+}
+
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Setup { xen } => {
+            let versions = xen.map_or(XenVersion::ALL.to_vec(), |one| vec![one]);
+            let ready = setup::ensure(&versions)?;
+            ui::heading(format!("ready: toolchain by {:?}", ready.toolchain.way));
+            for fixture in &ready.fixtures {
+                ui::heading(format!("ready: Xen {}, Linux {}", fixture.xen_version, fixture.kernel_release));
+            }
+            Ok(true)
+        }
+        Command::Build => {
+            setup::packages::ensure()?;
+            build::all(&xtask::toolchain::detect()?).map(|_| true)
+        }
+        Command::Demo { machine } => demo::run(&machine.options("demo", Duration::from_secs(300))),
+        Command::Shell { machine, bare } => {
+            shell::run(&machine.options("shell", Duration::MAX), bare).map(|()| true)
+        }
+        Command::Run { name, machine, bare } => {
+            let options = machine.options(&format!("run-{name}"), Duration::from_secs(600));
+            shell::scenario(&options, &name, bare, Duration::from_secs(240))
+        }
+        Command::Test { host_only, qemu_only, scenario, xen } => check::run(&check::Selection {
+            host: !qemu_only && scenario.is_none(),
+            qemu: !host_only,
+            scenario,
+            xen,
+        }),
+        Command::Clean { cache } => clean::run(cache).map(|()| true),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = interrupt::install().and_then(|()| run(cli.command));
+    match result {
+        _ if interrupt::seen() => {
+            eprintln!("interrupted; what was finished stays in the cache");
+            ExitCode::from(interrupt::EXIT_STATUS)
+        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

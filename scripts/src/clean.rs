@@ -1,0 +1,39 @@
+//! Removing what we made.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::{paths, ui};
+
+/// Removes our outputs in the target directory and, if asked for, the cache.
+///
+/// # Errors
+/// When something is there and cannot be removed.
+pub fn run(cache: bool) -> Result<()> {
+    let target = paths::target();
+    for name in ["logs", "qemu", "hostile", "debian-rust", "pilotfish.img", "demo.json"] {
+        remove(&target.join(name))?;
+    }
+    for triple in ["aarch64-unknown-none", "aarch64-unknown-linux-musl"] {
+        remove(&target.join(triple))?;
+    }
+    if cache {
+        remove(&paths::cache()?)?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Ok(()) => ui::heading(format!("removed {}", path.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+        }
+    }
+    Ok(())
+}

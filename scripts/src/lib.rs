@@ -1,0 +1,28 @@
+//! `cargo xtask`: everything a developer runs on this project, as a library so that
+//! the test harness in `tests/` can use the same pieces.
+//!
+//! - [`setup`]: packages, Rust targets, Xen, dom0 and guest userland, all cached.
+//! - [`build`]: the stub image, the hostile images and the dom0 daemon.
+//! - [`initramfs`]: cpio archives; the variable part of dom0 and guest.
+//! - [`qemu`]: one emulated machine with its serial console, never outliving us.
+//! - [`agent`]: the conversation with dom0's agent over that console.
+//! - [`system`]: all of the above put together: "boot me Xen 4.20 and run a scenario".
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod build;
+pub mod check;
+pub mod clean;
+pub mod demo;
+pub mod elf;
+pub mod initramfs;
+pub mod interrupt;
+pub mod paths;
+pub mod process;
+pub mod protocol;
+pub mod qemu;
+pub mod setup;
+pub mod shell;
+pub mod system;
+pub mod toolchain;
+pub mod ui;

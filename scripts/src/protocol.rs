@@ -1,0 +1,109 @@
+//! The lines that dom0's agent prints, told apart from everything else on the console.
+//!
+//! Xen, the kernel and the agent share one serial line. The agent's own lines carry a
+//! marker; whatever stands before the marker in a line was cut off by another writer.
+
+/// What every line of the agent holds.
+pub const MARKER: &str = "@@PF ";
+
+/// One line of the agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The agent waits for a command.
+    Ready,
+    /// A scenario has begun.
+    Begin(String),
+    /// A scenario has ended.
+    End {
+        /// Its name.
+        name: String,
+        /// Its exit status; 124 after a timeout, as timeout(1) has it.
+        status: i32,
+        /// How long it took, in milliseconds of dom0's clock.
+        ms: u64,
+    },
+    /// A measured value.
+    Fact {
+        /// What was measured.
+        key: String,
+        /// Its value, verbatim.
+        value: String,
+    },
+    /// A check of the scenario.
+    Check {
+        /// Whether it held.
+        passed: bool,
+        /// What was checked.
+        what: String,
+    },
+    /// A line of the scenario's own output.
+    Text(String),
+}
+
+/// Reads one line of the console; `None` when it is not the agent's.
+#[must_use]
+pub fn parse(line: &str) -> Option<Event> {
+    let (_, rest) = line.split_once(MARKER)?;
+    let rest = rest.trim_end();
+    let (word, argument) = rest.split_once(' ').unwrap_or((rest, ""));
+    match word {
+        "ready" => Some(Event::Ready),
+        "begin" => Some(Event::Begin(argument.to_owned())),
+        "end" => end(argument),
+        "fact" => argument
+            .split_once('=')
+            .map(|(key, value)| Event::Fact { key: key.to_owned(), value: value.to_owned() }),
+        "pass" | "fail" => Some(Event::Check { passed: word == "pass", what: argument.to_owned() }),
+        "|" => Some(Event::Text(argument.to_owned())),
+        _ => None,
+    }
+}
+
+fn end(argument: &str) -> Option<Event> {
+    let mut fields = argument.split(' ');
+    let name = fields.next()?.to_owned();
+    let status = fields.next()?.strip_prefix("rc=")?.parse().ok()?;
+    let ms = fields.next()?.strip_prefix("ms=")?.parse().ok()?;
+    Some(Event::End { name, status, ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_others_are_not_the_agents() {
+        assert_eq!(parse("(XEN) end demo rc=0 ms=1"), None);
+        assert_eq!(parse("[    1.0] xen: something"), None);
+        assert_eq!(parse("@@PF unknown words"), None);
+    }
+
+    #[test]
+    fn a_begin_and_an_end_are_read() {
+        assert_eq!(parse("@@PF begin demo"), Some(Event::Begin("demo".into())));
+        let end = Event::End { name: "demo".into(), status: 124, ms: 1200 };
+        assert_eq!(parse("@@PF end demo rc=124 ms=1200\r"), Some(end));
+        assert_eq!(parse("@@PF end demo rc=x ms=1"), None);
+    }
+
+    #[test]
+    fn what_another_writer_left_before_the_marker_is_dropped() {
+        assert_eq!(parse("[    3.1] xen@@PF ready"), Some(Event::Ready));
+    }
+
+    #[test]
+    fn a_fact_keeps_its_value_verbatim() {
+        let fact = Event::Fact { key: "args".into(), value: "a=b c".into() };
+        assert_eq!(parse("@@PF fact args=a=b c"), Some(fact));
+        assert_eq!(parse("@@PF fact novalue"), None);
+    }
+
+    #[test]
+    fn checks_and_text_are_read() {
+        let check = |passed| Event::Check { passed, what: "no stub is left".into() };
+        assert_eq!(parse("@@PF pass no stub is left"), Some(check(true)));
+        assert_eq!(parse("@@PF fail no stub is left"), Some(check(false)));
+        assert_eq!(parse("@@PF | x  y"), Some(Event::Text("x  y".into())));
+        assert_eq!(parse("@@PF |"), Some(Event::Text(String::new())));
+    }
+}

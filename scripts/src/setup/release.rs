@@ -1,0 +1,45 @@
+//! The two Xen releases we test with, and the Debian suite each comes from.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// A Xen minor version; its hypervisor, tools and kernels come from one Debian suite.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, PartialOrd, Ord, ValueEnum)]
+pub enum XenVersion {
+    /// Xen 4.17, tools and Linux 6.1 of Debian 12.
+    #[value(name = "4.17")]
+    V4_17,
+    /// Xen 4.20, tools and Linux 6.12 of Debian 13.
+    #[value(name = "4.20")]
+    V4_20,
+}
+
+impl XenVersion {
+    /// Every version, oldest first.
+    pub const ALL: [Self; 2] = [Self::V4_17, Self::V4_20];
+
+    /// The Debian suite's code name.
+    #[must_use]
+    pub const fn suite(self) -> &'static str {
+        match self {
+            Self::V4_17 => "bookworm",
+            Self::V4_20 => "trixie",
+        }
+    }
+
+    /// The minor version as text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V4_17 => "4.17",
+            Self::V4_20 => "4.20",
+        }
+    }
+}
+
+impl fmt::Display for XenVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,266 @@
+//! The userland of dom0 and guests, cut out of Debian's arm64 packages into one
+//! initramfs each, and the kernel that both run, unmodified.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::elf;
+use crate::initramfs::Tree;
+use crate::setup::apt::{LazyApt, extract};
+use crate::setup::cache::Cache;
+use crate::setup::modules;
+use crate::setup::release::XenVersion;
+use crate::ui;
+
+/// Packages besides `xen-utils-<version>`.
+const PACKAGES: &[&str] = &[
+    "xenstore-utils",
+    "busybox-static",
+    "bash",
+    "coreutils",
+    "e2fsprogs",
+    "util-linux",
+    "mount",
+    "libgcc-s1",
+];
+const KERNEL: &str = "linux-image-cloud-arm64";
+
+/// Xen's own programs for dom0, from `/usr/lib/xen-<version>/bin`.
+const XEN_PROGRAMS: &[&str] =
+    &["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"];
+/// Programs for dom0 from `/usr/bin` and `/usr/sbin`.
+const DOM0_PROGRAMS: &[&str] = &[
+    "bash",
+    "stat",
+    "timeout",
+    "stdbuf",
+    "losetup",
+    "mount",
+    "umount",
+    "mke2fs",
+    "e2fsck",
+    "xenstore-chmod",
+    "xenstore-exists",
+    "xenstore-list",
+    "xenstore-ls",
+    "xenstore-read",
+    "xenstore-rm",
+    "xenstore-watch",
+    "xenstore-write",
+];
+/// Programs for guests.
+const GUEST_PROGRAMS: &[&str] = &["mke2fs", "e2fsck", "blockdev"];
+/// Opened by name at run time, so no ELF header lists it.
+const DLOPENED: &[&str] = &["libgcc_s.so.1"];
+const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
+
+const DOM0_MODULES: &[&str] =
+    &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "loop", "xen-blkback", "ext4"];
+const GUEST_MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "xen-blkfront", "ext4"];
+
+/// Raised when the code below changes what comes out of the same packages.
+const REVISION: u32 = 1;
+
+/// Disk space while an entry is made, in MiB.
+const NEED_MIB: u64 = 800;
+
+/// Returns the cache entry of `version`: `Image` (the kernel), `kernel` (its release),
+/// `dom0.cpio` and `guest.cpio` (the fixed parts of the two initramfs), `tools` (the
+/// version of the Xen tools).
+///
+/// # Errors
+/// When a package cannot be had or lacks a file we need.
+pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathBuf> {
+    let recipe = format!(
+        "{REVISION} {} {PACKAGES:?} {KERNEL} {XEN_PROGRAMS:?} {DOM0_PROGRAMS:?} \
+         {GUEST_PROGRAMS:?} {DLOPENED:?} {DOM0_MODULES:?} {GUEST_MODULES:?}",
+        version.suite()
+    );
+    let name = format!("userland-{version}");
+    cache.entry(&name, &recipe, NEED_MIB, |dir| {
+        let work = dir.join("work");
+        let log = dir.join("userland.log");
+        let root = work.join("root");
+        let kernel = work.join("kernel");
+        apt.get()?;
+        ui::step(format!("Xen {version}: download dom0's tools and kernel"), |step| {
+            let apt = apt.get()?;
+            let tools = format!("xen-utils-{version}");
+            step.say(&tools);
+            let mut packages = vec![tools.as_str()];
+            packages.extend_from_slice(PACKAGES);
+            let debs = apt.download_with_dependencies(&packages)?;
+            step.say(KERNEL);
+            let image = apt
+                .depends(KERNEL)?
+                .into_iter()
+                .find(|name| name.starts_with("linux-image-"))
+                .with_context(|| format!("{KERNEL} depends on no kernel"))?;
+            let deb = apt.download(&image, &work.join("debs"))?;
+            step.say("unpack");
+            fs::write(dir.join("tools"), tools_version(&debs, &tools))?;
+            extract(&debs, &root, &log)?;
+            extract(&[deb], &kernel, &log)
+        })?;
+        ui::step(format!("Xen {version}: cut out the initramfs of dom0 and guest"), |_| {
+            let modules_dir = kernel_files(&kernel, dir)?;
+            let dom0 = dom0_tree(&root, &modules_dir, version)?;
+            dom0.write(fs::File::create(dir.join("dom0.cpio"))?)?;
+            let guest = guest_tree(&root, &modules_dir)?;
+            guest.write(fs::File::create(dir.join("guest.cpio"))?)?;
+            fs::remove_dir_all(&work)?;
+            Ok(())
+        })
+    })
+}
+
+/// The version in the file name of the tools' package.
+fn tools_version(debs: &[PathBuf], package: &str) -> String {
+    debs.iter()
+        .filter_map(|deb| deb.file_name()?.to_str())
+        .find_map(|name| name.strip_prefix(package)?.strip_prefix('_'))
+        .and_then(|rest| rest.split('_').next())
+        .unwrap_or("unknown")
+        .replace("%3a", ":")
+}
+
+/// Copies the kernel out of its package; returns the module directory.
+fn kernel_files(kernel: &Path, out: &Path) -> Result<PathBuf> {
+    let modules = only_entry(&existing(kernel, &["usr/lib/modules", "lib/modules"])?)?;
+    let release = modules.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let image = kernel.join(format!("boot/vmlinuz-{release}"));
+    let data = fs::read(&image).with_context(|| format!("no kernel {}", image.display()))?;
+    let to = out.join("Image");
+    if data.starts_with(&[0x1f, 0x8b]) {
+        let unzipped = Command::new("gzip").arg("-dc").arg(&image).output()?;
+        fs::write(&to, unzipped.stdout)?;
+    } else {
+        fs::write(&to, data)?;
+    }
+    fs::write(out.join("kernel"), &release)?;
+    Ok(modules)
+}
+
+fn existing(root: &Path, candidates: &[&str]) -> Result<PathBuf> {
+    candidates
+        .iter()
+        .map(|path| root.join(path))
+        .find(|path| path.exists())
+        .with_context(|| format!("the packages brought none of {candidates:?}"))
+}
+
+fn only_entry(dir: &Path) -> Result<PathBuf> {
+    let entries: Vec<_> = fs::read_dir(dir)?.flatten().collect();
+    match entries.as_slice() {
+        [entry] => Ok(entry.path()),
+        _ => bail!("one directory was expected in {}", dir.display()),
+    }
+}
+
+/// Directories and links that every Linux userland has.
+fn skeleton() -> Tree {
+    let mut tree = Tree::new();
+    for dir in ["dev", "proc", "sys", "run", "tmp", "root", "mnt", "usr/bin", "usr/sbin", "etc"] {
+        tree.directory(dir);
+    }
+    for (link, target) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/sbin"),
+        ("lib", "usr/lib"),
+        ("var/run", "/run"),
+        ("var/lock", "/run/lock"),
+        ("etc/mtab", "/proc/self/mounts"),
+    ] {
+        tree.symlink(link, target);
+    }
+    tree.directory("var/log/xen/console");
+    tree.directory("var/lib/xen");
+    tree.directory("var/lib/xenstored");
+    tree.character("dev/console", 5, 1);
+    tree.character("dev/null", 1, 3);
+    tree
+}
+
+/// Finds a program in the unpacked packages, merged `/usr` or not.
+fn program(root: &Path, name: &str) -> Result<PathBuf> {
+    existing(
+        root,
+        &[
+            &format!("usr/bin/{name}"),
+            &format!("usr/sbin/{name}"),
+            &format!("bin/{name}"),
+            &format!("sbin/{name}"),
+        ],
+    )
+}
+
+/// Adds programs to `/usr/bin` with every library they need, and busybox for the rest.
+fn add_programs(tree: &mut Tree, root: &Path, programs: &[(String, PathBuf)]) -> Result<()> {
+    let dirs: Vec<PathBuf> =
+        [LIBRARIES, "lib/aarch64-linux-gnu", "usr/lib", "lib"].iter().map(|dir| root.join(dir)).collect();
+    let busybox = existing(root, &["usr/bin/busybox", "bin/busybox"])?;
+    tree.file("usr/bin/busybox", &busybox)?;
+    tree.symlink("usr/bin/sh", "busybox");
+    let mut files = Vec::new();
+    for (to, from) in programs {
+        tree.file(to, from)?;
+        files.push(from.clone());
+    }
+    for name in DLOPENED {
+        let from = dirs.iter().map(|dir| dir.join(name)).find(|path| path.exists());
+        let from = from.with_context(|| format!("no package brought {name}"))?;
+        tree.file(&format!("{LIBRARIES}/{name}"), &from)?;
+        files.push(from);
+    }
+    for (name, from) in elf::closure(&files, &dirs)? {
+        tree.file(&format!("{LIBRARIES}/{name}"), &from)?;
+    }
+    // The dynamic loader's fixed place.
+    tree.symlink("usr/lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu/ld-linux-aarch64.so.1");
+    for (link, target) in [("mkfs.ext4", "mke2fs"), ("fsck.ext4", "e2fsck")] {
+        tree.symlink(&format!("usr/sbin/{link}"), &format!("../bin/{target}"));
+    }
+    tree.file("etc/mke2fs.conf", &existing(root, &["etc/mke2fs.conf"])?)
+}
+
+fn add_modules(tree: &mut Tree, modules_dir: &Path, wanted: &[&str]) -> Result<()> {
+    let mut list = String::new();
+    for module in modules::collect(modules_dir, wanted)? {
+        list.push_str(&module.name);
+        list.push('\n');
+        tree.bytes(&format!("modules/{}.ko", module.name), module.content, 0o644);
+    }
+    tree.bytes("modules/list", list, 0o644);
+    Ok(())
+}
+
+fn plain(root: &Path, names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    names.iter().map(|name| Ok((format!("usr/bin/{name}"), program(root, name)?))).collect()
+}
+
+fn dom0_tree(root: &Path, modules_dir: &Path, version: XenVersion) -> Result<Tree> {
+    let mut tree = skeleton();
+    let mut programs = plain(root, DOM0_PROGRAMS)?;
+    let xen = format!("usr/lib/xen-{version}/bin");
+    for name in XEN_PROGRAMS {
+        programs.push((format!("{xen}/{name}"), root.join(&xen).join(name)));
+        tree.symlink(&format!("usr/sbin/{name}"), &format!("/{xen}/{name}"));
+    }
+    add_programs(&mut tree, root, &programs)?;
+    tree.files_of("etc/xen/scripts", &root.join("etc/xen/scripts"))?;
+    tree.file("etc/xen/xl.conf", &root.join("etc/xen/xl.conf"))?;
+    tree.bytes("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644);
+    tree.bytes("etc/group", "root:x:0:\n", 0o644);
+    add_modules(&mut tree, modules_dir, DOM0_MODULES)?;
+    Ok(tree)
+}
+
+fn guest_tree(root: &Path, modules_dir: &Path) -> Result<Tree> {
+    let mut tree = skeleton();
+    add_programs(&mut tree, root, &plain(root, GUEST_PROGRAMS)?)?;
+    add_modules(&mut tree, modules_dir, GUEST_MODULES)?;
+    Ok(tree)
+}

@@ -1,0 +1,159 @@
+//! The whole system in QEMU: fixtures, our own products and scenarios, booted.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::agent::Agent;
+use crate::build::Products;
+use crate::initramfs::Tree;
+use crate::qemu::{DEFAULT_CPU, Machine};
+use crate::setup::{Fixture, XenVersion};
+use crate::{paths, ui};
+
+/// How to run the system.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which Xen.
+    pub xen: XenVersion,
+    /// QEMU's CPU model.
+    pub cpu: String,
+    /// Physical CPUs.
+    pub smp: u32,
+    /// Memory of the machine in MiB.
+    pub memory_mib: u32,
+    /// Name of the run: its log is `logs/<name>.log` in the target directory.
+    pub name: String,
+    /// Time limit of the whole run.
+    pub timeout: Duration,
+    /// More words for Xen's command line.
+    pub xen_args: String,
+    /// More words for dom0's command line; `pf.daemon=off` leaves pilotfishd out.
+    pub dom0_args: String,
+}
+
+impl Options {
+    /// The usual machine, for a run called `name`.
+    #[must_use]
+    pub fn new(xen: XenVersion, name: &str) -> Self {
+        Self {
+            xen,
+            cpu: DEFAULT_CPU.to_owned(),
+            smp: 2,
+            memory_mib: 4096,
+            name: name.to_owned(),
+            timeout: Duration::from_secs(600),
+            xen_args: String::new(),
+            dom0_args: String::new(),
+        }
+    }
+}
+
+/// SILO, Xen's default on Arm, forbids the event channels between stub and guest.
+const XEN_ARGS: &str = "console=dtuart dtuart=/pl011@9000000 dom0_mem=1536M dom0_max_vcpus=2 \
+                        xsm=dummy bootscrub=0 loglvl=info guest_loglvl=info";
+const DOM0_ARGS: &str = "console=hvc0 rdinit=/init loglevel=4 panic=5";
+
+/// Boots the system to dom0's agent.
+///
+/// # Errors
+/// When the initramfs cannot be made or the machine does not come up.
+pub fn boot(fixture: &Fixture, products: &Products, options: &Options) -> Result<Agent> {
+    let initrd = paths::target().join(format!("qemu/{}.cpio", options.name));
+    write_initrd(&initrd, fixture, products)?;
+    let machine = Machine {
+        xen: fixture.xen.clone(),
+        xen_args: format!("{XEN_ARGS} {}", options.xen_args),
+        kernel: fixture.kernel.clone(),
+        dom0_args: format!("{DOM0_ARGS} {}", options.dom0_args),
+        initrd,
+        cpu: options.cpu.clone(),
+        smp: options.smp,
+        memory_mib: options.memory_mib,
+        log: paths::logs().join(format!("{}.log", options.name)),
+        timeout: options.timeout,
+    };
+    let what = format!(
+        "boot Xen {} and dom0 (Linux {}) in QEMU, {}",
+        fixture.xen_version, fixture.kernel_release, options.cpu
+    );
+    ui::step(what, |step| Agent::boot(&machine, |line| step.say(line)))
+}
+
+/// The fixed part of dom0's initramfs and behind it a small one with all that changes.
+fn write_initrd(to: &Path, fixture: &Fixture, products: &Products) -> Result<()> {
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut out = File::create(to)?;
+    io::copy(&mut File::open(&fixture.dom0_cpio)?, &mut out)?;
+    dom0_overlay(fixture, products)?.write(&mut out)
+}
+
+/// Where the scripts of dom0 and guests live.
+fn tests_dir() -> PathBuf {
+    paths::root().join("tests")
+}
+
+fn dom0_overlay(fixture: &Fixture, products: &Products) -> Result<Tree> {
+    let scripts = tests_dir().join("dom0");
+    let mut tree = Tree::new();
+    script(&mut tree, "init", &scripts.join("init.sh"))?;
+    script(&mut tree, "pf/agent.sh", &scripts.join("agent.sh"))?;
+    script(&mut tree, "pf/lib.sh", &scripts.join("lib.sh"))?;
+    tree.file("root/guest.cfg", &scripts.join("guest.cfg"))?;
+    tree.bytes("pf/xen-version", fixture.version.as_str(), 0o644);
+    tree.file("guest/Image", &fixture.kernel)?;
+    tree.bytes("guest/initrd", guest_initrd(fixture)?, 0o644);
+    tree.directory("disks");
+    tree.directory("scenarios");
+    add_scenarios(&mut tree, "scenarios", &tests_dir().join("qemu"))?;
+    if let Some(image) = &products.image {
+        tree.file("usr/lib/pilotfish/pilotfish.img", image)?;
+    }
+    if let Some(daemon) = &products.daemon {
+        tree.file("usr/sbin/pilotfishd", daemon)?;
+    }
+    for image in &products.hostile {
+        let name = image.file_name().context("a hostile image without a name")?;
+        let to = format!("usr/lib/pilotfish/hostile/{}", name.to_string_lossy());
+        tree.file(&to, image)?;
+    }
+    Ok(tree)
+}
+
+fn guest_initrd(fixture: &Fixture) -> Result<Vec<u8>> {
+    let scripts = tests_dir().join("dom0");
+    let mut tree = Tree::new();
+    script(&mut tree, "init", &scripts.join("guest-init.sh"))?;
+    script(&mut tree, "guest/lib.sh", &scripts.join("guest-lib.sh"))?;
+    add_scenarios(&mut tree, "guest", &tests_dir().join("qemu/guest"))?;
+    let mut archive = fs::read(&fixture.guest_cpio)?;
+    archive.write_all(&tree.to_bytes()?)?;
+    Ok(archive)
+}
+
+/// Adds every `*.sh` of a directory, executable.
+fn add_scenarios(tree: &mut Tree, to: &str, from: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(from) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ext| ext == "sh")
+            && let Some(name) = path.file_name()
+        {
+            script(tree, &format!("{to}/{}", name.to_string_lossy()), &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn script(tree: &mut Tree, to: &str, from: &Path) -> Result<()> {
+    let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    tree.bytes(to, content, 0o755);
+    Ok(())
+}

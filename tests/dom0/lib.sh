@@ -1,0 +1,180 @@
+# Functions for scenarios in dom0 (bash). Source it first: . /pf/lib.sh
+#
+# A scenario prints what it likes; `check` and `fail` count, and its last line is
+# `finish`. Disks are raw files in /disks, a file system in memory.
+# shellcheck shell=bash disable=SC2034
+
+pf_failures=0
+pf_consoles=/var/log/xen/console
+
+# fact KEY VALUE: a measured value, for the report.
+fact() { echo "@@PF fact $1=$2"; }
+
+# pass WHAT / fail WHAT: a check with a known answer.
+pass() { echo "@@PF pass $*"; }
+fail() {
+    echo "@@PF fail $*"
+    pf_failures=$((pf_failures + 1))
+}
+
+# check WHAT COMMAND...: passes when the command succeeds.
+check() {
+    local what=$1
+    shift
+    if "$@"; then pass "$what"; else fail "$what"; fi
+}
+
+# equal WHAT EXPECTED ACTUAL: passes when both are the same.
+equal() {
+    if [ "$2" = "$3" ]; then pass "$1"; else fail "$1: expected '$2', found '$3'"; fi
+}
+
+# finish: ends the scenario; its status says whether every check held.
+finish() { exit "$((pf_failures > 0))"; }
+
+# die WHAT: a failed check after which going on makes no sense.
+die() {
+    fail "$@"
+    finish
+}
+
+# now_ms: milliseconds since dom0 booted.
+now_ms() {
+    local up
+    read -r up _ </proc/uptime
+    echo $((10#${up/./} * 10))
+}
+
+# wait_for SECONDS COMMAND...: polls until the command succeeds.
+wait_for() {
+    local until=$(($(now_ms) + $1 * 1000))
+    shift
+    until "$@"; do
+        [ "$(now_ms)" -lt "$until" ] || return 1
+        sleep 0.1
+    done
+}
+
+# --- disks -----------------------------------------------------------------------
+
+# raw_disk NAME MIB: makes /disks/NAME.img, a sparse raw image; prints its path.
+raw_disk() {
+    dd if=/dev/zero of="/disks/$1.img" bs=1M count=0 seek="$2" 2>/dev/null
+    echo "/disks/$1.img"
+}
+
+# ram_disk NAME MIB: makes /disks/NAME.pilotfish, a disk in the stub's memory; prints its path.
+ram_disk() {
+    printf 'storage = "ram"\nsize = "%dMiB"\n' "$2" >"/disks/$1.pilotfish"
+    echo "/disks/$1.pilotfish"
+}
+
+# virtio_disk VDEV TARGET [rw|ro]: a disk line for the stub.
+virtio_disk() {
+    echo "vdev=$1,format=raw,access=${3:-rw},specification=virtio,backendtype=standalone,target=$2"
+}
+
+# pv_disk VDEV TARGET [rw|ro]: a disk line for Xen's own PV disk, without any stub.
+pv_disk() { echo "vdev=$1,format=raw,access=${3:-rw},target=$2"; }
+
+# --- guests ----------------------------------------------------------------------
+
+# guest_config NAME SCENARIO DISK...: writes /run/NAME.cfg; the guest runs
+# /guest/SCENARIO.sh. memory=, vcpus= and extra= (kernel arguments) may be set before
+# the call: `memory=256 vcpus=2 guest_config ...`. Prints the path.
+guest_config() {
+    local name=$1 scenario=$2 disks="" disk
+    shift 2
+    for disk; do disks="$disks'$disk', "; done
+    cat >"/run/$name.cfg" <<END
+name = '$name'
+memory = ${memory:-192}
+vcpus = ${vcpus:-1}
+kernel = '/guest/Image'
+ramdisk = '/guest/initrd'
+extra = 'console=hvc0 rdinit=/init loglevel=4 panic=5 pf.run=$scenario ${extra:-}'
+disk = [ $disks ]
+on_reboot = 'restart'
+on_crash = 'destroy'
+END
+    echo "/run/$name.cfg"
+}
+
+# start_guest NAME SCENARIO DISK...: as guest_config, then `xl create`; its status.
+start_guest() {
+    local config
+    config=$(guest_config "$@")
+    : >"$(guest_log "$1")"
+    timeout 60 xl create "$config"
+}
+
+# guest_log NAME: the file with all the guest has written to its console, over reboots.
+guest_log() { echo "$pf_consoles/guest-$1.log"; }
+
+pf_logged() { grep -q -- "$2" "$(guest_log "$1")" 2>/dev/null; }
+
+# wait_guest_line NAME PATTERN SECONDS: waits until a line of the guest's console
+# matches the pattern (grep's).
+wait_guest_line() { wait_for "$3" pf_logged "$1" "$2"; }
+
+# guest_value NAME KEY: the last value that the guest printed as `PF KEY=VALUE`.
+guest_value() {
+    sed -n "s/^.*PF $2=\([^[:cntrl:]]*\).*/\1/p" "$(guest_log "$1")" 2>/dev/null | tail -n 1
+}
+
+# domid NAME: the domain's id; nothing when there is none.
+domid() { xl domid "$1" 2>/dev/null; }
+
+pf_absent() { ! xl domid "$1" >/dev/null 2>&1; }
+
+# wait_gone NAME SECONDS: waits until no domain has that name.
+wait_gone() { wait_for "$2" pf_absent "$1"; }
+
+# --- leftovers -------------------------------------------------------------------
+
+# domains: names of all domains but dom0, one per line; a zombie's name is (null).
+domains() { xl list 2>/dev/null | awk 'NR > 1 && $2 != 0 { print $1 }'; }
+
+# count_stubs: how many stub domains there are.
+count_stubs() { domains | grep -c '^pilotfish-'; }
+
+# count_zombies: domains that are dying and cannot be freed.
+count_zombies() { xl list 2>/dev/null | awk 'NR > 1 && ($1 == "(null)" || $5 ~ /d/)' | wc -l; }
+
+pf_no_domains() { [ -z "$(domains)" ]; }
+
+# no_domains SECONDS: waits until dom0 is alone.
+no_domains() { wait_for "$1" pf_no_domains; }
+
+# count_loops: loop devices in use by PV disks.
+count_loops() { losetup -a | wc -l; }
+
+# backends KIND: backend directories of dom0 of that kind (vbd or virtio_disk).
+backends() {
+    local domain
+    for domain in $(xenstore-list "/local/domain/0/backend/$1" 2>/dev/null); do
+        xenstore-list "/local/domain/0/backend/$1/$domain" 2>/dev/null | sed "s|^|$domain/|"
+    done
+}
+
+# --- the daemon ------------------------------------------------------------------
+
+# daemon_start: starts pilotfishd with its log in /var/log/pilotfishd.log.
+daemon_start() {
+    [ -x /usr/sbin/pilotfishd ] || return 0
+    /usr/sbin/pilotfishd >>/var/log/pilotfishd.log 2>&1 </dev/null &
+    echo $! >/run/pilotfishd.test.pid
+}
+
+# daemon_pid: its process id.
+daemon_pid() { cat /run/pilotfishd.test.pid; }
+
+# daemon_stop [SIGNAL]: ends pilotfishd (TERM unless told otherwise) and waits.
+daemon_stop() {
+    local pid
+    pid=$(daemon_pid)
+    kill "-${1:-TERM}" "$pid" 2>/dev/null
+    wait_for 5 pf_dead "$pid"
+}
+
+pf_dead() { ! kill -0 "$1" 2>/dev/null; }
