@@ -1,2 +1,91 @@
-//! toolstack
-fn main() {}
+//! `pilotfishd`: the dom0 daemon that gives each guest with standalone virtio disks a stub
+//! domain which serves them.
+//!
+//! libxl writes a guest's disks to xenstore and waits ([`node`]). The daemon sees them, settles
+//! what they stand for ([`target`], [`disk_file`]), makes a stub for all of the guest's disks
+//! ([`plan`], [`launch`], [`xl`]), and tells libxl when it serves. When the guest goes, so does
+//! the stub ([`stop`]). [`guest`] decides what to do when, [`daemon`] has it done, [`record`]
+//! and [`identity`] let a restarted daemon find what there is.
+#![forbid(unsafe_code)]
+
+mod config;
+mod daemon;
+mod disk_file;
+#[cfg(test)]
+mod fake;
+mod guest;
+mod host;
+mod identity;
+mod launch;
+mod logger;
+mod node;
+mod plan;
+mod preflight;
+mod record;
+mod run;
+mod stop;
+mod target;
+mod text;
+mod xenstore;
+mod xl;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::config::Config;
+
+/// Serves the standalone virtio disks of Xen guests from stub domains.
+///
+/// Runs in dom0, in the foreground, and logs to stderr. SIGTERM or SIGINT ends it; stubs and
+/// guests go on, and the next pilotfishd takes them over.
+#[derive(Debug, Parser)]
+#[command(name = "pilotfishd", version)]
+struct Args {
+    /// Configuration file [default: /etc/pilotfish/pilotfishd.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print the default configuration with an explanation of every key, and exit
+    #[arg(long)]
+    print_config: bool,
+
+    /// Check a configuration file and exit
+    #[arg(long, value_name = "FILE", conflicts_with = "print_config")]
+    check_config: Option<PathBuf>,
+
+    /// Check a disk's target (a disk file, image or block device) and exit
+    #[arg(long, value_name = "PATH", conflicts_with = "print_config")]
+    check_disk: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match start(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("pilotfishd: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<()> {
+    if args.print_config {
+        print!("{}", config::DEFAULTS);
+        return Ok(());
+    }
+    if let Some(file) = &args.check_config {
+        Config::load(Some(file))?;
+        println!("{}: good", file.display());
+        return Ok(());
+    }
+    if let Some(path) = &args.check_disk {
+        println!("{path}: {}", target::describe(path)?);
+        return Ok(());
+    }
+    let config = Config::load(args.config.as_deref())?;
+    logger::start(config.log);
+    run::run(config)
+}

@@ -1,0 +1,230 @@
+//! The daemon's configuration file. The commented defaults are `pilotfishd.toml` beside the
+//! sources, which `--print-config` prints and the parser itself reads the defaults from.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+use crate::text::toml_error;
+
+/// The default configuration, with an explanation of every key.
+pub const DEFAULTS: &str = include_str!("../pilotfishd.toml");
+/// Where the configuration is looked for if no other file is named.
+pub const DEFAULT_PATH: &str = "/etc/pilotfish/pilotfishd.toml";
+
+/// The least RAM of a stub: below it the loader finds no room for image and device tree.
+const MIN_STUB_MEMORY: u64 = 4 << 20;
+
+/// What happens to a guest whose stub died.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnStubCrash {
+    /// End it as crashed: its own `on_crash` decides.
+    CrashGuest,
+    /// Destroy it.
+    DestroyGuest,
+    /// Pause it.
+    PauseGuest,
+    /// Leave it.
+    Ignore,
+}
+
+/// A log level, of the daemon or of a stub.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// All keys, as they stand in the file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    stub_image: Option<PathBuf>,
+    stub_memory: Option<ByteSize>,
+    map_window: Option<ByteSize>,
+    ram_disk_limit: Option<ByteSize>,
+    stub_log: Option<Level>,
+    stub_seclabel: Option<String>,
+    on_stub_crash: Option<OnStubCrash>,
+    quiet_ms: Option<u64>,
+    launch_timeout_ms: Option<u64>,
+    destroy_timeout_ms: Option<u64>,
+    tidy_ms: Option<u64>,
+    xl: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    log: Option<Level>,
+}
+
+/// The configuration in use. `pilotfishd.toml` explains each value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The image every stub boots.
+    pub stub_image: PathBuf,
+    /// RAM of a stub without its RAM disks, bytes.
+    pub stub_memory: u64,
+    /// Guest memory a stub may map at once, bytes; 0: libxl's default.
+    pub map_window: u64,
+    /// All RAM disks of a guest together, bytes.
+    pub ram_disk_limit: u64,
+    /// The stub's log level.
+    pub stub_log: Level,
+    /// The stub's FLASK label; empty: none.
+    pub stub_seclabel: String,
+    /// What happens to a guest whose stub died.
+    pub on_stub_crash: OnStubCrash,
+    /// No new disk for this long: the guest is complete.
+    pub quiet: Duration,
+    /// From the first disk to a stub that serves.
+    pub launch_timeout: Duration,
+    /// For one `xl destroy`.
+    pub destroy_timeout: Duration,
+    /// How long closed nodes are left to libxl.
+    pub tidy: Duration,
+    /// The xl command; empty: searched.
+    pub xl: PathBuf,
+    /// For temporary files.
+    pub run_dir: PathBuf,
+    /// The daemon's log level.
+    pub log: Level,
+}
+
+impl Config {
+    /// Reads `path`; without one, the default file if it exists, or else the defaults.
+    ///
+    /// # Errors
+    /// One line that names file, key and value.
+    pub fn load(path: Option<&Path>) -> Result<Config> {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        if path.is_none() && !file.exists() {
+            return Config::parse("built-in defaults", "");
+        }
+        let source =
+            std::fs::read_to_string(file).with_context(|| format!("configuration {}", file.display()))?;
+        Config::parse(&file.display().to_string(), &source)
+    }
+
+    /// Parses `source`; `name` stands for it in messages.
+    fn parse(name: &str, source: &str) -> Result<Config> {
+        let read = |name: &str, source: &str| -> Result<File> {
+            toml::from_str(source).map_err(|e| anyhow::Error::msg(toml_error(name, source, &e)))
+        };
+        let (file, default) = (read(name, source)?, read("built-in defaults", DEFAULTS)?);
+        macro_rules! value {
+            ($key:ident) => {
+                file.$key.or(default.$key).context(concat!("no default for ", stringify!($key)))?
+            };
+        }
+        let config = Config {
+            stub_image: value!(stub_image),
+            stub_memory: value!(stub_memory).as_u64(),
+            map_window: value!(map_window).as_u64(),
+            ram_disk_limit: value!(ram_disk_limit).as_u64(),
+            stub_log: value!(stub_log),
+            stub_seclabel: value!(stub_seclabel),
+            on_stub_crash: value!(on_stub_crash),
+            quiet: Duration::from_millis(value!(quiet_ms)),
+            launch_timeout: Duration::from_millis(value!(launch_timeout_ms)),
+            destroy_timeout: Duration::from_millis(value!(destroy_timeout_ms)),
+            tidy: Duration::from_millis(value!(tidy_ms)),
+            xl: value!(xl),
+            run_dir: value!(run_dir),
+            log: value!(log),
+        };
+        config.check().with_context(|| name.to_owned())?;
+        Ok(config)
+    }
+
+    /// What the types alone do not say.
+    fn check(&self) -> Result<()> {
+        if self.stub_memory < MIN_STUB_MEMORY || self.stub_memory > 1 << 30 {
+            bail!("stub-memory = \"{}\": must be 4MiB to 1GiB", ByteSize(self.stub_memory));
+        }
+        if self.map_window > 1 << 40 {
+            bail!("map-window = \"{}\": must be at most 1TiB", ByteSize(self.map_window));
+        }
+        if self.stub_log == Level::Trace {
+            bail!("stub-log = \"trace\": must be error, warn, info or debug");
+        }
+        for (key, path) in [("stub-image", &self.stub_image), ("run-dir", &self.run_dir)] {
+            if !path.is_absolute() || path.to_str().is_none_or(|p| !fit_for_xl(p)) {
+                bail!("{key} = \"{}\": must be an absolute path, without quotes", path.display());
+            }
+        }
+        if !fit_for_xl(&self.stub_seclabel) {
+            bail!("stub-seclabel: must hold neither quotes nor control characters");
+        }
+        for (key, time) in [
+            ("quiet-ms", self.quiet),
+            ("launch-timeout-ms", self.launch_timeout),
+            ("destroy-timeout-ms", self.destroy_timeout),
+            ("tidy-ms", self.tidy),
+        ] {
+            if time > Duration::from_secs(600) {
+                bail!("{key} = {}: must be at most 600000", time.as_millis());
+            }
+        }
+        if self.quiet >= self.launch_timeout {
+            bail!("quiet-ms = {}: must be less than launch-timeout-ms", self.quiet.as_millis());
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` can stand between double quotes in an xl configuration.
+#[must_use]
+pub fn fit_for_xl(text: &str) -> bool {
+    !text.chars().any(|c| c.is_control() || matches!(c, '"' | '\'' | '\\'))
+}
+
+#[cfg(test)]
+impl Config {
+    /// The defaults, for tests.
+    pub fn default_for_tests() -> Config {
+        Config::parse("test", "").unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_the_printed_defaults() {
+        let from_nothing = Config::parse("x", "").unwrap();
+        assert_eq!(from_nothing, Config::parse("x", DEFAULTS).unwrap());
+        assert_eq!(from_nothing.stub_memory, 16 << 20);
+        assert_eq!(from_nothing.on_stub_crash, OnStubCrash::CrashGuest);
+        assert_eq!(from_nothing.quiet, Duration::from_millis(150));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_in_one_line() {
+        for (source, file_line, what) in [
+            ("log = \"info\"\nstub-memry = \"16MiB\"\n", "c.toml:2:", "stub-memry"),
+            ("stub-memory = \"16 bananas\"\n", "c.toml:1:", "16 bananas"),
+            ("quiet-ms = \"soon\"\n", "c.toml:1:", "soon"),
+            ("quiet-ms = -1\n", "c.toml:1:", "-1"),
+            ("on-stub-crash = \"cry\"\n", "c.toml:1:", "cry"),
+            ("log = \n", "c.toml:1:", "log ="),
+            ("stub-memory = \"2MiB\"\n", "c.toml", "stub-memory"),
+            ("stub-log = \"trace\"\n", "c.toml", "stub-log"),
+            ("stub-image = \"stub.img\"\n", "c.toml", "stub.img"),
+            ("run-dir = '/run/a\"b'\n", "c.toml", "run-dir"),
+            ("quiet-ms = 9000\n", "c.toml", "quiet-ms"),
+            ("tidy-ms = 600001\n", "c.toml", "tidy-ms"),
+        ] {
+            let error = format!("{:#}", Config::parse("c.toml", source).unwrap_err());
+            assert!(error.starts_with(file_line), "{error}");
+            assert!(error.contains(what), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

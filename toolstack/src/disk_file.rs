@@ -1,0 +1,135 @@
+//! Disk files: `NAME.pilotfish`, the place for all that a guest's disk line cannot say.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+use crate::text::toml_error;
+
+/// What a disk file's name ends with.
+pub const SUFFIX: &str = ".pilotfish";
+/// A disk file longer than this is something else.
+const MAX_BYTES: u64 = 64 << 10;
+/// virtio-blk's serial (`VIRTIO_BLK_ID_BYTES`).
+const SERIAL_MAX: usize = 20;
+/// RAM disks come in pages.
+const RAM_UNIT: u64 = 4096;
+
+/// Where the disk's data lives.
+#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Storage {
+    Ram,
+    Pv,
+}
+
+/// The file as it stands.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    storage: Storage,
+    size: Option<ByteSize>,
+    target: Option<String>,
+    serial: Option<String>,
+}
+
+/// What a disk file says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiskFile {
+    /// RAM disk of so many bytes, or the path of an image or a block device.
+    pub storage: DiskStorage,
+    /// The serial number the guest reads.
+    pub serial: Option<String>,
+}
+
+/// Where the data lives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DiskStorage {
+    /// In the stub's own memory, so many bytes.
+    Ram(u64),
+    /// In an image or a block device.
+    Pv(String),
+}
+
+impl DiskFile {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// One line that names file, key and value.
+    pub fn load(path: &str) -> Result<DiskFile> {
+        let length = std::fs::metadata(Path::new(path)).with_context(|| path.to_owned())?.len();
+        if length > MAX_BYTES {
+            bail!("{path}: {length} bytes: too long for a disk file");
+        }
+        let source = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+        DiskFile::parse(path, &source)
+    }
+
+    fn parse(name: &str, source: &str) -> Result<DiskFile> {
+        let file: File =
+            toml::from_str(source).map_err(|e| anyhow::Error::msg(toml_error(name, source, &e)))?;
+        if let Some(serial) = &file.serial {
+            let fit = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b'=');
+            if serial.is_empty() || serial.len() > SERIAL_MAX || !serial.bytes().all(fit) {
+                let shown = crate::text::printable(serial, 60);
+                bail!("{name}: serial = \"{shown}\": must be 1 to {SERIAL_MAX} printable characters, no space, comma or '='");
+            }
+        }
+        let storage = match (file.storage, file.size, file.target) {
+            (Storage::Ram, Some(size), None) => {
+                let bytes = size.as_u64();
+                if bytes == 0 || bytes % RAM_UNIT != 0 {
+                    bail!("{name}: size = \"{size}\" ({bytes} bytes): must be a multiple of {RAM_UNIT} bytes, not 0");
+                }
+                DiskStorage::Ram(bytes)
+            }
+            (Storage::Pv, None, Some(target)) => DiskStorage::Pv(target),
+            (Storage::Ram, None, _) => bail!("{name}: storage = \"ram\": needs size = \"...\""),
+            (Storage::Ram, _, Some(_)) => bail!("{name}: target: storage = \"ram\" has none"),
+            (Storage::Pv, _, None) => bail!("{name}: storage = \"pv\": needs target = \"/...\""),
+            (Storage::Pv, Some(_), _) => bail!("{name}: size: storage = \"pv\" has that of its target"),
+        };
+        Ok(DiskFile { storage, serial: file.serial })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ram_and_pv_disks_are_read() {
+        let ram = DiskFile::parse("d", "storage = \"ram\"\nsize = \"64MiB\"\nserial = \"swap-0\"\n").unwrap();
+        assert_eq!(ram, DiskFile { storage: DiskStorage::Ram(64 << 20), serial: Some("swap-0".into()) });
+        let pv = DiskFile::parse("d", "storage = \"pv\"\ntarget = \"/dev/vg/guest\"\n").unwrap();
+        assert_eq!(pv, DiskFile { storage: DiskStorage::Pv("/dev/vg/guest".into()), serial: None });
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_in_one_line() {
+        for (source, what) in [
+            ("", "storage"),
+            ("storage = \"tape\"", "tape"),
+            ("storage = \"ram\"", "size"),
+            ("storage = \"ram\"\nsize = \"64Mx\"", "64Mx"),
+            ("storage = \"ram\"\nsize = \"0\"", "size"),
+            ("storage = \"ram\"\nsize = \"1000\"", "1000"),
+            ("storage = \"ram\"\nsize = -4096", "-4096"),
+            ("storage = \"ram\"\nsize = \"1MiB\"\ntarget = \"/x\"", "target"),
+            ("storage = \"pv\"", "target"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nsize = \"1MiB\"", "size"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nseriel = \"a\"", "seriel"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a b\"", "a b"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"123456789012345678901\"", "serial"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"\"", "serial"),
+            ("\u{0}\u{1}garbage", "garbage"),
+        ] {
+            let error = format!("{:#}", DiskFile::parse("d.pilotfish", source).unwrap_err());
+            assert!(error.starts_with("d.pilotfish"), "{error}");
+            assert!(error.contains(what), "{source}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

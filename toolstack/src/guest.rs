@@ -1,0 +1,263 @@
+//! What is to be done for one guest: a state machine without side effects.
+//!
+//! [`Guest::step`] looks at what stands in xenstore now, not at what changed, so a lost or
+//! doubled watch event does no harm, and a daemon that has just started needs no special case.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::node::{NodeState, state};
+use crate::record::{Record, Stub};
+
+/// After a stub could not be destroyed, or a look failed: the pause before the next try.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How far a guest's service has come.
+#[derive(Debug)]
+pub enum Phase {
+    /// Nothing is known of it but its nodes.
+    Idle,
+    /// A predecessor was killed while it made or removed a stub: there may be one.
+    Interrupted,
+    /// New disks are there; more may follow.
+    Collecting {
+        /// When the first was seen.
+        first: Instant,
+        /// When the last change was seen.
+        last: Instant,
+        /// What was seen then.
+        nodes: Vec<NodeState>,
+    },
+    /// A worker makes the stub.
+    Launching {
+        /// Tells the worker to give up.
+        cancel: Arc<AtomicBool>,
+        /// The stub's UUID.
+        uuid: String,
+    },
+    /// The stub serves.
+    Serving(Stub),
+    /// The stub has died; the policy was applied. Disks whose nodes have gone are forgotten.
+    Broken,
+    /// A worker removes the stub.
+    Stopping,
+    /// The stub could not be removed.
+    StopFailed {
+        /// When to try again.
+        retry: Instant,
+    },
+    /// The disks are closed; libxl removes the nodes.
+    Closed {
+        /// When to do it instead of libxl.
+        until: Instant,
+    },
+}
+
+/// What stands in xenstore and in Xen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The guest's disks.
+    pub nodes: Vec<NodeState>,
+    /// The guest exists and is not being destroyed.
+    pub guest_lives: bool,
+    /// Why the stub serves no more; looked at in [`Phase::Serving`] only.
+    pub illness: Option<String>,
+}
+
+impl Seen {
+    /// Nobody needs the stub any more.
+    fn is_over(&self) -> bool {
+        !self.guest_lives || self.nodes.is_empty() || self.nodes.iter().any(NodeState::is_closing)
+    }
+
+    fn has_new(&self) -> bool {
+        self.nodes.iter().any(NodeState::is_new)
+    }
+}
+
+/// What to do now.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Nothing until something changes.
+    Nothing,
+    /// Launch a stub; libxl waits until the time given.
+    Launch(Instant),
+    /// Remove whatever stub there is and close the disks.
+    Stop,
+    /// The stub died for the reason given: apply the policy.
+    Mourn(Stub, String),
+    /// These disks came too late for the stub.
+    RefuseLate(Vec<u32>),
+    /// Remove what libxl left of closed disks.
+    Tidy,
+    /// There is nothing left to do for this guest.
+    Forget,
+}
+
+/// One guest.
+#[derive(Debug)]
+pub struct Guest {
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+/// The times that matter here.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// No new disk for this long: complete.
+    pub quiet: Duration,
+    /// From the first disk to a stub that serves.
+    pub launch: Duration,
+    /// How long closed nodes are left to libxl.
+    pub tidy: Duration,
+}
+
+impl Guest {
+    /// A guest of which nothing is known.
+    #[must_use]
+    pub fn new() -> Guest {
+        Guest { phase: Phase::Idle }
+    }
+
+    /// A guest that a predecessor served.
+    #[must_use]
+    pub fn adopted(record: Record) -> Guest {
+        let phase = match record {
+            Record::Interrupted => Phase::Interrupted,
+            Record::Serving(stub) => Phase::Serving(stub),
+        };
+        Guest { phase }
+    }
+
+    /// Decides what to do, and moves on. The caller carries the action out.
+    pub fn step(&mut self, seen: &Seen, now: Instant, times: &Times) -> Action {
+        match &mut self.phase {
+            Phase::Idle | Phase::Interrupted | Phase::Broken => self.step_resting(seen, now),
+            Phase::Collecting { first, last, nodes } => {
+                if seen.is_over() || !seen.has_new() {
+                    self.phase = Phase::Idle;
+                    return self.step_resting(seen, now);
+                }
+                if *nodes != seen.nodes {
+                    (*last, *nodes) = (now, seen.nodes.clone());
+                }
+                if now.duration_since(*last) < times.quiet {
+                    return Action::Nothing;
+                }
+                Action::Launch(*first + times.launch)
+            }
+            Phase::Launching { cancel, .. } => {
+                if seen.is_over() {
+                    cancel.store(true, Ordering::Relaxed);
+                }
+                Action::Nothing
+            }
+            Phase::Serving(stub) => {
+                if seen.is_over() {
+                    self.phase = Phase::Stopping;
+                    return Action::Stop;
+                }
+                if let Some(why) = &seen.illness {
+                    let action = Action::Mourn(stub.clone(), why.clone());
+                    self.phase = Phase::Broken;
+                    return action;
+                }
+                let late: Vec<u32> =
+                    seen.nodes.iter().filter(|n| n.is_new() && !stub.disks.contains(&n.disk)).map(|n| n.disk).collect();
+                if late.is_empty() { Action::Nothing } else { Action::RefuseLate(late) }
+            }
+            Phase::Stopping => Action::Nothing,
+            Phase::StopFailed { retry } => {
+                if now < *retry {
+                    return Action::Nothing;
+                }
+                self.phase = Phase::Stopping;
+                Action::Stop
+            }
+            Phase::Closed { until } => {
+                if seen.nodes.is_empty() {
+                    return Action::Forget;
+                }
+                if seen.guest_lives && now < *until {
+                    return Action::Nothing;
+                }
+                self.phase = Phase::Idle;
+                Action::Tidy
+            }
+        }
+    }
+
+    /// Idle, interrupted, or broken: no stub that serves.
+    fn step_resting(&mut self, seen: &Seen, now: Instant) -> Action {
+        let broken = matches!(self.phase, Phase::Broken);
+        let maybe_stub = broken || matches!(self.phase, Phase::Interrupted);
+        if seen.is_over() {
+            if seen.nodes.is_empty() && !maybe_stub {
+                return Action::Forget;
+            }
+            if !maybe_stub && seen.nodes.iter().all(|n| n.state == state::CLOSED) {
+                // Closed before this daemon's time, or refused and left: only to be tidied up.
+                self.phase = Phase::Closed { until: now };
+                return Action::Tidy;
+            }
+            self.phase = Phase::Stopping;
+            return Action::Stop;
+        }
+        if !broken && seen.has_new() {
+            self.phase = Phase::Collecting { first: now, last: now, nodes: seen.nodes.clone() };
+        }
+        Action::Nothing
+    }
+
+    /// A worker has begun to launch.
+    pub fn launching(&mut self, cancel: Arc<AtomicBool>, uuid: String) {
+        self.phase = Phase::Launching { cancel, uuid };
+    }
+
+    /// The worker that launched has ended; returns whether the failure is the guest's to hear.
+    pub fn launched(&mut self, stub: Option<Stub>) -> bool {
+        let cancelled = match &self.phase {
+            Phase::Launching { cancel, .. } => cancel.load(Ordering::Relaxed),
+            _ => false,
+        };
+        let failed = stub.is_none();
+        self.phase = match stub {
+            Some(stub) => Phase::Serving(stub),
+            // What the worker could not remove is looked for again when the guest goes.
+            None => Phase::Interrupted,
+        };
+        failed && !cancelled
+    }
+
+    /// The worker that stopped has ended.
+    pub fn stopped(&mut self, ok: bool, now: Instant, times: &Times) {
+        self.phase = if ok { Phase::Closed { until: now + times.tidy } } else { Phase::StopFailed { retry: now + RETRY } };
+    }
+
+    /// Whether the stub domain with this UUID has a place here.
+    #[must_use]
+    pub fn owns(&self, stub_uuid: &str) -> bool {
+        match &self.phase {
+            Phase::Launching { uuid, .. } => uuid == stub_uuid,
+            Phase::Serving(stub) => stub.identity.uuid == stub_uuid,
+            // A dead stub is kept for inspection until its guest goes.
+            Phase::Broken | Phase::Stopping | Phase::StopFailed { .. } | Phase::Interrupted => true,
+            Phase::Idle | Phase::Collecting { .. } | Phase::Closed { .. } => false,
+        }
+    }
+
+    /// When to step even if nothing changes.
+    #[must_use]
+    pub fn wake_at(&self, times: &Times) -> Option<Instant> {
+        match &self.phase {
+            Phase::Collecting { last, .. } => Some(*last + times.quiet),
+            Phase::StopFailed { retry } => Some(*retry),
+            Phase::Closed { until } => Some(*until),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! What the daemon does to domains, as a trait, so that tests need no Xen.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::plan::Plan;
+
+/// A domain as Xen sees it; see [`xen_privcmd::DomainState`].
+pub use xen_privcmd::DomainState;
+
+/// Domains, and time.
+pub trait Host: Send + Sync {
+    /// Makes the stub domain, paused. Returns at `deadline` or when `cancel` is set, at the
+    /// latest; then something half made may be left, to be found by its name.
+    fn create_paused(&self, plan: &Plan, deadline: Instant, cancel: &AtomicBool) -> Result<()>;
+
+    /// Destroys a domain and releases its devices.
+    fn destroy(&self, domid: u16) -> Result<()>;
+
+    /// Makes `stub` the device model of `guest`.
+    fn set_target(&self, stub: u16, guest: u16) -> Result<()>;
+
+    /// Lets a paused domain run.
+    fn unpause(&self, domid: u16) -> Result<()>;
+
+    /// Pauses a domain.
+    fn pause(&self, domid: u16) -> Result<()>;
+
+    /// Ends a domain as crashed.
+    fn crash(&self, domid: u16) -> Result<()>;
+
+    /// Looks at a domain; `None` if there is none.
+    fn domain(&self, domid: u16) -> Result<Option<DomainState>>;
+
+    /// The last lines of a domain's console, if somebody keeps them; not to be trusted.
+    fn console_tail(&self, name: &str) -> Vec<String>;
+
+    /// The time.
+    fn now(&self) -> Instant;
+
+    /// Lets time pass.
+    fn wait(&self, time: Duration);
+}

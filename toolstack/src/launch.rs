@@ -1,0 +1,241 @@
+//! From a guest's disks to a stub that serves them.
+//!
+//! A guest's disks are settled when libxl's nodes have not changed for a while; they are
+//! listed again when the stub exists but has not run, and if they changed after all, it is
+//! made anew. libxl hears of it (state 2) only when the stub says that it serves.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::identity::{Identity, find_stubs};
+use crate::node::{self, DiskNode, state};
+use crate::plan::Plan;
+use crate::record::{self, Stub};
+use crate::text::{printable, short_number};
+use crate::xenstore::{Store, paths};
+use crate::{stop, target};
+
+/// How often the daemon looks whether the stub serves.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a stub is made anew because a disk was added late.
+const TRIES: u32 = 3;
+
+/// All a worker needs.
+pub struct Env<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// xenstore.
+    pub store: &'a dyn Store,
+    /// Domains.
+    pub host: &'a dyn Host,
+}
+
+/// A stub to be launched.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// For this guest, with this name and UUID.
+    pub identity: Identity,
+    /// libxl does not wait longer.
+    pub deadline: Instant,
+    /// Set when the guest is gone and nobody needs the stub any more.
+    pub cancel: Arc<AtomicBool>,
+}
+
+/// Launches a stub and tells libxl. On an error nothing is left but the nodes; a cancelled
+/// launch is an error too.
+///
+/// # Errors
+/// One line why there is no stub.
+pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
+    let guest = job.identity.guest;
+    let started = cx.host.now();
+    for attempt in 1..=TRIES {
+        stop::sweep(cx, guest).context("a stub left over from before cannot be removed")?;
+        let nodes = settled(cx, guest)?;
+        let disks = nodes.iter().cloned().map(|n| {
+            let id = n.disk;
+            target::resolve(n).with_context(|| format!("disk {id}"))
+        });
+        let plan = Plan::new(cx.config, job.identity.clone(), &disks.collect::<Result<Vec<_>>>()?)?;
+        log::debug!("guest {guest}: stub: {}", plan.command_line);
+        record::launching(cx.store, &job.identity)?;
+        match run(cx, job, &plan, &nodes) {
+            Ok(Some(domid)) => {
+                let stub = Stub { domid, identity: job.identity.clone(), disks: plan.disks };
+                record::serving(cx.store, &stub)?;
+                serve(cx.store, guest, &stub.disks)?;
+                report(cx, &stub, cx.host.now().duration_since(started));
+                return Ok(stub);
+            }
+            Ok(None) => log::info!("guest {guest}: its disks changed: the stub is made anew ({attempt})"),
+            Err(error) => {
+                if let Err(left) = stop::sweep(cx, guest) {
+                    return Err(error.context(format!("{left:#}; remedy: xl destroy {}", job.identity.name())));
+                }
+                record::remove(cx.store, guest)?;
+                return Err(error);
+            }
+        }
+    }
+    bail!("its disks keep changing")
+}
+
+/// The guest's disks that wait for a stub; all must be new and agree with libxl's list.
+fn settled(cx: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
+    let states = node::states(cx.store, guest)?;
+    if states.is_empty() || states.iter().any(node::NodeState::is_closing) {
+        bail!("its disks are gone");
+    }
+    let disks: Vec<u32> = states.iter().map(|s| s.disk).collect();
+    for name in cx.store.list(&paths::libxl_disks(guest))? {
+        let copy = format!("{}/{name}", paths::libxl_disks(guest));
+        let backend = cx.store.read(&format!("{copy}/backend"))?.unwrap_or_default();
+        let ours = backend.starts_with(&format!("{}/", paths::guest_backends(guest)));
+        if ours && !disks.iter().any(|d| d.to_string() == name) {
+            bail!("libxl lists disk {}, which is not among its backends", printable(&name, 40));
+        }
+    }
+    node::read_disks(cx.store, guest, &disks)
+}
+
+/// Makes and starts the stub; `None` if the guest's disks turned out to be others.
+fn run(cx: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Option<u16>> {
+    let guest = job.identity.guest;
+    check(cx, job)?;
+    cx.host.create_paused(plan, job.deadline, &job.cancel)?;
+    let domid = find_stubs(cx.store)?
+        .into_iter()
+        .find(|s| s.identity == job.identity)
+        .map(|s| s.domid)
+        .context("xl made the stub, but it is not in xenstore")?;
+    record::made(cx.store, guest, domid)?;
+    if settled(cx, guest)? != nodes {
+        return Ok(None);
+    }
+    check(cx, job)?;
+    cx.host.set_target(domid, guest)?;
+    cx.host.unpause(domid)?;
+    wait_until_serving(cx, job, domid)?;
+    Ok(Some(domid))
+}
+
+/// Whether it is still worth going on.
+fn check(cx: &Env<'_>, job: &Job) -> Result<()> {
+    if job.cancel.load(Ordering::Relaxed) {
+        bail!("the guest has gone");
+    }
+    if cx.host.now() >= job.deadline {
+        bail!("no stub within launch-timeout-ms = {}", cx.config.launch_timeout.as_millis());
+    }
+    Ok(())
+}
+
+fn wait_until_serving(cx: &Env<'_>, job: &Job, stub: u16) -> Result<()> {
+    let mut odd = None;
+    loop {
+        match cx.store.read(&paths::stub_says(stub, "state"))?.as_deref() {
+            Some("serving") => return Ok(()),
+            Some("failed") => bail!("the stub says: {}", failure(cx.store, stub)),
+            None => {}
+            Some(other) => odd = Some(printable(other, 40)),
+        }
+        if let Some(why) = death(cx, stub)? {
+            let console = cx.host.console_tail(&job.identity.name()).join(" | ");
+            bail!("the stub {why} before it served; its console: {}", printable(&console, 400));
+        }
+        let waited = check(cx, job);
+        if let Some(odd) = &odd {
+            waited.with_context(|| format!("the stub's state is `{odd}`"))?;
+        } else {
+            waited?;
+        }
+        cx.host.wait(LOOK_EVERY);
+    }
+}
+
+/// How the stub domain ended, if it did.
+pub fn death(cx: &Env<'_>, stub: u16) -> Result<Option<String>> {
+    Ok(match cx.host.domain(stub)? {
+        None => Some("domain has gone".to_owned()),
+        Some(s) if s.dying => Some("domain is being destroyed".to_owned()),
+        Some(s) => match s.shutdown {
+            Some(3) => Some("crashed".to_owned()),
+            Some(code) => Some(format!("shut down (reason {code})")),
+            None => None,
+        },
+    })
+}
+
+/// The reason that a stub gives for its failure.
+pub fn failure(store: &dyn Store, stub: u16) -> String {
+    match store.read(&paths::stub_says(stub, "error")) {
+        Ok(Some(text)) if !text.trim().is_empty() => printable(&text, 200),
+        _ => "failed, without a reason".to_owned(),
+    }
+}
+
+/// Tells libxl that these disks are served. A node that has changed meanwhile stays as it is:
+/// whoever changed it wants something else, and the main loop will see it.
+pub fn serve(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<()> {
+    for disk in disks {
+        let path = format!("{}/state", paths::backend(guest, *disk));
+        store.update(&path, &|old| (old == state::INITIALISING).then_some(state::READY))?;
+    }
+    Ok(())
+}
+
+/// Refuses a guest's new disks: removing a node ends libxl's wait for it at once
+/// (`devstate_callback` in libxl_event.c), and the guest's start fails.
+pub fn refuse(store: &dyn Store, guest: u16, disks: &[u32], why: &str) -> Result<()> {
+    store.write(paths::LAST_ERROR, &format!("guest {guest}: {}", printable(why, 400)))?;
+    for disk in disks {
+        store.remove(&paths::backend(guest, *disk))?;
+    }
+    Ok(())
+}
+
+/// Logs what the stub says about itself.
+fn report(cx: &Env<'_>, stub: &Stub, took: Duration) {
+    let number = |what: &str| {
+        let text = cx.store.read(&paths::stub_says(stub.domid, what)).ok().flatten()?;
+        short_number(&text)
+    };
+    let ready = number("ready_us").map_or(String::new(), |us| format!(", {us} us after its first instruction"));
+    log::info!(
+        "guest {}: stub {} (domain {}) serves disks {:?} after {} ms{ready}",
+        stub.identity.guest,
+        stub.identity.name(),
+        stub.domid,
+        stub.disks,
+        took.as_millis(),
+    );
+}
+
+/// Why a stub that served does so no more, if that is so.
+pub fn illness(cx: &Env<'_>, stub: &Stub) -> Result<Option<String>> {
+    let same = crate::identity::identity_of(cx.store, stub.domid)?;
+    if same.as_ref() != Some(&stub.identity) {
+        return Ok(Some("domain has gone".to_owned()));
+    }
+    if let Some(why) = death(cx, stub.domid)? {
+        let said = cx.store.read(&paths::stub_says(stub.domid, "error"))?;
+        let said = said.map_or(String::new(), |text| format!("; it said: {}", printable(&text, 200)));
+        return Ok(Some(format!("{why}{said}")));
+    }
+    let state = cx.store.read(&paths::stub_says(stub.domid, "state"))?;
+    if state.as_deref() == Some("failed") {
+        return Ok(Some(format!("failed: {}", failure(cx.store, stub.domid))));
+    }
+    Ok(None)
+}
+
+/// `anyhow` for a thread that ended badly.
+#[must_use]
+pub fn panicked() -> anyhow::Error {
+    anyhow!("internal error: a worker panicked")
+}

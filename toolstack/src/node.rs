@@ -1,0 +1,157 @@
+//! One disk as libxl wrote it: `/local/domain/0/backend/virtio_disk/<guest>/<disk>`.
+//!
+//! dom0 owns these nodes and the guest may only read them. The frontend directory belongs to
+//! the guest and is never looked at.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::text::printable;
+use crate::xenstore::{Store, paths};
+
+/// xenbus states as they stand in a `state` node (`public/io/xenbus.h`).
+pub mod state {
+    /// `XenbusStateInitialising`: libxl has just written the disk and waits.
+    pub const INITIALISING: &str = "1";
+    /// `XenbusStateInitWait`: what libxl waits for.
+    pub const READY: &str = "2";
+    /// `XenbusStateClosing`: libxl wants the disk gone.
+    pub const CLOSING: &str = "5";
+    /// `XenbusStateClosed`: it is.
+    pub const CLOSED: &str = "6";
+}
+
+/// The first address after libxl's region for virtio-mmio (`GUEST_VIRTIO_MMIO_BASE`, 1 MiB).
+const MMIO_END: u64 = 0x0210_0000;
+/// Where it begins.
+const MMIO_START: u64 = 0x0200_0000;
+/// Bytes of one device's registers (`VIRTIO_MMIO_DEV_SIZE`).
+const MMIO_SIZE: u64 = 0x200;
+
+/// What the daemon looks at each time something changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeState {
+    /// The virtual device number, e.g. 51712 for xvda.
+    pub disk: u32,
+    /// Its `state`, one of [`state`] as a rule.
+    pub state: String,
+    /// libxl has set `online` to 0.
+    pub offline: bool,
+}
+
+impl NodeState {
+    /// libxl has just written it.
+    pub fn is_new(&self) -> bool {
+        self.state == state::INITIALISING && !self.offline
+    }
+
+    /// It is to go, or has gone.
+    pub fn is_closing(&self) -> bool {
+        self.offline || self.state == state::CLOSING || self.state == state::CLOSED
+    }
+}
+
+/// All that the stub must know of a disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiskNode {
+    /// The virtual device number, e.g. 51712 for xvda.
+    pub disk: u32,
+    /// The path from the guest's disk line.
+    pub target: String,
+    /// The guest may not write.
+    pub read_only: bool,
+    /// Guest physical address of the device's registers.
+    pub mmio: u64,
+    /// Interrupt number (INTID) of its SPI.
+    pub irq: u32,
+}
+
+/// The states of all disks of `guest` that are ours, in order of device number. Nodes without
+/// a state are on their way out and left out.
+///
+/// # Errors
+/// xenstore cannot be read.
+pub fn states(store: &dyn Store, guest: u16) -> Result<Vec<NodeState>> {
+    let mut found = Vec::new();
+    for name in store.list(&paths::guest_backends(guest))? {
+        let Ok(disk) = name.parse::<u32>() else {
+            log::debug!("guest {guest}: `{}` is not a device number: skipped", printable(&name, 40));
+            continue;
+        };
+        let dir = paths::backend(guest, disk);
+        let Some(state) = store.read(&format!("{dir}/state"))? else { continue };
+        let foreign = foreign(store, &dir)?;
+        if let Some(why) = foreign {
+            log::debug!("guest {guest}: disk {disk}: {why}: not ours, skipped");
+            continue;
+        }
+        let offline = store.read(&format!("{dir}/online"))?.is_some_and(|v| v.trim() == "0");
+        found.push(NodeState { disk, state: state.trim().to_owned(), offline });
+    }
+    found.sort_by_key(|node| node.disk);
+    Ok(found)
+}
+
+/// Why a node is none of ours, if it is not.
+fn foreign(store: &dyn Store, dir: &str) -> Result<Option<String>> {
+    for (key, ours) in [("type", "standalone"), ("specification", "virtio"), ("transport", "mmio")] {
+        let value = store.read(&format!("{dir}/{key}"))?.unwrap_or_default();
+        if value != ours {
+            return Ok(Some(format!("{key} is `{}`", printable(&value, 40))));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the disks named, and compares them with libxl's own copy.
+///
+/// # Errors
+/// One line that names the disk, the key and the value that is wrong.
+pub fn read_disks(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<Vec<DiskNode>> {
+    let nodes: Vec<DiskNode> = disks
+        .iter()
+        .map(|disk| read_disk(store, guest, *disk).with_context(|| format!("disk {disk}")))
+        .collect::<Result<_>>()?;
+    for (i, a) in nodes.iter().enumerate() {
+        if let Some(b) = nodes.iter().skip(i + 1).find(|b| b.mmio == a.mmio || b.irq == a.irq) {
+            bail!("disks {} and {} share base {:#x} or irq {}", a.disk, b.disk, a.mmio, a.irq);
+        }
+    }
+    Ok(nodes)
+}
+
+fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
+    let (dir, copy) = (paths::backend(guest, disk), format!("{}/{disk}", paths::libxl_disks(guest)));
+    let value = |key: &str| -> Result<String> {
+        let value = store.read(&format!("{dir}/{key}"))?.with_context(|| format!("{key}: missing"))?;
+        let libxl = store.read(&format!("{copy}/{key}"))?;
+        ensure!(
+            libxl.as_ref() == Some(&value),
+            "{key} = `{}`: libxl's own copy says `{}`",
+            printable(&value, 80),
+            printable(libxl.as_deref().unwrap_or("nothing"), 80)
+        );
+        Ok(value)
+    };
+    let number = |key: &str| -> Result<u64> {
+        let text = value(key)?;
+        let parsed = match text.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16),
+            None => text.parse(),
+        };
+        parsed.with_context(|| format!("{key} = `{}`", printable(&text, 40)))
+    };
+    let target = value("params")?;
+    let read_only = match value("mode")?.as_str() {
+        "r" => true,
+        "w" => false,
+        other => bail!("mode = `{}`: neither r nor w", printable(other, 40)),
+    };
+    let mmio = number("base")?;
+    if !(MMIO_START..MMIO_END).contains(&mmio) || mmio % MMIO_SIZE != 0 {
+        bail!("base = {mmio:#x}: no virtio-mmio address of libxl's");
+    }
+    let irq = number("irq")?;
+    let irq = u32::try_from(irq).ok().filter(|irq| (32..1020).contains(irq));
+    let irq = irq.with_context(|| format!("irq = {:?}: no shared interrupt", number("irq").ok()))?;
+    Ok(DiskNode { disk, target, read_only, mmio, irq })
+}

@@ -1,0 +1,198 @@
+//! The stub domain that a guest's disks need: its memory, command line and PV disks, and the
+//! xl configuration that says so.
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail, ensure};
+use bytesize::ByteSize;
+
+use crate::config::{Config, Level};
+use crate::disk_file::DiskStorage;
+use crate::identity::Identity;
+use crate::target::Disk;
+
+/// xvda as a virtual device number (block major 202); 16 minors to a disk.
+const XVDA: u32 = 202 << 8;
+/// Disks of a stub beyond this would need another numbering; libxl's interrupts end at 11.
+const DISKS_MAX: usize = 16;
+/// Bytes of guest memory that one 4 KiB page table of the stub maps.
+const MAPPED_BY_TABLE: u64 = 2 << 20;
+
+/// A stub domain to be made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plan {
+    /// Whose it is, and its name and UUID.
+    pub identity: Identity,
+    /// The virtual device numbers it serves.
+    pub disks: Vec<u32>,
+    /// The stub's command line.
+    pub command_line: String,
+    /// The complete xl configuration.
+    pub xl_config: String,
+}
+
+impl Plan {
+    /// Lays out a stub for `disks`.
+    ///
+    /// # Errors
+    /// More disks or RAM disks than allowed.
+    pub fn new(config: &Config, identity: Identity, disks: &[Disk]) -> Result<Plan> {
+        ensure!(!disks.is_empty() && disks.len() <= DISKS_MAX, "{} disks: 1 to {DISKS_MAX} can be served", disks.len());
+        let mut ram: u64 = 0;
+        let mut words = vec![format!("target={}", identity.guest)];
+        let mut vbds = Vec::new();
+        for disk in disks {
+            let store = match &disk.storage {
+                DiskStorage::Ram(bytes) => {
+                    ram = ram.saturating_add(*bytes);
+                    format!("ram:{bytes}")
+                }
+                DiskStorage::Pv(path) => {
+                    let (letter, number) = vbd(vbds.len())?;
+                    let access = if disk.node.read_only { "ro" } else { "rw" };
+                    // target= comes last: xl takes all that follows as the path.
+                    vbds.push(format!("vdev=xvd{letter},format=raw,backendtype=phy,access={access},target={path}"));
+                    format!("pv:{number}")
+                }
+            };
+            words.push(disk_word(disk, &store));
+        }
+        if ram > config.ram_disk_limit {
+            bail!("RAM disks of {} in all: ram-disk-limit = \"{}\"", ByteSize(ram), ByteSize(config.ram_disk_limit));
+        }
+        words.push(format!("log={}", level_word(config.stub_log)));
+        let command_line = words.join(" ");
+        let memory = config.stub_memory.saturating_add(ram).div_ceil(1 << 20);
+        let xl_config = xl_config(config, &identity, memory, &command_line, &vbds);
+        Ok(Plan { identity, disks: disks.iter().map(|d| d.node.disk).collect(), command_line, xl_config })
+    }
+}
+
+/// The `disk=` word of the stub's command line.
+fn disk_word(disk: &Disk, store: &str) -> String {
+    let node = &disk.node;
+    let mode = if node.read_only { "ro" } else { "rw" };
+    let mut word =
+        format!("disk=id={},mmio={:#x},irq={},mode={mode},store={store}", node.disk, node.mmio, node.irq);
+    if let Some(serial) = &disk.serial {
+        // Writing to a String cannot fail.
+        let _ = write!(word, ",serial={serial}");
+    }
+    word
+}
+
+/// The letter and the device number of the stub's PV disk `index`.
+fn vbd(index: usize) -> Result<(char, u32)> {
+    let letter = ('a'..='p').nth(index);
+    let (Some(letter), Ok(index)) = (letter, u32::try_from(index)) else { bail!("too many PV disks") };
+    Ok((letter, XVDA + 16 * index))
+}
+
+/// A level as the stub's command line spells it.
+fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug | Level::Trace => "debug",
+    }
+}
+
+/// MiB of paging memory for a stub of `memory` MiB that maps `window` bytes of its guest:
+/// libxl's own rule for one vCPU (4 KiB for each MiB, 256 + 128 pages more) and the tables of
+/// the window.
+fn shadow_memory(memory: u64, window: u64) -> u64 {
+    let pages = memory + 256 + 128 + window.div_ceil(MAPPED_BY_TABLE);
+    (pages * 4).div_ceil(1024)
+}
+
+/// Values that reach this text were checked to hold no quotes or control characters.
+fn xl_config(config: &Config, identity: &Identity, memory: u64, command_line: &str, vbds: &[String]) -> String {
+    let mut text = format!(
+        "name = \"{}\"\nuuid = \"{}\"\ntype = \"pvh\"\nkernel = \"{}\"\ncmdline = \"{command_line}\"\n\
+         memory = {memory}\nmaxmem = {memory}\nvcpus = 1\n",
+        identity.name(),
+        identity.uuid,
+        config.stub_image.display(),
+    );
+    // Nobody but the daemon acts on the stub's end: what is left of it stays for inspection.
+    for event in ["poweroff", "reboot", "crash", "watchdog"] {
+        let _ = writeln!(text, "on_{event} = \"preserve\"");
+    }
+    if config.map_window > 0 {
+        let _ = writeln!(text, "shadow_memory = {}", shadow_memory(memory, config.map_window));
+    }
+    if !config.stub_seclabel.is_empty() {
+        let _ = writeln!(text, "seclabel = \"{}\"", config.stub_seclabel);
+    }
+    if !vbds.is_empty() {
+        let quoted: Vec<String> = vbds.iter().map(|v| format!("\"{v}\"")).collect();
+        let _ = writeln!(text, "disk = [ {} ]", quoted.join(", "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::DiskNode;
+
+    fn disk(n: u32, storage: DiskStorage, read_only: bool, serial: Option<&str>) -> Disk {
+        let node = DiskNode {
+            disk: 51712 + 16 * n,
+            target: String::new(),
+            read_only,
+            mmio: 0x0200_0000 + 0x200 * u64::from(n),
+            irq: 33 + n,
+        };
+        Disk { node, storage, serial: serial.map(str::to_owned) }
+    }
+
+    fn identity() -> Identity {
+        Identity { guest: 5, uuid: "70696c6f-7466-8000-8000-000500000000".to_owned() }
+    }
+
+    #[test]
+    fn the_command_line_is_the_one_the_image_parses() {
+        let disks = [
+            disk(0, DiskStorage::Pv("/a.img".into()), false, None),
+            disk(1, DiskStorage::Ram(8 << 20), false, Some("swap")),
+            disk(2, DiskStorage::Pv("/b,c.img".into()), true, None),
+        ];
+        let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+        assert_eq!(
+            plan.command_line,
+            "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
+             disk=id=51728,mmio=0x2000200,irq=34,mode=rw,store=ram:8388608,serial=swap \
+             disk=id=51744,mmio=0x2000400,irq=35,mode=ro,store=pv:51728 log=info"
+        );
+        assert_eq!(plan.disks, [51712, 51728, 51744]);
+        assert!(plan.xl_config.contains("memory = 24\n"), "{}", plan.xl_config);
+        assert!(plan.xl_config.contains(
+            "disk = [ \"vdev=xvda,format=raw,backendtype=phy,access=rw,target=/a.img\", \
+             \"vdev=xvdb,format=raw,backendtype=phy,access=ro,target=/b,c.img\" ]\n"
+        ));
+        assert!(!plan.xl_config.contains("shadow_memory"));
+    }
+
+    #[test]
+    fn a_map_window_asks_for_its_page_tables() {
+        // libxl's default for 16 MiB is 400 pages; 4 GiB of guest need 2048 tables more.
+        assert_eq!(shadow_memory(16, 0), 2);
+        assert_eq!(shadow_memory(16, 4 << 30), 10);
+        let config = Config { map_window: 4 << 30, ..Config::default_for_tests() };
+        let plan = Plan::new(&config, identity(), &[disk(0, DiskStorage::Ram(4096), false, None)]).unwrap();
+        assert!(plan.xl_config.contains("memory = 17\n") && plan.xl_config.contains("shadow_memory = 10\n"));
+        assert!(!plan.xl_config.contains("disk ="));
+    }
+
+    #[test]
+    fn too_much_ram_and_too_many_disks_are_refused() {
+        let big = disk(0, DiskStorage::Ram(u64::MAX - 4095), false, None);
+        let error = Plan::new(&Config::default_for_tests(), identity(), &[big.clone(), big]).unwrap_err();
+        assert!(error.to_string().contains("ram-disk-limit"), "{error}");
+        let many: Vec<Disk> = (0..17).map(|n| disk(n, DiskStorage::Ram(4096), false, None)).collect();
+        assert!(Plan::new(&Config::default_for_tests(), identity(), &many).is_err());
+        assert!(Plan::new(&Config::default_for_tests(), identity(), &[]).is_err());
+    }
+}

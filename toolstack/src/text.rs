@@ -1,0 +1,52 @@
+//! Text that somebody else wrote, made fit for one line of a log.
+
+/// At most `max` characters of `text`, on one line, every unprintable one as `?`.
+#[must_use]
+pub fn printable(text: &str, max: usize) -> String {
+    let mut out: String =
+        text.trim().chars().take(max).map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
+    if text.trim().chars().nth(max).is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
+/// The number in `text` if it is 1 to 12 decimal digits and nothing else.
+#[must_use]
+pub fn short_number(text: &str) -> Option<u64> {
+    let digits = text.trim();
+    (digits.len() <= 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
+}
+
+/// What a TOML parser has against a file, as one line that quotes the offending one.
+#[must_use]
+pub fn toml_error(file: &str, source: &str, error: &toml::de::Error) -> String {
+    let message = printable(&error.message().replace('\n', ", "), 200);
+    let Some(span) = error.span() else {
+        return format!("{file}: {message}");
+    };
+    let before = source.get(..span.start).unwrap_or(source);
+    let number = before.matches('\n').count() + 1;
+    let line = source.lines().nth(number - 1).unwrap_or_default();
+    format!("{file}:{number}: `{}`: {message}", printable(line, 120))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_and_length_do_not_pass() {
+        assert_eq!(printable("a\x1b[31m\nb\u{202e}c", 80), "a?[31m?b?c");
+        assert_eq!(printable(&"x".repeat(5000), 5), "xxxxx...");
+        assert_eq!(printable("  fine\n", 80), "fine");
+    }
+
+    #[test]
+    fn only_short_plain_numbers_are_numbers() {
+        assert_eq!(short_number(" 1234\n"), Some(1234));
+        for bad in ["", "-1", "+1", "0x10", "1234567890123", "1 2"] {
+            assert_eq!(short_number(bad), None, "{bad}");
+        }
+    }
+}

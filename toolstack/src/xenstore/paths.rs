@@ -1,0 +1,66 @@
+//! Where things stand in xenstore.
+
+/// The backend directories of every guest's standalone virtio disks in dom0.
+pub const BACKENDS: &str = "/local/domain/0/backend/virtio_disk";
+/// The daemon's own records; readable by dom0 alone.
+pub const RECORDS: &str = "/tool/pilotfish";
+/// The last reason why a guest was refused its disks; for people, never read back.
+pub const LAST_ERROR: &str = "/tool/pilotfish/last-error";
+/// Every domain's directory.
+pub const DOMAINS: &str = "/local/domain";
+
+/// The backend directory that holds all disks of `guest`.
+#[must_use]
+pub fn guest_backends(guest: u16) -> String {
+    format!("{BACKENDS}/{guest}")
+}
+
+/// The backend directory of one disk.
+#[must_use]
+pub fn backend(guest: u16, disk: u32) -> String {
+    format!("{BACKENDS}/{guest}/{disk}")
+}
+
+/// libxl's own copy of what it wrote for the disks of `guest`; no guest can write there.
+#[must_use]
+pub fn libxl_disks(guest: u16) -> String {
+    format!("/libxl/{guest}/device/virtio_disk")
+}
+
+/// A domain's directory.
+#[must_use]
+pub fn domain(domid: u16) -> String {
+    format!("{DOMAINS}/{domid}")
+}
+
+/// Where the stub says how it does; written by the stub, so not to be trusted.
+#[must_use]
+pub fn stub_says(stub: u16, what: &str) -> String {
+    format!("{DOMAINS}/{stub}/data/pilotfish/{what}")
+}
+
+/// The record of `guest`.
+#[must_use]
+pub fn record(guest: u16) -> String {
+    format!("{RECORDS}/{guest}")
+}
+
+/// The guest whose backends `path` belongs to, if it names one.
+#[must_use]
+pub fn guest_of(path: &str) -> Option<u16> {
+    path.strip_prefix(BACKENDS)?.strip_prefix('/')?.split('/').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_found_in_any_path_below_its_backends() {
+        assert_eq!(guest_of("/local/domain/0/backend/virtio_disk/7/51712/state"), Some(7));
+        assert_eq!(guest_of(&guest_backends(7)), Some(7));
+        assert_eq!(guest_of(BACKENDS), None);
+        assert_eq!(guest_of("/local/domain/0/backend/vbd/7/51712"), None);
+        assert_eq!(guest_of("/local/domain/0/backend/virtio_disk/70000"), None);
+    }
+}

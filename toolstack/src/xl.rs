@@ -1,0 +1,206 @@
+//! The real [`Host`]: `xl` where libxl's work is needed, hypercalls for the rest.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use xen_privcmd::Privcmd;
+
+use crate::config::Config;
+use crate::host::{DomainState, Host};
+use crate::plan::Plan;
+use crate::text::printable;
+
+/// How often a running xl is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// No more than this is read of what xl or a stub printed.
+const OUTPUT_MAX: u64 = 16 << 10;
+
+/// xl and Xen.
+pub struct XlHost {
+    xl: PathBuf,
+    run_dir: PathBuf,
+    destroy_timeout: Duration,
+    privcmd: Privcmd,
+}
+
+/// Finds xl: the configured one, or in PATH and the usual places.
+///
+/// # Errors
+/// There is none.
+pub fn find_xl(configured: &Path) -> Result<PathBuf> {
+    if !configured.as_os_str().is_empty() {
+        fs::metadata(configured).with_context(|| format!("xl = \"{}\"", configured.display()))?;
+        return Ok(configured.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    dirs.push(PathBuf::from("/usr/sbin"));
+    // Debian keeps each Xen version's xl in a directory of its own.
+    for entry in fs::read_dir("/usr/lib").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("xen-") {
+            dirs.push(entry.path().join("bin"));
+        }
+    }
+    let found = dirs.iter().map(|dir| dir.join("xl")).find(|xl| xl.is_file());
+    found.context("no xl in PATH, /usr/sbin or /usr/lib/xen-*/bin; remedy: install the Xen tools, or set the key `xl`")
+}
+
+impl XlHost {
+    /// A host that uses this xl.
+    #[must_use]
+    pub fn new(config: &Config, xl: PathBuf, privcmd: Privcmd) -> XlHost {
+        XlHost { xl, run_dir: config.run_dir.clone(), destroy_timeout: config.destroy_timeout, privcmd }
+    }
+
+    /// Runs xl and returns what it printed. `stop` is asked every few milliseconds.
+    ///
+    /// # Errors
+    /// xl cannot be run, fails, or `stop` gave a reason.
+    pub fn run(&self, args: &[&str], stop: impl Fn() -> Option<&'static str>) -> Result<String> {
+        // A file, not a pipe: whatever xl leaves behind may hold it open.
+        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let name = format!("xl-{}-{}.out", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let out = Scratch::create(self.run_dir.join(name))?;
+        let (to_stdout, to_stderr) = (out.file.try_clone()?, out.file.try_clone()?);
+        let mut child = Command::new(&self.xl)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(to_stdout)
+            .stderr(to_stderr)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("run {}", self.xl.display()))?;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if let Some(why) = stop() {
+                // It may be gone by now; either way it is waited for.
+                drop(child.kill());
+                child.wait()?;
+                bail!("xl {}: {why}; it had said: {}", args.join(" "), out.summary());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
+        if !status.success() {
+            bail!("xl {}: {status}: {}", args.join(" "), out.summary());
+        }
+        Ok(out.text())
+    }
+}
+
+impl Host for XlHost {
+    fn create_paused(&self, plan: &Plan, deadline: Instant, cancel: &AtomicBool) -> Result<()> {
+        let name = format!("{}.cfg", plan.identity.name());
+        let mut file = Scratch::create(self.run_dir.join(name))?;
+        std::io::Write::write_all(&mut file.file, plan.xl_config.as_bytes())?;
+        let path = file.path.to_str().context("run-dir")?;
+        self.run(&["create", "-p", "-e", path], || {
+            if cancel.load(Ordering::Relaxed) {
+                Some("the guest has gone")
+            } else {
+                (Instant::now() >= deadline).then_some("not done within launch-timeout-ms")
+            }
+        })?;
+        Ok(())
+    }
+
+    fn destroy(&self, domid: u16) -> Result<()> {
+        let give_up = Instant::now() + self.destroy_timeout;
+        self.run(&["destroy", &domid.to_string()], || {
+            (Instant::now() >= give_up).then_some("not done within destroy-timeout-ms")
+        })?;
+        Ok(())
+    }
+
+    fn set_target(&self, stub: u16, guest: u16) -> Result<()> {
+        Ok(self.privcmd.set_target(stub, guest)?)
+    }
+
+    fn unpause(&self, domid: u16) -> Result<()> {
+        Ok(self.privcmd.unpause(domid)?)
+    }
+
+    fn pause(&self, domid: u16) -> Result<()> {
+        Ok(self.privcmd.pause(domid)?)
+    }
+
+    fn crash(&self, domid: u16) -> Result<()> {
+        Ok(self.privcmd.crash(domid)?)
+    }
+
+    fn domain(&self, domid: u16) -> Result<Option<DomainState>> {
+        Ok(self.privcmd.domain_state(domid)?)
+    }
+
+    fn console_tail(&self, name: &str) -> Vec<String> {
+        // xenconsoled keeps it where XENCONSOLED_TRACE=guest.
+        let path = format!("/var/log/xen/console/guest-{name}.log");
+        let Ok(mut file) = File::open(&path) else {
+            return vec![format!("not kept (xenconsoled --log=guest would keep it in {path})")];
+        };
+        let text = tail(&mut file);
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.iter().skip(lines.len().saturating_sub(6)).cloned().collect()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wait(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// The last bytes of a file, as text.
+fn tail(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let length = file.metadata().map_or(0, |m| m.len());
+    if file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_MAX))).is_ok() {
+        // An unreadable rest is no worse than no rest: this is for people.
+        let _ = file.take(OUTPUT_MAX).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A file of ours that goes when we have done with it.
+struct Scratch {
+    path: PathBuf,
+    file: File,
+}
+
+impl Scratch {
+    fn create(path: PathBuf) -> Result<Scratch> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path).with_context(|| path.display().to_string())?;
+        Ok(Scratch { path, file })
+    }
+
+    fn text(&self) -> String {
+        self.file.try_clone().map_or(String::new(), |mut file| tail(&mut file))
+    }
+
+    /// The last lines, as one.
+    fn summary(&self) -> String {
+        let text = self.text();
+        let lines: Vec<String> = text.lines().filter(|l| !l.trim().is_empty()).map(|l| printable(l, 160)).collect();
+        let last: Vec<String> = lines.iter().skip(lines.len().saturating_sub(4)).cloned().collect();
+        if last.is_empty() { "nothing".to_owned() } else { last.join(" | ") }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Not there any more is what is wanted.
+        let _ = fs::remove_file(&self.path);
+    }
+}
