@@ -1,2 +1,39 @@
-//! drivers
+//! Drivers for Xen's PV protocols, front end side, over the typed [`kernel::Hypervisor`].
+//!
+//! Peers (xenstored, blkback) are not trusted: every index, length and identifier that
+//! they write is copied once and judged against private state. A peer that breaks its
+//! protocol makes its own connection unusable, never the stub.
+//!
+//! - [`evtchn`], [`gnttab`]: ports and grants that are owned and given back on drop
+//! - [`ring`]: the front end of a shared request and response ring
+//! - [`xenstore`], [`xenbus`]: the configuration store and the handshake over it
+//! - [`blkfront`]: a block device of another domain
+//! - `fake` (feature `fake`): stateful peers for host tests
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod blkfront;
+pub mod evtchn;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+pub mod gnttab;
+pub mod ring;
+pub mod xenbus;
+pub mod xenstore;
+
+pub use blkfront::BlkFront;
+pub use xenstore::Xenstore;

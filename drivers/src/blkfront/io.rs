@@ -1,0 +1,186 @@
+//! Requests out, completions in.
+
+use super::pool::Bounce;
+use super::slots::{InFlight, Mismatch};
+use super::wire::{self, Asked, Direction};
+use super::{BlkFront, Completion, Health, IoError, Op, PeerFault, SubmitError};
+use crate::gnttab::GrantedPage;
+use crate::ring::{ResponseOverrun, RingFull};
+use kernel::Hypervisor;
+use xen_pv_sys::io::blkif::{
+    BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_OKAY, MAX_SEGMENTS_PER_REQUEST, Response, SECTOR_SIZE, Segment,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+impl<H: Hypervisor> BlkFront<H> {
+    /// Queues one request under the caller's `id`; the back end sees it after
+    /// [`BlkFront::kick`].
+    ///
+    /// # Errors
+    /// Why not, and the request itself, pages and all.
+    pub fn submit(&mut self, id: u64, op: Op) -> Result<(), (SubmitError, Op)> {
+        if let Err(error) = self.check(&op) {
+            return Err((error, op));
+        }
+        let Some(wire_id) = self.slots.next_id() else { return Err((SubmitError::RingFull, op)) };
+        let handle = self.handle;
+        let queued = match &op {
+            Op::Read { first_sector, bounce, len_bytes } => {
+                self.queue_data(wire_id, Direction::Read, *first_sector, bounce, *len_bytes)
+            }
+            Op::Write { first_sector, bounce, len_bytes } => {
+                self.queue_data(wire_id, Direction::Write, *first_sector, bounce, *len_bytes)
+            }
+            Op::Flush => self.ring.queue(wire::flush(wire_id, handle).as_bytes()).map(|()| None),
+            Op::Discard { first_sector, sectors, secure } => {
+                let request = wire::discard(wire_id, handle, *first_sector, *sectors, *secure);
+                self.ring.queue(request.as_bytes()).map(|()| None)
+            }
+        };
+        let Ok(indirect_page) = queued else { return Err((SubmitError::RingFull, op)) };
+        let indirect = indirect_page.is_some();
+        let (asked, bounce) = match op {
+            Op::Read { bounce, .. } => (Asked::Data { direction: Direction::Read, indirect }, Some(bounce)),
+            Op::Write { bounce, .. } => (Asked::Data { direction: Direction::Write, indirect }, Some(bounce)),
+            Op::Flush => (Asked::Flush, None),
+            Op::Discard { .. } => (Asked::Discard, None),
+        };
+        let kept = self.slots.insert(InFlight { caller_id: id, asked, bounce, indirect_page });
+        debug_assert!(kept.is_ok(), "next_id promised a slot");
+        Ok(())
+    }
+
+    fn check(&self, op: &Op) -> Result<(), SubmitError> {
+        if self.health != Health::Connected {
+            return Err(SubmitError::NotConnected);
+        }
+        let geometry = &self.geometry;
+        match op {
+            Op::Read { first_sector, bounce, len_bytes } => {
+                self.check_data(*first_sector, bounce, *len_bytes)
+            }
+            Op::Write { .. } | Op::Discard { .. } if geometry.read_only => Err(SubmitError::Unsupported),
+            Op::Write { first_sector, bounce, len_bytes } => {
+                self.check_data(*first_sector, bounce, *len_bytes)
+            }
+            Op::Flush if geometry.flush => Ok(()),
+            Op::Flush => Err(SubmitError::Unsupported),
+            Op::Discard { first_sector, sectors, secure } => match geometry.discard {
+                Some(discard) if discard.secure || !secure => {
+                    let inside = geometry.contains(*first_sector, *sectors);
+                    if inside { Ok(()) } else { Err(SubmitError::BadRange) }
+                }
+                _ => Err(SubmitError::Unsupported),
+            },
+        }
+    }
+
+    fn check_data(&self, first_sector: u64, bounce: &Bounce, len_bytes: u32) -> Result<(), SubmitError> {
+        let bytes = u64::from(len_bytes);
+        let sectors = bytes.checked_div(SECTOR_SIZE).unwrap_or(0);
+        let pages = wire::pages_for(len_bytes);
+        let good = bytes.is_multiple_of(SECTOR_SIZE)
+            && self.geometry.contains(first_sector, sectors)
+            && pages <= u32::from(self.max_pages)
+            // Counted, not believed: a bounce of another disk has no pages here.
+            && self.pool.pages(bounce).count() >= pages as usize;
+        if good { Ok(()) } else { Err(SubmitError::BadRange) }
+    }
+
+    /// Queues a read or write; returns the page that holds its segments, if one was needed.
+    fn queue_data(
+        &mut self,
+        wire_id: u64,
+        direction: Direction,
+        first_sector: u64,
+        bounce: &Bounce,
+        len_bytes: u32,
+    ) -> Result<Option<u16>, RingFull> {
+        let segments = wire::segments(self.pool.pages(bounce).map(GrantedPage::gref), len_bytes);
+        let count = wire::pages_for(len_bytes);
+        if count as usize <= MAX_SEGMENTS_PER_REQUEST {
+            let request = wire::direct(direction, wire_id, self.handle, first_sector, segments);
+            return self.ring.queue(request.as_bytes()).map(|()| None);
+        }
+        // Every indirect request holds 12 pages of the pool or more, and there is an
+        // indirect page for each 12: one is free, or the ring is full.
+        let index = *self.indirect_free.last().ok_or(RingFull)?;
+        let page = self.indirect.get(usize::from(index)).ok_or(RingFull)?;
+        for (place, segment) in segments.enumerate() {
+            let written = page.page().write(place.saturating_mul(size_of::<Segment>()), segment.as_bytes());
+            debug_assert!(written.is_ok());
+        }
+        let count = u16::try_from(count).map_err(|_| RingFull)?;
+        let request = wire::indirect(direction, wire_id, self.handle, first_sector, count, page.gref());
+        self.ring.queue(request.as_bytes())?;
+        self.indirect_free.pop();
+        Ok(Some(index))
+    }
+
+    /// Shows the queued requests to the back end; notifies it if it asked for that.
+    pub fn kick(&mut self) {
+        if self.health == Health::Connected
+            && self.ring.publish()
+            && let Err(errno) = self.port.notify()
+        {
+            self.break_off(PeerFault::Unreachable(errno));
+        }
+    }
+
+    /// The next completion, if one has arrived. `None` as well once the connection is
+    /// broken: look at [`BlkFront::health`].
+    pub fn next_completion(&mut self) -> Option<Completion> {
+        if self.health != Health::Connected {
+            return None;
+        }
+        let mut bytes = [0; size_of::<Response>()];
+        match self.ring.next_response(&mut bytes) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(overrun) => {
+                self.break_off(PeerFault::ResponseOverrun(overrun));
+                return None;
+            }
+        }
+        let Response { id, operation, status, .. } = Response::read_from_bytes(&bytes).ok()?;
+        let request = match self.slots.take(id, operation) {
+            Ok(request) => request,
+            Err(mismatch) => {
+                self.break_off(match mismatch {
+                    Mismatch::UnknownId => PeerFault::UnknownId(id),
+                    Mismatch::WrongOperation => PeerFault::WrongOperation { id, operation },
+                });
+                return None;
+            }
+        };
+        // Never grows: it held all of them at the start.
+        self.indirect_free.extend(request.indirect_page);
+        let outcome = match status {
+            BLKIF_RSP_OKAY => Ok(()),
+            BLKIF_RSP_EOPNOTSUPP => Err(IoError::Unsupported),
+            _ => Err(IoError::Failed),
+        };
+        Some(Completion { id: request.caller_id, outcome, bounce: request.bounce })
+    }
+
+    /// Asks for an event at the next response. True if there is something to look at now:
+    /// call [`BlkFront::next_completion`] again before sleeping.
+    pub fn rearm(&mut self) -> bool {
+        if self.health != Health::Connected {
+            return false;
+        }
+        self.ring.final_check().unwrap_or_else(|overrun: ResponseOverrun| {
+            self.break_off(PeerFault::ResponseOverrun(overrun));
+            true
+        })
+    }
+
+    /// Ends the use of the ring. Requests under way keep their pages: the back end may
+    /// still write to them.
+    pub(super) fn break_off(&mut self, fault: PeerFault) {
+        if self.health == Health::Connected {
+            log::error!("blkfront {}: {fault}; the connection is given up", self.names.frontend);
+            self.health = Health::Broken(fault);
+        }
+    }
+}

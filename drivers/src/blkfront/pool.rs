@@ -1,0 +1,188 @@
+//! The bounce pages: allocated and granted once, lent to requests.
+//!
+//! A free list runs through an array of links, so lending allocates nothing. A [`Bounce`]
+//! is the only right to its pages: it is not `Clone`, moves into the request and comes back
+//! with the completion.
+//!
+//! Pages are not zeroed between requests. They hold data of one disk of one guest only, the
+//! back end serves that disk anyway, and a read's bytes reach the guest only if the whole
+//! read succeeded. New pages are zeroed, so nothing of the stub's own is ever shown.
+
+use crate::gnttab::GrantedPage;
+use alloc::vec::Vec;
+use kernel::{DomId, Errno, Hypervisor, SharedPage};
+
+/// End of a list.
+const END: u16 = u16::MAX;
+
+/// Pages lent from a pool.
+#[derive(Debug, Eq, PartialEq)]
+#[must_use = "dropping it loses its pages: give it back or submit it"]
+pub struct Bounce {
+    /// The pool it belongs to.
+    pool: u32,
+    first: u16,
+    count: u16,
+}
+
+impl Bounce {
+    /// Pages in it.
+    #[must_use]
+    pub fn page_count(&self) -> u16 {
+        self.count
+    }
+}
+
+/// Pages of a pool, counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PoolCount {
+    /// All pages.
+    pub total: u16,
+    /// Pages that can be taken.
+    pub free: u16,
+}
+
+/// A fixed set of granted pages.
+#[derive(Debug)]
+pub(super) struct Pool<H: Hypervisor> {
+    /// Tells its bounces from those of another pool.
+    id: u32,
+    pages: Vec<GrantedPage<H>>,
+    /// For each page, the next in its list: the free list or a bounce's.
+    next: Vec<u16>,
+    free_head: u16,
+    free: u16,
+}
+
+impl<H: Hypervisor> Pool<H> {
+    /// Allocates and grants `count` pages. `id` is unique among pools in use.
+    pub(super) fn new(hv: &H, remote: DomId, count: u16, id: u32) -> Result<Self, Errno> {
+        let mut pool = Pool {
+            id,
+            pages: Vec::with_capacity(count.into()),
+            next: Vec::with_capacity(count.into()),
+            free_head: if count == 0 { END } else { 0 },
+            free: count,
+        };
+        for index in 0..count {
+            pool.pages.push(GrantedPage::alloc(hv, remote)?);
+            let next = index.saturating_add(1);
+            pool.next.push(if next == count { END } else { next });
+        }
+        Ok(pool)
+    }
+
+    pub(super) fn count(&self) -> PoolCount {
+        PoolCount { total: u16::try_from(self.pages.len()).unwrap_or(END), free: self.free }
+    }
+
+    /// Takes `count` pages from the free list's head.
+    pub(super) fn take(&mut self, count: u16) -> Option<Bounce> {
+        if count == 0 || count > self.free {
+            return None;
+        }
+        let first = self.free_head;
+        let last = self.list(first).nth(usize::from(count).checked_sub(1)?)?;
+        let end = self.next.get_mut(usize::from(last))?;
+        self.free_head = core::mem::replace(end, END);
+        self.free = self.free.saturating_sub(count);
+        Some(Bounce { pool: self.id, first, count })
+    }
+
+    /// Puts a bounce's pages back. One of another pool is a bug of the caller's; its pages
+    /// are not touched.
+    pub(super) fn give_back(&mut self, bounce: Bounce) {
+        let Bounce { pool, first, count } = bounce;
+        debug_assert_eq!(pool, self.id, "a bounce of another disk");
+        let last = usize::from(count).checked_sub(1).and_then(|hops| self.list(first).nth(hops));
+        let Some(last) = last.filter(|_| pool == self.id) else {
+            log::error!("blkfront: a bounce of another disk was given back");
+            return;
+        };
+        if let Some(end) = self.next.get_mut(usize::from(last)) {
+            *end = self.free_head;
+            self.free_head = first;
+            self.free = self.free.saturating_add(count);
+        }
+    }
+
+    fn list(&self, first: u16) -> impl Iterator<Item = u16> + '_ {
+        let next = |&at: &u16| self.next.get(usize::from(at)).copied().filter(|&next| next != END);
+        core::iter::successors(Some(first).filter(|&first| first != END), next)
+    }
+
+    /// The pages of a bounce, in order; none if it is of another pool.
+    pub(super) fn pages<'a>(
+        &'a self,
+        bounce: &Bounce,
+    ) -> impl Iterator<Item = &'a GrantedPage<H>> + use<'a, H> {
+        let count = if bounce.pool == self.id { usize::from(bounce.count) } else { 0 };
+        self.list(bounce.first).take(count).filter_map(|at| self.pages.get(usize::from(at)))
+    }
+
+    /// The page at place `index` of a bounce.
+    pub(super) fn page(&self, bounce: &Bounce, index: u16) -> Option<&SharedPage> {
+        self.pages(bounce).nth(index.into()).map(GrantedPage::page)
+    }
+
+    /// Takes the pool apart, for revocation.
+    pub(super) fn into_pages(self) -> Vec<GrantedPage<H>> {
+        self.pages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernel::fake::FakeXen;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn pool(count: u16) -> Pool<FakeXen> {
+        Pool::new(&FakeXen::new(DomId(1)), DomId(0), count, 7).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_is_lent_twice_or_lost(
+            total in 1u16..40,
+            steps in prop::collection::vec((any::<bool>(), 0u16..12, any::<prop::sample::Index>()), 0..200),
+        ) {
+            let mut pool = pool(total);
+            let mut lent: Vec<Bounce> = Vec::new();
+            for (take, count, which) in steps {
+                if take {
+                    let free = pool.count().free;
+                    match pool.take(count) {
+                        Some(bounce) => lent.push(bounce),
+                        None => prop_assert!(count == 0 || count > free),
+                    }
+                } else if !lent.is_empty() {
+                    let bounce = lent.swap_remove(which.index(lent.len()));
+                    pool.give_back(bounce);
+                }
+                let held: Vec<_> =
+                    lent.iter().flat_map(|bounce| pool.pages(bounce)).map(|page| page.gref().0).collect();
+                let counted: usize = lent.iter().map(|bounce| usize::from(bounce.page_count())).sum();
+                prop_assert_eq!(held.len(), counted);
+                prop_assert_eq!(held.iter().collect::<BTreeSet<_>>().len(), held.len());
+                prop_assert_eq!(counted + usize::from(pool.count().free), usize::from(total));
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_request_gets_no_bounce() {
+        let mut pool = pool(4);
+        assert_eq!(pool.take(0), None);
+        assert_eq!(pool.take(5), None);
+    }
+
+    #[test]
+    fn a_pool_that_cannot_be_granted_gives_its_pages_back() {
+        let xen = FakeXen::new(DomId(1));
+        xen.limit_grants(3);
+        assert_eq!(Pool::new(&xen, DomId(0), 4, 1).err(), Some(Errno::ENOSPC));
+        assert_eq!(xen.live_grants(), 0);
+    }
+}

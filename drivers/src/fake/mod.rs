@@ -1,0 +1,1 @@
+//! Stateful fakes of the peers, for host tests over [`kernel::fake::FakeXen`].
