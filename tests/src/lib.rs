@@ -1,1 +1,17 @@
-//! tests
+//! The QEMU harness: real Xen, real dom0, real guests, one verdict per scenario.
+//!
+//! A machine is booted once per Xen version and CPU model and runs many scenarios, each a
+//! shell script of `tests/qemu/` started through dom0's agent. A scenario that takes dom0 or
+//! Xen down has failed; the machine is booted anew and the others go on.
+//!
+//! - [`manifest`]: which scenarios there are, what rule each states, where each runs.
+//! - [`runner`]: boots machines and runs what the manifest asks for.
+//! - [`report`]: verdict lines, a log file per scenario, `tests.json`.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "harness")]
+pub mod manifest;
+#[cfg(feature = "harness")]
+pub mod report;
+#[cfg(feature = "harness")]
+pub mod runner;

@@ -1,0 +1,118 @@
+# What the scenarios share beyond dom0's lib.sh (bash). Source it after /pf/lib.sh.
+# shellcheck shell=bash disable=SC2034,SC2154
+
+# begin: the state every scenario starts from: the daemon runs, dom0 is alone.
+begin() {
+    if [ ! -e /run/pilotfishd.test.pid ] || pf_dead "$(daemon_pid)"; then
+        echo "starting the daemon, which did not run"
+        daemon_start
+    fi
+    no_domains 20 || die "dom0 is not alone at the start: $(domains | tr '\n' ' ')"
+    free_before=$(free_mib)
+}
+
+# free_mib: memory that Xen has to give, in MiB.
+free_mib() { xl info | awk '$1 == "free_memory" { print $3 }'; }
+
+# stub_of NAME: the name of the stub of the guest NAME.
+stub_of() { echo "pilotfish-$(domid "$1")"; }
+
+# rounds_of NAME: how many rounds of verified I/O the guest has done.
+rounds_of() {
+    local n
+    n=$(guest_value "$1" round)
+    echo "${n:-0}"
+}
+
+pf_rounds_at_least() { [ "$(rounds_of "$1")" -ge "$2" ]; }
+
+# more_rounds NAME COUNT SECONDS: waits until the guest has done COUNT rounds more than now.
+more_rounds() {
+    local from
+    from=$(rounds_of "$1")
+    wait_for "$3" pf_rounds_at_least "$1" $((from + $2))
+}
+
+# pattern TAG ROUND: the MiB that guests write in a round (guest/disk.sh has the same).
+pattern() { yes "$1 round $2" | head -c 1048576; }
+
+# image_holds_round FILE TAG ROUND: whether the image holds what that round wrote, at its place.
+image_holds_round() {
+    dd if="$1" of=/run/place bs=1M skip=$(($3 % 16)) count=1 2>/dev/null
+    pattern "$2" "$3" | cmp -s - /run/place
+}
+
+# image_holds FILE TAG ROUNDS: whether it holds what that many rounds wrote (the last 16: a
+# place is used again after that).
+image_holds() {
+    local n from=1
+    [ "$3" -le 16 ] || from=$(($3 - 15))
+    for n in $(seq "$from" "$3"); do
+        if ! image_holds_round "$1" "$2" "$n"; then
+            echo "$1 does not hold round $n of $2"
+            return 1
+        fi
+    done
+}
+
+# log_mark: where the daemon's log stands now, for daemon_said.
+log_mark() { log_from=$(wc -l </var/log/pilotfishd.log); }
+
+# daemon_lines: what the daemon logged since log_mark.
+daemon_lines() { tail -n +$((log_from + 1)) /var/log/pilotfishd.log; }
+
+# daemon_said PATTERN: whether a line since log_mark matches (grep -E).
+daemon_said() { daemon_lines | grep -q -E -- "$1"; }
+
+# check_daemon_said WHAT PATTERN: as a check that shows what was seen.
+check_daemon_said() {
+    if wait_for 5 daemon_said "$2"; then
+        pass "$1"
+    else
+        fail "$1: no line matches '$2' in: $(daemon_lines | tr '\n' '|')"
+    fi
+}
+
+# granting: domains other than dom0 that have entries in their grant table, by Xen's own list.
+granting() {
+    xl dmesg -c >/dev/null
+    xl debug-keys g
+    sleep 0.3
+    xl dmesg | grep -o 'grant-table for remote d[0-9]*' | grep -v 'd0$' | tr '\n' ' '
+}
+
+pf_no_backends() { [ -z "$(backends virtio_disk)$(backends vbd)" ]; }
+pf_no_loops() { [ "$(count_loops)" = 0 ]; }
+pf_no_records() { [ -z "$(xenstore-list /tool/pilotfish 2>/dev/null)" ]; }
+pf_memory_back() { [ "$(free_mib)" -ge $((free_before - 1)) ]; }
+
+# nothing_left: after the last guest has gone, nothing of it or its stub is left.
+nothing_left() {
+    wait_for 25 pf_no_domains
+    equal "no guest, stub or zombie is left" "" "$(domains | tr '\n' ' ')"
+    wait_for 10 pf_no_backends
+    equal "no backend node is left" "" "$(backends virtio_disk; backends vbd)"
+    wait_for 10 pf_no_records
+    equal "the daemon's records are gone" "" "$(xenstore-list /tool/pilotfish 2>/dev/null)"
+    wait_for 10 pf_no_loops
+    equal "no loop device holds an image" "" "$(losetup -a)"
+    equal "no domain but dom0 has a directory in xenstore" "0" "$(xenstore-list /local/domain | tr '\n' ' ' | sed 's/ $//')"
+    equal "no grant table but dom0's is in use" "" "$(granting)"
+    wait_for 10 pf_memory_back
+    check "Xen has its memory back (before: $free_before MiB, now: $(free_mib) MiB)" pf_memory_back
+}
+
+# create_fails NAME SCENARIO DISK...: xl create has to fail. Leaves its output in /run/create.out
+# and its duration in create_ms.
+create_fails() {
+    local from
+    from=$(now_ms)
+    if start_guest "$@" >/run/create.out 2>&1; then
+        fail "xl create fails: it succeeded"
+    else
+        pass "xl create fails"
+    fi
+    create_ms=$(($(now_ms) - from))
+    echo "xl create took $create_ms ms and said:"
+    cat /run/create.out
+}

@@ -1,0 +1,67 @@
+//! Runs the QEMU scenarios and ends with a line `N passed, N failed`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use pilotfish_tests::manifest::SCENARIOS;
+use pilotfish_tests::{report, runner};
+use xtask::setup::XenVersion;
+use xtask::{interrupt, paths};
+
+/// Runs Pilotfish's scenarios on real Xen in QEMU, one verdict each.
+#[derive(Parser)]
+struct Cli {
+    /// Only these scenarios (default: all).
+    names: Vec<String>,
+    /// Only this Xen version.
+    #[arg(long, value_name = "VERSION")]
+    xen: Option<XenVersion>,
+    /// Only this CPU model of QEMU.
+    #[arg(long)]
+    cpu: Option<String>,
+    /// List the scenarios and the rule that each states.
+    #[arg(long)]
+    list: bool,
+}
+
+fn run(cli: Cli) -> Result<bool> {
+    if cli.list {
+        for scenario in SCENARIOS {
+            println!("{:<20} {}", scenario.name, scenario.rule);
+        }
+        return Ok(true);
+    }
+    if let Some(unknown) = cli.names.iter().find(|name| SCENARIOS.iter().all(|known| known.name != **name)) {
+        bail!("no scenario is called {unknown:?}; --list shows them");
+    }
+    interrupt::install()?;
+    let selection = runner::Selection { names: cli.names, xen: cli.xen, cpu: cli.cpu };
+    let logs = paths::logs().join("scenarios");
+    let verdicts = runner::run(&selection, |verdict| {
+        println!("{}", verdict.line());
+        match verdict.write_log(&logs) {
+            Ok(path) if !verdict.passed() => println!("        log: {}", path.display()),
+            Ok(_) => {}
+            Err(error) => println!("        no log: {error:#}"),
+        }
+    })?;
+    report::write_json(&verdicts, &paths::target().join("tests.json"))?;
+    let passed = verdicts.iter().filter(|verdict| verdict.passed()).count();
+    let failed = verdicts.len() - passed;
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0 && passed > 0)
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        _ if interrupt::seen() => ExitCode::from(interrupt::EXIT_STATUS),
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Boots machines and runs scenarios on them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use xtask::agent::{Agent, Outcome};
+use xtask::build::{self, Products};
+use xtask::setup::{self, Fixture, XenVersion};
+use xtask::system::{self, Options};
+use xtask::toolchain::Toolchain;
+use xtask::{interrupt, process, ui};
+
+use crate::manifest::{Boot, SCENARIOS, Scenario};
+use crate::report::Verdict;
+
+/// Time for a boot and for what the agent does between scenarios.
+const OVERHEAD: Duration = Duration::from_secs(240);
+/// Boots that fail one after the other before the rest of a machine's scenarios is given up.
+const BOOTS_IN_VAIN: u32 = 2;
+
+/// Which scenarios to run, where.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Only these, by name; all if empty.
+    pub names: Vec<String>,
+    /// Only on this Xen.
+    pub xen: Option<XenVersion>,
+    /// Only on this CPU model.
+    pub cpu: Option<String>,
+}
+
+impl Selection {
+    fn wants(&self, scenario: &Scenario, xen: XenVersion, cpu: &str) -> bool {
+        (self.names.is_empty() || self.names.iter().any(|name| name == scenario.name))
+            && scenario.xens.contains(&xen)
+            && scenario.cpus.contains(&cpu)
+            && self.cpu.as_deref().is_none_or(|only| only == cpu)
+            && self.xen.is_none_or(|only| only == xen)
+    }
+
+    /// The machines to boot, each with what runs on it.
+    fn machines(&self) -> Vec<(XenVersion, &'static str, Vec<Scenario>)> {
+        let mut cpus: Vec<&str> = SCENARIOS.iter().flat_map(|scenario| scenario.cpus).copied().collect();
+        cpus.sort_unstable();
+        cpus.dedup();
+        let mut machines = Vec::new();
+        for xen in XenVersion::ALL {
+            for &cpu in &cpus {
+                let wanted = SCENARIOS.iter().filter(|scenario| self.wants(scenario, xen, cpu));
+                let (shared, own): (Vec<Scenario>, Vec<Scenario>) =
+                    wanted.copied().partition(|scenario| scenario.boot == Boot::Shared);
+                if !shared.is_empty() {
+                    machines.push((xen, cpu, shared));
+                }
+                machines.extend(own.into_iter().map(|scenario| (xen, cpu, vec![scenario])));
+            }
+        }
+        machines
+    }
+}
+
+/// Sets up, builds, and runs everything selected; `on_verdict` sees each verdict at once.
+///
+/// # Errors
+/// When the set-up or a build fails, or on Ctrl-C. A machine that does not boot is no error:
+/// its scenarios fail.
+pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Result<Vec<Verdict>> {
+    let machines = selection.machines();
+    let mut versions: Vec<XenVersion> = machines.iter().map(|(xen, ..)| *xen).collect();
+    versions.dedup();
+    let ready = setup::ensure(&versions)?;
+    let mut products = build::all(&ready.toolchain)?;
+    // Goes where the hostile images go: it is launched like them, by the scenario's script.
+    products.hostile.push(set_target(&ready.toolchain)?);
+    let mut verdicts = Vec::new();
+    for (xen, cpu, scenarios) in machines {
+        if let Some(fixture) = ready.fixtures.iter().find(|fixture| fixture.version == xen) {
+            let mut machine = Machine { fixture, products: &products, cpu, agent: None, boots: 0 };
+            machine.run_all(&scenarios, &mut |verdict| {
+                on_verdict(&verdict);
+                verdicts.push(verdict);
+            })?;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Builds dom0's `set-target`.
+fn set_target(toolchain: &Toolchain) -> Result<PathBuf> {
+    let package = ["--quiet", "--package", "pilotfish-tests", "--bin", "set-target"];
+    process::run_shown(toolchain.dom0.cargo("build").args(package).args([
+        "--no-default-features",
+        "--profile",
+        "release",
+    ]))?;
+    Ok(toolchain.dom0.products("release").join("set-target"))
+}
+
+/// One Xen version on one CPU model.
+struct Machine<'a> {
+    fixture: &'a Fixture,
+    products: &'a Products,
+    cpu: &'a str,
+    agent: Option<Agent>,
+    boots: u32,
+}
+
+impl Machine<'_> {
+    fn run_all(&mut self, scenarios: &[Scenario], on_verdict: &mut dyn FnMut(Verdict)) -> Result<()> {
+        let mut in_vain = 0;
+        for (n, scenario) in scenarios.iter().enumerate() {
+            let started = Instant::now();
+            let (outcome, trouble) = if in_vain < BOOTS_IN_VAIN {
+                match self.run_one(scenario, scenarios.get(n..).unwrap_or_default()) {
+                    Ok(outcome) => (outcome, None),
+                    Err(error) => (Outcome::default(), Some(format!("{error:#}"))),
+                }
+            } else {
+                (Outcome::default(), Some("not run: the machine does not boot".to_owned()))
+            };
+            interrupt::check()?;
+            in_vain = if self.agent.is_none() && trouble.is_some() { in_vain + 1 } else { 0 };
+            if trouble.is_some() || outcome.status.is_none() {
+                // Whatever answers no more is no place for the next scenario.
+                self.agent = None;
+            }
+            on_verdict(Verdict {
+                scenario: *scenario,
+                xen: self.fixture.version,
+                cpu: self.cpu.to_owned(),
+                outcome,
+                trouble,
+                wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+        self.agent.take().map_or(Ok(()), Agent::poweroff)
+    }
+
+    fn run_one(&mut self, scenario: &Scenario, rest: &[Scenario]) -> Result<Outcome> {
+        let mut agent = match self.agent.take() {
+            Some(agent) => agent,
+            None => self.boot(rest)?,
+        };
+        let outcome = ui::step(format!("{}: {}", scenario.name, scenario.rule), |step| {
+            agent.run(scenario.name, scenario.limit(), |event| step.say(format!("{event:?}")))
+        });
+        self.agent = Some(agent);
+        outcome
+    }
+
+    /// Boots a machine with time enough for `rest`.
+    fn boot(&mut self, rest: &[Scenario]) -> Result<Agent> {
+        self.boots += 1;
+        let first = rest.first().map_or("none", |scenario| scenario.name);
+        let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.cpu, self.boots);
+        let mut options = Options::new(self.fixture.version, &name);
+        options.cpu = self.cpu.to_owned();
+        options.timeout = rest.iter().map(Scenario::limit).sum::<Duration>() + OVERHEAD;
+        system::boot(self.fixture, self.products, &options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_runs_unless_selected_otherwise() {
+        let all: usize = Selection::default().machines().iter().map(|(.., scenarios)| scenarios.len()).sum();
+        let expected: usize =
+            SCENARIOS.iter().map(|scenario| scenario.xens.len() * scenario.cpus.len()).sum();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn scenarios_share_a_boot_unless_they_need_their_own() {
+        let machines = Selection { xen: Some(XenVersion::V4_20), ..Selection::default() }.machines();
+        for (.., scenarios) in &machines {
+            assert!(scenarios.len() == 1 || scenarios.iter().all(|scenario| scenario.boot == Boot::Shared));
+        }
+        assert_eq!(machines.len(), 3);
+    }
+}
