@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use object::LittleEndian;
 use object::elf::{DT_NEEDED, FileHeader64};
 use object::read::elf::{Dyn, FileHeader};
-use object::LittleEndian;
 
 /// The libraries `programs` need, by file name, each with its path under one of `dirs`.
 ///

@@ -15,6 +15,11 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
+# Without udev nobody else makes these; Xen's block script wants /dev/fd.
+ln -sf /proc/self/fd /dev/fd
+ln -sf fd/0 /dev/stdin
+ln -sf fd/1 /dev/stdout
+ln -sf fd/2 /dev/stderr
 mount -t tmpfs run /run
 mount -t tmpfs -o size=75% disks /disks
 mkdir -p /run/xen /run/xenstored /run/lock /var/log/xen/console

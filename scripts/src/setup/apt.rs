@@ -105,9 +105,9 @@ impl Apt {
             apt.dir.join("apt.conf"),
             format!(
                 "{acquire}\
-                 Dir::Etc::parts \"-\";\nDir::Etc::main \"/dev/null\";\n\
-                 Dir::Etc::sourcelist \"{dir}/apt.sources\";\nDir::Etc::sourceparts \"-\";\n\
-                 Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"-\";\n\
+                 Dir::Etc::parts \"/dev/null\";\nDir::Etc::main \"/dev/null\";\n\
+                 Dir::Etc::sourcelist \"{dir}/apt.sources\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+                 Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
                  Dir::State \"{dir}\";\nDir::State::lists \"{dir}/lists\";\n\
                  Dir::State::status \"{dir}/status\";\nDir::Cache \"{dir}\";\n\
                  Dir::Cache::archives \"{dir}/archives\";\n\

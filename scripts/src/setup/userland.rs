@@ -34,6 +34,7 @@ const XEN_PROGRAMS: &[&str] =
 /// Programs for dom0 from `/usr/bin` and `/usr/sbin`.
 const DOM0_PROGRAMS: &[&str] = &[
     "bash",
+    "flock",
     "stat",
     "timeout",
     "stdbuf",
