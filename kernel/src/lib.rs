@@ -1,19 +1,79 @@
 //! The unikernel under the stub: the only crate of the image that may write `unsafe`.
 //!
 //! Everything above talks to Xen through the typed [`Hypervisor`] trait and touches memory
-//! that another domain can change only through [`SharedPage`]. Both exist on the host as
-//! well (feature `fake`), so that drivers and devices are tested without a hypervisor.
+//! that another domain can change only through [`SharedPage`] and [`ForeignMap`]. Both exist
+//! on the host as well (feature `fake`), so that drivers and devices are tested without a
+//! hypervisor.
+//!
+//! One vCPU, no interrupts, no threads. `arch/aarch64/entry.rs` has the first instruction,
+//! `start.rs` brings up memory, heap, console, log and event channels in that order, then
+//! calls the function that the image named with [`main!`]:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//! #![forbid(unsafe_code)]
+//! kernel::main!(run);
+//! fn run(xen: kernel::Xen, boot: &'static kernel::BootInfo) -> kernel::ShutdownReason {
+//!     log::info!("command line: {}", boot.cmdline);
+//!     kernel::ShutdownReason::Poweroff
+//! }
+//! ```
+//!
+//! The image is linked with `pilotfish.ld`, found by name: its build script passes
+//! `-Tpilotfish.ld` when the target has no operating system.
 #![no_std]
 
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod arch;
+mod boot;
+mod calls;
+mod console;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+pub mod foreign;
+mod heap;
 pub mod hypercall;
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "hosts bring their own logger"))]
+mod logger;
+mod magic;
+mod panic;
+#[cfg(feature = "raw")]
+pub mod raw;
 pub mod shared;
+#[cfg(target_os = "none")]
+mod single;
+#[cfg(target_os = "none")]
+mod start;
+pub mod time;
+mod xen;
 
+pub use boot::{BootError, BootInfo, MAX_CMDLINE_BYTES};
+pub use calls::{XenVersion, xen_version};
+pub use foreign::{ForeignFault, ForeignMap};
+pub use heap::{HeapUse, heap_use};
 pub use hypercall::{DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
-pub use shared::{Order, OutOfPage, SharedPage};
+pub use panic::on_panic;
+pub use shared::{Order, OutOfPage, SharedPage, full_barrier};
+pub use xen::{Xen, XenWindow};
 pub use xen_pv_sys::errno::Errno;
+
+/// Names the image's main function: `fn(Xen, &'static BootInfo) -> ShutdownReason`. The
+/// domain ends with what it returns.
+#[macro_export]
+macro_rules! main {
+    ($run:path) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "Rust" fn pilotfish_main(
+            xen: $crate::Xen,
+            boot: &'static $crate::BootInfo,
+        ) -> $crate::ShutdownReason {
+            let run: fn($crate::Xen, &'static $crate::BootInfo) -> $crate::ShutdownReason = $run;
+            run(xen, boot)
+        }
+    };
+}

@@ -145,7 +145,7 @@ impl SharedPage {
 
     /// The only way to an address in the page: `len` bytes at `offset`, inside it.
     #[inline]
-    fn at(&self, offset: usize, len: usize) -> Result<*mut u8, OutOfPage> {
+    pub(crate) fn at(&self, offset: usize, len: usize) -> Result<*mut u8, OutOfPage> {
         if len > PAGE_SIZE || offset > PAGE_SIZE - len {
             return Err(OutOfPage);
         }
@@ -181,6 +181,41 @@ impl SharedPage {
         // SAFETY: as in `load`.
         unsafe { W::store(at, value, order) };
         Ok(())
+    }
+
+    /// Clears `bits` of the word at byte `offset` and returns what it was. Only for pages that
+    /// Xen alone shares: another domain could make an exclusive access fail for ever.
+    ///
+    /// # Errors
+    /// [`OutOfPage`] as for [`SharedPage::load`].
+    pub(crate) fn fetch_and_not(&self, offset: usize, bits: u64) -> Result<u64, OutOfPage> {
+        let at = self.at(offset, 8)?;
+        if !offset.is_multiple_of(8) {
+            return Err(OutOfPage);
+        }
+        // SAFETY: inside the page and aligned, as in `load`.
+        let cell = unsafe { AtomicU64::from_ptr(at.cast()) };
+        Ok(cell.fetch_and(!bits, Ordering::SeqCst))
+    }
+
+    /// Replaces the half-word at byte `offset` by `new` if it is `current`; otherwise returns
+    /// what it is. Only for pages that Xen alone shares.
+    ///
+    /// # Errors
+    /// [`OutOfPage`] as for [`SharedPage::load`].
+    pub(crate) fn compare_exchange(
+        &self,
+        offset: usize,
+        current: u16,
+        new: u16,
+    ) -> Result<Result<u16, u16>, OutOfPage> {
+        let at = self.at(offset, 2)?;
+        if !offset.is_multiple_of(2) {
+            return Err(OutOfPage);
+        }
+        // SAFETY: inside the page and aligned, as in `load`.
+        let cell = unsafe { AtomicU16::from_ptr(at.cast()) };
+        Ok(cell.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst))
     }
 
     /// Copies bytes out of the page, starting at `offset`. Not atomic as a whole.

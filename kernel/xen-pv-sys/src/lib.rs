@@ -15,6 +15,7 @@ pub mod hvm;
 pub mod io;
 pub mod memory;
 pub mod sched;
+pub mod vcpu;
 pub mod xen;
 
 /// Bytes in a Xen page (`XEN_PAGE_SIZE`): 4 KiB on every architecture.

@@ -1,0 +1,15 @@
+//! What only this architecture knows: entry, exceptions, page tables, the hypercall
+//! instruction, barriers and the counter.
+
+mod barrier;
+mod entry;
+#[cfg(feature = "raw")]
+pub(crate) mod hammer;
+mod hvc;
+pub(crate) mod image;
+mod mmu;
+mod vectors;
+
+pub(crate) use barrier::{counter, counter_hz, halt};
+pub(crate) use hvc::hypercall;
+pub(crate) use mmu::map_blocks;

@@ -1,0 +1,69 @@
+//! The host's twin of the architecture: no hypervisor below, a clock that counts nanoseconds.
+
+use super::MapError;
+use core::sync::atomic::{AtomicU64, Ordering};
+use xen_pv_sys::errno::Errno;
+
+/// Answers as a hypervisor that knows no hypercall.
+///
+/// # Safety
+/// None; the signature is that of the real one.
+pub(crate) unsafe fn hypercall(_number: u64, _args: [u64; 5]) -> i64 {
+    -i64::from(Errno::ENOSYS.0)
+}
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// A counter that moves by one each time it is read.
+pub(crate) fn counter() -> u64 {
+    TICKS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Ticks of [`counter`] per second.
+pub(crate) fn counter_hz() -> u64 {
+    1_000_000_000
+}
+
+/// There is nothing to stop on a host.
+pub(crate) fn halt() -> ! {
+    panic!("halted")
+}
+
+/// Nothing to map on a host.
+///
+/// # Errors
+/// As the real one for a bad address.
+pub(crate) fn map_blocks(base: u64, _len: u64) -> Result<(), MapError> {
+    if base.is_multiple_of(super::BLOCK_SIZE) { Ok(()) } else { Err(MapError::Unaligned(base)) }
+}
+
+/// Ordinary atomics in place of the hammering instructions.
+#[cfg(feature = "raw")]
+pub(crate) mod hammer {
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    /// Host twin.
+    ///
+    /// # Safety
+    /// `at` is valid for atomic access.
+    pub(crate) unsafe fn exclusives(at: *mut u32, times: u64) {
+        for _ in 0..times {
+            // SAFETY: the caller's promise.
+            unsafe { AtomicU32::from_ptr(at) }.fetch_add(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Host twin.
+    ///
+    /// # Safety
+    /// `at` is valid for atomic access.
+    pub(crate) unsafe fn lse(at: *mut u32, times: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { exclusives(at, times) };
+    }
+
+    /// Whether the CPU has LSE atomics.
+    pub(crate) fn has_lse() -> bool {
+        false
+    }
+}

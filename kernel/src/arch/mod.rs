@@ -1,0 +1,37 @@
+//! The architecture's facade: one set of names, whatever lies below.
+//!
+//! On the stub it is `aarch64`. On a host it is a twin that answers every hypercall with
+//! `ENOSYS`, so that this crate and all above it build and test there.
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+mod aarch64;
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+pub(crate) use aarch64::{counter, counter_hz, halt, hypercall, image, map_blocks};
+#[cfg(all(feature = "raw", target_os = "none", target_arch = "aarch64"))]
+pub(crate) use aarch64::hammer;
+
+#[cfg(not(target_os = "none"))]
+mod host;
+#[cfg(not(target_os = "none"))]
+pub(crate) use host::{counter, counter_hz, halt, hypercall, map_blocks};
+#[cfg(all(feature = "raw", not(target_os = "none")))]
+pub(crate) use host::hammer;
+
+#[cfg(all(target_os = "none", not(target_arch = "aarch64")))]
+compile_error!("the stub runs on aarch64 only");
+
+/// Bytes that one entry of a level 2 translation table maps.
+pub(crate) const BLOCK_SIZE: u64 = 2 << 20;
+
+/// Why a block could not be mapped. Always a bug or a layout that we do not support.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MapError {
+    /// The address is not a multiple of 2 MiB.
+    Unaligned(u64),
+    /// The address lies beyond what the tables can express (512 GiB).
+    TooHigh(u64),
+    /// Something else is mapped there already.
+    Taken(u64),
+    /// All level 2 tables are in use.
+    NoTable(u64),
+}

@@ -1,0 +1,163 @@
+//! The PV console's output ring, usable at any time after the MMU is on: by the logger, by
+//! exceptions and by panic.
+//!
+//! The peer is xenconsoled in dom0. It may be slow or dead: a full ring is waited for only
+//! briefly, and not at all once it was full for that long; what does not fit is dropped.
+
+use crate::{Errno, Order, Port, SharedPage, calls, time};
+use core::fmt;
+use xen_pv_sys::io::console as ring;
+
+/// How long a write waits for xenconsoled to make room.
+const PATIENCE_NS: u64 = 20_000_000;
+
+/// Puts `bytes` into the ring as far as there is room; returns how many.
+fn put(page: &SharedPage, bytes: &[u8]) -> usize {
+    let load = |offset| page.load::<u32>(offset, Order::AcqRel).unwrap_or(0);
+    let (consumer, producer) = (load(ring::OUT_CONS), load(ring::OUT_PROD));
+    // The consumer's index is the peer's: a nonsensical one reads as a full ring.
+    let used = producer.wrapping_sub(consumer) as usize;
+    let count = ring::OUT_SIZE.saturating_sub(used).min(bytes.len());
+    let start = producer as usize % ring::OUT_SIZE;
+    let (head, tail) = bytes[..count].split_at(count.min(ring::OUT_SIZE - start));
+    let written = page
+        .write(ring::OUT + start, head)
+        .and_then(|()| page.write(ring::OUT, tail))
+        .and_then(|()| {
+            let produced = u32::try_from(count).unwrap_or(0);
+            page.store(ring::OUT_PROD, producer.wrapping_add(produced), Order::AcqRel)
+        });
+    if written.is_ok() { count } else { 0 }
+}
+
+/// The console: one ring and what is known of its reader.
+pub(crate) struct Console {
+    page: SharedPage,
+    port: Port,
+    /// The reader left the ring full for the whole of [`PATIENCE_NS`].
+    stalled: bool,
+}
+
+impl Console {
+    pub(crate) fn new(page: SharedPage, port: Port) -> Console {
+        Console { page, port, stalled: false }
+    }
+
+    fn write_bytes(&mut self, mut bytes: &[u8]) {
+        let mut deadline_ns = None;
+        while !bytes.is_empty() {
+            let done = put(&self.page, bytes);
+            bytes = bytes.get(done..).unwrap_or(&[]);
+            // A failure would mean that the port is gone: then nobody reads, and we drop.
+            let _: Result<(), Errno> = calls::evtchn_send(self.port);
+            if done > 0 {
+                self.stalled = false;
+                continue;
+            }
+            let now = time::now_ns();
+            if self.stalled || now >= *deadline_ns.get_or_insert(now + PATIENCE_NS) {
+                self.stalled = true;
+                return;
+            }
+            calls::sched_yield();
+        }
+    }
+}
+
+impl fmt::Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for line in text.split_inclusive('\n') {
+            match line.strip_suffix('\n') {
+                Some(body) => {
+                    self.write_bytes(body.as_bytes());
+                    self.write_bytes(b"\r\n");
+                }
+                None => self.write_bytes(line.as_bytes()),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "none")]
+mod global {
+    use super::Console;
+    use crate::single::Single;
+    use crate::{Port, SharedPage, calls, magic};
+    use core::fmt::{self, Write};
+    use xen_pv_sys::hvm::{HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN};
+
+    static CONSOLE: Single<Option<Console>> = Single::new(None);
+
+    /// Finds the ring. Needs the magic pages mapped and a heap. Without a console, output is
+    /// dropped.
+    pub(crate) fn init() {
+        let console = || -> Option<Console> {
+            let page: SharedPage = magic::page(calls::hvm_param(HVM_PARAM_CONSOLE_PFN).ok()?).ok()?;
+            let port = u32::try_from(calls::hvm_param(HVM_PARAM_CONSOLE_EVTCHN).ok()?).ok()?;
+            Some(Console::new(page, Port(port)))
+        };
+        CONSOLE.with(|slot| *slot = console());
+    }
+
+    /// Writes to the console. Dropped if there is none, or if the console itself is at work
+    /// (an exception inside it).
+    pub(crate) fn print(arguments: fmt::Arguments<'_>) {
+        CONSOLE.with(|slot| {
+            if let Some(console) = slot {
+                let _ = console.write_fmt(arguments);
+            }
+        });
+    }
+}
+#[cfg(target_os = "none")]
+pub(crate) use global::{init, print};
+
+/// A host has its own standard error.
+#[cfg(not(target_os = "none"))]
+pub(crate) fn print(_arguments: fmt::Arguments<'_>) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use core::fmt::Write;
+
+    #[test]
+    fn output_wraps_and_stops_when_the_ring_is_full() {
+        let page = SharedPage::alloc().expect("host memory");
+        page.store(ring::OUT_PROD, u32::MAX - 3, Order::Relaxed).expect("inside");
+        page.store(ring::OUT_CONS, u32::MAX - 3, Order::Relaxed).expect("inside");
+        assert_eq!(put(&page, b"0123456789"), 10);
+        assert_eq!(page.load::<u32>(ring::OUT_PROD, Order::Relaxed), Ok(6));
+        let mut tail = [0; 6];
+        page.read(ring::OUT, &mut tail).expect("inside");
+        assert_eq!(&tail, b"456789");
+        assert_eq!(put(&page, &vec![b'x'; 4096]), 2038);
+        assert_eq!(put(&page, b"y"), 0);
+    }
+
+    #[test]
+    fn a_lying_consumer_index_reads_as_full() {
+        let page = SharedPage::alloc().expect("host memory");
+        page.store(ring::OUT_CONS, 1u32, Order::Relaxed).expect("inside");
+        assert_eq!(put(&page, b"text"), 0);
+    }
+
+    #[test]
+    fn a_dead_reader_costs_its_patience_once_and_then_nothing() {
+        let page = SharedPage::alloc().expect("host memory");
+        let mut console = Console::new(page.clone(), Port(2));
+        console.write_str(core::str::from_utf8(&vec![b'a'; 3000]).expect("ascii")).expect("never fails");
+        assert!(console.stalled);
+        let before = time::now_ns();
+        console.write_str("more").expect("never fails");
+        assert!(time::now_ns() - before < 100);
+        page.store(ring::OUT_CONS, 2048u32, Order::Relaxed).expect("inside");
+        console.write_str("back\n").expect("never fails");
+        assert!(!console.stalled);
+        let mut text = [0; 6];
+        page.read(ring::OUT, &mut text).expect("inside");
+        assert_eq!(&text, b"back\r\n");
+    }
+}

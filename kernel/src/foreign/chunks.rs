@@ -1,0 +1,158 @@
+//! Which chunk of the guest lies in which slot of the window.
+
+use super::{ADDRESS_LIMIT, CHUNK_PAGES, CHUNK_SHIFT, PageSet, Window};
+use crate::Errno;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Chunks that one leaf of the index covers: 1 GiB.
+const LEAF_CHUNKS: usize = 512;
+const LEAVES: usize = (ADDRESS_LIMIT >> CHUNK_SHIFT) as usize / LEAF_CHUNKS;
+/// Of a leaf's entry: the chunk is in no slot.
+const NO_SLOT: u16 = u16::MAX;
+
+type Leaf = Box<[u16; LEAF_CHUNKS]>;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The chunk that is here; `None` if nothing is mapped.
+    chunk: Option<u64>,
+    pages: PageSet,
+    /// When it was last looked up, on the clock of [`Chunks`].
+    used: u64,
+}
+
+pub(super) struct Chunks {
+    slots: Vec<Slot>,
+    /// Slots below this one have been used: their p2m table exists.
+    opened: usize,
+    /// By chunk: its slot. Leaves exist for the GiBs in which something was mapped.
+    index: Vec<Option<Leaf>>,
+    clock: u64,
+}
+
+impl Chunks {
+    pub(super) fn new(slots: u16) -> Chunks {
+        let empty = Slot { chunk: None, pages: PageSet::EMPTY, used: 0 };
+        let mut index = Vec::new();
+        index.resize_with(LEAVES, || None);
+        // The last number means "none".
+        let slots = alloc::vec![empty; usize::from(slots.min(NO_SLOT))];
+        Chunks { slots, opened: 0, index, clock: 0 }
+    }
+
+    /// Whether `page` of the chunk in `slot` is mapped.
+    pub(super) fn has(&self, slot: u16, page: usize) -> bool {
+        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.pages.contains(page))
+    }
+
+    fn find(&self, chunk: u64) -> Option<u16> {
+        let chunk = usize::try_from(chunk).ok()?;
+        let leaf = self.index.get(chunk / LEAF_CHUNKS)?.as_ref()?;
+        leaf.get(chunk % LEAF_CHUNKS).copied().filter(|&slot| slot != NO_SLOT)
+    }
+
+    /// Enters `slot` for `chunk`, or [`NO_SLOT`].
+    fn enter(&mut self, chunk: u64, slot: u16) {
+        let leaf = usize::try_from(chunk).ok().and_then(|chunk| {
+            let leaf = self.index.get_mut(chunk / LEAF_CHUNKS)?;
+            if leaf.is_none() && slot == NO_SLOT {
+                return None;
+            }
+            leaf.get_or_insert_with(|| Box::new([NO_SLOT; LEAF_CHUNKS])).get_mut(chunk % LEAF_CHUNKS)
+        });
+        if let Some(entry) = leaf {
+            *entry = slot;
+        }
+    }
+
+    /// The slot in which `page` of `chunk` is mapped, mapping it if need be.
+    ///
+    /// # Errors
+    /// Why Xen did not map that page. Everything else is then as before.
+    pub(super) fn fetch<W: Window>(&mut self, window: &W, chunk: u64, page: usize) -> Result<u16, Errno> {
+        self.clock += 1;
+        let slot = match self.find(chunk) {
+            Some(slot) if self.has(slot, page) => slot,
+            // The chunk is there without this page: perhaps it has become RAM since.
+            Some(slot) => {
+                let mapped = window.map(slot, chunk * CHUNK_PAGES as u64, &PageSet::one(page));
+                if !mapped.pages.contains(page) {
+                    return Err(mapped.failure.unwrap_or(Errno::EFAULT));
+                }
+                self.slots[usize::from(slot)].pages.insert(page);
+                slot
+            }
+            None => self.bring_in(window, chunk, page)?,
+        };
+        self.slots[usize::from(slot)].used = self.clock;
+        Ok(slot)
+    }
+
+    /// Maps `chunk` into a slot that is free or was not used for longest.
+    fn bring_in<W: Window>(&mut self, window: &W, chunk: u64, page: usize) -> Result<u16, Errno> {
+        match self.victim(self.opened < self.slots.len()) {
+            Some(slot) => match self.replace(window, slot, chunk, page) {
+                // No memory for a new slot's tables: make do with those that exist.
+                Err(Errno::ENOMEM) if slot >= self.opened => {
+                    let old = self.victim(false).ok_or(Errno::ENOMEM)?;
+                    self.replace(window, old, chunk, page)
+                }
+                result => result,
+            },
+            None => Err(Errno::ENOMEM),
+        }
+    }
+
+    /// The slot to use next: an empty one that was opened before, else a new one if allowed,
+    /// else the one not used for longest.
+    fn victim(&self, may_open: bool) -> Option<usize> {
+        let opened = self.slots.get(..self.opened)?;
+        if let Some(empty) = opened.iter().position(|slot| slot.chunk.is_none()) {
+            return Some(empty);
+        }
+        if may_open {
+            return Some(self.opened);
+        }
+        (0..self.opened).min_by_key(|&slot| opened[slot].used)
+    }
+
+    /// Puts `chunk` into `slot` if its `page` can be mapped.
+    fn replace<W: Window>(&mut self, window: &W, slot: usize, chunk: u64, page: usize) -> Result<u16, Errno> {
+        let number = u16::try_from(slot).map_err(|_| Errno::EINVAL)?;
+        let first_gfn = chunk * CHUNK_PAGES as u64;
+        // The page in question first, alone: a false address costs one entry and evicts nothing.
+        let probe = window.map(number, first_gfn, &PageSet::one(page));
+        if !probe.pages.contains(page) {
+            return Err(probe.failure.unwrap_or(Errno::EFAULT));
+        }
+        let rest = window.map(number, first_gfn, &PageSet::ALL.without(&probe.pages));
+        let mut pages = rest.pages;
+        pages.insert(page);
+
+        let old = self.slots[slot];
+        // Of the old chunk, what was not replaced must not linger.
+        window.unmap(number, &old.pages.without(&pages));
+        if let Some(old) = old.chunk {
+            self.enter(old, NO_SLOT);
+        }
+        self.slots[slot] = Slot { chunk: Some(chunk), pages, used: self.clock };
+        self.opened = self.opened.max(slot + 1);
+        self.enter(chunk, number);
+        Ok(number)
+    }
+
+    /// Unmaps all.
+    pub(super) fn clear<W: Window>(&mut self, window: &W) {
+        for slot in 0..self.opened {
+            let Slot { chunk, pages, .. } = self.slots[slot];
+            if let Some(chunk) = chunk {
+                self.enter(chunk, NO_SLOT);
+            }
+            if let Ok(number) = u16::try_from(slot) {
+                window.unmap(number, &pages);
+            }
+            self.slots[slot] = Slot { chunk: None, pages: PageSet::EMPTY, used: 0 };
+        }
+    }
+}

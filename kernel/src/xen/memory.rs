@@ -1,0 +1,229 @@
+//! Our physical address space beyond RAM: what Xen maps there on our request.
+//!
+//! All of it comes from one range that the device tree calls unused, handed out from below:
+//! first one block for single pages (shared_info, ioreq pages), then foreign windows. Nothing
+//! is ever given back, so that the p2m tables, which Xen does not free, stay bounded.
+
+use crate::arch::{self, BLOCK_SIZE};
+use crate::calls;
+use crate::foreign::{CHUNK_PAGES, Mapped, PageSet, Window};
+use crate::{DomId, Errno, IoservId, SharedPage};
+use alloc::boxed::Box;
+use core::cell::{Cell, RefCell};
+use core::ops::Range;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
+use xen_pv_sys::arch_arm::GUEST_GNTTAB_BASE;
+use xen_pv_sys::memory::{
+    AcquireResource, AddToPhysmap, AddToPhysmapBatch, RemoveFromPhysmap, XENMAPSPACE_GMFN_FOREIGN,
+    XENMAPSPACE_GRANT_TABLE, XENMAPSPACE_SHARED_INFO, XENMEM_ACQUIRE_RESOURCE, XENMEM_ADD_TO_PHYSMAP,
+    XENMEM_ADD_TO_PHYSMAP_BATCH, XENMEM_REMOVE_FROM_PHYSMAP, XENMEM_RESOURCE_IOREQ_SERVER,
+    XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0,
+};
+use xen_pv_sys::xen::{DOMID_SELF, HYPERVISOR_MEMORY_OP};
+use xen_pv_sys::{PAGE_SHIFT, PAGE_SIZE};
+
+/// Hands out unused addresses.
+pub(super) struct Physmap {
+    /// Not handed out yet.
+    unused: RefCell<Range<u64>>,
+    /// Gfn of the next single page, in the first block.
+    next_page: Cell<u64>,
+    /// End of that block, as a gfn.
+    pages_end: u64,
+}
+
+/// The page that Xen has put at `gfn`.
+///
+/// # Safety
+/// Xen has mapped a page there, `gfn` is in a block mapped by the MMU, and the page stays.
+unsafe fn page_at(gfn: u64) -> Result<SharedPage, Errno> {
+    let address = usize::try_from(gfn << PAGE_SHIFT).map_err(|_| Errno::EFAULT)?;
+    let base = NonNull::new(with_exposed_provenance_mut(address)).ok_or(Errno::EFAULT)?;
+    // SAFETY: the caller's promise.
+    Ok(unsafe { SharedPage::from_mapped(base) })
+}
+
+/// XENMEM_add_to_physmap.
+///
+/// # Safety
+/// `gfn` is neither RAM nor anything else that Rust knows of.
+unsafe fn add_to_physmap(space: u16, idx: u64, gfn: u64) -> Result<(), Errno> {
+    let mut arg = AddToPhysmap { domid: DOMID_SELF, size: 0, space: u32::from(space), idx, gpfn: gfn };
+    // SAFETY: the structure belongs to the command; the mapping is the caller's promise.
+    unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &mut arg) }.map(|_| ())
+}
+
+/// Frame `index` of our grant table, at its place in the grant region.
+///
+/// # Errors
+/// What Xen answers, for instance when the table may not grow so far.
+pub(super) fn grant_frame(index: u32) -> Result<SharedPage, Errno> {
+    let gfn = (GUEST_GNTTAB_BASE >> PAGE_SHIFT) + u64::from(index);
+    // SAFETY: the grant region holds nothing else; `start` mapped all of it.
+    unsafe {
+        add_to_physmap(XENMAPSPACE_GRANT_TABLE, u64::from(index), gfn)?;
+        page_at(gfn)
+    }
+}
+
+impl Physmap {
+    pub(super) fn new(unused: Range<u64>) -> Result<Physmap, Errno> {
+        let pages = unused.start;
+        let physmap = Physmap {
+            unused: RefCell::new(unused),
+            next_page: Cell::new(pages >> PAGE_SHIFT),
+            pages_end: (pages + BLOCK_SIZE) >> PAGE_SHIFT,
+        };
+        physmap.take_blocks(1)?;
+        Ok(physmap)
+    }
+
+    /// Takes `count` blocks of 2 MiB and maps them in stage 1.
+    fn take_blocks(&self, count: u64) -> Result<u64, Errno> {
+        let mut unused = self.unused.borrow_mut();
+        let end = count.checked_mul(BLOCK_SIZE).and_then(|size| unused.start.checked_add(size));
+        let end = end.filter(|&end| end <= unused.end).ok_or(Errno::ENOSPC)?;
+        let start = unused.start;
+        arch::map_blocks(start, end - start).map_err(|_| Errno::ENOSPC)?;
+        unused.start = end;
+        Ok(start)
+    }
+
+    fn take_page(&self) -> Result<u64, Errno> {
+        let gfn = self.next_page.get();
+        if gfn >= self.pages_end {
+            return Err(Errno::ENOSPC);
+        }
+        self.next_page.set(gfn + 1);
+        Ok(gfn)
+    }
+
+    /// Maps the page that we share with Xen. Works once.
+    pub(super) fn shared_info(&self) -> Result<SharedPage, Errno> {
+        let gfn = self.take_page()?;
+        // SAFETY: `take_page` hands each unused frame out once, from a block that is mapped.
+        unsafe {
+            add_to_physmap(XENMAPSPACE_SHARED_INFO, 0, gfn)?;
+            page_at(gfn)
+        }
+    }
+
+    /// Maps the synchronous page of an ioreq server.
+    pub(super) fn ioreq_page(&self, target: DomId, id: IoservId) -> Result<SharedPage, Errno> {
+        let gfn = self.take_page()?;
+        let mut arg = AcquireResource {
+            domid: target.0,
+            resource_type: XENMEM_RESOURCE_IOREQ_SERVER,
+            id: u32::from(id.0),
+            nr_frames: 1,
+            pad: 0,
+            frame: XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0,
+            frame_list: (&raw const gfn).addr() as u64,
+        };
+        // SAFETY: the structure belongs to the command; Xen reads one u64 from `frame_list`,
+        // alive here, and maps one page at that unused frame.
+        unsafe {
+            calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut arg)?;
+            page_at(gfn)
+        }
+    }
+}
+
+/// Arguments of one batch: too large for the stack.
+struct Batch {
+    sources: [u64; CHUNK_PAGES],
+    destinations: [u64; CHUNK_PAGES],
+    errors: [i32; CHUNK_PAGES],
+}
+
+/// A range of our unused addresses through which the target's RAM is seen.
+pub struct XenWindow {
+    target: DomId,
+    base: u64,
+    slots: u16,
+    batch: RefCell<Box<Batch>>,
+}
+
+impl XenWindow {
+    pub(super) fn new(physmap: &Physmap, target: DomId, slots: u16) -> Result<XenWindow, Errno> {
+        let base = physmap.take_blocks(u64::from(slots))?;
+        let batch = Batch {
+            sources: [0; CHUNK_PAGES],
+            destinations: [0; CHUNK_PAGES],
+            errors: [0; CHUNK_PAGES],
+        };
+        Ok(XenWindow { target, base, slots, batch: RefCell::new(Box::new(batch)) })
+    }
+
+    fn gfn(&self, slot: u16, page: usize) -> u64 {
+        ((self.base + u64::from(slot) * BLOCK_SIZE) >> PAGE_SHIFT) + page as u64
+    }
+}
+
+// SAFETY: a page is reported as mapped only after Xen said so for its frame; it stays mapped,
+// with a reference on it, until `unmap`, or until another `map` replaces it. Base and slots
+// never change, and lie in blocks that the MMU maps.
+unsafe impl Window for XenWindow {
+    fn slots(&self) -> u16 {
+        self.slots
+    }
+
+    fn base(&self, slot: u16) -> NonNull<u8> {
+        debug_assert!(slot < self.slots);
+        let address = self.base + u64::from(slot) * BLOCK_SIZE;
+        let address = usize::try_from(address).unwrap_or(0);
+        NonNull::new(with_exposed_provenance_mut(address)).unwrap_or(NonNull::dangling())
+    }
+
+    fn map(&self, slot: u16, first_gfn: u64, wanted: &PageSet) -> Mapped {
+        let mut batch = self.batch.borrow_mut();
+        let Batch { sources, destinations, errors } = &mut **batch;
+        let mut count = 0;
+        let entries = sources.iter_mut().zip(destinations.iter_mut()).zip(errors.iter_mut());
+        for (page, ((source, destination), error)) in wanted.iter().zip(entries) {
+            *source = first_gfn + page as u64;
+            *destination = self.gfn(slot, page);
+            // Should Xen stop early, what it did not reach must read as failed.
+            *error = -1;
+            count += 1;
+        }
+        let mut arg = AddToPhysmapBatch {
+            domid: DOMID_SELF,
+            space: XENMAPSPACE_GMFN_FOREIGN,
+            size: count,
+            foreign_domid: self.target.0,
+            idxs: sources.as_ptr().expose_provenance() as u64,
+            gpfns: destinations.as_ptr().expose_provenance() as u64,
+            errs: errors.as_mut_ptr().expose_provenance() as u64,
+        };
+        // SAFETY: the structure belongs to the command; Xen reads `count` entries of the first
+        // two arrays and writes as many of the third, all of which have that many and live.
+        // The destinations are our window, of which Rust knows only through `SharedPage`-like
+        // accesses of `ForeignMap`.
+        let result =
+            unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) };
+        let mut mapped = Mapped { pages: PageSet::EMPTY, failure: result.err() };
+        for (page, &error) in wanted.iter().zip(errors.iter()) {
+            // Xen may have mapped some pages before the call as a whole failed: they count.
+            match Errno::check(i64::from(error)) {
+                Ok(_) => mapped.pages.insert(page),
+                Err(errno) => mapped.failure = mapped.failure.or(Some(errno)),
+            }
+        }
+        mapped
+    }
+
+    fn unmap(&self, slot: u16, pages: &PageSet) {
+        for page in pages.iter() {
+            let mut arg =
+                RemoveFromPhysmap { domid: DOMID_SELF, pad: [0; 3], gpfn: self.gfn(slot, page) };
+            // SAFETY: the structure belongs to the command; the frame is one of our window,
+            // which `ForeignMap` no longer reads.
+            let removed =
+                unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
+            debug_assert!(removed.is_ok());
+        }
+    }
+}
+
+const _: () = assert!(CHUNK_PAGES * PAGE_SIZE == BLOCK_SIZE as usize);

@@ -1,0 +1,148 @@
+//! The real Xen behind the [`Hypervisor`] seam.
+
+mod dm;
+mod events;
+mod grants;
+mod memory;
+
+pub use memory::XenWindow;
+
+use crate::boot::BootInfo;
+use crate::foreign::ForeignMap;
+use crate::{
+    DomId, Errno, GrantRef, Hypervisor, IoservId, Port, SharedPage, ShutdownReason, calls, magic, time,
+};
+use alloc::boxed::Box;
+use core::cell::RefCell;
+use core::fmt;
+use events::Events;
+use grants::GrantTable;
+use memory::Physmap;
+use xen_pv_sys::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
+
+/// This domain's handle on Xen. Copies reach the same state.
+#[derive(Clone, Copy)]
+pub struct Xen(&'static State);
+
+struct State {
+    events: Events,
+    grants: RefCell<GrantTable>,
+    physmap: Physmap,
+}
+
+impl fmt::Debug for Xen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Xen")
+    }
+}
+
+impl Xen {
+    /// Sets up event channels. Called once per boot.
+    ///
+    /// # Errors
+    /// What Xen answers.
+    #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "only the stub has a Xen"))]
+    pub(crate) fn new(boot: &BootInfo) -> Result<Xen, Errno> {
+        let physmap = Physmap::new(boot.unused.clone())?;
+        let events = Events::new(&physmap)?;
+        let grants = RefCell::new(GrantTable::new(boot.ram.clone()));
+        Ok(Xen(Box::leak(Box::new(State { events, grants, physmap }))))
+    }
+
+    /// A window through which up to `chunks` times 2 MiB of the target's RAM are reachable at
+    /// once. Each chunk costs one page of this domain's p2m pool (`shadow_memory`).
+    ///
+    /// # Errors
+    /// `ENOSPC` if there are not that many unused addresses left.
+    pub fn foreign_map(&self, target: DomId, chunks: u16) -> Result<ForeignMap, Errno> {
+        Ok(ForeignMap::new(XenWindow::new(&self.0.physmap, target, chunks)?))
+    }
+}
+
+impl Hypervisor for Xen {
+    fn evtchn_alloc_unbound(&self, remote: DomId) -> Result<Port, Errno> {
+        events::alloc_unbound(remote)
+    }
+
+    fn evtchn_bind_interdomain(&self, remote: DomId, remote_port: u32) -> Result<Port, Errno> {
+        events::bind_interdomain(remote, remote_port)
+    }
+
+    fn evtchn_send(&self, port: Port) -> Result<(), Errno> {
+        calls::evtchn_send(port)
+    }
+
+    fn evtchn_close(&self, port: Port) -> Result<(), Errno> {
+        events::close(port)
+    }
+
+    fn evtchn_take_pending(&self, port: Port) -> bool {
+        self.0.events.take_pending(port)
+    }
+
+    fn poll(&self, ports: &[Port], deadline_ns: Option<u64>) -> Result<(), Errno> {
+        self.0.events.poll(ports, deadline_ns)
+    }
+
+    fn grant_access(&self, remote: DomId, page: &SharedPage, read_only: bool) -> Result<GrantRef, Errno> {
+        self.0.grants.borrow_mut().access(remote, page, read_only)
+    }
+
+    fn grant_end(&self, gref: GrantRef) -> Result<(), Errno> {
+        // The page's last handle may go here: drop it after the borrow has ended.
+        let page = self.0.grants.borrow_mut().end(gref)?;
+        drop(page);
+        Ok(())
+    }
+
+    fn ioreq_server_create(&self, target: DomId) -> Result<IoservId, Errno> {
+        dm::create(target)
+    }
+
+    fn ioreq_server_page(&self, target: DomId, id: IoservId) -> Result<SharedPage, Errno> {
+        self.0.physmap.ioreq_page(target, id)
+    }
+
+    fn ioreq_server_map_mmio(&self, target: DomId, id: IoservId, first: u64, last: u64) -> Result<(), Errno> {
+        dm::map_mmio(target, id, first, last)
+    }
+
+    fn ioreq_server_set_state(&self, target: DomId, id: IoservId, enabled: bool) -> Result<(), Errno> {
+        dm::set_state(target, id, enabled)
+    }
+
+    fn ioreq_server_destroy(&self, target: DomId, id: IoservId) -> Result<(), Errno> {
+        dm::destroy(target, id)
+    }
+
+    fn set_irq_level(&self, target: DomId, irq: u32, level: bool) -> Result<(), Errno> {
+        dm::set_irq_level(target, irq, level)
+    }
+
+    fn nr_vcpus(&self, target: DomId) -> Result<u32, Errno> {
+        dm::nr_vcpus(target)
+    }
+
+    fn hvm_param(&self, index: u32) -> Result<u64, Errno> {
+        calls::hvm_param(index)
+    }
+
+    fn magic_page(&self, gfn: u64) -> Result<SharedPage, Errno> {
+        magic::page(gfn)
+    }
+
+    fn now_ns(&self) -> u64 {
+        time::now_ns()
+    }
+
+    fn yield_cpu(&self) {
+        calls::sched_yield();
+    }
+
+    fn shutdown(&self, reason: ShutdownReason) {
+        calls::sched_shutdown(match reason {
+            ShutdownReason::Poweroff => SHUTDOWN_POWEROFF,
+            ShutdownReason::Crash => SHUTDOWN_CRASH,
+        });
+    }
+}
