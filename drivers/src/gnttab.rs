@@ -106,8 +106,8 @@ mod tests {
         assert_eq!(granted.revoke(), Err(Busy(Errno::EBUSY)));
         assert!(leaked_pages() > before);
         assert_eq!(xen.live_grants(), 1);
-        // The peer's mapping goes away later; the memory must still not be handed out.
-        drop(theirs);
+        // The peer and all of Xen go away; the memory must still not be handed out.
+        drop((theirs, back, xen));
         for _ in 0..64 {
             let next = SharedPage::alloc().unwrap();
             assert_ne!(next.addr(), addr);

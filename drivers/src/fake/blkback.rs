@@ -1,0 +1,410 @@
+//! A fake block back end in domain 0: handshake over the fake xenstored, ring, responses.
+//!
+//! It looks at the ring only when notified and notifies only when asked to, so a driver
+//! that forgets either hangs here as it would on Xen.
+
+use super::disk::{Disk, Grants, Rules};
+use super::faults::{Faults, Misdeed, Random};
+use super::xenstored::XenStored;
+use crate::ring::ring_entries;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::{Ref, RefCell, RefMut};
+use kernel::fake::FakeXen;
+use kernel::{DomId, GrantRef, Hypervisor, Order, Port, SharedPage};
+use xen_pv_sys::io::blkif::{BLKIF_RSP_ERROR, RING_ENTRY_SIZE, Request, Response};
+use xen_pv_sys::io::ring::{HEADER_SIZE, REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The disk and what the back end offers.
+#[derive(Clone, Debug)]
+pub struct BlkBackConfig {
+    /// Length in 512-byte units.
+    pub sectors: u64,
+    /// Logical block.
+    pub sector_size_bytes: u32,
+    /// Physical block.
+    pub physical_sector_size_bytes: u32,
+    /// Refuses writes.
+    pub read_only: bool,
+    /// Has a cache to flush.
+    pub flush: bool,
+    /// Discards, and does so securely.
+    pub discard: bool,
+    /// Keeps grants mapped.
+    pub persistent: bool,
+    /// `max-ring-page-order`; `None` does not offer it.
+    pub max_ring_page_order: Option<u32>,
+    /// `feature-max-indirect-segments`; `None` does not offer it.
+    pub max_indirect_segments: Option<u16>,
+    /// Starts in Initialising and stays there, as if its hotplug script hung.
+    pub hangs_at_start: bool,
+}
+
+impl Default for BlkBackConfig {
+    /// A disk of 1 MiB on what Linux offers.
+    fn default() -> Self {
+        BlkBackConfig {
+            sectors: 2048,
+            sector_size_bytes: 512,
+            physical_sector_size_bytes: 4096,
+            read_only: false,
+            flush: true,
+            discard: true,
+            persistent: true,
+            max_ring_page_order: Some(4),
+            max_indirect_segments: Some(256),
+            hangs_at_start: false,
+        }
+    }
+}
+
+struct Held {
+    entry: Vec<u8>,
+    number: u64,
+    wait_steps: u32,
+}
+
+struct Connection {
+    pages: Vec<SharedPage>,
+    grefs: Vec<GrantRef>,
+    entries: u32,
+    port: Port,
+    req_cons: u32,
+    rsp_prod: u32,
+    grants: Grants,
+    held: VecDeque<Held>,
+    responses: u64,
+    silent: bool,
+}
+
+struct Inner {
+    me: FakeXen,
+    stub: DomId,
+    store: XenStored,
+    front_dir: String,
+    back_dir: String,
+    config: BlkBackConfig,
+    faults: Faults,
+    random: Random,
+    disk: Disk,
+    connection: Option<Connection>,
+    requests: u64,
+    most_held: usize,
+}
+
+/// A handle on the fake; clones are the same back end.
+#[derive(Clone)]
+pub struct BlkBack {
+    inner: Rc<RefCell<Inner>>,
+}
+
+impl BlkBack {
+    /// Creates the device `vdev` of `stub`, both ends' nodes included, as the tool stack
+    /// does.
+    #[must_use]
+    pub fn attach(stub: &FakeXen, store: &XenStored, vdev: u32, config: BlkBackConfig) -> BlkBack {
+        let (me, stub) = (stub.domain(DomId(0)), stub.me());
+        let front_dir = format!("/local/domain/{stub}/device/vbd/{vdev}");
+        let back_dir = format!("/local/domain/0/backend/vbd/{stub}/{vdev}");
+        let nodes = [
+            (&front_dir, "backend", back_dir.clone()),
+            (&front_dir, "backend-id", "0".to_string()),
+            (&front_dir, "state", "1".to_string()),
+            (&back_dir, "frontend", front_dir.clone()),
+            (&back_dir, "frontend-id", stub.to_string()),
+            (&back_dir, "online", "1".to_string()),
+            (&back_dir, "state", "1".to_string()),
+        ];
+        for (dir, key, value) in nodes {
+            store.write(&format!("{dir}/{key}"), &value);
+        }
+        let inner = Inner {
+            me: me.clone(),
+            stub,
+            store: store.clone(),
+            front_dir,
+            back_dir,
+            disk: Disk::new(config.sectors),
+            config,
+            faults: Faults::default(),
+            random: Random::new(0),
+            connection: None,
+            requests: 0,
+            most_held: 0,
+        };
+        let back = BlkBack { inner: Rc::new(RefCell::new(inner)) };
+        let peer = back.clone();
+        me.on_idle(move || peer.inner.borrow_mut().step());
+        back
+    }
+
+    /// Sets how it serves from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        let mut inner = self.inner.borrow_mut();
+        inner.random = Random::new(faults.seed);
+        inner.faults = faults;
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn disk(&self) -> Ref<'_, Disk> {
+        Ref::map(self.inner.borrow(), |inner| &inner.disk)
+    }
+
+    /// The disk, to be changed.
+    #[must_use]
+    pub fn disk_mut(&self) -> RefMut<'_, Disk> {
+        RefMut::map(self.inner.borrow_mut(), |inner| &mut inner.disk)
+    }
+
+    /// A node of its directory, to be changed; the front end's watch sees it if it is the
+    /// state.
+    pub fn set_node(&self, key: &str, value: &str) {
+        let inner = self.inner.borrow();
+        inner.store.write(&format!("{}/{key}", inner.back_dir), value);
+    }
+
+    /// The back end's state.
+    #[must_use]
+    pub fn state(&self) -> u32 {
+        self.inner.borrow().state_of(&self.inner.borrow().back_dir)
+    }
+
+    /// Data pages that it keeps mapped now.
+    #[must_use]
+    pub fn mapped_pages(&self) -> usize {
+        self.inner.borrow().connection.as_ref().map_or(0, |connection| connection.grants.mapped())
+    }
+
+    /// The most requests that it held at once.
+    #[must_use]
+    pub fn most_held(&self) -> usize {
+        self.inner.borrow().most_held
+    }
+}
+
+impl Connection {
+    fn word(&self, field: usize) -> u32 {
+        self.pages[0].load(field, Order::AcqRel).expect("inside")
+    }
+
+    fn set_word(&self, field: usize, value: u32) {
+        self.pages[0].store(field, value, Order::AcqRel).expect("inside");
+    }
+
+    fn byte(&self, index: u32, byte: usize) -> (&SharedPage, usize) {
+        let at = HEADER_SIZE + (index % self.entries) as usize * RING_ENTRY_SIZE + byte;
+        (&self.pages[at / 4096], at % 4096)
+    }
+
+    fn entry(&self, index: u32) -> Vec<u8> {
+        let one = |byte| {
+            let (page, offset) = self.byte(index, byte);
+            page.load(offset, Order::Relaxed).expect("inside")
+        };
+        (0..RING_ENTRY_SIZE).map(one).collect()
+    }
+
+    fn put(&mut self, response: Response) {
+        for (byte, value) in response.as_bytes().iter().enumerate() {
+            let (page, offset) = self.byte(self.rsp_prod, byte);
+            page.store(offset, *value, Order::Relaxed).expect("inside");
+        }
+        self.rsp_prod = self.rsp_prod.wrapping_add(1);
+    }
+
+    /// Shows the responses; notifies if the front end asked for one of them.
+    fn push(&self, me: &FakeXen) {
+        let old = self.word(RSP_PROD);
+        self.set_word(RSP_PROD, self.rsp_prod);
+        let event = self.word(RSP_EVENT);
+        if self.rsp_prod.wrapping_sub(event) < self.rsp_prod.wrapping_sub(old) {
+            me.evtchn_send(self.port).expect("connected");
+        }
+    }
+}
+
+impl Inner {
+    fn state_of(&self, dir: &str) -> u32 {
+        self.store.read(&format!("{dir}/state")).and_then(|state| state.parse().ok()).unwrap_or(0)
+    }
+
+    fn go_to(&self, state: u32) {
+        self.store.write(&format!("{}/state", self.back_dir), &state.to_string());
+    }
+
+    fn step(&mut self) -> bool {
+        let (theirs, ours) = (self.state_of(&self.front_dir), self.state_of(&self.back_dir));
+        match (theirs, ours) {
+            (_, 1) if !self.config.hangs_at_start => self.offer(),
+            (3 | 4, 2) => self.connect(),
+            (5, 2..=4) => self.go_to(5),
+            (6, 2..=5) => {
+                self.disconnect();
+                self.go_to(6);
+            }
+            (1, 6) => self.go_to(2),
+            (_, 4) => return self.serve(),
+            _ => return false,
+        }
+        true
+    }
+
+    fn offer(&self) {
+        let limits = [
+            ("max-ring-page-order", self.config.max_ring_page_order),
+            ("feature-max-indirect-segments", self.config.max_indirect_segments.map(u32::from)),
+        ];
+        for (key, value) in limits {
+            if let Some(value) = value {
+                self.store.write(&format!("{}/{key}", self.back_dir), &value.to_string());
+            }
+        }
+        self.go_to(2);
+    }
+
+    fn connect(&mut self) {
+        let number = |key: &str| -> Option<u32> {
+            self.store.read(&format!("{}/{key}", self.front_dir))?.parse().ok()
+        };
+        let grefs: Option<Vec<u32>> = match number("ring-page-order") {
+            Some(order) => (0..1 << order).map(|page| number(&format!("ring-ref{page}"))).collect(),
+            None => number("ring-ref").map(|gref| vec![gref]),
+        };
+        let (Some(grefs), Some(remote_port)) = (grefs, number("event-channel")) else { return self.go_to(5) };
+        let grefs: Vec<_> = grefs.into_iter().map(GrantRef).collect();
+        let pages: Vec<_> = grefs
+            .iter()
+            .map(|gref| self.me.map_grant(self.stub, *gref, true).expect("a granted ring"))
+            .collect();
+        let persistent = self.config.persistent && number("feature-persistent") == Some(1);
+        self.connection = Some(Connection {
+            entries: ring_entries(pages.len(), RING_ENTRY_SIZE),
+            pages,
+            grefs,
+            port: self.me.evtchn_bind_interdomain(self.stub, remote_port).expect("the front end's port"),
+            req_cons: 0,
+            rsp_prod: 0,
+            grants: Grants::new(self.me.clone(), self.stub, persistent),
+            held: VecDeque::new(),
+            responses: 0,
+            silent: false,
+        });
+        let config = &self.config;
+        let flag = u32::from;
+        let nodes = [
+            ("feature-flush-cache", flag(config.flush)),
+            ("feature-discard", flag(config.discard)),
+            ("discard-granularity", config.physical_sector_size_bytes),
+            ("discard-alignment", 0),
+            ("discard-secure", flag(config.discard)),
+            ("feature-persistent", flag(config.persistent)),
+            ("sector-size", config.sector_size_bytes),
+            ("physical-sector-size", config.physical_sector_size_bytes),
+            ("info", if config.read_only { 4 } else { 0 }),
+        ];
+        for (key, value) in nodes {
+            self.store.write(&format!("{}/{key}", self.back_dir), &value.to_string());
+        }
+        // A test may have written another length already.
+        let sectors = format!("{}/sectors", self.back_dir);
+        if self.store.read(&sectors).is_none() {
+            self.store.write(&sectors, &config.sectors.to_string());
+        }
+        self.go_to(4);
+    }
+
+    fn disconnect(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        if !self.faults.keep_grants {
+            connection.grants.unmap_all();
+            for gref in &connection.grefs {
+                self.me.unmap_grant(self.stub, *gref).expect("mapped");
+            }
+        }
+        // The front end may have closed its end already.
+        let _ = self.me.evtchn_close(connection.port);
+    }
+
+    /// Takes requests if notified; completes some of those held. True if anything moved.
+    fn serve(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        let mut moved = false;
+        if self.me.evtchn_take_pending(connection.port) {
+            while connection.word(REQ_PROD) != connection.req_cons {
+                let entry = connection.entry(connection.req_cons);
+                let held = Held { entry, number: self.requests, wait_steps: self.faults.delay_steps };
+                connection.held.push_back(held);
+                connection.req_cons = connection.req_cons.wrapping_add(1);
+                self.requests += 1;
+            }
+            connection.set_word(REQ_EVENT, connection.req_cons.wrapping_add(1));
+            self.most_held = self.most_held.max(connection.held.len());
+            moved = true;
+        }
+        if connection.silent || connection.held.is_empty() {
+            return moved;
+        }
+        connection.held.iter_mut().for_each(|held| held.wait_steps = held.wait_steps.saturating_sub(1));
+        let at_once =
+            if self.faults.reorder { self.random.below(connection.held.len()) + 1 } else { usize::MAX };
+        for _ in 0..at_once {
+            let ready = self.connection.as_ref().map_or(0, |connection| {
+                connection.held.iter().take_while(|held| held.wait_steps == 0).count()
+            });
+            if ready == 0 {
+                break;
+            }
+            let which = if self.faults.reorder { self.random.below(ready) } else { 0 };
+            self.complete(which);
+        }
+        if let Some(connection) = &self.connection {
+            connection.push(&self.me);
+        }
+        true
+    }
+
+    fn complete(&mut self, which: usize) {
+        let rules = Rules {
+            read_only: self.config.read_only,
+            flush: self.config.flush,
+            discard: self.config.discard,
+            max_indirect_segments: self.config.max_indirect_segments.unwrap_or(0).into(),
+        };
+        let connection = self.connection.as_mut().expect("connected");
+        let Some(held) = connection.held.remove(which) else { return };
+        let (request, _) = Request::read_from_prefix(&held.entry).expect("an entry");
+        let fails = self.faults.fail_every.is_some_and(|every| (held.number + 1).is_multiple_of(every));
+        let (operation, status) = if fails {
+            let inner = if request.operation == 6 { request.nr_segments } else { request.operation };
+            (inner, BLKIF_RSP_ERROR)
+        } else {
+            self.disk.serve(&held.entry, &mut connection.grants, rules)
+        };
+        let mut response = Response { id: request.id, operation, status, ..Response::default() };
+        let misdeed = self.faults.misdeed_at.filter(|(at, _)| *at == connection.responses);
+        connection.responses += 1;
+        match misdeed.map(|(_, misdeed)| misdeed) {
+            None => {}
+            Some(Misdeed::BogusId) => response.id ^= 1 << 40,
+            Some(Misdeed::WrongOperation) => response.operation ^= 1,
+            Some(Misdeed::Duplicate) => connection.put(response),
+            Some(Misdeed::IndexJump(by)) => connection.rsp_prod = connection.rsp_prod.wrapping_add(by),
+            Some(Misdeed::Silence) => {
+                connection.silent = true;
+                connection.held.clear();
+                return;
+            }
+            Some(Misdeed::Vanish) => {
+                self.disconnect();
+                return self.go_to(6);
+            }
+        }
+        connection.put(response);
+    }
+}
