@@ -3,7 +3,7 @@
 use crate::xenstore::{StoreError, Xenstore};
 use alloc::format;
 use alloc::string::String;
-use kernel::Hypervisor;
+use kernel::{Errno, Hypervisor};
 use xen_pv_sys::io::xenbus::XenbusState;
 
 /// How far our side is.
@@ -71,14 +71,15 @@ pub const fn step(phase: Phase, state: XenbusState) -> Step {
     }
 }
 
-/// The state under `directory`; no such node is [`XenbusState::Unknown`].
+/// The state under `directory`; no such node, or no number in it, is
+/// [`XenbusState::Unknown`].
 ///
 /// # Errors
 /// Any other failure of xenstore.
 pub fn read_state<H: Hypervisor>(xs: &mut Xenstore<H>, directory: &str) -> Result<XenbusState, StoreError> {
     match xs.read_number(&state_path(directory)) {
         Ok(number) => Ok(XenbusState::from_number(number)),
-        Err(StoreError::Refused(_)) => Ok(XenbusState::Unknown),
+        Err(StoreError::Refused(Errno::ENOENT | Errno::EINVAL)) => Ok(XenbusState::Unknown),
         Err(error) => Err(error),
     }
 }

@@ -82,8 +82,8 @@ impl<H: Hypervisor> BlkFront<H> {
         let good = bytes.is_multiple_of(SECTOR_SIZE)
             && self.geometry.contains(first_sector, sectors)
             && pages <= u32::from(self.max_pages)
-            // Counted, not believed: a bounce of another disk has no pages here.
-            && self.pool.pages(bounce).count() >= pages as usize;
+            && self.pool.owns(bounce)
+            && pages <= u32::from(bounce.page_count());
         if good { Ok(()) } else { Err(SubmitError::BadRange) }
     }
 

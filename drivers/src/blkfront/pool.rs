@@ -106,6 +106,11 @@ impl<H: Hypervisor> Pool<H> {
         }
     }
 
+    /// Whether the bounce is of this pool and not of another disk's.
+    pub(super) fn owns(&self, bounce: &Bounce) -> bool {
+        bounce.pool == self.id
+    }
+
     fn list(&self, first: u16) -> impl Iterator<Item = u16> + '_ {
         let next = |&at: &u16| self.next.get(usize::from(at)).copied().filter(|&next| next != END);
         core::iter::successors(Some(first).filter(|&first| first != END), next)
@@ -116,7 +121,7 @@ impl<H: Hypervisor> Pool<H> {
         &'a self,
         bounce: &Bounce,
     ) -> impl Iterator<Item = &'a GrantedPage<H>> + use<'a, H> {
-        let count = if bounce.pool == self.id { usize::from(bounce.count) } else { 0 };
+        let count = if self.owns(bounce) { usize::from(bounce.count) } else { 0 };
         self.list(bounce.first).take(count).filter_map(|at| self.pages.get(usize::from(at)))
     }
 

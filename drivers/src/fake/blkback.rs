@@ -3,6 +3,7 @@
 //! It looks at the ring only when notified and notifies only when asked to, so a driver
 //! that forgets either hangs here as it would on Xen.
 
+use super::backring::{Connection, Held};
 use super::disk::{Disk, Grants, Rules};
 use super::faults::{Faults, Misdeed, Random};
 use super::xenstored::XenStored;
@@ -15,10 +16,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Ref, RefCell, RefMut};
 use kernel::fake::FakeXen;
-use kernel::{DomId, GrantRef, Hypervisor, Order, Port, SharedPage};
+use kernel::{DomId, GrantRef, Hypervisor};
 use xen_pv_sys::io::blkif::{BLKIF_RSP_ERROR, RING_ENTRY_SIZE, Request, Response};
-use xen_pv_sys::io::ring::{HEADER_SIZE, REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD};
-use zerocopy::{FromBytes, IntoBytes};
+use xen_pv_sys::io::ring::{REQ_EVENT, REQ_PROD};
+use zerocopy::FromBytes;
 
 /// The disk and what the back end offers.
 #[derive(Clone, Debug)]
@@ -61,25 +62,6 @@ impl Default for BlkBackConfig {
             hangs_at_start: false,
         }
     }
-}
-
-struct Held {
-    entry: Vec<u8>,
-    number: u64,
-    wait_steps: u32,
-}
-
-struct Connection {
-    pages: Vec<SharedPage>,
-    grefs: Vec<GrantRef>,
-    entries: u32,
-    port: Port,
-    req_cons: u32,
-    rsp_prod: u32,
-    grants: Grants,
-    held: VecDeque<Held>,
-    responses: u64,
-    silent: bool,
 }
 
 struct Inner {
@@ -185,47 +167,6 @@ impl BlkBack {
     #[must_use]
     pub fn most_held(&self) -> usize {
         self.inner.borrow().most_held
-    }
-}
-
-impl Connection {
-    fn word(&self, field: usize) -> u32 {
-        self.pages[0].load(field, Order::AcqRel).expect("inside")
-    }
-
-    fn set_word(&self, field: usize, value: u32) {
-        self.pages[0].store(field, value, Order::AcqRel).expect("inside");
-    }
-
-    fn byte(&self, index: u32, byte: usize) -> (&SharedPage, usize) {
-        let at = HEADER_SIZE + (index % self.entries) as usize * RING_ENTRY_SIZE + byte;
-        (&self.pages[at / 4096], at % 4096)
-    }
-
-    fn entry(&self, index: u32) -> Vec<u8> {
-        let one = |byte| {
-            let (page, offset) = self.byte(index, byte);
-            page.load(offset, Order::Relaxed).expect("inside")
-        };
-        (0..RING_ENTRY_SIZE).map(one).collect()
-    }
-
-    fn put(&mut self, response: Response) {
-        for (byte, value) in response.as_bytes().iter().enumerate() {
-            let (page, offset) = self.byte(self.rsp_prod, byte);
-            page.store(offset, *value, Order::Relaxed).expect("inside");
-        }
-        self.rsp_prod = self.rsp_prod.wrapping_add(1);
-    }
-
-    /// Shows the responses; notifies if the front end asked for one of them.
-    fn push(&self, me: &FakeXen) {
-        let old = self.word(RSP_PROD);
-        self.set_word(RSP_PROD, self.rsp_prod);
-        let event = self.word(RSP_EVENT);
-        if self.rsp_prod.wrapping_sub(event) < self.rsp_prod.wrapping_sub(old) {
-            me.evtchn_send(self.port).expect("connected");
-        }
     }
 }
 

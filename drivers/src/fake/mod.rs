@@ -9,6 +9,7 @@
     reason = "test support: a panic is a verdict"
 )]
 
+mod backring;
 pub mod blkback;
 pub mod disk;
 pub mod faults;

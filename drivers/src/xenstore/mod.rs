@@ -1,10 +1,11 @@
 //! The configuration store shared with the tool stack: messages over a ring page.
 //!
-//! [`wire`] takes messages apart, [`client`] holds the ring and the requests,
+//! [`wire`] takes messages apart, `link` moves them over the ring, [`client`] makes requests,
 //! [`transaction`] groups requests, [`events`] keeps watch events until they are asked for.
 
 pub mod client;
 pub mod events;
+mod link;
 pub mod transaction;
 pub mod wire;
 

@@ -184,8 +184,8 @@ fn silence_ends_with_the_deadline_and_a_late_answer_is_dropped() {
 
 #[test]
 fn a_broken_rule_ends_the_connection_for_good() {
-    type Break = fn(&XenStored);
-    let cases: [(Break, fn(StoreFault) -> bool); 6] = [
+    type Case = (fn(&XenStored), fn(StoreFault) -> bool);
+    let cases: [Case; 6] = [
         (
             |stored| stored.knobs(|knobs| knobs.req_id_skew = 9),
             |fault| matches!(fault, StoreFault::UnknownRequest(_)),
