@@ -1,0 +1,12 @@
+//! virtio-blk (virtio 1.3, section 5.2): requests, configuration, the device itself.
+
+mod complete;
+pub mod config;
+mod device;
+mod request;
+
+pub use device::{Device, DeviceOptions};
+pub use request::{Operation, Ticket};
+
+#[cfg(test)]
+mod tests;

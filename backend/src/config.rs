@@ -1,0 +1,262 @@
+//! The stub's command line: which guest, which disks.
+//!
+//! Space-separated `key=value`:
+//! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]`.
+//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `serial` (optional), `store`. The daemon
+//! writes it; every rule is checked here all the same, and the first broken one is named.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use kernel::DomId;
+use xen_pv_sys::arch_arm::{
+    GUEST_VIRTIO_MMIO_BASE, GUEST_VIRTIO_MMIO_SIZE, GUEST_VIRTIO_MMIO_SPI_FIRST, GUEST_VIRTIO_MMIO_SPI_LAST,
+    VIRTIO_MMIO_DEV_SIZE,
+};
+use xen_pv_sys::xen::DOMID_FIRST_RESERVED;
+
+/// Disks at most: libxl has as many interrupts for virtio devices.
+pub const DISKS_MAX: usize = 11;
+/// Characters of a serial number (`VIRTIO_BLK_ID_BYTES`).
+pub const SERIAL_MAX: usize = 20;
+/// The smallest RAM disk: one sector.
+const RAM_BYTES_MIN: u64 = 512;
+/// How much of a bad value an error repeats.
+const SHOWN_CHARS: usize = 64;
+
+/// What the stub is to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The guest.
+    pub target: DomId,
+    /// Its disks, at least one.
+    pub disks: Vec<DiskConfig>,
+    /// How much to log.
+    pub log: log::LevelFilter,
+}
+
+/// One disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiskConfig {
+    /// Virtual device number in the guest.
+    pub id: u32,
+    /// Guest physical address of its window.
+    pub mmio: u64,
+    /// SPI (INTID).
+    pub irq: u32,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// Serial number; `pf-<id>` unless given.
+    pub serial: String,
+    /// Where the data is.
+    pub store: Store,
+}
+
+/// Where a disk's data is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Store {
+    /// The PV disk with this virtual device number in the stub.
+    Pv(u32),
+    /// Memory of the stub, so many bytes.
+    Ram(u64),
+}
+
+/// The first broken rule of a command line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigError {
+    /// The key concerned, with the disk's place for a disk's keys (`disk[1].irq`).
+    pub key: String,
+    /// What it was set to; empty if it is missing.
+    pub value: String,
+    /// The rule.
+    pub rule: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}: {}", self.key, self.value, self.rule)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl ConfigError {
+    fn new(key: impl Into<String>, value: &str, rule: &'static str) -> ConfigError {
+        let value = value.chars().take(SHOWN_CHARS).collect();
+        ConfigError { key: key.into(), value, rule }
+    }
+}
+
+impl Config {
+    /// Reads and judges a command line.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first key that breaks a rule.
+    pub fn parse(command_line: &str) -> Result<Config, ConfigError> {
+        let mut target = None;
+        let mut log = None;
+        let mut disks: Vec<DiskConfig> = Vec::new();
+        for word in command_line.split_ascii_whitespace() {
+            let (key, value) = split(word)?;
+            match key {
+                "target" => once(&mut target, key, value, domid(value))?,
+                "log" => once(&mut log, key, value, level(value))?,
+                "disk" if disks.len() == DISKS_MAX => {
+                    return Err(ConfigError::new(key, value, "more disks than the 11 that a guest can have"));
+                }
+                "disk" => {
+                    let disk = DiskConfig::parse(disks.len(), value)?;
+                    disk.check_distinct(&disks)?;
+                    disks.push(disk);
+                }
+                _ => return Err(ConfigError::new(key, value, "unknown key; known are target, disk, log")),
+            }
+        }
+        let target = target.ok_or_else(|| ConfigError::new("target", "", "is missing"))?;
+        if disks.is_empty() {
+            return Err(ConfigError::new("disk", "", "is missing"));
+        }
+        Ok(Config { target, disks, log: log.unwrap_or(log::LevelFilter::Info) })
+    }
+}
+
+impl DiskConfig {
+    fn parse(place: usize, text: &str) -> Result<DiskConfig, ConfigError> {
+        let name = |key: &str| format!("disk[{place}].{key}");
+        let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
+        let (mut serial, mut store) = (None, None);
+        for item in text.split(',') {
+            let (key, value) = split(item)?;
+            let full = name(key);
+            match key {
+                "id" => once(&mut id, &full, value, decimal(value).ok_or("not a 32-bit decimal number"))?,
+                "mmio" => once(&mut mmio, &full, value, window(value))?,
+                "irq" => once(&mut irq, &full, value, spi(value))?,
+                "mode" => once(&mut read_only, &full, value, mode(value))?,
+                "serial" => once(&mut serial, &full, value, serial_number(value))?,
+                "store" => once(&mut store, &full, value, store_of(value))?,
+                _ => return Err(ConfigError::new(full, value, "unknown key")),
+            }
+        }
+        let missing = |key: &str| ConfigError::new(name(key), "", "is missing");
+        let id = id.ok_or_else(|| missing("id"))?;
+        Ok(DiskConfig {
+            id,
+            mmio: mmio.ok_or_else(|| missing("mmio"))?,
+            irq: irq.ok_or_else(|| missing("irq"))?,
+            read_only: read_only.ok_or_else(|| missing("mode"))?,
+            serial: serial.unwrap_or_else(|| format!("pf-{id}")),
+            store: store.ok_or_else(|| missing("store"))?,
+        })
+    }
+
+    /// No two disks share a number, a window, an interrupt or a PV disk.
+    fn check_distinct(&self, others: &[DiskConfig]) -> Result<(), ConfigError> {
+        let place = others.len();
+        let taken = |key: &str, value: String| {
+            Err(ConfigError::new(format!("disk[{place}].{key}"), &value, "another disk has the same"))
+        };
+        for other in others {
+            if other.id == self.id {
+                return taken("id", format!("{}", self.id));
+            }
+            if other.mmio == self.mmio {
+                return taken("mmio", format!("{:#x}", self.mmio));
+            }
+            if other.irq == self.irq {
+                return taken("irq", format!("{}", self.irq));
+            }
+            if let (Store::Pv(ours), Store::Pv(theirs)) = (self.store, other.store)
+                && ours == theirs
+            {
+                return taken("store", format!("pv:{ours}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+type Rule = &'static str;
+
+fn split(word: &str) -> Result<(&str, &str), ConfigError> {
+    word.split_once('=').ok_or_else(|| ConfigError::new(word, "", "not of the form key=value"))
+}
+
+/// Stores a parsed value; a key may occur once.
+fn once<T>(slot: &mut Option<T>, key: &str, value: &str, parsed: Result<T, Rule>) -> Result<(), ConfigError> {
+    if slot.is_some() {
+        return Err(ConfigError::new(key, value, "given twice"));
+    }
+    *slot = Some(parsed.map_err(|rule| ConfigError::new(key, value, rule))?);
+    Ok(())
+}
+
+/// Digits only: no sign, no space.
+fn decimal<T: core::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn domid(text: &str) -> Result<DomId, Rule> {
+    let domid = decimal(text).filter(|&domid| (1..DOMID_FIRST_RESERVED).contains(&domid));
+    domid.map(DomId).ok_or("not a guest's domid")
+}
+
+fn level(text: &str) -> Result<log::LevelFilter, Rule> {
+    match text {
+        "error" => Ok(log::LevelFilter::Error),
+        "warn" => Ok(log::LevelFilter::Warn),
+        "info" => Ok(log::LevelFilter::Info),
+        "debug" => Ok(log::LevelFilter::Debug),
+        _ => Err("not one of error, warn, info, debug"),
+    }
+}
+
+fn window(text: &str) -> Result<u64, Rule> {
+    let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let addr =
+        digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or("not a hexadecimal number")?;
+    let region = GUEST_VIRTIO_MMIO_BASE..GUEST_VIRTIO_MMIO_BASE.saturating_add(GUEST_VIRTIO_MMIO_SIZE);
+    if !region.contains(&addr) {
+        return Err("outside the virtio-mmio region 0x2000000-0x20fffff");
+    }
+    if addr.is_multiple_of(VIRTIO_MMIO_DEV_SIZE) { Ok(addr) } else { Err("not a multiple of 0x200") }
+}
+
+fn spi(text: &str) -> Result<u32, Rule> {
+    let range = GUEST_VIRTIO_MMIO_SPI_FIRST..=GUEST_VIRTIO_MMIO_SPI_LAST;
+    decimal(text).filter(|spi| range.contains(spi)).ok_or("not an interrupt from 33 to 43")
+}
+
+fn mode(text: &str) -> Result<bool, Rule> {
+    match text {
+        "rw" => Ok(false),
+        "ro" => Ok(true),
+        _ => Err("neither rw nor ro"),
+    }
+}
+
+fn serial_number(text: &str) -> Result<String, Rule> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b',' && byte != b'=';
+    if text.is_empty() || text.len() > SERIAL_MAX || !text.bytes().all(plain) {
+        return Err("not 1 to 20 printable characters without comma, '=' and space");
+    }
+    Ok(text.to_owned())
+}
+
+fn store_of(text: &str) -> Result<Store, Rule> {
+    match text.split_once(':') {
+        Some(("pv", vdev)) => decimal(vdev).map(Store::Pv).ok_or("pv: needs a virtual device number"),
+        Some(("ram", bytes)) => {
+            let bytes =
+                decimal(bytes).filter(|bytes: &u64| *bytes >= RAM_BYTES_MIN && bytes.is_multiple_of(512));
+            bytes.map(Store::Ram).ok_or("ram: needs a size in bytes, a multiple of 512, not 0")
+        }
+        _ => Err("neither pv:<number> nor ram:<bytes>"),
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,88 @@
+//! Command lines, good and bad.
+
+use super::*;
+
+const GOOD: &str = "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
+     disk=id=51728,mmio=0x2000200,irq=34,mode=ro,serial=second,store=ram:8388608 log=debug";
+
+fn error(line: &str) -> String {
+    format!("{}", Config::parse(line).expect_err(line))
+}
+
+#[test]
+fn a_good_line_gives_every_value() {
+    let config = Config::parse(GOOD).expect("good");
+    assert_eq!(config.target, DomId(5));
+    assert_eq!(config.log, log::LevelFilter::Debug);
+    let first = DiskConfig {
+        id: 51712,
+        mmio: 0x0200_0000,
+        irq: 33,
+        read_only: false,
+        serial: "pf-51712".to_owned(),
+        store: Store::Pv(51712),
+    };
+    let second = DiskConfig {
+        id: 51728,
+        mmio: 0x0200_0200,
+        irq: 34,
+        read_only: true,
+        serial: "second".to_owned(),
+        store: Store::Ram(8_388_608),
+    };
+    assert_eq!(config.disks, [first, second]);
+}
+
+#[test]
+fn an_error_names_key_and_value() {
+    let with = |from: &str, to: &str| error(&GOOD.replace(from, to));
+    assert_eq!(with("irq=34", "irq=44"), "disk[1].irq=44: not an interrupt from 33 to 43");
+    assert_eq!(with("irq=34", "irq=33"), "disk[1].irq=33: another disk has the same");
+    assert_eq!(with("irq=34", "irq=+34"), "disk[1].irq=+34: not an interrupt from 33 to 43");
+    assert_eq!(with("0x2000200", "0x2000100"), "disk[1].mmio=0x2000100: not a multiple of 0x200");
+    assert!(with("0x2000200", "0x2100000").contains("outside the virtio-mmio region"));
+    assert!(with("0x2000200", "2000200").contains("not a hexadecimal number"));
+    assert!(with("0x2000200", "0x2000000").contains("disk[1].mmio=0x2000000: another disk"));
+    assert!(with("id=51728", "id=51712").contains("disk[1].id=51712: another disk"));
+    assert!(with("ram:8388608", "pv:51712").contains("disk[1].store=pv:51712: another disk"));
+    assert!(with("ram:8388608", "ram:100").contains("disk[1].store=ram:100: ram: needs"));
+    assert!(with("ram:8388608", "nbd:x").contains("neither pv:<number> nor ram:<bytes>"));
+    assert!(with("serial=second", "serial=a-serial-that-is-too-long").contains("1 to 20"));
+    assert!(with("serial=second", "serial=a=b").contains("disk[1].serial=a=b"));
+    assert!(with("mode=ro", "mode=r").contains("disk[1].mode=r: neither rw nor ro"));
+    assert!(with("mode=ro,", "").contains("disk[1].mode=: is missing"));
+    assert!(with("mode=ro", "mode=ro,mode=rw").contains("disk[1].mode=rw: given twice"));
+    assert!(with("mode=ro", "colour=blue").contains("disk[1].colour=blue: unknown key"));
+    assert!(with("target=5", "").contains("target=: is missing"));
+    assert!(with("target=5", "target=0").contains("target=0: not a guest's domid"));
+    assert!(with("target=5", "target=32752").contains("not a guest's domid"));
+    assert!(with("target=5", "target=5 target=6").contains("target=6: given twice"));
+    assert!(with("log=debug", "log=loud").contains("log=loud"));
+    assert!(with("log=debug", "verbose").contains("verbose=: not of the form key=value"));
+    assert_eq!(error("target=5"), "disk=: is missing");
+    assert!(error("").contains("target"));
+}
+
+#[test]
+fn a_guest_has_at_most_eleven_disks() {
+    let disk = |n: u32| {
+        format!(" disk=id={n},mmio={:#x},irq={},mode=rw,store=ram:512", 0x0200_0000 + n * 0x200, 33 + n)
+    };
+    let eleven: String = (0..11).map(disk).collect();
+    let line = format!("target=1{eleven}");
+    assert_eq!(Config::parse(&line).expect("good").disks.len(), 11);
+    assert!(error(&format!("{line} disk=id=99")).contains("more disks than"));
+}
+
+#[test]
+fn an_error_repeats_a_long_value_only_in_part() {
+    let line = GOOD.replace("mode=ro", &format!("mode={}", "x".repeat(1000)));
+    assert!(error(&line).len() < 150);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_line_makes_the_parser_panic(line in "[a-z0-9=,:. x]{0,80}") {
+        let _ = Config::parse(&line);
+    }
+}

@@ -1,0 +1,163 @@
+//! The guest's memory as the device sees it: an allegation until an access proves it.
+//!
+//! [`GuestAddr`] and [`GuestRange`] carry addresses that a guest named. [`GuestMemory`] is
+//! what can be done with them: copies and single ordered words, never a reference. The stub
+//! implements it over foreign mappings, tests over a plain buffer.
+
+use core::fmt;
+use kernel::{Order, SharedPage};
+
+/// A guest physical address, as the guest named it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd)]
+pub struct GuestAddr(u64);
+
+impl GuestAddr {
+    /// Wraps an address that a guest named.
+    #[must_use]
+    pub const fn new(raw: u64) -> GuestAddr {
+        GuestAddr(raw)
+    }
+
+    /// The bare number.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The address `bytes` further on.
+    ///
+    /// # Errors
+    /// [`MemFault`] if that wraps.
+    pub fn offset(self, bytes: u64) -> Result<GuestAddr, MemFault> {
+        self.0.checked_add(bytes).map(GuestAddr).ok_or(MemFault { addr: self })
+    }
+
+    /// Whether the address is a multiple of `align_bytes`.
+    #[must_use]
+    pub const fn is_aligned(self, align_bytes: u64) -> bool {
+        self.0.is_multiple_of(align_bytes)
+    }
+}
+
+impl fmt::Display for GuestAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// A run of guest memory whose end does not wrap. It need not exist.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GuestRange {
+    start: GuestAddr,
+    len_bytes: u64,
+}
+
+impl GuestRange {
+    /// `len_bytes` bytes at `start`.
+    ///
+    /// # Errors
+    /// [`MemFault`] if the end wraps.
+    pub fn new(start: GuestAddr, len_bytes: u64) -> Result<GuestRange, MemFault> {
+        start.offset(len_bytes)?;
+        Ok(GuestRange { start, len_bytes })
+    }
+
+    /// First address.
+    #[must_use]
+    pub const fn start(&self) -> GuestAddr {
+        self.start
+    }
+
+    /// Bytes in the range.
+    #[must_use]
+    pub const fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+}
+
+/// Guest memory that could not be reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MemFault {
+    /// Where the access began, or the page that failed.
+    pub addr: GuestAddr,
+}
+
+impl fmt::Display for MemFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "guest memory at {} cannot be reached", self.addr)
+    }
+}
+
+impl core::error::Error for MemFault {}
+
+/// What the device may do with guest memory. The guest can change any byte at any time.
+///
+/// Every method fails with [`MemFault`] where the guest has no memory; a copy may then have
+/// been done in part. Methods take `&self`, so an implementation keeps its map cache behind
+/// a cell.
+pub trait GuestMemory {
+    /// Copies guest bytes at `addr` into `dst`. Not atomic.
+    ///
+    /// # Errors
+    /// [`MemFault`].
+    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault>;
+
+    /// Copies `src` into the guest at `addr`. Not atomic.
+    ///
+    /// # Errors
+    /// [`MemFault`].
+    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault>;
+
+    /// Loads one little-endian u16 in one go, ordered as asked. `addr` is even.
+    ///
+    /// # Errors
+    /// [`MemFault`], also for an odd address.
+    fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault>;
+
+    /// Stores one little-endian u16 in one go, ordered as asked. `addr` is even.
+    ///
+    /// # Errors
+    /// [`MemFault`], also for an odd address.
+    fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault>;
+
+    /// Copies `len_bytes` guest bytes at `addr` to `offset` in `page`, within that page.
+    ///
+    /// # Errors
+    /// [`MemFault`], also if the page's end would be passed.
+    fn copy_to_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len_bytes: usize,
+    ) -> Result<(), MemFault>;
+
+    /// Copies `len_bytes` at `offset` in `page` into the guest at `addr`.
+    ///
+    /// # Errors
+    /// [`MemFault`], also if the page's end would be passed.
+    fn copy_from_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len_bytes: usize,
+    ) -> Result<(), MemFault>;
+
+    /// Drops every cached mapping: the guest's frames have changed (`IOREQ_TYPE_INVALIDATE`).
+    fn invalidate(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_must_not_wrap() {
+        let top = GuestAddr::new(u64::MAX - 3);
+        assert!(GuestRange::new(top, 3).is_ok());
+        assert_eq!(GuestRange::new(top, 4), Err(MemFault { addr: top }));
+        assert_eq!(GuestRange::new(top, u64::MAX), Err(MemFault { addr: top }));
+        assert!(GuestRange::new(GuestAddr::new(0), u64::MAX).is_ok());
+    }
+}

@@ -1,0 +1,223 @@
+//! What a guest's access means, decoded from one copy of its ioreq slot
+//! (`public/hvm/ioreq.h`).
+
+use core::fmt;
+use xen_pv_sys::dm_op::ioreq;
+
+/// How wide an access is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Width {
+    /// 1 byte.
+    One,
+    /// 2 bytes.
+    Two,
+    /// 4 bytes.
+    Four,
+    /// 8 bytes.
+    Eight,
+}
+
+impl Width {
+    /// The width of `size_bytes` bytes, if a CPU makes such accesses.
+    #[must_use]
+    pub const fn new(size_bytes: u32) -> Option<Width> {
+        match size_bytes {
+            1 => Some(Width::One),
+            2 => Some(Width::Two),
+            4 => Some(Width::Four),
+            8 => Some(Width::Eight),
+            _ => None,
+        }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Width::One => 1,
+            Width::Two => 2,
+            Width::Four => 4,
+            Width::Eight => 8,
+        }
+    }
+
+    /// The bits of `value` that belong to the access. Xen 4.17 passes whole registers.
+    #[must_use]
+    pub const fn mask(self, value: u64) -> u64 {
+        match self {
+            Width::One => value & 0xff,
+            Width::Two => value & 0xffff,
+            Width::Four => value & 0xffff_ffff,
+            Width::Eight => value,
+        }
+    }
+}
+
+/// What an access does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// The guest loads.
+    Read,
+    /// The guest stores this value, already masked to the width.
+    Write(u64),
+}
+
+/// One MMIO access.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Access {
+    /// Guest physical address, or the offset in a device's window.
+    pub addr: u64,
+    /// How wide.
+    pub width: Width,
+    /// Which way.
+    pub direction: Direction,
+}
+
+impl Access {
+    /// The same access relative to a window of `len_bytes` at `base`, if it lies inside.
+    #[must_use]
+    pub fn within(self, base: u64, len_bytes: u64) -> Option<Access> {
+        let addr = self.addr.checked_sub(base)?;
+        let end = addr.checked_add(self.width.bytes())?;
+        (end <= len_bytes).then_some(Access { addr, ..self })
+    }
+}
+
+/// What a read returns; ignored for a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reply(pub u64);
+
+impl Reply {
+    /// What an absent device returns.
+    pub const ALL_ONES: Reply = Reply(u64::MAX);
+    /// Nothing to say: the answer to a write.
+    pub const NONE: Reply = Reply(0);
+}
+
+/// What Xen asks the device model.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Request {
+    /// An access to a claimed address.
+    Mmio(Access),
+    /// Guest frames changed: drop every mapping of guest memory, then answer.
+    Invalidate,
+}
+
+/// A slot's content that no access of an Arm guest produces.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Malformed {
+    /// A type other than COPY and INVALIDATE.
+    Type(u8),
+    /// A size that is no access width.
+    Size(u32),
+    /// A repeat count other than 1.
+    Count(u32),
+    /// `data_is_ptr`, which Arm never sets.
+    DataIsPtr,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Malformed::Type(kind) => write!(f, "ioreq of type {kind}"),
+            Malformed::Size(size) => write!(f, "ioreq of {size} bytes"),
+            Malformed::Count(count) => write!(f, "ioreq with count {count}"),
+            Malformed::DataIsPtr => f.write_str("ioreq with data_is_ptr"),
+        }
+    }
+}
+
+/// The fields of a slot, copied out once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RawSlot {
+    /// Guest physical address.
+    pub addr: u64,
+    /// Data of a write.
+    pub data: u64,
+    /// Repeat count.
+    pub count: u32,
+    /// Bytes of the access.
+    pub size_bytes: u32,
+    /// State, `data_is_ptr`, direction.
+    pub bits: u8,
+    /// `IOREQ_TYPE_*`.
+    pub kind: u8,
+}
+
+impl RawSlot {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the field; such a slot is answered as an absent device would.
+    pub fn decode(&self) -> Result<Request, Malformed> {
+        match self.kind {
+            // Its other fields mean nothing: count is 0, data is all ones.
+            ioreq::TYPE_INVALIDATE => return Ok(Request::Invalidate),
+            ioreq::TYPE_COPY => {}
+            other => return Err(Malformed::Type(other)),
+        }
+        if self.bits & ioreq::DATA_IS_PTR != 0 {
+            return Err(Malformed::DataIsPtr);
+        }
+        if self.count != 1 {
+            return Err(Malformed::Count(self.count));
+        }
+        let width = Width::new(self.size_bytes).ok_or(Malformed::Size(self.size_bytes))?;
+        let direction = if self.bits & ioreq::DIR_READ != 0 {
+            Direction::Read
+        } else {
+            Direction::Write(width.mask(self.data))
+        };
+        Ok(Request::Mmio(Access { addr: self.addr, width, direction }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: RawSlot = RawSlot {
+        addr: 0x0200_0000,
+        data: u64::MAX,
+        count: 1,
+        size_bytes: 4,
+        bits: ioreq::DIR_READ | ioreq::STATE_READY,
+        kind: ioreq::TYPE_COPY,
+    };
+
+    #[test]
+    fn a_write_is_masked_to_its_width() {
+        let write = RawSlot { bits: ioreq::STATE_READY, data: 0xdead_beef_1122_3344, ..READ };
+        for (size_bytes, value) in [(1, 0x44), (2, 0x3344), (4, 0x1122_3344), (8, 0xdead_beef_1122_3344)] {
+            let Ok(Request::Mmio(access)) = (RawSlot { size_bytes, ..write }).decode() else {
+                panic!("a valid access");
+            };
+            assert_eq!(access.direction, Direction::Write(value));
+        }
+    }
+
+    #[test]
+    fn an_invalidate_needs_no_count() {
+        let slot = RawSlot { kind: ioreq::TYPE_INVALIDATE, count: 0, bits: ioreq::STATE_READY, ..READ };
+        assert_eq!(slot.decode(), Ok(Request::Invalidate));
+    }
+
+    #[test]
+    fn what_arm_never_sends_is_malformed() {
+        assert_eq!((RawSlot { kind: 0, ..READ }).decode(), Err(Malformed::Type(0)));
+        assert_eq!((RawSlot { size_bytes: 3, ..READ }).decode(), Err(Malformed::Size(3)));
+        assert_eq!((RawSlot { count: 2, ..READ }).decode(), Err(Malformed::Count(2)));
+        assert_eq!((RawSlot { count: 0, ..READ }).decode(), Err(Malformed::Count(0)));
+        let bits = READ.bits | ioreq::DATA_IS_PTR;
+        assert_eq!((RawSlot { bits, ..READ }).decode(), Err(Malformed::DataIsPtr));
+    }
+
+    #[test]
+    fn an_access_must_lie_wholly_inside_a_window() {
+        let at = |addr| Access { addr, width: Width::Four, direction: Direction::Read };
+        assert_eq!(at(0x1fc).within(0, 0x200).map(|access| access.addr), Some(0x1fc));
+        assert_eq!(at(0x1fd).within(0, 0x200), None);
+        assert_eq!(at(0xfff).within(0x1000, 0x200), None);
+        assert_eq!(at(u64::MAX).within(0x1000, 0x200), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Life of the ioreq server: claimed addresses in, guest accesses out, an orderly end.
+//!
+//! Xen holds a guest vCPU for each access until its slot is answered. So the end has a fixed
+//! order: disable (nothing new comes), answer every slot, wait until Xen has taken each
+//! answer, destroy. A server destroyed earlier would leave a vCPU waiting for ever.
+
+use super::slot::{Place, Slot};
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::RangeInclusive;
+use kernel::{DomId, Errno, Hypervisor, IoservId, Port, SharedPage};
+use xen_pv_sys::dm_op::ioreq;
+
+/// How often a vCPU is given time to take its answer before it counts as stopped.
+const DRAIN_ROUNDS: u32 = 20_000;
+/// How long that may take in all.
+const DRAIN_NS: u64 = 200_000_000;
+
+/// Which step of the start failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StartError {
+    /// The number of vCPUs could not be learned.
+    Vcpus(Errno),
+    /// The guest has more vCPUs than one ioreq page has slots.
+    TooManyVcpus(u32),
+    /// The server could not be created. `EPERM`: no privilege over the guest.
+    Create(Errno),
+    /// The ioreq page could not be mapped.
+    Page(Errno),
+    /// An address range could not be claimed.
+    Claim {
+        /// First address of the range.
+        first: u64,
+        /// What Xen answered.
+        errno: Errno,
+    },
+    /// The server could not be enabled.
+    Enable(Errno),
+    /// A vCPU's port could not be bound.
+    Bind {
+        /// The vCPU.
+        vcpu: u32,
+        /// What Xen answered; `EINVAL` if the page names no port.
+        errno: Errno,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Vcpus(errno) => write!(f, "cannot count the guest's vCPUs: {errno}"),
+            StartError::TooManyVcpus(count) => {
+                write!(f, "{count} vCPUs are more than an ioreq page has slots")
+            }
+            StartError::Create(errno) => write!(f, "cannot create the ioreq server: {errno}"),
+            StartError::Page(errno) => write!(f, "cannot map the ioreq page: {errno}"),
+            StartError::Claim { first, errno } => {
+                write!(f, "cannot claim guest addresses at {first:#x}: {errno}")
+            }
+            StartError::Enable(errno) => write!(f, "cannot enable the ioreq server: {errno}"),
+            StartError::Bind { vcpu, errno } => write!(f, "cannot bind the port of vCPU {vcpu}: {errno}"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Teardown {
+    /// Drained and destroyed.
+    Clean,
+    /// Answered and disabled, but this many vCPUs did not take their answers (a paused or
+    /// dying guest). The server was left for Xen to destroy together with the guest.
+    Undrained(u32),
+}
+
+/// What it takes to end a server, apart from the server itself: for the panic path.
+#[derive(Clone)]
+pub struct Rescue<H: Hypervisor> {
+    hv: H,
+    target: DomId,
+    id: IoservId,
+    page: SharedPage,
+    ports: Vec<Port>,
+}
+
+impl<H: Hypervisor> Rescue<H> {
+    /// Disables the server, answers every slot, waits for Xen to take each answer, destroys
+    /// the server. Allocates nothing; may be called more than once.
+    pub fn run(&self) -> Teardown {
+        // An error means that the server or the guest is gone, with all its vCPUs.
+        let _gone = self.hv.ioreq_server_set_state(self.target, self.id, false);
+        let deadline_ns = self.hv.now_ns().saturating_add(DRAIN_NS);
+        let mut waiting = 0;
+        for _ in 0..DRAIN_ROUNDS {
+            waiting = 0;
+            for (vcpu, &port) in self.ports.iter().enumerate() {
+                let place = Place::new(&self.page, vcpu);
+                // Also catches an access that Xen sent before it saw the server disabled.
+                place.reject(&self.hv, port);
+                if place.state() != ioreq::STATE_NONE {
+                    waiting = u32::saturating_add(waiting, 1);
+                }
+            }
+            if waiting == 0 || self.hv.now_ns() > deadline_ns {
+                break;
+            }
+            self.hv.yield_cpu();
+        }
+        if waiting > 0 {
+            return Teardown::Undrained(waiting);
+        }
+        let _gone = self.hv.ioreq_server_destroy(self.target, self.id);
+        Teardown::Clean
+    }
+}
+
+/// An enabled ioreq server of one guest.
+pub struct Server<H: Hypervisor> {
+    /// Everything the end needs, kept ready.
+    parts: Rescue<H>,
+    ended: bool,
+}
+
+impl<H: Hypervisor> Server<H> {
+    /// Creates and enables a server that claims `ranges` of guest physical addresses.
+    ///
+    /// Call it while the guest is still paused: an access to an unclaimed address aborts
+    /// the guest.
+    ///
+    /// # Errors
+    /// [`StartError`]; what was made before is undone.
+    pub fn start(hv: &H, target: DomId, ranges: &[RangeInclusive<u64>]) -> Result<Server<H>, StartError> {
+        let vcpus = hv.nr_vcpus(target).map_err(StartError::Vcpus)?;
+        let slots = usize::try_from(vcpus).unwrap_or(usize::MAX);
+        if slots > ioreq::PER_PAGE {
+            return Err(StartError::TooManyVcpus(vcpus));
+        }
+        let id = hv.ioreq_server_create(target).map_err(StartError::Create)?;
+        // The page must exist before the server is enabled: only then does Xen fill in the
+        // ports.
+        let page = match hv.ioreq_server_page(target, id) {
+            Ok(page) => page,
+            Err(errno) => {
+                let _gone = hv.ioreq_server_destroy(target, id);
+                return Err(StartError::Page(errno));
+            }
+        };
+        let parts = Rescue { hv: hv.clone(), target, id, page, ports: Vec::with_capacity(slots) };
+        // From here on an early return ends the server by `Drop`.
+        let mut server = Server { parts, ended: false };
+        for range in ranges {
+            let (first, last) = (*range.start(), *range.end());
+            hv.ioreq_server_map_mmio(target, id, first, last)
+                .map_err(|errno| StartError::Claim { first, errno })?;
+        }
+        hv.ioreq_server_set_state(target, id, true).map_err(StartError::Enable)?;
+        for vcpu in 0..vcpus {
+            let slot = usize::try_from(vcpu).unwrap_or(usize::MAX);
+            let port = Place::new(&server.parts.page, slot)
+                .vp_eport()
+                .map_err(|_| Errno::EINVAL)
+                .and_then(|remote_port| hv.evtchn_bind_interdomain(target, remote_port))
+                .map_err(|errno| StartError::Bind { vcpu, errno })?;
+            server.parts.ports.push(port);
+        }
+        Ok(server)
+    }
+
+    /// One port for each vCPU, in order.
+    #[must_use]
+    pub fn ports(&self) -> &[Port] {
+        &self.parts.ports
+    }
+
+    /// Clears the pending bit of vCPU `vcpu`'s port, then takes the access in its slot.
+    pub fn take(&self, vcpu: usize) -> Option<Slot<'_, H>> {
+        let port = *self.parts.ports.get(vcpu)?;
+        if !self.parts.hv.evtchn_take_pending(port) {
+            return None;
+        }
+        Slot::take(&self.parts.page, &self.parts.hv, vcpu, port)
+    }
+
+    /// What a panic handler needs to release the guest's vCPUs.
+    #[must_use]
+    pub fn rescue(&self) -> Rescue<H> {
+        self.parts.clone()
+    }
+
+    /// Ends the server in the order that strands no vCPU, and closes its ports.
+    pub fn stop(mut self) -> Teardown {
+        self.end()
+    }
+
+    fn end(&mut self) -> Teardown {
+        self.ended = true;
+        let teardown = self.parts.run();
+        for port in core::mem::take(&mut self.parts.ports) {
+            let _gone = self.parts.hv.evtchn_close(port);
+        }
+        teardown
+    }
+}
+
+impl<H: Hypervisor> Drop for Server<H> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! The server against the in-memory Xen.
+
+use super::*;
+use crate::ioreq::{Access, Direction, Reply, Request, Width};
+use kernel::Order;
+use kernel::fake::{Event, FakeXen};
+
+const GUEST: DomId = DomId(5);
+const BASE: u64 = 0x0200_0000;
+
+fn xen(vcpus: u32) -> FakeXen {
+    let xen = FakeXen::new(DomId(7));
+    xen.set_target(GUEST, vcpus);
+    xen
+}
+
+fn start(xen: &FakeXen) -> Server<FakeXen> {
+    Server::start(xen, GUEST, &[BASE..=BASE + 0x1ff]).expect("starts")
+}
+
+fn state(page: &SharedPage, vcpu: usize) -> u8 {
+    Place::new(page, vcpu).state()
+}
+
+/// As Xen does when the vCPU runs again.
+fn take_answer(page: &SharedPage, vcpu: usize) -> u64 {
+    let base = vcpu * ioreq::SIZE;
+    assert_eq!(state(page, vcpu), ioreq::STATE_RESP_READY);
+    page.store(base + ioreq::STATE_BITS, 0u8, Order::AcqRel).expect("inside");
+    page.load(base + ioreq::DATA, Order::Relaxed).expect("inside")
+}
+
+#[test]
+fn an_access_is_taken_and_answered_for_its_vcpu_only() {
+    let xen = xen(2);
+    let server = start(&xen);
+    assert_eq!(server.ports().len(), 2);
+    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE + 4, 4, None).expect("claimed");
+    assert!(server.take(0).is_none());
+    let slot = server.take(1).expect("an access");
+    let access = Access { addr: BASE + 4, width: Width::Four, direction: Direction::Read };
+    assert_eq!(slot.request(), Ok(Request::Mmio(access)));
+    assert_eq!(state(&page, 1), ioreq::STATE_INPROCESS);
+    slot.answer(Reply(2));
+    assert_eq!(take_answer(&page, 1), 2);
+    assert!(server.take(1).is_none());
+    assert_eq!(server.stop(), Teardown::Clean);
+    assert_eq!(xen.open_ports(), 0);
+}
+
+#[test]
+fn a_dropped_slot_answers_all_ones_and_keeps_its_neighbours() {
+    let xen = xen(1);
+    let server = start(&xen);
+    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let port: u32 = page.load(ioreq::VP_EPORT, Order::Relaxed).expect("inside");
+    drop(server.take(0).expect("an access"));
+    let bits: u8 = page.load(ioreq::STATE_BITS, Order::Relaxed).expect("inside");
+    assert_eq!(bits, ioreq::STATE_RESP_READY | ioreq::DIR_READ);
+    assert_eq!(page.load(ioreq::VP_EPORT, Order::Relaxed), Ok(port));
+    assert_eq!(take_answer(&page, 0), u64::MAX);
+}
+
+#[test]
+fn the_end_answers_every_slot_and_waits_before_it_destroys() {
+    let xen = xen(2);
+    let server = start(&xen);
+    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE, 4, Some(1)).expect("claimed");
+    let (guest_page, log) = (page.clone(), xen.clone());
+    let mut waited = 0;
+    xen.on_idle(move || {
+        // The vCPU is slow to run again.
+        waited += 1;
+        if waited == 3 {
+            assert_eq!(take_answer(&guest_page, 1), u64::MAX);
+            log.shutdown(kernel::ShutdownReason::Poweroff);
+        }
+        false
+    });
+    let id = server.parts.id;
+    drop(xen.take_events());
+    assert_eq!(server.stop(), Teardown::Clean);
+    let taken = Event::Shutdown(DomId(7), kernel::ShutdownReason::Poweroff);
+    assert_eq!(xen.take_events(), [Event::ServerState(id, false), taken, Event::ServerDestroyed(id)]);
+}
+
+#[test]
+fn a_vcpu_that_never_runs_again_keeps_the_server_from_being_destroyed() {
+    let xen = xen(1);
+    let server = start(&xen);
+    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let id = server.parts.id;
+    drop(xen.take_events());
+    assert_eq!(server.stop(), Teardown::Undrained(1));
+    assert_eq!(state(&page, 0), ioreq::STATE_RESP_READY);
+    assert_eq!(xen.take_events(), [Event::ServerState(id, false)]);
+}
+
+#[test]
+fn a_rescue_releases_the_guest_while_the_server_still_stands() {
+    let xen = xen(1);
+    let server = start(&xen);
+    let rescue = server.rescue();
+    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let stuck = server.take(0).expect("an access");
+    let guest_page = page.clone();
+    xen.on_idle(move || {
+        if state(&guest_page, 0) == ioreq::STATE_RESP_READY {
+            take_answer(&guest_page, 0);
+        }
+        false
+    });
+    assert_eq!(rescue.run(), Teardown::Clean);
+    assert_eq!(state(&page, 0), ioreq::STATE_NONE);
+    core::mem::forget(stuck);
+}
+
+#[test]
+fn a_failed_start_leaves_nothing_behind() {
+    let steps = [
+        "nr_vcpus",
+        "ioreq_server_create",
+        "ioreq_server_page",
+        "ioreq_server_map_mmio",
+        "ioreq_server_set_state",
+        "evtchn_bind_interdomain",
+    ];
+    for step in steps {
+        let xen = xen(2);
+        xen.fail_next(step, Errno::ENOMEM);
+        assert!(Server::start(&xen, GUEST, &[BASE..=BASE + 0x1ff]).is_err(), "{step}");
+        assert!(xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).is_none(), "{step}");
+        assert_eq!(xen.open_ports(), 0, "{step}");
+    }
+    let xen = FakeXen::new(DomId(7));
+    assert!(matches!(Server::start(&xen, GUEST, &[]), Err(StartError::Vcpus(Errno::EPERM))));
+}

@@ -1,0 +1,129 @@
+//! A guest access that Xen holds a vCPU for: answered exactly once, on every path.
+//!
+//! The page is shared with Xen only, but plain loads and byte stores are all it needs: no
+//! atomic read-modify-write, and never a store to `vp_eport`, which Xen checks.
+
+use super::access::{Malformed, RawSlot, Reply, Request};
+use kernel::{Hypervisor, Order, OutOfPage, Port, SharedPage};
+use xen_pv_sys::dm_op::ioreq;
+
+/// Where a vCPU's slot lies in the ioreq page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    page: &'a SharedPage,
+    base: usize,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(page: &'a SharedPage, vcpu: usize) -> Place<'a> {
+        Place { page, base: vcpu.saturating_mul(ioreq::SIZE) }
+    }
+
+    fn field(&self, offset: usize) -> usize {
+        self.base.saturating_add(offset)
+    }
+
+    /// Byte 30: the state and its neighbours. Orders later reads after it.
+    fn bits(&self) -> Result<u8, OutOfPage> {
+        self.page.load(self.field(ioreq::STATE_BITS), Order::AcqRel)
+    }
+
+    /// The state alone. A slot outside the page has none.
+    pub(super) fn state(&self) -> u8 {
+        self.bits().unwrap_or(ioreq::STATE_NONE) & ioreq::STATE_MASK
+    }
+
+    /// The port that Xen gave the vCPU.
+    pub(super) fn vp_eport(&self) -> Result<u32, OutOfPage> {
+        self.page.load(self.field(ioreq::VP_EPORT), Order::Relaxed)
+    }
+
+    /// Sets the state, keeping the neighbouring bits; earlier stores stay earlier.
+    fn set_state(&self, bits: u8, state: u8) -> Result<(), OutOfPage> {
+        let bits = (bits & !ioreq::STATE_MASK) | state;
+        self.page.store(self.field(ioreq::STATE_BITS), bits, Order::AcqRel)
+    }
+
+    fn copy_out(&self, bits: u8) -> Result<RawSlot, OutOfPage> {
+        Ok(RawSlot {
+            addr: self.page.load(self.field(ioreq::ADDR), Order::Relaxed)?,
+            data: self.page.load(self.field(ioreq::DATA), Order::Relaxed)?,
+            count: self.page.load(self.field(ioreq::COUNT), Order::Relaxed)?,
+            size_bytes: self.page.load(self.field(ioreq::SIZE_FIELD), Order::Relaxed)?,
+            bits,
+            kind: self.page.load(self.field(ioreq::TYPE), Order::Relaxed)?,
+        })
+    }
+
+    /// Stores the reply, then the state. The caller notifies.
+    fn respond(&self, bits: u8, reply: Reply) -> Result<(), OutOfPage> {
+        self.page.store(self.field(ioreq::DATA), reply.0, Order::Relaxed)?;
+        self.set_state(bits, ioreq::STATE_RESP_READY)
+    }
+
+    /// Answers as an absent device would, if the slot waits for an answer.
+    pub(super) fn reject<H: Hypervisor>(&self, hv: &H, port: Port) {
+        let Ok(bits) = self.bits() else { return };
+        if matches!(bits & ioreq::STATE_MASK, ioreq::STATE_READY | ioreq::STATE_INPROCESS) {
+            // Inside the page: `bits` was read from the same slot.
+            let answered = self.respond(bits, Reply::ALL_ONES);
+            debug_assert!(answered.is_ok());
+            // A port that cannot be sent to has no vCPU behind it any more.
+            let _gone = hv.evtchn_send(port);
+        }
+    }
+}
+
+/// A guest access that waits for its answer; dropped, it answers as an absent device would.
+#[must_use = "the guest vCPU stays blocked until the slot is answered"]
+pub struct Slot<'a, H: Hypervisor> {
+    place: Place<'a>,
+    hv: &'a H,
+    port: Port,
+    raw: RawSlot,
+    answered: bool,
+}
+
+impl<'a, H: Hypervisor> Slot<'a, H> {
+    /// Takes the slot's access, if it holds one: READY becomes INPROCESS.
+    pub(super) fn take(page: &'a SharedPage, hv: &'a H, vcpu: usize, port: Port) -> Option<Slot<'a, H>> {
+        let place = Place::new(page, vcpu);
+        let bits = place.bits().ok()?;
+        if bits & ioreq::STATE_MASK != ioreq::STATE_READY {
+            return None;
+        }
+        let raw = place.copy_out(bits).ok()?;
+        place.set_state(bits, ioreq::STATE_INPROCESS).ok()?;
+        Some(Slot { place, hv, port, raw, answered: false })
+    }
+
+    /// What the guest wants.
+    ///
+    /// # Errors
+    /// [`Malformed`]; drop the slot then.
+    pub fn request(&self) -> Result<Request, Malformed> {
+        self.raw.decode()
+    }
+
+    /// Lets the vCPU go on. A reply is cut to the access's width by the reader of a read.
+    pub fn answer(mut self, reply: Reply) {
+        self.finish(reply);
+    }
+
+    fn finish(&mut self, reply: Reply) {
+        self.answered = true;
+        let answered = self.place.respond(self.raw.bits, reply);
+        debug_assert!(answered.is_ok());
+        // The port was bound at start; if the guest is gone, nobody waits.
+        let _gone = self.hv.evtchn_send(self.port);
+    }
+}
+
+impl<H: Hypervisor> Drop for Slot<'_, H> {
+    fn drop(&mut self) {
+        // An early return must not strand the vCPU.
+        if !self.answered {
+            self.finish(Reply::ALL_ONES);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The register file of one virtio-mmio device (virtio 1.3, section 4.2.2): what each access
+//! returns and what it asks of the device. Pure: no guest memory, no hypercall.
+
+use super::regs;
+use super::status::{Status, Transition};
+use crate::guest_mem::GuestAddr;
+use crate::ioreq::{Access, Direction, Reply, Width};
+use crate::virtq::{Layout, QUEUE_SIZE_MAX, layout::BadLayout};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// What a device is, for as long as it exists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// Virtio device type (section 5).
+    pub device_id: u32,
+    /// Vendor, free to choose.
+    pub vendor_id: u32,
+    /// Feature bits offered.
+    pub features: u64,
+    /// Queues of the device.
+    pub queues: u16,
+}
+
+/// The set-up registers of one queue.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct QueueRegs {
+    /// `QueueSize`.
+    pub size: u32,
+    /// `QueueReady`.
+    pub ready: bool,
+    /// `QueueDesc`.
+    pub desc: u64,
+    /// `QueueDriver`, the available ring.
+    pub driver: u64,
+    /// `QueueDevice`, the used ring.
+    pub device: u64,
+}
+
+/// What an access asks of the device, beside the reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// The driver reset the device: forget queues and requests before answering.
+    Reset,
+    /// The driver is set up: serve what is queued.
+    DriverOk,
+    /// A queue was made ready.
+    QueueReady(u16, Layout),
+    /// A queue was stopped: touch its rings no more.
+    QueueStopped(u16),
+    /// A queue was to be made ready, but its set-up breaks a rule.
+    BadQueue(BadLayout),
+    /// The driver notified a queue. Serve it after the answer.
+    Notify(u16),
+}
+
+/// The register file.
+#[derive(Debug)]
+pub struct Transport {
+    identity: Identity,
+    queues: Vec<QueueRegs>,
+    config: Vec<u8>,
+    config_generation: u32,
+    status: Status,
+    device_features_sel: u32,
+    driver_features_sel: u32,
+    driver_features: u64,
+    /// A feature beyond bit 63 was asked for; none is offered.
+    foreign_features: bool,
+    queue_sel: u32,
+    interrupt_status: u32,
+}
+
+impl Transport {
+    /// A device after reset. `config` is its configuration space.
+    #[must_use]
+    pub fn new(identity: Identity, config: Vec<u8>) -> Transport {
+        Transport {
+            identity,
+            queues: vec![QueueRegs::default(); usize::from(identity.queues)],
+            config,
+            config_generation: 0,
+            status: Status::empty(),
+            device_features_sel: 0,
+            driver_features_sel: 0,
+            driver_features: 0,
+            foreign_features: false,
+            queue_sel: 0,
+            interrupt_status: 0,
+        }
+    }
+
+    /// The device status.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Whether all of `bits` were negotiated.
+    #[must_use]
+    pub fn negotiated(&self, bits: u64) -> bool {
+        self.status.contains(Status::FEATURES_OK) && self.driver_features & bits == bits
+    }
+
+    /// Notes a reason to interrupt the driver (`regs::INT_*`).
+    pub fn raise(&mut self, reasons: u32) {
+        self.interrupt_status |= reasons;
+    }
+
+    /// The device cannot go on. True: the driver must be told by an interrupt.
+    pub fn set_needs_reset(&mut self) -> bool {
+        self.status.insert(Status::NEEDS_RESET);
+        // Section 2.1.2: notify only a driver that is set up.
+        let tell = self.status.contains(Status::DRIVER_OK);
+        if tell {
+            self.raise(regs::INT_CONFIG);
+        }
+        tell
+    }
+
+    /// Decides an access; `access.addr` is the offset in the window.
+    pub fn access(&mut self, access: Access) -> (Reply, Effect) {
+        if let Some(offset) = access.addr.checked_sub(regs::CONFIG) {
+            // Block devices of these features have no writable field.
+            return match access.direction {
+                Direction::Read => (Reply(self.read_config(offset, access.width)), Effect::None),
+                Direction::Write(_) => (Reply::NONE, Effect::None),
+            };
+        }
+        // Section 4.2.2.2: the registers are 32 bits wide and aligned.
+        if access.width != Width::Four || !access.addr.is_multiple_of(4) {
+            return (Reply(0), Effect::None);
+        }
+        match access.direction {
+            Direction::Read => (Reply(u64::from(self.read(access.addr))), Effect::None),
+            Direction::Write(value) => {
+                (Reply::NONE, self.write(access.addr, u32::try_from(value).unwrap_or(u32::MAX)))
+            }
+        }
+    }
+
+    fn read_config(&self, offset: u64, width: Width) -> u64 {
+        let bytes = (0..width.bytes()).map(|at| {
+            let index = usize::try_from(offset.saturating_add(at)).unwrap_or(usize::MAX);
+            self.config.get(index).copied().unwrap_or(0)
+        });
+        bytes.rev().fold(0, |value, byte| (value << 8) | u64::from(byte))
+    }
+
+    fn read(&self, offset: u64) -> u32 {
+        match offset {
+            regs::MAGIC_VALUE => regs::MAGIC,
+            regs::VERSION_REG => regs::VERSION,
+            regs::DEVICE_ID => self.identity.device_id,
+            regs::VENDOR_ID => self.identity.vendor_id,
+            regs::DEVICE_FEATURES => half(self.identity.features, self.device_features_sel),
+            regs::QUEUE_SIZE_MAX => self.selected().map_or(0, |_| u32::from(QUEUE_SIZE_MAX)),
+            regs::QUEUE_READY => self.selected().map_or(0, |queue| u32::from(queue.ready)),
+            regs::INTERRUPT_STATUS => self.interrupt_status,
+            regs::STATUS => self.status.bits(),
+            // No shared memory region exists, whatever SHMSel says.
+            regs::SHM_LEN_LOW | regs::SHM_LEN_HIGH | regs::SHM_BASE_LOW | regs::SHM_BASE_HIGH => u32::MAX,
+            regs::CONFIG_GENERATION => self.config_generation,
+            _ => 0,
+        }
+    }
+
+    fn write(&mut self, offset: u64, value: u32) -> Effect {
+        match offset {
+            regs::DEVICE_FEATURES_SEL => self.device_features_sel = value,
+            regs::DRIVER_FEATURES_SEL => self.driver_features_sel = value,
+            regs::DRIVER_FEATURES => self.write_features(value),
+            regs::QUEUE_SEL => self.queue_sel = value,
+            regs::QUEUE_READY => return self.write_ready(value),
+            regs::QUEUE_NOTIFY => return self.write_notify(value),
+            regs::INTERRUPT_ACK => self.interrupt_status &= !value,
+            regs::STATUS => return self.write_status(value),
+            _ => self.write_queue(offset, value),
+        }
+        Effect::None
+    }
+
+    /// The queue that `QueueSel` names, compared in full width.
+    fn selected(&self) -> Option<&QueueRegs> {
+        self.queues.get(usize::try_from(self.queue_sel).ok()?)
+    }
+
+    fn write_features(&mut self, value: u32) {
+        if self.status.contains(Status::FEATURES_OK) {
+            return;
+        }
+        match self.driver_features_sel {
+            0 => self.driver_features = (self.driver_features & !0xffff_ffff) | u64::from(value),
+            1 => self.driver_features = (self.driver_features & 0xffff_ffff) | (u64::from(value) << 32),
+            _ => self.foreign_features |= value != 0,
+        }
+    }
+
+    /// Section 2.2.2, and section 6.2: a driver without `VERSION_1` is not served.
+    fn features_acceptable(&self) -> bool {
+        let subset = self.driver_features & !self.identity.features == 0;
+        subset && !self.foreign_features && self.driver_features & regs::F_VERSION_1 != 0
+    }
+
+    fn write_status(&mut self, value: u32) -> Effect {
+        let old = self.status;
+        match old.write(value, self.features_acceptable()) {
+            Transition::Reset => {
+                self.reset();
+                Effect::Reset
+            }
+            Transition::To(status) => {
+                self.status = status;
+                let set_up = status.contains(Status::DRIVER_OK) && !old.contains(Status::DRIVER_OK);
+                if set_up { Effect::DriverOk } else { Effect::None }
+            }
+            Transition::Refused => Effect::None,
+        }
+    }
+
+    /// Back to the state after power-on. The configuration and its generation stay.
+    fn reset(&mut self) {
+        self.queues.fill(QueueRegs::default());
+        self.status = Status::empty();
+        self.device_features_sel = 0;
+        self.driver_features_sel = 0;
+        self.driver_features = 0;
+        self.foreign_features = false;
+        self.queue_sel = 0;
+        self.interrupt_status = 0;
+    }
+
+    fn write_ready(&mut self, value: u32) -> Effect {
+        let negotiated = self.status.contains(Status::FEATURES_OK);
+        let Some((index, queue)) = selected_mut(&mut self.queues, self.queue_sel) else {
+            return Effect::None;
+        };
+        match (value, queue.ready) {
+            (0, true) => {
+                queue.ready = false;
+                Effect::QueueStopped(index)
+            }
+            // The rings' format depends on the features: they come first.
+            (1, false) if negotiated => {
+                let [desc, avail, used] = [queue.desc, queue.driver, queue.device].map(GuestAddr::new);
+                match Layout::new(queue.size, desc, avail, used) {
+                    Ok(layout) => {
+                        queue.ready = true;
+                        Effect::QueueReady(index, layout)
+                    }
+                    Err(rule) => Effect::BadQueue(rule),
+                }
+            }
+            _ => Effect::None,
+        }
+    }
+
+    fn write_notify(&self, value: u32) -> Effect {
+        match u16::try_from(value) {
+            Ok(index) if index < self.identity.queues && self.status.is_live() => Effect::Notify(index),
+            _ => Effect::None,
+        }
+    }
+
+    /// A set-up register of the selected queue. A ready queue does not change.
+    fn write_queue(&mut self, offset: u64, value: u32) {
+        let Some((_, queue)) = selected_mut(&mut self.queues, self.queue_sel) else { return };
+        if queue.ready {
+            return;
+        }
+        match offset {
+            regs::QUEUE_SIZE => queue.size = value,
+            regs::QUEUE_DESC_LOW => set_low(&mut queue.desc, value),
+            regs::QUEUE_DESC_HIGH => set_high(&mut queue.desc, value),
+            regs::QUEUE_DRIVER_LOW => set_low(&mut queue.driver, value),
+            regs::QUEUE_DRIVER_HIGH => set_high(&mut queue.driver, value),
+            regs::QUEUE_DEVICE_LOW => set_low(&mut queue.device, value),
+            regs::QUEUE_DEVICE_HIGH => set_high(&mut queue.device, value),
+            _ => {}
+        }
+    }
+}
+
+fn selected_mut(queues: &mut [QueueRegs], queue_sel: u32) -> Option<(u16, &mut QueueRegs)> {
+    let index = u16::try_from(queue_sel).ok()?;
+    Some((index, queues.get_mut(usize::from(index))?))
+}
+
+/// 32 bits of a feature word; none beyond bit 63.
+fn half(bits: u64, select: u32) -> u32 {
+    match select {
+        0 => (bits & 0xffff_ffff) as u32,
+        1 => (bits >> 32) as u32,
+        _ => 0,
+    }
+}
+
+fn set_low(word: &mut u64, value: u32) {
+    *word = (*word & !0xffff_ffff) | u64::from(value);
+}
+
+fn set_high(word: &mut u64, value: u32) {
+    *word = (*word & 0xffff_ffff) | (u64::from(value) << 32);
+}

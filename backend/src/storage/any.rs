@@ -1,0 +1,49 @@
+//! The engines a stub can have, in one type.
+
+use super::{Geometry, Io, Outcome, PvDisk, RamDisk, Storage, Submitted};
+use crate::blk::Ticket;
+use alloc::boxed::Box;
+use kernel::{Hypervisor, Port};
+
+/// One of the engines.
+pub enum AnyStorage<H: Hypervisor> {
+    /// A PV disk of another domain.
+    Pv(Box<PvDisk<H>>),
+    /// Memory of the stub.
+    Ram(RamDisk),
+}
+
+macro_rules! each {
+    ($self:expr, $engine:ident => $call:expr) => {
+        match $self {
+            AnyStorage::Pv($engine) => $call,
+            AnyStorage::Ram($engine) => $call,
+        }
+    };
+}
+
+impl<H: Hypervisor> Storage for AnyStorage<H> {
+    fn geometry(&self) -> Geometry {
+        each!(self, engine => engine.geometry())
+    }
+
+    fn port(&self) -> Option<Port> {
+        each!(self, engine => engine.port())
+    }
+
+    fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
+        each!(self, engine => engine.submit(io, ticket))
+    }
+
+    fn kick(&mut self) {
+        each!(self, engine => engine.kick());
+    }
+
+    fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
+        each!(self, engine => engine.next_completion(io))
+    }
+
+    fn arm(&mut self) -> bool {
+        each!(self, engine => engine.arm())
+    }
+}

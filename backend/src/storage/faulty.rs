@@ -1,0 +1,86 @@
+//! Wraps an engine and makes it slow, full or wrong, on demand. For tests.
+
+use super::{Geometry, Io, Outcome, Storage, Submitted};
+use crate::blk::Ticket;
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use core::cell::Cell;
+use kernel::Port;
+
+/// The knobs, shared with the test that turns them.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Fail the next so many requests.
+    pub fail_next: Cell<u32>,
+    /// Keep requests pending until this is taken back.
+    pub hold: Cell<bool>,
+    /// Take at most so many requests at a time; 0 is no limit.
+    pub depth: Cell<usize>,
+    /// Requests that the engine was asked to serve.
+    pub submitted: Cell<u32>,
+    /// Flushes among them.
+    pub flushes: Cell<u32>,
+}
+
+/// An engine with faults.
+pub struct FaultyStorage<S> {
+    inner: S,
+    faults: Rc<Faults>,
+    waiting: VecDeque<(Ticket, Outcome)>,
+}
+
+impl<S: Storage> FaultyStorage<S> {
+    /// Wraps `inner`.
+    pub fn new(inner: S, faults: Rc<Faults>) -> FaultyStorage<S> {
+        FaultyStorage { inner, faults, waiting: VecDeque::new() }
+    }
+}
+
+impl<S: Storage> Storage for FaultyStorage<S> {
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn port(&self) -> Option<Port> {
+        self.inner.port()
+    }
+
+    fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
+        let depth = self.faults.depth.get();
+        if depth > 0 && self.waiting.len() >= depth {
+            return Submitted::Full(ticket);
+        }
+        let count = &self.faults.submitted;
+        count.set(count.get().saturating_add(1));
+        if ticket.operation() == crate::blk::Operation::Flush {
+            self.faults.flushes.set(self.faults.flushes.get().saturating_add(1));
+        }
+        if let Some(left) = self.faults.fail_next.get().checked_sub(1) {
+            self.faults.fail_next.set(left);
+            return Submitted::Done(ticket, Outcome::IoError);
+        }
+        match self.inner.submit(io, ticket) {
+            // The data is copied early; the test looks at the answer only.
+            Submitted::Done(ticket, outcome) if self.faults.hold.get() => {
+                self.waiting.push_back((ticket, outcome));
+                Submitted::Pending
+            }
+            other => other,
+        }
+    }
+
+    fn kick(&mut self) {
+        self.inner.kick();
+    }
+
+    fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
+        if self.faults.hold.get() {
+            return None;
+        }
+        self.waiting.pop_front().or_else(|| self.inner.next_completion(io))
+    }
+
+    fn arm(&mut self) -> bool {
+        (!self.faults.hold.get() && !self.waiting.is_empty()) || self.inner.arm()
+    }
+}

@@ -1,0 +1,164 @@
+//! Where a disk's sectors live, behind one small trait.
+//!
+//! A [`Ticket`] moves into the engine with [`Storage::submit`] and comes back on every path:
+//! at once, with a completion, or refused for want of room. So no request can be lost.
+
+mod any;
+#[cfg(any(test, feature = "testkit"))]
+mod faulty;
+mod pv;
+mod ram;
+
+pub use any::AnyStorage;
+#[cfg(any(test, feature = "testkit"))]
+pub use faulty::{Faults, FaultyStorage};
+pub use pv::PvDisk;
+pub use ram::{OutOfMemory, RamDisk};
+
+use crate::blk::{Operation, Ticket};
+use crate::guest_mem::{GuestMemory, MemFault};
+use crate::virtq::SegmentPool;
+use kernel::{Port, SharedPage};
+
+/// Unit of capacities, positions and lengths, whatever the logical block.
+pub const SECTOR_BYTES: u64 = 512;
+
+/// What a disk is like. Fixed while it is in use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Geometry {
+    /// Length in 512-byte sectors.
+    pub capacity_sectors: u64,
+    /// Logical block in bytes: the unit the guest should use.
+    pub block_size_bytes: u32,
+    /// Physical block in bytes; advice.
+    pub physical_block_size_bytes: u32,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// [`Operation::Flush`] makes completed writes durable. Without it the device offers no
+    /// `VIRTIO_BLK_F_FLUSH`: a completed write is then as durable as the engine makes it.
+    pub flush: bool,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// Not done, or only in part.
+    IoError,
+    /// The engine cannot do it.
+    Unsupported,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+#[must_use]
+pub enum Submitted {
+    /// It is over.
+    Done(Ticket, Outcome),
+    /// It will come back from [`Storage::next_completion`].
+    Pending,
+    /// No room now; try again after a completion. Only while something is pending.
+    Full(Ticket),
+}
+
+/// An engine's way to the guest's data of a request.
+pub struct Io<'a> {
+    pub(crate) mem: &'a dyn GuestMemory,
+    pub(crate) pool: &'a SegmentPool,
+    /// The current epoch of each queue; a ticket of an older one is an orphan.
+    pub(crate) epochs: &'a [u32],
+}
+
+impl Io<'_> {
+    /// Whether the guest still waits for the request: its queue was not reset. The data of
+    /// an orphan must not be touched; the methods here see to that.
+    #[must_use]
+    pub fn is_live(&self, ticket: &Ticket) -> bool {
+        self.epochs.get(usize::from(ticket.queue)) == Some(&ticket.epoch)
+    }
+
+    /// Copies `len_bytes` of a write's data, from `skip_bytes` on, into `pages`.
+    ///
+    /// # Errors
+    /// [`MemFault`] where the guest has no memory, and for an orphan.
+    pub fn gather<'p>(
+        &self,
+        ticket: &Ticket,
+        skip_bytes: u64,
+        len_bytes: u64,
+        pages: impl Iterator<Item = &'p SharedPage>,
+    ) -> Result<(), MemFault> {
+        self.check_live(ticket)?;
+        ticket.data_out(self.pool, skip_bytes, len_bytes).read_pages(self.mem, pages)
+    }
+
+    /// Copies `pages` into `len_bytes` of a read's data, from `skip_bytes` on.
+    ///
+    /// # Errors
+    /// [`MemFault`] where the guest has no memory, and for an orphan.
+    pub fn scatter<'p>(
+        &self,
+        ticket: &Ticket,
+        skip_bytes: u64,
+        len_bytes: u64,
+        pages: impl Iterator<Item = &'p SharedPage>,
+    ) -> Result<(), MemFault> {
+        self.check_live(ticket)?;
+        ticket.data_in(self.pool, skip_bytes, len_bytes).write_pages(self.mem, pages)
+    }
+
+    /// Copies a write's data from its start into `dst`.
+    ///
+    /// # Errors
+    /// [`MemFault`] where the guest has no memory, and for an orphan.
+    pub fn gather_bytes(&self, ticket: &Ticket, dst: &mut [u8]) -> Result<(), MemFault> {
+        self.check_live(ticket)?;
+        ticket.data_out(self.pool, 0, u64::MAX).read(self.mem, dst).map(|_| ())
+    }
+
+    /// Copies `src` into a read's data from its start.
+    ///
+    /// # Errors
+    /// [`MemFault`] where the guest has no memory, and for an orphan.
+    pub fn scatter_bytes(&self, ticket: &Ticket, src: &[u8]) -> Result<(), MemFault> {
+        self.check_live(ticket)?;
+        ticket.data_in(self.pool, 0, u64::MAX).write(self.mem, src).map(|_| ())
+    }
+
+    fn check_live(&self, ticket: &Ticket) -> Result<(), MemFault> {
+        if self.is_live(ticket) { Ok(()) } else { Err(MemFault { addr: ticket.status_addr() }) }
+    }
+}
+
+/// A storage engine. It serves requests in any order; [`Operation::Flush`] covers the writes
+/// that completed before it was submitted.
+pub trait Storage {
+    /// The disk's properties.
+    fn geometry(&self) -> Geometry;
+
+    /// The event channel that announces completions, if the engine has one.
+    fn port(&self) -> Option<Port>;
+
+    /// Takes a request on. Its range lies on the disk and its length is whole sectors.
+    fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted;
+
+    /// Sends off what was submitted since the last call.
+    fn kick(&mut self);
+
+    /// The next request that is over.
+    fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)>;
+
+    /// Asks for an event at the next completion. True: look now, do not wait.
+    fn arm(&mut self) -> bool;
+}
+
+/// The sector range of an operation, as byte offset and length.
+pub(crate) fn byte_range(operation: Operation) -> Option<(u64, u64)> {
+    match operation {
+        Operation::Read { first_sector, len_bytes } | Operation::Write { first_sector, len_bytes } => {
+            Some((first_sector.checked_mul(SECTOR_BYTES)?, len_bytes))
+        }
+        Operation::Flush => None,
+    }
+}

@@ -1,0 +1,168 @@
+//! The stub's devices as one: routes guest accesses, lets the devices work, interrupts.
+//!
+//! The event loop around it belongs to the image:
+//!
+//! ```text
+//! loop {
+//!     if stub.run_once() { continue; }         // work was done: look again
+//!     if still worth polling { continue; }     // bounded by time
+//!     if stub.arm() { continue; }              // something arrived meanwhile
+//!     hv.poll(stub.ports() and others, None);
+//! }
+//! ```
+
+use crate::blk::Device;
+use crate::guest_mem::GuestMemory;
+use crate::ioreq::{Access, Malformed, Reply, Request, Rescue, Server, StartError, Teardown};
+use crate::irq::IrqLine;
+use crate::limit::{Limiter, warn_limited};
+use crate::mmio::regs::WINDOW_BYTES;
+use crate::storage::Storage;
+use alloc::vec::Vec;
+use kernel::{DomId, Hypervisor, Port};
+
+/// A device and its place in the guest.
+pub struct Attached<S> {
+    /// Guest physical address of its window.
+    pub mmio: u64,
+    /// SPI (INTID).
+    pub irq: u32,
+    /// The device.
+    pub device: Device<S>,
+}
+
+struct Disk<H: Hypervisor, S> {
+    mmio: u64,
+    line: IrqLine<H>,
+    device: Device<S>,
+}
+
+impl<H: Hypervisor, S: Storage> Disk<H, S> {
+    fn access(&mut self, access: Access) -> Option<Reply> {
+        Some(self.device.access(access.within(self.mmio, WINDOW_BYTES)?))
+    }
+}
+
+/// An ioreq server with the devices behind it.
+pub struct Stub<H: Hypervisor, M, S> {
+    // Dropped first: the server answers its slots before the devices go.
+    server: Server<H>,
+    mem: M,
+    disks: Vec<Disk<H, S>>,
+    ports: Vec<Port>,
+    hv: H,
+    limiter: Limiter,
+}
+
+impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
+    /// Claims the devices' windows and enables the server. The guest may run from now on.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub fn start(hv: &H, target: DomId, mem: M, devices: Vec<Attached<S>>) -> Result<Self, StartError> {
+        let last = |first: u64| first.saturating_add(WINDOW_BYTES - 1);
+        let ranges: Vec<_> = devices.iter().map(|attached| attached.mmio..=last(attached.mmio)).collect();
+        let server = Server::start(hv, target, &ranges)?;
+        let mut ports = server.ports().to_vec();
+        let mut disks = Vec::with_capacity(devices.len());
+        for Attached { mmio, irq, mut device } in devices {
+            ports.extend(device.storage().port());
+            disks.push(Disk { mmio, line: IrqLine::new(hv, target, irq), device });
+        }
+        Ok(Stub { server, mem, disks, ports, hv: hv.clone(), limiter: Limiter::new() })
+    }
+
+    /// Every port to wait for: the vCPUs' and the storage engines'. They do not change.
+    #[must_use]
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// What a panic handler needs to release the guest's vCPUs.
+    #[must_use]
+    pub fn rescue(&self) -> Rescue<H> {
+        self.server.rescue()
+    }
+
+    /// Whether a storage engine is at work: more is to come soon.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.disks.iter().any(|disk| disk.device.in_flight() > 0)
+    }
+
+    /// The storage engines, in the order of the devices.
+    pub fn storages(&mut self) -> impl Iterator<Item = &mut S> {
+        self.disks.iter_mut().map(|disk| disk.device.storage())
+    }
+
+    /// Answers every waiting access, then lets each device do a bounded amount of work.
+    /// Returns whether there was any; call again then.
+    pub fn run_once(&mut self) -> bool {
+        let mut worked = self.answer_all();
+        for index in 0..self.disks.len() {
+            let Some(disk) = self.disks.get_mut(index) else { break };
+            if let Some(port) = disk.device.storage().port() {
+                // Clear before looking; the device looks in any case.
+                self.hv.evtchn_take_pending(port);
+            }
+            let busy = disk.device.process(&self.mem);
+            if disk.device.take_irq() {
+                disk.line.assert();
+            }
+            if busy {
+                worked = true;
+                // No vCPU waits for another device's batch.
+                self.answer_all();
+            }
+        }
+        worked
+    }
+
+    /// Asks guest and storage for events. True: something arrived meanwhile, run again
+    /// instead of blocking.
+    pub fn arm(&mut self) -> bool {
+        let mut more = false;
+        for disk in &mut self.disks {
+            more |= disk.device.arm(&self.mem);
+            if disk.device.take_irq() {
+                disk.line.assert();
+            }
+        }
+        more
+    }
+
+    /// Ends the server, then gives the engines back for their orderly end.
+    pub fn stop(self) -> (Teardown, Vec<S>) {
+        let teardown = self.server.stop();
+        (teardown, self.disks.into_iter().map(|disk| disk.device.into_storage()).collect())
+    }
+
+    fn answer_all(&mut self) -> bool {
+        let mut worked = false;
+        for vcpu in 0..self.server.ports().len() {
+            let Some(slot) = self.server.take(vcpu) else { continue };
+            worked = true;
+            match slot.request() {
+                Ok(Request::Mmio(access)) => {
+                    let reply = self.disks.iter_mut().find_map(|disk| disk.access(access));
+                    // Between two windows, or across an end.
+                    slot.answer(reply.unwrap_or(Reply::ALL_ONES));
+                }
+                Ok(Request::Invalidate) => {
+                    // Xen holds the vCPU until no mapping of the old frames is left.
+                    self.mem.invalidate();
+                    slot.answer(Reply::NONE);
+                }
+                Err(malformed) => {
+                    Self::note(&mut self.limiter, malformed);
+                    drop(slot);
+                }
+            }
+        }
+        worked
+    }
+
+    fn note(limiter: &mut Limiter, malformed: Malformed) {
+        warn_limited!(limiter, "{malformed}");
+    }
+}

@@ -1,0 +1,227 @@
+//! Guest memory for tests: a plain buffer, with holes on demand, and one that lies.
+
+use crate::guest_mem::{GuestAddr, GuestMemory, MemFault};
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::ops::Range;
+use kernel::{Order, SharedPage};
+
+/// A guest's RAM from address [`TestMemory::BASE`] on. Clones are the same memory.
+#[derive(Clone)]
+pub struct TestMemory {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    hole: Rc<RefCell<Range<u64>>>,
+    invalidations: Rc<Cell<u32>>,
+    writes: Rc<Cell<u32>>,
+}
+
+impl TestMemory {
+    /// Where RAM starts.
+    pub const BASE: u64 = 0x4000_0000;
+
+    /// `len_bytes` of zeroed RAM.
+    #[must_use]
+    pub fn new(len_bytes: usize) -> TestMemory {
+        TestMemory {
+            bytes: Rc::new(RefCell::new(vec![0; len_bytes])),
+            hole: Rc::new(RefCell::new(0..0)),
+            invalidations: Rc::default(),
+            writes: Rc::default(),
+        }
+    }
+
+    /// Makes accesses to these addresses fail, as after ballooning.
+    pub fn punch(&self, hole: Range<u64>) {
+        *self.hole.borrow_mut() = hole;
+    }
+
+    /// How often every mapping was dropped.
+    #[must_use]
+    pub fn invalidations(&self) -> u32 {
+        self.invalidations.get()
+    }
+
+    /// How often the device wrote, in any way.
+    #[must_use]
+    pub fn device_writes(&self) -> u32 {
+        self.writes.get()
+    }
+
+    fn range(&self, addr: GuestAddr, len: usize) -> Result<Range<usize>, MemFault> {
+        let fault = MemFault { addr };
+        let end = addr.raw().checked_add(len as u64).ok_or(fault)?;
+        let hole = self.hole.borrow();
+        if addr.raw() < hole.end && hole.start < end {
+            return Err(fault);
+        }
+        let start = usize::try_from(addr.raw().checked_sub(Self::BASE).ok_or(fault)?).map_err(|_| fault)?;
+        let range = start..start.checked_add(len).ok_or(fault)?;
+        if range.end <= self.bytes.borrow().len() { Ok(range) } else { Err(fault) }
+    }
+
+    /// What the guest itself sees: no hole, no count.
+    #[must_use]
+    pub fn peek(&self, addr: u64, len: usize) -> Vec<u8> {
+        let start = usize::try_from(addr - Self::BASE).expect("an address of the RAM");
+        self.bytes.borrow()[start..start + len].to_vec()
+    }
+
+    /// What the guest itself writes.
+    pub fn poke(&self, addr: u64, bytes: &[u8]) {
+        let start = usize::try_from(addr - Self::BASE).expect("an address of the RAM");
+        self.bytes.borrow_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// A u16 as the guest sees it.
+    #[must_use]
+    pub fn peek_u16(&self, addr: u64) -> u16 {
+        let bytes = self.peek(addr, 2);
+        u16::from_le_bytes([bytes[0], bytes[1]])
+    }
+
+    /// A u16 as the guest writes it.
+    pub fn poke_u16(&self, addr: u64, value: u16) {
+        self.poke(addr, &value.to_le_bytes());
+    }
+}
+
+impl GuestMemory for TestMemory {
+    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault> {
+        let range = self.range(addr, dst.len())?;
+        dst.copy_from_slice(&self.bytes.borrow()[range]);
+        Ok(())
+    }
+
+    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault> {
+        let range = self.range(addr, src.len())?;
+        self.writes.set(self.writes.get() + 1);
+        self.bytes.borrow_mut()[range].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn load_u16(&self, addr: GuestAddr, _order: Order) -> Result<u16, MemFault> {
+        let mut bytes = [0; 2];
+        if !addr.is_aligned(2) {
+            return Err(MemFault { addr });
+        }
+        self.read(addr, &mut bytes)?;
+        Ok(u16::from_le_bytes(bytes))
+    }
+
+    fn store_u16(&self, addr: GuestAddr, value: u16, _order: Order) -> Result<(), MemFault> {
+        if !addr.is_aligned(2) {
+            return Err(MemFault { addr });
+        }
+        self.write(addr, &value.to_le_bytes())
+    }
+
+    fn copy_to_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        let range = self.range(addr, len)?;
+        page.write(offset, &self.bytes.borrow()[range]).map_err(|_| MemFault { addr })
+    }
+
+    fn copy_from_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        let range = self.range(addr, len)?;
+        self.writes.set(self.writes.get() + 1);
+        page.read(offset, &mut self.bytes.borrow_mut()[range]).map_err(|_| MemFault { addr })
+    }
+
+    fn invalidate(&self) {
+        self.invalidations.set(self.invalidations.get() + 1);
+    }
+}
+
+/// Memory whose bytes change between reads: before each access of the device, another vCPU
+/// scribbles over a few bytes of `target`. Seeded, so that a failure can be repeated.
+#[derive(Clone)]
+pub struct HostileMemory {
+    inner: TestMemory,
+    target: Range<u64>,
+    state: Rc<Cell<u64>>,
+}
+
+impl HostileMemory {
+    /// Scribbles over addresses in `target` of `inner`.
+    #[must_use]
+    pub fn new(inner: TestMemory, target: Range<u64>, seed: u64) -> HostileMemory {
+        HostileMemory { inner, target, state: Rc::new(Cell::new(seed | 1)) }
+    }
+
+    /// xorshift64.
+    fn random(&self) -> u64 {
+        let mut x = self.state.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.state.set(x);
+        x
+    }
+
+    fn scribble(&self) {
+        for _ in 0..self.random() % 4 {
+            let at = self.target.start + self.random() % (self.target.end - self.target.start);
+            let byte = self.random().to_le_bytes()[0];
+            // Small numbers are more often valid, so they reach deeper.
+            self.inner.poke(at, &[if self.random() % 2 == 0 { byte % 8 } else { byte }]);
+        }
+    }
+}
+
+impl GuestMemory for HostileMemory {
+    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault> {
+        self.scribble();
+        self.inner.read(addr, dst)
+    }
+
+    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault> {
+        self.inner.write(addr, src)?;
+        self.scribble();
+        Ok(())
+    }
+
+    fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault> {
+        self.scribble();
+        self.inner.load_u16(addr, order)
+    }
+
+    fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
+        self.inner.store_u16(addr, value, order)?;
+        self.scribble();
+        Ok(())
+    }
+
+    fn copy_to_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        self.scribble();
+        self.inner.copy_to_page(addr, page, offset, len)
+    }
+
+    fn copy_from_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        self.inner.copy_from_page(addr, page, offset, len)
+    }
+}

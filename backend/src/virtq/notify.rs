@@ -1,0 +1,91 @@
+//! When the driver must be signalled, and when it must notify (virtio 1.3, sections 2.7.7
+//! to 2.7.10). Both sides race: each publishes its own word, then reads the other's. Without
+//! a full barrier between the two, both may miss each other and wait for ever.
+
+use super::layout::{AVAIL_F_NO_INTERRUPT, USED_F_NO_NOTIFY};
+use super::queue::{Queue, QueueFault};
+use crate::guest_mem::GuestMemory;
+use kernel::Order;
+use kernel::shared::full_barrier;
+
+/// Whether an index that moves from `old` to `new` passes `event` (`vring_need_event`).
+/// All three wrap.
+fn passes(event: u16, new: u16, old: u16) -> bool {
+    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+}
+
+impl Queue {
+    /// Whether what was published since the last call deserves a used-buffer notification.
+    ///
+    /// # Errors
+    /// [`QueueFault::Memory`] if the available ring cannot be reached.
+    pub fn should_signal(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
+        let (new, old) = (self.published, self.signalled);
+        if new == old {
+            return Ok(false);
+        }
+        // used.idx must be visible before used_event (or flags) is read.
+        full_barrier();
+        self.signalled = new;
+        if self.features.event_idx {
+            let event = mem.load_u16(self.layout.used_event(), Order::Relaxed)?;
+            return Ok(passes(event, new, old));
+        }
+        let flags = mem.load_u16(self.layout.avail_flags(), Order::Relaxed)?;
+        Ok(flags & AVAIL_F_NO_INTERRUPT == 0)
+    }
+
+    /// Asks the driver for a notification of the next chain, then looks again: true if a
+    /// chain arrived before the driver could know. In that case pop, do not wait.
+    ///
+    /// # Errors
+    /// [`QueueFault`] as for [`Queue::pop`].
+    pub fn arm(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
+        if self.features.event_idx {
+            mem.store_u16(self.layout.avail_event(), self.next_avail, Order::Relaxed)?;
+        } else if !self.armed {
+            mem.store_u16(self.layout.used_flags(), 0, Order::Relaxed)?;
+        }
+        self.armed = true;
+        // The request for notifications must be visible before avail.idx is read again.
+        full_barrier();
+        self.look_for_more(mem)
+    }
+
+    /// Tells the driver that notifications are not needed while the queue is being polled.
+    /// A hint: with EVENT_IDX the old `avail_event` says so by itself.
+    ///
+    /// # Errors
+    /// [`QueueFault::Memory`] if the used ring cannot be reached.
+    pub fn disarm(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
+        if self.armed && !self.features.event_idx {
+            mem.store_u16(self.layout.used_flags(), USED_F_NO_NOTIFY, Order::Relaxed)?;
+        }
+        self.armed = false;
+        Ok(())
+    }
+
+    /// Whether the driver was asked to notify; if not, somebody must keep polling.
+    #[must_use]
+    pub const fn is_armed(&self) -> bool {
+        self.armed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::passes;
+
+    #[test]
+    fn an_event_is_passed_exactly_once_also_across_65535() {
+        // Old index, new index, events that lie between them.
+        assert!(passes(4, 5, 4));
+        assert!(!passes(5, 5, 4));
+        assert!(!passes(3, 5, 4));
+        assert!(passes(65535, 0, 65535));
+        assert!(passes(65534, 1, 65530));
+        assert!(passes(0, 1, 65530));
+        assert!(!passes(1, 1, 65530));
+        assert!(!passes(65529, 1, 65530));
+    }
+}

@@ -1,0 +1,304 @@
+//! One virtqueue, device side: private indices, chains out, used elements in.
+//!
+//! The guest owns the rings' memory and may change it at any time. So every index that
+//! decides anything is a private shadow, each descriptor is copied once, and every walk is
+//! bounded. A broken rule is a [`QueueFault`]: the device then asks for a reset.
+
+use super::chain::{Chain, Segment, SegmentPool};
+use super::layout::{
+    DESC_BYTES, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc, Layout, QUEUE_SIZE_MAX, UsedElem,
+};
+use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
+use core::fmt;
+use kernel::Order;
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Why a guest's queue can no longer be served; leads to `DEVICE_NEEDS_RESET`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum QueueFault {
+    /// `avail.idx` offers more chains than the queue has descriptors.
+    AvailOverrun {
+        /// Chains offered and not returned.
+        outstanding: u16,
+    },
+    /// A chain's head lies outside the descriptor table.
+    HeadOutOfTable(u16),
+    /// A head was offered again before it was returned.
+    HeadInFlight(u16),
+    /// A descriptor's `next` points outside its table.
+    NextOutOfTable(u16),
+    /// A chain is longer than the longest queue, or loops.
+    ChainTooLong,
+    /// A readable descriptor follows a writable one.
+    ReadableAfterWritable,
+    /// `VIRTQ_DESC_F_INDIRECT` without the feature.
+    IndirectNotNegotiated,
+    /// An indirect descriptor inside an indirect table.
+    IndirectNested,
+    /// An indirect descriptor with `VIRTQ_DESC_F_NEXT`.
+    IndirectWithNext,
+    /// An indirect table whose length is zero or no multiple of 16.
+    IndirectLength(u32),
+    /// A chain has no byte that the device may write, so no status can be told.
+    NoStatusByte,
+    /// A ring or a descriptor cannot be reached.
+    Memory(MemFault),
+}
+
+impl From<MemFault> for QueueFault {
+    fn from(fault: MemFault) -> QueueFault {
+        QueueFault::Memory(fault)
+    }
+}
+
+impl fmt::Display for QueueFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            QueueFault::AvailOverrun { outstanding } => {
+                write!(f, "avail.idx leaves {outstanding} chains outstanding, more than the queue holds")
+            }
+            QueueFault::HeadOutOfTable(head) => write!(f, "head {head} lies outside the descriptor table"),
+            QueueFault::HeadInFlight(head) => write!(f, "head {head} was offered twice"),
+            QueueFault::NextOutOfTable(next) => write!(f, "next {next} lies outside its table"),
+            QueueFault::ChainTooLong => f.write_str("a descriptor chain is too long or loops"),
+            QueueFault::ReadableAfterWritable => f.write_str("a readable descriptor follows a writable one"),
+            QueueFault::IndirectNotNegotiated => f.write_str("an indirect descriptor without the feature"),
+            QueueFault::IndirectNested => f.write_str("an indirect descriptor in an indirect table"),
+            QueueFault::IndirectWithNext => f.write_str("an indirect descriptor that continues"),
+            QueueFault::IndirectLength(len) => write!(f, "an indirect table of {len} bytes"),
+            QueueFault::NoStatusByte => f.write_str("a request without a status byte"),
+            QueueFault::Memory(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for QueueFault {}
+
+/// What was negotiated for the rings.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RingFeatures {
+    /// `VIRTIO_F_EVENT_IDX`.
+    pub event_idx: bool,
+    /// `VIRTIO_F_INDIRECT_DESC`.
+    pub indirect: bool,
+}
+
+/// A queue that the driver has made ready.
+#[derive(Debug)]
+pub struct Queue {
+    pub(super) layout: Layout,
+    pub(super) features: RingFeatures,
+    /// Next entry of the available ring to take.
+    pub(super) next_avail: u16,
+    /// `avail.idx` as last seen and checked.
+    pub(super) avail_idx: u16,
+    /// Next entry of the used ring to fill.
+    pub(super) next_used: u16,
+    /// `used.idx` as the driver can see it.
+    pub(super) published: u16,
+    /// `used.idx` when it was last decided whether to signal.
+    pub(super) signalled: u16,
+    /// Whether the driver was asked to notify.
+    pub(super) armed: bool,
+    /// One bit for each head that was taken and not returned.
+    in_flight: [u64; QUEUE_SIZE_MAX as usize / 64],
+}
+
+impl Queue {
+    /// A queue that starts at index 0, as after a reset.
+    #[must_use]
+    pub fn new(layout: Layout, features: RingFeatures) -> Queue {
+        Queue {
+            layout,
+            features,
+            next_avail: 0,
+            avail_idx: 0,
+            next_used: 0,
+            published: 0,
+            signalled: 0,
+            // The driver zeroed the rings: flags 0 and avail_event 0 ask for notifications.
+            armed: true,
+            in_flight: [0; QUEUE_SIZE_MAX as usize / 64],
+        }
+    }
+
+    /// Where the rings lie.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Takes the next available chain. `None`: there is none now, or `pool` is short of room
+    /// for a longest chain (ask again after a completion).
+    ///
+    /// # Errors
+    /// [`QueueFault`]: the queue is unusable until it is reset.
+    pub fn pop(
+        &mut self,
+        mem: &dyn GuestMemory,
+        pool: &mut SegmentPool,
+    ) -> Result<Option<Chain>, QueueFault> {
+        if pool.available() < QUEUE_SIZE_MAX {
+            return Ok(None);
+        }
+        if self.next_avail == self.avail_idx && !self.look_for_more(mem)? {
+            return Ok(None);
+        }
+        let head = mem.load_u16(self.layout.avail_ring(self.next_avail), Order::Relaxed)?;
+        if head >= self.layout.size() {
+            return Err(QueueFault::HeadOutOfTable(head));
+        }
+        if !self.mark(head) {
+            return Err(QueueFault::HeadInFlight(head));
+        }
+        let mut chain = Chain::new(head);
+        if let Err(fault) = self.walk(mem, pool, &mut chain) {
+            pool.release(&mut chain);
+            return Err(fault);
+        }
+        self.next_avail = self.next_avail.wrapping_add(1);
+        Ok(Some(chain))
+    }
+
+    /// Reads `avail.idx` and checks it. The load orders the ring entries after it.
+    pub(super) fn look_for_more(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
+        let avail_idx = mem.load_u16(self.layout.avail_idx(), Order::AcqRel)?;
+        // Each chain that is offered and not returned holds at least one descriptor.
+        let outstanding = avail_idx.wrapping_sub(self.next_used);
+        let behind = avail_idx.wrapping_sub(self.avail_idx) > self.layout.size();
+        if outstanding > self.layout.size() || behind {
+            return Err(QueueFault::AvailOverrun { outstanding });
+        }
+        self.avail_idx = avail_idx;
+        Ok(avail_idx != self.next_avail)
+    }
+
+    /// Copies the chain's descriptors, each once, into `pool`.
+    fn walk(
+        &self,
+        mem: &dyn GuestMemory,
+        pool: &mut SegmentPool,
+        chain: &mut Chain,
+    ) -> Result<(), QueueFault> {
+        let mut table = self.layout.desc_table();
+        let mut table_len = u32::from(self.layout.size());
+        let mut in_indirect = false;
+        let mut index = chain.head;
+        // One step more than the longest chain: the indirect descriptor itself.
+        for _ in 0..=QUEUE_SIZE_MAX {
+            if u32::from(index) >= table_len {
+                return Err(QueueFault::NextOutOfTable(index));
+            }
+            let desc = read_desc(mem, table, index)?;
+            let flags = desc.flags.get();
+            if flags & DESC_F_INDIRECT != 0 {
+                self.check_indirect(&desc, in_indirect)?;
+                table = GuestAddr::new(desc.addr.get());
+                table_len = desc.len.get() / 16;
+                in_indirect = true;
+                index = 0;
+                continue;
+            }
+            append(pool, chain, &desc)?;
+            if flags & DESC_F_NEXT == 0 {
+                return Ok(());
+            }
+            index = desc.next.get();
+        }
+        Err(QueueFault::ChainTooLong)
+    }
+
+    /// Section 2.7.5.3: one level, at the end of its chain, whole descriptors.
+    fn check_indirect(&self, desc: &Desc, in_indirect: bool) -> Result<(), QueueFault> {
+        let len = desc.len.get();
+        if !self.features.indirect {
+            return Err(QueueFault::IndirectNotNegotiated);
+        }
+        if in_indirect {
+            return Err(QueueFault::IndirectNested);
+        }
+        if desc.flags.get() & DESC_F_NEXT != 0 {
+            return Err(QueueFault::IndirectWithNext);
+        }
+        if len == 0 || !u64::from(len).is_multiple_of(DESC_BYTES) {
+            return Err(QueueFault::IndirectLength(len));
+        }
+        GuestRange::new(GuestAddr::new(desc.addr.get()), u64::from(len))?;
+        Ok(())
+    }
+
+    /// Gives a chain back; `written_bytes` were written from its first writable byte on. The
+    /// driver sees it after [`Queue::publish`].
+    ///
+    /// # Errors
+    /// [`QueueFault::Memory`] if the used ring cannot be reached.
+    pub fn push(
+        &mut self,
+        mem: &dyn GuestMemory,
+        pool: &mut SegmentPool,
+        mut chain: Chain,
+        written_bytes: u32,
+    ) -> Result<(), QueueFault> {
+        pool.release(&mut chain);
+        let elem = UsedElem { id: u32::from(chain.head).into(), len: written_bytes.into() };
+        let at = self.layout.used_ring(self.next_used);
+        self.next_used = self.next_used.wrapping_add(1);
+        if let Some((word, bit)) = self.bit(chain.head) {
+            *word &= !bit;
+        }
+        mem.write(at, elem.as_bytes())?;
+        Ok(())
+    }
+
+    /// Lets the driver see what was pushed: stores `used.idx` after the elements.
+    ///
+    /// # Errors
+    /// [`QueueFault::Memory`] if the used ring cannot be reached.
+    pub fn publish(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
+        if self.published != self.next_used {
+            mem.store_u16(self.layout.used_idx(), self.next_used, Order::AcqRel)?;
+            self.published = self.next_used;
+        }
+        Ok(())
+    }
+
+    fn bit(&mut self, head: u16) -> Option<(&mut u64, u64)> {
+        let word = self.in_flight.get_mut(usize::from(head / 64))?;
+        Some((word, 1u64.wrapping_shl(u32::from(head % 64))))
+    }
+
+    /// Marks a head as taken; false if it is already.
+    fn mark(&mut self, head: u16) -> bool {
+        match self.bit(head) {
+            Some((word, bit)) if *word & bit == 0 => {
+                *word |= bit;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn read_desc(mem: &dyn GuestMemory, table: GuestAddr, index: u16) -> Result<Desc, QueueFault> {
+    let at = table.offset(u64::from(index).wrapping_mul(DESC_BYTES))?;
+    let mut desc = Desc::new_zeroed();
+    mem.read(at, desc.as_mut_bytes())?;
+    Ok(desc)
+}
+
+/// Adds one buffer to the chain. An empty one is tolerated and dropped.
+fn append(pool: &mut SegmentPool, chain: &mut Chain, desc: &Desc) -> Result<(), QueueFault> {
+    let segment = Segment::new(GuestAddr::new(desc.addr.get()), desc.len.get())?;
+    let len = u64::from(segment.len_bytes);
+    if len == 0 {
+        return Ok(());
+    }
+    if desc.flags.get() & DESC_F_WRITE != 0 {
+        chain.writable_bytes = chain.writable_bytes.saturating_add(len);
+    } else if chain.writable_bytes > 0 {
+        return Err(QueueFault::ReadableAfterWritable);
+    } else {
+        chain.readable_bytes = chain.readable_bytes.saturating_add(len);
+    }
+    pool.append(chain, segment).ok_or(QueueFault::ChainTooLong)
+}
