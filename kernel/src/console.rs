@@ -20,10 +20,8 @@ fn put(page: &SharedPage, bytes: &[u8]) -> usize {
     let count = ring::OUT_SIZE.saturating_sub(used).min(bytes.len());
     let start = producer as usize % ring::OUT_SIZE;
     let (head, tail) = bytes[..count].split_at(count.min(ring::OUT_SIZE - start));
-    let written = page
-        .write(ring::OUT + start, head)
-        .and_then(|()| page.write(ring::OUT, tail))
-        .and_then(|()| {
+    let written =
+        page.write(ring::OUT + start, head).and_then(|()| page.write(ring::OUT, tail)).and_then(|()| {
             let produced = u32::try_from(count).unwrap_or(0);
             page.store(ring::OUT_PROD, producer.wrapping_add(produced), Order::AcqRel)
         });
@@ -112,10 +110,6 @@ mod global {
 }
 #[cfg(target_os = "none")]
 pub(crate) use global::{init, print};
-
-/// A host has its own standard error.
-#[cfg(not(target_os = "none"))]
-pub(crate) fn print(_arguments: fmt::Arguments<'_>) {}
 
 #[cfg(test)]
 mod tests {

@@ -31,13 +31,14 @@ extern crate std;
 mod arch;
 mod boot;
 mod calls;
+#[cfg(any(target_os = "none", test))]
 mod console;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod foreign;
 mod heap;
 pub mod hypercall;
-#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "hosts bring their own logger"))]
+#[cfg(any(target_os = "none", test))]
 mod logger;
 mod magic;
 mod panic;
@@ -51,6 +52,7 @@ mod start;
 pub mod time;
 mod xen;
 
+pub use arch::MapError;
 pub use boot::{BootError, BootInfo, MAX_CMDLINE_BYTES};
 pub use calls::{XenVersion, xen_version};
 pub use foreign::{ForeignFault, ForeignMap};

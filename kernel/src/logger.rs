@@ -1,7 +1,6 @@
 //! `log` on the PV console, with a limit that a hot guest cannot exhaust: lines beyond the
 //! budget are counted, not written.
 
-use crate::console;
 use core::cell::Cell;
 use log::LevelFilter;
 
@@ -71,7 +70,7 @@ mod global {
             if self.enabled(record.metadata()) {
                 let now_ns = time::now_ns();
                 if let Some(dropped) = BUDGET.with(|budget| budget.take(now_ns)).flatten() {
-                    super::write(record, now_ns, dropped);
+                    write(record, now_ns, dropped);
                 }
             }
         }
@@ -83,6 +82,16 @@ mod global {
         }
     }
 
+    /// Writes one line.
+    fn write(record: &Record<'_>, now_ns: u64, dropped: u64) {
+        if dropped > 0 {
+            console::print(format_args!("({dropped} lines dropped)\n"));
+        }
+        let (level, target, text) = (record.level(), record.target(), record.args());
+        let (s, us) = (now_ns / 1_000_000_000, now_ns / 1000 % 1_000_000);
+        console::print(format_args!("[{s:>4}.{us:06}] {level:<5} {target}: {text}\n"));
+    }
+
     /// Makes `log` write to the console.
     pub(crate) fn init(option: Option<&str>) {
         if log::set_logger(&Logger).is_ok() {
@@ -92,17 +101,6 @@ mod global {
 }
 #[cfg(target_os = "none")]
 pub(crate) use global::init;
-
-/// Writes one line.
-#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "hosts bring their own logger"))]
-fn write(record: &log::Record<'_>, now_ns: u64, dropped: u64) {
-    if dropped > 0 {
-        console::print(format_args!("({dropped} lines dropped)\n"));
-    }
-    let (level, target, text) = (record.level(), record.target(), record.args());
-    let (s, us) = (now_ns / 1_000_000_000, now_ns / 1000 % 1_000_000);
-    console::print(format_args!("[{s:>4}.{us:06}] {level:<5} {target}: {text}\n"));
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,9 @@
 //! The end of a stub that met a bug: tell why, run the emergency hook, end as crashed.
 
 #[cfg(target_os = "none")]
-pub use real::on_panic;
-#[cfg(target_os = "none")]
 pub(crate) use real::die;
+#[cfg(target_os = "none")]
+pub use real::on_panic;
 
 #[cfg(target_os = "none")]
 mod real {

@@ -24,7 +24,7 @@ unsafe extern "Rust" {
 pub(crate) fn start(dtb: u64, entry_counter: u64) -> ! {
     must(map_missing(GUEST_MAGIC_BASE..GUEST_MAGIC_BASE + BLOCK_SIZE));
     let tree = device_tree(dtb);
-    let boot = match BootInfo::parse(tree, entry_counter) {
+    let boot = match boot::parse(tree, entry_counter) {
         Ok(boot) => boot,
         Err(error) => {
             // The console needs a heap; a few pages right behind the image are RAM in any case.

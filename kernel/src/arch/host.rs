@@ -24,11 +24,6 @@ pub(crate) fn counter_hz() -> u64 {
     1_000_000_000
 }
 
-/// There is nothing to stop on a host.
-pub(crate) fn halt() -> ! {
-    panic!("halted")
-}
-
 /// Nothing to map on a host.
 ///
 /// # Errors
@@ -46,10 +41,10 @@ pub(crate) mod hammer {
     ///
     /// # Safety
     /// `at` is valid for atomic access.
-    pub(crate) unsafe fn exclusives(at: *mut u32, times: u64) {
+    pub(crate) unsafe fn exclusives(at: *mut u32, add: u32, times: u64) {
         for _ in 0..times {
             // SAFETY: the caller's promise.
-            unsafe { AtomicU32::from_ptr(at) }.fetch_add(0, Ordering::Relaxed);
+            unsafe { AtomicU32::from_ptr(at) }.fetch_add(add, Ordering::Relaxed);
         }
     }
 
@@ -57,9 +52,20 @@ pub(crate) mod hammer {
     ///
     /// # Safety
     /// `at` is valid for atomic access.
-    pub(crate) unsafe fn lse(at: *mut u32, times: u64) {
+    pub(crate) unsafe fn lse(at: *mut u32, add: u32, times: u64) {
         // SAFETY: the caller's promise.
-        unsafe { exclusives(at, times) };
+        unsafe { exclusives(at, add, times) };
+    }
+
+    /// Host twin.
+    ///
+    /// # Safety
+    /// `at` is valid for atomic access.
+    pub(crate) unsafe fn stores(at: *mut u32, value: u32, times: u64) {
+        for _ in 0..times {
+            // SAFETY: the caller's promise.
+            unsafe { AtomicU32::from_ptr(at) }.store(value, Ordering::Relaxed);
+        }
     }
 
     /// Whether the CPU has LSE atomics.

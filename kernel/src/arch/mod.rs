@@ -5,17 +5,17 @@
 
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod aarch64;
-#[cfg(all(target_os = "none", target_arch = "aarch64"))]
-pub(crate) use aarch64::{counter, counter_hz, halt, hypercall, image, map_blocks};
 #[cfg(all(feature = "raw", target_os = "none", target_arch = "aarch64"))]
 pub(crate) use aarch64::hammer;
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+pub(crate) use aarch64::{counter, counter_hz, halt, hypercall, image, map_blocks};
 
 #[cfg(not(target_os = "none"))]
 mod host;
-#[cfg(not(target_os = "none"))]
-pub(crate) use host::{counter, counter_hz, halt, hypercall, map_blocks};
 #[cfg(all(feature = "raw", not(target_os = "none")))]
 pub(crate) use host::hammer;
+#[cfg(not(target_os = "none"))]
+pub(crate) use host::{counter, counter_hz, hypercall, map_blocks};
 
 #[cfg(all(target_os = "none", not(target_arch = "aarch64")))]
 compile_error!("the stub runs on aarch64 only");

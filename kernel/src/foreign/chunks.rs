@@ -36,9 +36,8 @@ impl Chunks {
         let empty = Slot { chunk: None, pages: PageSet::EMPTY, used: 0 };
         let mut index = Vec::new();
         index.resize_with(LEAVES, || None);
-        // The last number means "none".
-        let slots = alloc::vec![empty; usize::from(slots.min(NO_SLOT))];
-        Chunks { slots, opened: 0, index, clock: 0 }
+        // Slots are numbered from 0, so the largest number is never one: see `NO_SLOT`.
+        Chunks { slots: alloc::vec![empty; usize::from(slots)], opened: 0, index, clock: 0 }
     }
 
     /// Whether `page` of the chunk in `slot` is mapped.

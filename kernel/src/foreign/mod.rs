@@ -22,11 +22,12 @@ use chunks::Chunks;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::ptr::NonNull;
-use xen_pv_sys::{PAGE_SHIFT, PAGE_SIZE};
+use xen_pv_sys::PAGE_SIZE;
 
 /// Pages in a chunk and in a slot.
 pub const CHUNK_PAGES: usize = 512;
 const CHUNK_SHIFT: u32 = 21;
+const CHUNK_SIZE: u64 = 1 << CHUNK_SHIFT;
 /// Guest physical addresses end here: what `GUEST_RAM1` of `public/arch-arm.h` ends with.
 pub const ADDRESS_LIMIT: u64 = 1 << 40;
 
@@ -122,7 +123,8 @@ impl<W: Window> ForeignMap<W> {
     fn locate(&self, gpa: u64) -> Result<*mut u8, ForeignFault> {
         let fault = |errno| ForeignFault { gpa, reason: Reason::Unmappable(errno) };
         let chunk = gpa >> CHUNK_SHIFT;
-        let page = (gpa >> PAGE_SHIFT) as usize % CHUNK_PAGES;
+        let offset = (gpa % CHUNK_SIZE) as usize;
+        let page = offset / PAGE_SIZE;
         let mut chunks = self.chunks.borrow_mut();
         let slot = match self.last.get() {
             Some((last, slot)) if last == chunk && chunks.has(slot, page) => slot,
@@ -132,7 +134,6 @@ impl<W: Window> ForeignMap<W> {
                 slot
             }
         };
-        let offset = (gpa & ((1 << CHUNK_SHIFT) - 1)) as usize;
         // SAFETY: the slot is CHUNK_PAGES pages of one window; `offset` is below that.
         Ok(unsafe { self.window.base(slot).as_ptr().add(offset) })
     }

@@ -28,8 +28,7 @@ fn dm_op<T>(target: DomId, op: u32, body: T) -> Result<T, Errno> {
     let buffers = (&raw const buffer).addr() as u64;
     // SAFETY: one buffer, of exactly the header and `T`, alive on our stack; Xen reads it and
     // writes back at most its size. None of the operations below holds addresses of ours.
-    let result =
-        unsafe { arch::hypercall(HYPERVISOR_DM_OP, [u64::from(target.0), 1, buffers, 0, 0]) };
+    let result = unsafe { arch::hypercall(HYPERVISOR_DM_OP, [u64::from(target.0), 1, buffers, 0, 0]) };
     Errno::check(result)?;
     Ok(request.body)
 }

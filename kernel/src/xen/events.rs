@@ -6,9 +6,9 @@
 //! distance is learnt from any sleep.
 
 use super::memory::Physmap;
+use crate::{DomId, Errno, Order, Port, SharedPage, full_barrier, time};
 use crate::{arch, calls};
 use core::cell::Cell;
-use crate::{DomId, Errno, Order, Port, SharedPage, full_barrier, time};
 use xen_pv_sys::event_channel::{
     EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_CLOSE, EvtchnAllocUnbound,
     EvtchnBindInterdomain, EvtchnPort,
@@ -41,7 +41,7 @@ pub(super) fn close(port: Port) -> Result<(), Errno> {
 
 /// The shared page with Xen, and the relation of the two clocks.
 pub(super) struct Events {
-    shared_info: SharedPage,
+    pub(super) shared_info: SharedPage,
     /// Where Xen writes our run state for as long as the domain lives; `None` if it does not.
     runstate: Option<SharedPage>,
     /// Xen's system time minus [`time::now_ns`], as far as known: never too large.
@@ -136,7 +136,9 @@ impl Events {
     /// sleep it is exact.
     fn learn_offset(&self) -> bool {
         let Some(area) = &self.runstate else { return false };
-        let Ok(scheduled_ns) = area.load::<u64>(runstate::STATE_ENTRY_TIME, Order::AcqRel) else { return false };
+        let Ok(scheduled_ns) = area.load::<u64>(runstate::STATE_ENTRY_TIME, Order::AcqRel) else {
+            return false;
+        };
         let offset_ns = scheduled_ns.wrapping_sub(time::now_ns()).cast_signed();
         let better = offset_ns > self.system_time_offset_ns.get();
         if better {

@@ -76,7 +76,8 @@ impl GrantTable {
             return Err(Errno::EINVAL);
         }
         // The MMU maps RAM below 512 GiB only: the number fits.
-        let frame_number = u32::try_from((page.addr() >> PAGE_SHIFT) & 0xffff_ffff).map_err(|_| Errno::EINVAL)?;
+        let frame_number =
+            u32::try_from((page.addr() >> PAGE_SHIFT) & 0xffff_ffff).map_err(|_| Errno::EINVAL)?;
         if self.free.is_empty() {
             self.grow()?;
         }
@@ -146,7 +147,10 @@ mod tests {
         let (frame, offset) = table.entry(gref.0).expect("mapped");
         assert_eq!(frame.load::<u16>(offset, Order::Relaxed), Ok(GTF_PERMIT_ACCESS | GTF_READONLY));
         assert_eq!(frame.load::<u16>(offset + 2, Order::Relaxed), Ok(3));
-        assert_eq!(frame.load::<u32>(offset + 4, Order::Relaxed).map(u64::from), Ok((page.addr() >> 12) & 0xffff_ffff));
+        assert_eq!(
+            frame.load::<u32>(offset + 4, Order::Relaxed).map(u64::from),
+            Ok((page.addr() >> 12) & 0xffff_ffff)
+        );
         assert!(table.end(gref).is_ok());
         assert_eq!(table.end(gref).err(), Some(Errno::EINVAL));
         assert_eq!(table.end(GrantRef(3)).err(), Some(Errno::EINVAL));

@@ -89,43 +89,63 @@ impl Physmap {
         Ok(start)
     }
 
-    fn take_page(&self) -> Result<u64, Errno> {
+    /// Has `map` put a page at an unused frame, which stays taken if that succeeds.
+    fn page_by(&self, map: impl FnOnce(u64) -> Result<(), Errno>) -> Result<SharedPage, Errno> {
         let gfn = self.next_page.get();
         if gfn >= self.pages_end {
             return Err(Errno::ENOSPC);
         }
+        map(gfn)?;
         self.next_page.set(gfn + 1);
-        Ok(gfn)
+        // SAFETY: all callers, in this file, pass a `map` that has Xen put a page there; each
+        // frame is used once, lies in a block that `new` mapped, and is never unmapped.
+        unsafe { page_at(gfn) }
     }
 
     /// Maps the page that we share with Xen. Works once.
     pub(super) fn shared_info(&self) -> Result<SharedPage, Errno> {
-        let gfn = self.take_page()?;
-        // SAFETY: `take_page` hands each unused frame out once, from a block that is mapped.
-        unsafe {
-            add_to_physmap(XENMAPSPACE_SHARED_INFO, 0, gfn)?;
-            page_at(gfn)
-        }
+        // SAFETY: the frame is unused so far, see `page_by`.
+        self.page_by(|gfn| unsafe { add_to_physmap(XENMAPSPACE_SHARED_INFO, 0, gfn) })
     }
 
     /// Maps the synchronous page of an ioreq server.
     pub(super) fn ioreq_page(&self, target: DomId, id: IoservId) -> Result<SharedPage, Errno> {
-        let gfn = self.take_page()?;
-        let mut arg = AcquireResource {
-            domid: target.0,
-            resource_type: XENMEM_RESOURCE_IOREQ_SERVER,
-            id: u32::from(id.0),
-            nr_frames: 1,
-            pad: 0,
-            frame: XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0,
-            frame_list: (&raw const gfn).addr() as u64,
-        };
-        // SAFETY: the structure belongs to the command; Xen reads one u64 from `frame_list`,
-        // alive here, and maps one page at that unused frame.
-        unsafe {
-            calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut arg)?;
-            page_at(gfn)
-        }
+        self.page_by(|gfn| {
+            let mut arg = AcquireResource {
+                domid: target.0,
+                resource_type: XENMEM_RESOURCE_IOREQ_SERVER,
+                id: u32::from(id.0),
+                nr_frames: 1,
+                pad: 0,
+                frame: XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0,
+                frame_list: (&raw const gfn).addr() as u64,
+            };
+            // SAFETY: the structure belongs to the command; Xen reads one u64 from
+            // `frame_list`, alive here, and maps one page at that unused frame.
+            unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut arg) }.map(|_| ())
+        })
+    }
+
+    /// Maps one frame of another domain, for good.
+    #[cfg(feature = "raw")]
+    pub(super) fn foreign_page(&self, domain: DomId, foreign_gfn: u64) -> Result<SharedPage, Errno> {
+        self.page_by(|gfn| {
+            let mut error = -1i32;
+            let mut arg = AddToPhysmapBatch {
+                domid: DOMID_SELF,
+                space: XENMAPSPACE_GMFN_FOREIGN,
+                size: 1,
+                foreign_domid: domain.0,
+                idxs: (&raw const foreign_gfn).addr() as u64,
+                gpfns: (&raw const gfn).addr() as u64,
+                errs: (&raw mut error).expose_provenance() as u64,
+            };
+            // SAFETY: the structure belongs to the command; the arrays are of one entry and
+            // alive here; the frame is unused.
+            unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) }?;
+            // SAFETY: a local that Xen has written to through its address.
+            Errno::check(i64::from(unsafe { (&raw const error).read_volatile() })).map(|_| ())
+        })
     }
 }
 
@@ -147,11 +167,8 @@ pub struct XenWindow {
 impl XenWindow {
     pub(super) fn new(physmap: &Physmap, target: DomId, slots: u16) -> Result<XenWindow, Errno> {
         let base = physmap.take_blocks(u64::from(slots))?;
-        let batch = Batch {
-            sources: [0; CHUNK_PAGES],
-            destinations: [0; CHUNK_PAGES],
-            errors: [0; CHUNK_PAGES],
-        };
+        let batch =
+            Batch { sources: [0; CHUNK_PAGES], destinations: [0; CHUNK_PAGES], errors: [0; CHUNK_PAGES] };
         Ok(XenWindow { target, base, slots, batch: RefCell::new(Box::new(batch)) })
     }
 
@@ -200,8 +217,7 @@ unsafe impl Window for XenWindow {
         // two arrays and writes as many of the third, all of which have that many and live.
         // The destinations are our window, of which Rust knows only through `SharedPage`-like
         // accesses of `ForeignMap`.
-        let result =
-            unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) };
+        let result = unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) };
         let mut mapped = Mapped { pages: PageSet::EMPTY, failure: result.err() };
         for (page, &error) in wanted.iter().zip(errors.iter()) {
             // Xen may have mapped some pages before the call as a whole failed: they count.
@@ -215,8 +231,7 @@ unsafe impl Window for XenWindow {
 
     fn unmap(&self, slot: u16, pages: &PageSet) {
         for page in pages.iter() {
-            let mut arg =
-                RemoveFromPhysmap { domid: DOMID_SELF, pad: [0; 3], gpfn: self.gfn(slot, page) };
+            let mut arg = RemoveFromPhysmap { domid: DOMID_SELF, pad: [0; 3], gpfn: self.gfn(slot, page) };
             // SAFETY: the structure belongs to the command; the frame is one of our window,
             // which `ForeignMap` no longer reads.
             let removed =

@@ -59,6 +59,17 @@ impl Xen {
     }
 }
 
+#[cfg(feature = "raw")]
+impl Xen {
+    pub(crate) fn foreign_page(&self, domain: DomId, gfn: u64) -> Result<SharedPage, Errno> {
+        self.0.physmap.foreign_page(domain, gfn)
+    }
+
+    pub(crate) fn shared_info(&self) -> SharedPage {
+        self.0.events.shared_info.clone()
+    }
+}
+
 impl Hypervisor for Xen {
     fn evtchn_alloc_unbound(&self, remote: DomId) -> Result<Port, Errno> {
         events::alloc_unbound(remote)
