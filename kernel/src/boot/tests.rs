@@ -2,7 +2,6 @@
 
 use super::tree::{parse, without};
 use super::{BootError, BootInfo, MAX_CMDLINE_BYTES};
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
@@ -14,18 +13,22 @@ fn cells(regions: &[(u64, u64)]) -> Vec<u8> {
     regions.iter().flat_map(|(base, size)| [base.to_be_bytes(), size.to_be_bytes()].concat()).collect()
 }
 
-fn node(name: &str, property: &str, value: impl Into<Vec<u8>>) -> DeviceTreeNode {
-    DeviceTreeNode::builder(name).property(DeviceTreeProperty::new(property, value)).build()
+fn property(name: &str, value: &[u8]) -> DeviceTreeProperty {
+    DeviceTreeProperty::new(name, value).expect("a valid name")
+}
+
+fn node(name: &str, key: &str, value: &[u8]) -> DeviceTreeNode {
+    DeviceTreeNode::builder(name).expect("a valid name").property(property(key, value)).build()
 }
 
 fn tree(ram: &[(u64, u64)], xen: &[(u64, u64)], cmdline: &str) -> &'static [u8] {
     let mut tree = DeviceTree::new();
     for name in ["#address-cells", "#size-cells"] {
-        tree.root.add_property(DeviceTreeProperty::new(name, 2u32.to_be_bytes()));
+        tree.root.add_property(property(name, &2u32.to_be_bytes()));
     }
-    tree.root.add_child(node("chosen", "bootargs", [cmdline.as_bytes(), b"\0"].concat()));
-    tree.root.add_child(node("memory@40000000", "reg", cells(ram)));
-    tree.root.add_child(node("hypervisor", "reg", cells(xen)));
+    tree.root.add_child(node("chosen", "bootargs", &[cmdline.as_bytes(), b"\0"].concat()));
+    tree.root.add_child(node("memory@40000000", "reg", &cells(ram)));
+    tree.root.add_child(node("hypervisor", "reg", &cells(xen)));
     Vec::leak(tree.to_dtb())
 }
 
@@ -64,7 +67,7 @@ fn trees_that_lack_what_we_need_are_refused() {
     // A size that wraps around.
     assert_eq!(parse(tree(&[(0x4000_0000, u64::MAX)], &[GRANTS, HOLE], ""), 0), Err(BootError::NoMemory));
     assert_eq!(parse(tree(&[RAM], &[GRANTS], ""), 0), Err(BootError::NoExtendedRegion));
-    let long: String = "x".repeat(MAX_CMDLINE_BYTES + 1).to_string();
+    let long = "x".repeat(MAX_CMDLINE_BYTES + 1);
     assert_eq!(parse(tree(&[RAM], &[GRANTS, HOLE], &long), 0), Err(BootError::CmdlineTooLong(2049)));
 }
 
@@ -85,5 +88,5 @@ fn the_heap_keeps_clear_of_the_device_tree() {
     assert_eq!(without(10..100, &(95..200)), 10..95);
     assert_eq!(without(10..100, &(0..10)), 10..100);
     assert_eq!(without(10..100, &(100..110)), 10..100);
-    assert_eq!(without(10..100, &(0..200)), 100..100);
+    assert!(without(10..100, &(0..200)).is_empty());
 }

@@ -123,7 +123,8 @@ impl<W: Window> ForeignMap<W> {
     fn locate(&self, gpa: u64) -> Result<*mut u8, ForeignFault> {
         let fault = |errno| ForeignFault { gpa, reason: Reason::Unmappable(errno) };
         let chunk = gpa >> CHUNK_SHIFT;
-        let offset = (gpa % CHUNK_SIZE) as usize;
+        // Below 2 MiB: fits.
+        let offset = usize::try_from(gpa % CHUNK_SIZE).unwrap_or(0);
         let page = offset / PAGE_SIZE;
         let mut chunks = self.chunks.borrow_mut();
         let slot = match self.last.get() {
@@ -151,9 +152,10 @@ impl<W: Window> ForeignMap<W> {
         }
         let mut done = 0;
         while done < len {
-            let at = gpa + done as u64;
-            let count = (PAGE_SIZE - at as usize % PAGE_SIZE).min(len - done);
-            piece(self.locate(at)?, done, count);
+            let at = self.locate(gpa + done as u64)?;
+            // The window's pages are aligned as the guest's are.
+            let count = (PAGE_SIZE - at.addr() % PAGE_SIZE).min(len - done);
+            piece(at, done, count);
             done += count;
         }
         Ok(())

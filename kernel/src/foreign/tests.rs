@@ -1,1 +1,298 @@
-//! tests
+//! The window's bookkeeping over a guest whose frames are pages of the host.
+
+use super::*;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::iter;
+use core::ops::Range;
+
+/// What Xen and the guest are in reality.
+#[derive(Default)]
+struct Guest {
+    /// Contents of each frame that is RAM.
+    frames: BTreeMap<u64, Vec<u8>>,
+    /// What each page of the window shows: a frame.
+    shown: BTreeMap<(u16, usize), u64>,
+    /// Pages asked for in `map`, in all.
+    asked: usize,
+    /// Slots that have never been used cannot be: no p2m memory.
+    closed: BTreeSet<u16>,
+}
+
+/// A window in host memory. The page tables of reality are played by copying: a page is
+/// filled when mapped and written back to its frame when unmapped or replaced.
+#[derive(Clone)]
+struct FakeWindow {
+    guest: Rc<RefCell<Guest>>,
+    block: NonNull<u8>,
+    slots: u16,
+}
+
+const SLOT_SIZE: usize = CHUNK_PAGES * PAGE_SIZE;
+
+impl FakeWindow {
+    fn new(slots: u16, ram: impl IntoIterator<Item = Range<u64>>) -> FakeWindow {
+        let frames = ram.into_iter().flat_map(|range| {
+            (range.start / 4096..range.end / 4096).map(|gfn| {
+                let mut bytes = vec![0; PAGE_SIZE];
+                bytes[..8].copy_from_slice(&gfn.to_le_bytes());
+                (gfn, bytes)
+            })
+        });
+        let guest = Guest { frames: frames.collect(), ..Guest::default() };
+        let block = vec![0u64; usize::from(slots) * SLOT_SIZE / 8 + PAGE_SIZE / 8].leak();
+        let start = block.as_mut_ptr().cast::<u8>();
+        let start = start.wrapping_add(start.align_offset(PAGE_SIZE));
+        FakeWindow {
+            guest: Rc::new(RefCell::new(guest)),
+            block: NonNull::new(start).expect("not null"),
+            slots,
+        }
+    }
+
+    fn at(&self, slot: u16, page: usize) -> *mut u8 {
+        self.base(slot).as_ptr().wrapping_add(page * PAGE_SIZE)
+    }
+
+    fn write_back(&self, guest: &mut Guest, slot: u16, page: usize) {
+        let Some(gfn) = guest.shown.remove(&(slot, page)) else { return };
+        if let Some(frame) = guest.frames.get_mut(&gfn) {
+            // SAFETY: a page of our block, of which no other borrow exists.
+            unsafe { self.at(slot, page).copy_to(frame.as_mut_ptr(), PAGE_SIZE) };
+        }
+    }
+
+    /// The frame's bytes after everything was written back.
+    fn frame(&self, gfn: u64) -> Vec<u8> {
+        self.guest.borrow().frames[&gfn].clone()
+    }
+
+    fn take_asked(&self) -> usize {
+        core::mem::take(&mut self.guest.borrow_mut().asked)
+    }
+
+    /// Frames shown anywhere in the window.
+    fn shown(&self) -> BTreeSet<u64> {
+        self.guest.borrow().shown.values().copied().collect()
+    }
+}
+
+// SAFETY: the block is leaked and has a page for each slot and page number.
+unsafe impl Window for FakeWindow {
+    fn slots(&self) -> u16 {
+        self.slots
+    }
+
+    fn base(&self, slot: u16) -> NonNull<u8> {
+        assert!(slot < self.slots);
+        NonNull::new(self.block.as_ptr().wrapping_add(usize::from(slot) * SLOT_SIZE)).expect("not null")
+    }
+
+    fn map(&self, slot: u16, first_gfn: u64, wanted: &PageSet) -> Mapped {
+        let mut guest = self.guest.borrow_mut();
+        let mut mapped = Mapped { pages: PageSet::EMPTY, failure: None };
+        for page in wanted.iter() {
+            guest.asked += 1;
+            let gfn = first_gfn + page as u64;
+            if guest.closed.contains(&slot) {
+                mapped.failure = mapped.failure.or(Some(Errno::ENOMEM));
+            } else if guest.frames.contains_key(&gfn) {
+                self.write_back(&mut guest, slot, page);
+                // SAFETY: as in `write_back`.
+                unsafe { self.at(slot, page).copy_from(guest.frames[&gfn].as_ptr(), PAGE_SIZE) };
+                guest.shown.insert((slot, page), gfn);
+                mapped.pages.insert(page);
+            } else {
+                mapped.failure = mapped.failure.or(Some(Errno::EINVAL));
+            }
+        }
+        mapped
+    }
+
+    fn unmap(&self, slot: u16, pages: &PageSet) {
+        let mut guest = self.guest.borrow_mut();
+        for page in pages.iter() {
+            assert!(guest.shown.contains_key(&(slot, page)), "unmaps only what is mapped");
+            self.write_back(&mut guest, slot, page);
+        }
+    }
+}
+
+const CHUNK: u64 = 2 << 20;
+const BASE: u64 = 0x4000_0000;
+
+fn guest(slots: u16, chunks: u64) -> (FakeWindow, ForeignMap<FakeWindow>) {
+    let window = FakeWindow::new(slots, iter::once(BASE..BASE + chunks * CHUNK));
+    (window.clone(), ForeignMap::new(window))
+}
+
+fn fault(gpa: u64, reason: Reason) -> ForeignFault {
+    ForeignFault { gpa, reason }
+}
+
+const NOT_RAM: Reason = Reason::Unmappable(Errno::EINVAL);
+
+#[test]
+fn copies_cross_pages_and_chunks() {
+    let (window, map) = guest(2, 2);
+    let bytes: Vec<u8> = (0..10_000u32).map(|i| u8::try_from(i % 251).expect("small")).collect();
+    let gpa = BASE + CHUNK - 5001;
+    map.write(gpa, &bytes).expect("RAM");
+    let mut got = vec![0; bytes.len()];
+    map.read(gpa, &mut got).expect("RAM");
+    assert_eq!(got, bytes);
+    map.zero(gpa + 1, 9_998).expect("RAM");
+    map.read(gpa, &mut got).expect("RAM");
+    assert_eq!((got[0], got[9_999]), (bytes[0], bytes[9_999]));
+    assert!(got[1..9_999].iter().all(|&byte| byte == 0));
+    map.unmap_all();
+    assert_eq!(window.frame((BASE + CHUNK) / 4096 - 2)[4096 - 905], bytes[0]);
+}
+
+#[test]
+fn a_hit_asks_xen_nothing() {
+    let (window, map) = guest(2, 2);
+    assert_eq!(map.load::<u64>(BASE, Order::Relaxed), Ok(BASE / 4096));
+    assert_eq!(map.load::<u64>(BASE + CHUNK, Order::Relaxed), Ok((BASE + CHUNK) / 4096));
+    assert_eq!(window.take_asked(), 1024);
+    for _ in 0..100 {
+        assert_eq!(map.load::<u64>(BASE + 8192, Order::Relaxed), Ok(BASE / 4096 + 2));
+        assert_eq!(map.load::<u64>(BASE + CHUNK + 4096, Order::Relaxed), Ok((BASE + CHUNK) / 4096 + 1));
+    }
+    assert_eq!(window.take_asked(), 0);
+}
+
+#[test]
+fn the_chunk_not_used_for_longest_gives_way() {
+    let (window, map) = guest(3, 4);
+    let touch = |chunk: u64| map.load::<u64>(BASE + chunk * CHUNK, Order::Relaxed).expect("RAM");
+    for chunk in [0, 1, 2, 0, 2, 3] {
+        touch(chunk);
+    }
+    window.take_asked();
+    for chunk in [0, 2, 3] {
+        touch(chunk);
+    }
+    assert_eq!(window.take_asked(), 0);
+    assert_eq!(touch(1), (BASE + CHUNK) / 4096);
+    assert_eq!(window.take_asked(), 512);
+    assert_eq!(window.shown().len(), 3 * 512);
+}
+
+#[test]
+fn what_was_written_survives_eviction() {
+    let (window, map) = guest(1, 3);
+    for chunk in 0..3u8 {
+        map.store::<u8>(BASE + u64::from(chunk) * CHUNK + 9, chunk + 1, Order::AcqRel).expect("RAM");
+    }
+    map.unmap_all();
+    for chunk in 0..3u8 {
+        assert_eq!(window.frame((BASE + u64::from(chunk) * CHUNK) / 4096)[9], chunk + 1);
+    }
+}
+
+#[test]
+fn an_address_outside_ram_costs_one_page_and_evicts_nothing() {
+    let (window, map) = guest(1, 1);
+    assert_eq!(map.load::<u64>(BASE, Order::Relaxed), Ok(BASE / 4096));
+    window.take_asked();
+    for gpa in [0, 0x0200_0000, BASE - 8, BASE + CHUNK, ADDRESS_LIMIT - 8] {
+        assert_eq!(map.load::<u64>(gpa, Order::Relaxed), Err(fault(gpa, NOT_RAM)));
+        assert_eq!(window.take_asked(), 1);
+    }
+    for gpa in [ADDRESS_LIMIT, 1 << 52, u64::MAX - 7] {
+        assert_eq!(map.load::<u64>(gpa, Order::Relaxed), Err(fault(gpa, Reason::OutOfRange)));
+    }
+    assert_eq!(map.read(u64::MAX, &mut [0; 2]), Err(fault(u64::MAX, Reason::OutOfRange)));
+    assert_eq!(map.write(ADDRESS_LIMIT - 1, &[0; 2]), Err(fault(ADDRESS_LIMIT - 1, Reason::OutOfRange)));
+    assert_eq!(map.load::<u64>(BASE + 8, Order::Relaxed), Ok(0));
+    assert_eq!(window.take_asked(), 0, "the chunk in use stayed");
+}
+
+#[test]
+fn a_page_that_is_no_ram_fails_only_its_own_access() {
+    let window = FakeWindow::new(1, [BASE..BASE + 4096, BASE + 8192..BASE + CHUNK]);
+    let map = ForeignMap::new(window.clone());
+    let hole = BASE + 4096;
+    assert_eq!(map.load::<u64>(BASE, Order::Relaxed), Ok(BASE / 4096));
+    assert_eq!(map.load::<u32>(hole, Order::Relaxed), Err(fault(hole, NOT_RAM)));
+    assert_eq!(map.read(BASE, &mut [0; 8192]), Err(fault(hole, NOT_RAM)));
+    assert_eq!(map.load::<u64>(BASE + 8192, Order::Relaxed), Ok(BASE / 4096 + 2));
+    // The guest has put RAM there since: found without being told.
+    window.guest.borrow_mut().frames.insert(hole / 4096, vec![7; PAGE_SIZE]);
+    assert_eq!(map.load::<u8>(hole, Order::Relaxed), Ok(7));
+}
+
+#[test]
+fn replacing_a_chunk_leaves_nothing_of_it_behind() {
+    let window = FakeWindow::new(1, [BASE..BASE + CHUNK, BASE + CHUNK..BASE + CHUNK + 4096]);
+    let map = ForeignMap::new(window.clone());
+    map.load::<u64>(BASE, Order::Relaxed).expect("RAM");
+    map.load::<u64>(BASE + CHUNK, Order::Relaxed).expect("RAM");
+    assert_eq!(window.shown(), BTreeSet::from([(BASE + CHUNK) / 4096]));
+}
+
+#[test]
+fn invalidate_drops_everything_and_later_accesses_map_anew() {
+    let (window, map) = guest(4, 4);
+    for chunk in 0..4 {
+        map.load::<u64>(BASE + chunk * CHUNK, Order::Relaxed).expect("RAM");
+    }
+    map.invalidate();
+    assert!(window.shown().is_empty());
+    // The guest gave the frame away meanwhile.
+    window.guest.borrow_mut().frames.remove(&(BASE / 4096));
+    assert_eq!(map.load::<u64>(BASE, Order::Relaxed), Err(fault(BASE, NOT_RAM)));
+    assert_eq!(map.load::<u64>(BASE + 4096, Order::Relaxed), Ok(BASE / 4096 + 1));
+    drop(map);
+    assert!(window.shown().is_empty(), "dropping the map unmaps");
+}
+
+#[test]
+fn without_memory_for_more_slots_those_that_exist_are_used() {
+    let (window, map) = guest(8, 8);
+    window.guest.borrow_mut().closed = (2..8).collect();
+    for chunk in (0..8).chain(0..8) {
+        assert_eq!(map.load::<u64>(BASE + chunk * CHUNK, Order::Relaxed), Ok((BASE + chunk * CHUNK) / 4096));
+    }
+    assert_eq!(window.shown().len(), 2 * 512);
+    window.guest.borrow_mut().closed = (0..8).collect();
+    map.invalidate();
+    let out_of_memory = Reason::Unmappable(Errno::ENOMEM);
+    assert_eq!(map.load::<u64>(BASE, Order::Relaxed), Err(fault(BASE, out_of_memory)));
+}
+
+#[test]
+fn a_window_without_slots_maps_nothing() {
+    let (_, map) = guest(0, 1);
+    assert!(map.load::<u64>(BASE, Order::Relaxed).is_err());
+    map.invalidate();
+}
+
+#[test]
+fn words_must_be_aligned() {
+    let (_, map) = guest(1, 1);
+    assert_eq!(map.load_u16(BASE + 1, Order::Relaxed), Err(fault(BASE + 1, Reason::Misaligned)));
+    assert_eq!(map.store_u32(BASE + 2, 1, Order::Relaxed), Err(fault(BASE + 2, Reason::Misaligned)));
+    assert_eq!(map.store_u16(BASE + 4094, 0xabcd, Order::AcqRel), Ok(()));
+    assert_eq!(map.load_u16(BASE + 4094, Order::AcqRel), Ok(0xabcd));
+    assert_eq!(map.store_u32(BASE + 4, 5, Order::AcqRel), Ok(()));
+    assert_eq!(map.load_u32(BASE + 4, Order::AcqRel), Ok(5));
+}
+
+#[test]
+fn pages_of_ours_are_copied_from_and_to() {
+    let (_, map) = guest(1, 1);
+    let page = SharedPage::alloc().expect("host memory");
+    map.write(BASE + 4090, b"across pages").expect("RAM");
+    map.copy_to_page(BASE + 4090, &page, 100, 12).expect("RAM");
+    map.copy_from_page(BASE + CHUNK - 12, &page, 100, 12).expect("RAM");
+    let mut text = [0; 12];
+    map.read(BASE + CHUNK - 12, &mut text).expect("RAM");
+    assert_eq!(&text, b"across pages");
+    let too_small = Err(fault(BASE, Reason::OutOfPage));
+    assert_eq!(map.copy_to_page(BASE, &page, 4090, 7), too_small);
+    assert_eq!(map.copy_from_page(BASE, &page, usize::MAX, 7), too_small);
+}

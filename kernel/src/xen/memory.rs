@@ -241,4 +241,4 @@ unsafe impl Window for XenWindow {
     }
 }
 
-const _: () = assert!(CHUNK_PAGES * PAGE_SIZE == BLOCK_SIZE as usize);
+const _: () = assert!((CHUNK_PAGES * PAGE_SIZE) as u64 == BLOCK_SIZE);
