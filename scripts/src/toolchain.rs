@@ -67,6 +67,12 @@ impl Target {
         command
     }
 
+    /// Whether this toolchain has clippy for the target.
+    #[must_use]
+    pub fn can_lint(&self) -> bool {
+        self.dir.is_empty()
+    }
+
     /// Where this target's products go, by profile.
     #[must_use]
     pub fn products(&self, profile: &str) -> PathBuf {

@@ -150,7 +150,10 @@ fn backports_needed() -> Result<Option<String>> {
         .output()?;
     let versions = String::from_utf8_lossy(&versions.stdout).into_owned();
     let from_backports = versions.lines().any(|line| line.starts_with("ii") && line.contains("~bpo"));
-    Ok(from_backports.then(|| mirror::codename().map(|name| format!("{name}-backports"))).transpose()?)
+    if !from_backports {
+        return Ok(None);
+    }
+    mirror::codename().map(|name| Some(format!("{name}-backports")))
 }
 
 /// Configures the suite in a file of ours, unless it is configured already.
