@@ -1,0 +1,49 @@
+//! From the command line's disks to devices with their storage.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use backend::Config;
+use backend::blk::{Device, DeviceOptions};
+use backend::config::{DiskConfig, Store};
+use backend::storage::{AnyStorage, PvDisk, RamDisk};
+use backend::stub::Attached;
+use drivers::BlkFront;
+use drivers::xenstore::Xenstore;
+use kernel::Xen;
+use log::info;
+
+/// The storage engines of this image.
+pub type Engine = AnyStorage<Xen>;
+
+/// Bounce pages for all PV disks together: 4 MiB.
+const POOL_PAGES: u16 = 1024;
+/// Bounce pages that one disk can use: beyond that, more depth does not help.
+const POOL_PAGES_MAX: u16 = 512;
+
+/// Connects every disk; the error names the one that failed.
+pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Vec<Attached<Engine>>, String> {
+    let pv_disks = config.disks.iter().filter(|disk| matches!(disk.store, Store::Pv(_))).count();
+    let share = POOL_PAGES / u16::try_from(pv_disks.max(1)).unwrap_or(u16::MAX);
+    let pool_pages = share.min(POOL_PAGES_MAX);
+    let attach = |disk: &DiskConfig| {
+        let named = |why: String| format!("disk {}: {why}", disk.id);
+        let engine = match disk.store {
+            Store::Pv(vdev) => BlkFront::connect(xen, xs, vdev, pool_pages)
+                .map(|front| AnyStorage::Pv(Box::new(PvDisk::new(front))))
+                .map_err(|error| named(format!("PV disk {vdev}: {error}")))?,
+            Store::Ram(len_bytes) => RamDisk::new(len_bytes, disk.read_only)
+                .map(AnyStorage::Ram)
+                .map_err(|error| named(format!("{error}")))?,
+        };
+        let options = DeviceOptions {
+            serial: disk.serial.clone(),
+            read_only: disk.read_only,
+            ..DeviceOptions::default()
+        };
+        info!("disk {} at {:#x}, interrupt {}: {:?}", disk.id, disk.mmio, disk.irq, disk.store);
+        Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: Device::new(engine, &options) })
+    };
+    config.disks.iter().map(attach).collect()
+}

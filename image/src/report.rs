@@ -1,0 +1,37 @@
+//! What the daemon learns from us: a few nodes below our own `data/pilotfish`.
+//!
+//! Reports are best effort: a stub that serves must not end because nobody listens.
+
+use alloc::string::ToString;
+use drivers::xenstore::Xenstore;
+use kernel::{BootInfo, Xen};
+use log::warn;
+
+/// Longest reason given for a failure, in bytes.
+const REASON_BYTES: usize = 200;
+
+/// The guest may run: its accesses are answered from now on.
+pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
+    let ready_us = boot.uptime_us();
+    let heap = kernel::heap_use();
+    write(xs, "ready_us", &ready_us.to_string());
+    write(xs, "memory_kib", &((boot.ram.end - boot.ram.start) / 1024).to_string());
+    write(xs, "heap_peak_kib", &(heap.peak_bytes / 1024).to_string());
+    // Last: the daemon acts on it.
+    write(xs, "state", "serving");
+    log::info!("serving {ready_us} us after the first instruction; {heap:?}");
+}
+
+/// We cannot serve, and why.
+pub fn failed(xs: &mut Xenstore<Xen>, why: &str) {
+    let end = why.floor_char_boundary(REASON_BYTES);
+    write(xs, "error", why.get(..end).unwrap_or_default());
+    write(xs, "state", "failed");
+}
+
+fn write(xs: &mut Xenstore<Xen>, key: &str, value: &str) {
+    let path = alloc::format!("data/pilotfish/{key}");
+    if let Err(error) = xs.write(&path, value.as_bytes()) {
+        warn!("cannot report {key}={value}: {error}");
+    }
+}
