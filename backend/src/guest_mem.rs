@@ -4,6 +4,8 @@
 //! what can be done with them: copies and single ordered words, never a reference. The stub
 //! implements it over foreign mappings, tests over a plain buffer.
 
+mod foreign;
+
 use core::fmt;
 use kernel::{Order, SharedPage};
 

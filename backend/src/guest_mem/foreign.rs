@@ -1,0 +1,53 @@
+//! Guest memory over the kernel's foreign mappings.
+
+use super::{GuestAddr, GuestMemory, MemFault};
+use kernel::foreign::Window;
+use kernel::{ForeignFault, ForeignMap, Order, SharedPage};
+
+impl From<ForeignFault> for MemFault {
+    fn from(fault: ForeignFault) -> MemFault {
+        MemFault { addr: GuestAddr::new(fault.gpa) }
+    }
+}
+
+impl<W: Window> GuestMemory for ForeignMap<W> {
+    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault> {
+        Ok(ForeignMap::read(self, addr.raw(), dst)?)
+    }
+
+    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault> {
+        Ok(ForeignMap::write(self, addr.raw(), src)?)
+    }
+
+    fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault> {
+        Ok(ForeignMap::load_u16(self, addr.raw(), order)?)
+    }
+
+    fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
+        Ok(ForeignMap::store_u16(self, addr.raw(), value, order)?)
+    }
+
+    fn copy_to_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len_bytes: usize,
+    ) -> Result<(), MemFault> {
+        Ok(ForeignMap::copy_to_page(self, addr.raw(), page, offset, len_bytes)?)
+    }
+
+    fn copy_from_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len_bytes: usize,
+    ) -> Result<(), MemFault> {
+        Ok(ForeignMap::copy_from_page(self, addr.raw(), page, offset, len_bytes)?)
+    }
+
+    fn invalidate(&self) {
+        ForeignMap::invalidate(self);
+    }
+}
