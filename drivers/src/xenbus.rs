@@ -84,7 +84,7 @@ pub fn read_state<H: Hypervisor>(xs: &mut Xenstore<H>, directory: &str) -> Resul
     }
 }
 
-/// Sets our state under `directory`, unless it is that already.
+/// Sets our state under `directory`.
 ///
 /// # Errors
 /// What xenstored answers.
@@ -93,9 +93,6 @@ pub fn write_state<H: Hypervisor>(
     directory: &str,
     state: XenbusState,
 ) -> Result<(), StoreError> {
-    if read_state(xs, directory)? == state {
-        return Ok(());
-    }
     xs.write(&state_path(directory), format!("{}", state as u8).as_bytes())
 }
 

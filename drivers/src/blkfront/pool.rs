@@ -83,8 +83,8 @@ impl<H: Hypervisor> Pool<H> {
         }
         let first = self.free_head;
         let last = self.list(first).nth(usize::from(count).checked_sub(1)?)?;
-        let end = self.next.get_mut(usize::from(last))?;
-        self.free_head = core::mem::replace(end, END);
+        // The bounce's own list ends by its count.
+        self.free_head = *self.next.get(usize::from(last))?;
         self.free = self.free.saturating_sub(count);
         Some(Bounce { pool: self.id, first, count })
     }

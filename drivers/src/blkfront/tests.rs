@@ -155,12 +155,19 @@ fn a_plain_back_end_gets_the_plain_protocol() {
         ..BlkBackConfig::default()
     };
     let mut machine = Machine::new(config);
+    // Left by an earlier front end; a back end would prefer it to `ring-ref`.
+    machine.store.write(&format!("/local/domain/5/device/vbd/{VDEV}/ring-page-order"), "1");
     let mut front = machine.connect(64).unwrap();
     assert_eq!((front.ring_entries(), front.max_pages_per_request()), (32, 11));
     assert!(machine.front_node("ring-ref").is_some() && machine.front_node("ring-page-order").is_none());
     assert_eq!(front.submit(1, Op::Flush), Err((SubmitError::Unsupported, Op::Flush)));
     let discard = Op::Discard { first_sector: 0, sectors: 8, secure: false };
     assert_eq!(front.submit(1, discard).unwrap_err().0, SubmitError::Unsupported);
+    let long = write_op(&mut front, 0, &[0; 12 * 4096]);
+    let (error, long) = front.submit(1, long).unwrap_err();
+    assert_eq!(error, SubmitError::BadRange);
+    let Op::Write { bounce, .. } = long else { panic!("another request") };
+    front.give_back(bounce);
     let data = pattern(11 * 4096, 3);
     machine.write(&mut front, 16, &data).unwrap();
     assert_eq!(machine.read(&mut front, 16, 11 * 4096), data);
@@ -310,6 +317,18 @@ fn requests_outside_the_disk_come_back_untouched() {
 }
 
 #[test]
+fn the_last_sector_is_the_last() {
+    let mut machine = Machine::new(BlkBackConfig::default());
+    let mut front = machine.connect(8).unwrap();
+    machine.write(&mut front, 2047, &[9; 512]).unwrap();
+    assert_eq!(machine.read(&mut front, 2047, 512), [9; 512]);
+    let beyond = write_op(&mut front, 2047, &[9; 1024]);
+    assert_eq!(front.submit(1, beyond).unwrap_err().0, SubmitError::BadRange);
+    let beyond = Op::Discard { first_sector: 2048, sectors: 1, secure: false };
+    assert_eq!(front.submit(1, beyond).unwrap_err().0, SubmitError::BadRange);
+}
+
+#[test]
 fn pages_of_another_disk_are_refused() {
     let (mut machine, mut other) =
         (Machine::new(BlkBackConfig::default()), Machine::new(BlkBackConfig::default()));
@@ -380,6 +399,8 @@ fn failures_are_told_apart() {
     assert_eq!(machine.write(&mut front, 0, &[1; 512]), Ok(()));
     assert_eq!(machine.write(&mut front, 0, &[2; 512]), Err(IoError::Failed));
     assert_eq!(machine.run(&mut front, Op::Flush), Ok(()));
+    machine.back.set_faults(Faults { fail_every: Some(2), fail_as_unsupported: true, ..Faults::default() });
+    assert_eq!(machine.run(&mut front, Op::Flush), Err(IoError::Unsupported));
     assert_eq!(front.health(), Health::Connected);
     assert_eq!(front.pool_count().free, 8);
 }

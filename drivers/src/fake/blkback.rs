@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use core::cell::{Ref, RefCell, RefMut};
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, Hypervisor};
-use xen_pv_sys::io::blkif::{BLKIF_RSP_ERROR, RING_ENTRY_SIZE, Request, Response};
+use xen_pv_sys::io::blkif::{BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, RING_ENTRY_SIZE, Request, Response};
 use xen_pv_sys::io::ring::{REQ_EVENT, REQ_PROD};
 use zerocopy::FromBytes;
 
@@ -323,7 +323,7 @@ impl Inner {
         let fails = self.faults.fail_every.is_some_and(|every| (held.number + 1).is_multiple_of(every));
         let (operation, status) = if fails {
             let inner = if request.operation == 6 { request.nr_segments } else { request.operation };
-            (inner, BLKIF_RSP_ERROR)
+            (inner, if self.faults.fail_as_unsupported { BLKIF_RSP_EOPNOTSUPP } else { BLKIF_RSP_ERROR })
         } else {
             self.disk.serve(&held.entry, &mut connection.grants, rules)
         };

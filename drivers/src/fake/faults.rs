@@ -28,6 +28,8 @@ pub struct Faults {
     pub delay_steps: u32,
     /// Every n-th request fails with an error status, and does nothing.
     pub fail_every: Option<u64>,
+    /// The error status is "not supported".
+    pub fail_as_unsupported: bool,
     /// The response (counted from 0) at which a rule is broken.
     pub misdeed_at: Option<(u64, Misdeed)>,
     /// Grants stay mapped when the connection ends.

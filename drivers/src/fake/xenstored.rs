@@ -1,5 +1,5 @@
 //! A fake xenstored for one stub: its tree, watches, transactions, and a ring whose bytes
-//! can arrive in pieces of any size.
+//! can arrive in pieces of any size. It sleeps until it is notified or has something to say.
 
 use super::tree::{Tree, is_below};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -50,6 +50,8 @@ struct Inner {
     next_tx: u32,
     inbox: Vec<u8>,
     outbox: VecDeque<u8>,
+    /// Something may be done without a notification.
+    awake: bool,
     knobs: Knobs,
 }
 
@@ -94,6 +96,7 @@ impl XenStored {
             next_tx: 1,
             inbox: Vec::new(),
             outbox: VecDeque::new(),
+            awake: true,
             knobs,
         };
         let stored = XenStored { inner: Rc::new(RefCell::new(inner)) };
@@ -104,7 +107,9 @@ impl XenStored {
 
     /// Changes how it serves.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
-        change(&mut self.inner.borrow_mut().knobs);
+        let mut inner = self.inner.borrow_mut();
+        change(&mut inner.knobs);
+        inner.awake = true;
     }
 
     /// Writes a node as the tool stack would; watches fire.
@@ -141,7 +146,9 @@ impl XenStored {
 
     /// Puts raw bytes into the stream to the stub.
     pub fn inject(&self, bytes: &[u8]) {
-        self.inner.borrow_mut().outbox.extend(bytes);
+        let mut inner = self.inner.borrow_mut();
+        inner.outbox.extend(bytes);
+        inner.awake = true;
     }
 }
 
@@ -156,7 +163,9 @@ impl Inner {
 
     /// Moves at most a chunk each way and handles what is whole; true if anything moved.
     fn step(&mut self) -> bool {
-        self.me.evtchn_take_pending(self.port);
+        if !self.me.evtchn_take_pending(self.port) && !self.awake {
+            return false;
+        }
         let (cons, prod) = (self.load(REQ_CONS), self.load(REQ_PROD));
         let arrived = (prod.wrapping_sub(cons) as usize).min(RING_SIZE).min(self.knobs.chunk_bytes);
         for index in 0..u32::try_from(arrived).expect("at most a ring") {
@@ -179,6 +188,7 @@ impl Inner {
         let jump = core::mem::take(&mut self.knobs.rsp_prod_jump);
         self.store(RSP_PROD, prod.wrapping_add(sent).wrapping_add(jump));
         let moved = arrived > 0 || sent > 0 || jump > 0;
+        self.awake = moved;
         if moved {
             self.me.evtchn_send(self.port).expect("connected");
         }
@@ -196,6 +206,7 @@ impl Inner {
         let header = XsdSockmsg { msg_type, req_id, tx_id, len: self.knobs.claimed_len.unwrap_or(len) };
         self.outbox.extend(header.as_bytes());
         self.outbox.extend(payload);
+        self.awake = true;
     }
 
     fn fire(&mut self, changed: &str) {

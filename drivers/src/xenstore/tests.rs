@@ -183,6 +183,26 @@ fn silence_ends_with_the_deadline_and_a_late_answer_is_dropped() {
 }
 
 #[test]
+fn half_a_request_cannot_be_taken_back() {
+    let (xen, stored, mut store) = start();
+    stored.knobs(|knobs| knobs.chunk_bytes = 0);
+    store.set_request_timeout_ns(5_000);
+    assert_eq!(store.write("/n", &[0; 3000]), Err(StoreError::TimedOut));
+    assert_eq!(xen.now_ns(), 5_000);
+    assert_eq!(store.write("/n", b"1"), Err(StoreError::Fault(StoreFault::Stalled)));
+}
+
+#[test]
+fn requests_given_up_are_remembered_but_not_without_end() {
+    let (_xen, stored, mut store) = start();
+    stored.knobs(|knobs| knobs.silent = true);
+    store.set_request_timeout_ns(1);
+    let errors: Vec<_> = (0..10).map(|_| store.read("/n").unwrap_err()).collect();
+    assert_eq!(errors[..9], [StoreError::TimedOut; 9]);
+    assert_eq!(errors[9], StoreError::Fault(StoreFault::Stalled));
+}
+
+#[test]
 fn a_broken_rule_ends_the_connection_for_good() {
     type Case = (fn(&XenStored), fn(StoreFault) -> bool);
     let cases: [Case; 6] = [
