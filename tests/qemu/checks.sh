@@ -42,11 +42,11 @@ image_holds_round() {
     pattern "$2" "$3" | cmp -s - /run/place
 }
 
-# image_holds FILE TAG ROUNDS: whether it holds what that many rounds wrote (the last 16: a
-# place is used again after that).
+# image_holds FILE TAG ROUNDS [COUNT]: whether it holds what that many rounds wrote (the last
+# COUNT of them, 16 by default: a place is used again after that).
 image_holds() {
-    local n from=1
-    [ "$3" -le 16 ] || from=$(($3 - 15))
+    local n from=1 count=${4:-16}
+    [ "$3" -le "$count" ] || from=$(($3 - count + 1))
     for n in $(seq "$from" "$3"); do
         if ! image_holds_round "$1" "$2" "$n"; then
             echo "$1 does not hold round $n of $2"
@@ -115,4 +115,62 @@ create_fails() {
     create_ms=$(($(now_ms) - from))
     echo "xl create took $create_ms ms and said:"
     cat /run/create.out
+}
+
+# --- hostile stubs -----------------------------------------------------------------
+
+pf_hostile=/usr/lib/pilotfish/hostile
+
+# launch_stub NAME IMAGE GUEST-DOMID [ARGUMENT...]: what the daemon does, by hand, with an image
+# of tests/hostile: made paused, given its target (unless targeted=no), let run.
+launch_stub() {
+    local name=$1 image=$2 guest=$3
+    shift 3
+    cat >"/run/$name.cfg" <<END_OF_CONFIG
+name = '$name'
+type = 'pvh'
+kernel = '$pf_hostile/$image.img'
+cmdline = 'target=$guest $*'
+memory = 16
+vcpus = 1
+on_poweroff = 'preserve'
+on_crash = 'preserve'
+END_OF_CONFIG
+    : >"$(guest_log "$name")"
+    timeout 60 xl create -p "/run/$name.cfg" || return 1
+    if [ "${targeted:-yes}" = yes ]; then
+        "$pf_hostile/set-target" "$(domid "$name")" "$guest" || return 1
+    fi
+    xl unpause "$name"
+}
+
+# start_bystander ROUNDS: an innocent guest with an honest stub that does verified I/O.
+start_bystander() {
+    bystander_image=$(raw_disk bystander 32)
+    extra="pf.rounds=$1 pf.tag=witness" check "a bystander with an honest stub starts" \
+        start_guest bystander rounds "$(virtio_disk xvda "$bystander_image")"
+    check "the bystander does verified I/O" more_rounds bystander 2 60
+}
+
+# heartbeat: until killed, sleeps 50 ms at a time and looks how late it wakes. The worst of
+# each phase (the word in /run/phase) goes to /run/stall.PHASE, in ms. Forks nothing.
+heartbeat() {
+    local up now was phase late
+    local -A worst
+    rm -f /run/heartbeat
+    mkfifo /run/heartbeat
+    exec 8<>/run/heartbeat
+    while :; do
+        read -r up _ </proc/uptime
+        was=$((10#${up/./} * 10))
+        read -r -t 0.05 -u 8
+        read -r up _ </proc/uptime
+        now=$((10#${up/./} * 10))
+        read -r phase </run/phase
+        late=$((now - was - 50))
+        if [ -n "$phase" ] && [ "$late" -gt "${worst[$phase]:--1}" ]; then
+            worst[$phase]=$late
+            echo "$late" >"/run/stall.$phase"
+        fi
+    done
 }

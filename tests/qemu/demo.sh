@@ -21,19 +21,19 @@ fact stub_ready_us "$(xenstore-read "$state/ready_us" 2>/dev/null)"
 fact stub_memory_mib "$(xl list "$stub" | awk 'NR == 2 { print $3 }')"
 fact stub_heap_peak_kib "$(xenstore-read "$state/heap_peak_kib" 2>/dev/null)"
 
-wait_guest_line demo 'PF \(verified_after_remount=1\|error=\)' 90 || die "the guest went silent"
+wait_guest_line demo 'PF \(verified_after_remount=1\|error=\)' 180 || die "the guest went silent"
 equal "the guest finds its files after a remount" 1 "$(guest_value demo verified_after_remount)"
-wait_guest_line demo 'PF \(boots=2\|error=\)' 90 || die "no second boot"
+wait_guest_line demo 'PF \(boots=2\|error=\)' 180 || die "no second boot"
 equal "the RAM disk keeps its files" 1 "$(guest_value demo verified_ram)"
 second=$(domid demo)
 second_stub=$(domid "pilotfish-$second")
 check "the reboot brought a new domain" test "$second" != "$guest"
 check "and a new stub" test -n "$second_stub" -a "$second_stub" != "$stub"
-wait_guest_line demo 'PF \(clean=1\|error=\)' 90 || die "the guest went silent after its reboot"
+wait_guest_line demo 'PF \(clean=1\|error=\)' 180 || die "the guest went silent after its reboot"
 equal "the guest finds its files after the reboot" 1 "$(guest_value demo verified_after_reboot)"
 equal "its file system is clean" 1 "$(guest_value demo clean)"
 equal "the guest saw no error" "" "$(guest_value demo error)"
-check "the guest powers off" wait_gone demo 30
+check "the guest powers off" wait_gone demo 60
 check "dom0 is alone again" no_domains 15
 equal "no zombie is left" 0 "$(count_zombies)"
 fact stubs_left_after_poweroff "$(count_stubs)"

@@ -5,10 +5,10 @@
 image=$(raw_disk native 96)
 extra='pf.disk=xvda' start_guest native demo "$(pv_disk xvda "$image")" || die "xl create"
 pass "xl create"
-wait_guest_line native 'PF verified_after_remount=1' 60 || die "no verification after the remount"
-wait_guest_line native 'PF boots=2' 60 || die "no second boot"
-wait_guest_line native 'PF clean=1' 60 || die "no verification after the reboot"
-check "the guest powers off" wait_gone native 30
+wait_guest_line native 'PF verified_after_remount=1' 180 || die "no verification after the remount"
+wait_guest_line native 'PF boots=2' 180 || die "no second boot"
+wait_guest_line native 'PF clean=1' 180 || die "no verification after the reboot"
+check "the guest powers off" wait_gone native 60
 equal "the guest saw no error" "" "$(guest_value native error)"
 check "dom0 is alone" no_domains 10
 equal "no zombie" 0 "$(count_zombies)"

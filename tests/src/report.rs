@@ -55,7 +55,7 @@ impl Verdict {
             let why = match (&self.trouble, outcome.status) {
                 (Some(trouble), _) => Some(trouble.clone()),
                 (None, None) => Some("dom0 or Xen went silent".to_owned()),
-                (None, Some(124)) => Some(format!("not done within {} s", scenario.limit_s)),
+                (None, Some(124 | 143)) => Some(format!("not done within {} s", scenario.limit_s)),
                 (None, Some(0)) if outcome.checks.is_empty() => Some("it checked nothing".to_owned()),
                 (None, Some(0)) => None,
                 (None, Some(status)) => Some(format!("exit status {status}")),

@@ -17,7 +17,7 @@ done
 fill() {
     mkdir "$1/files"
     n=0
-    for size in 1 511 512 513 4095 4096 4097 65536 1048576 3000001 8388608; do
+    for size in 1 511 512 513 4095 4096 4097 65536 1048576 3000001; do
         n=$((n + 1))
         head -c "$size" /dev/urandom >"$1/files/$n"
     done

@@ -1,0 +1,46 @@
+//! Hostile stubs: images that misuse what a stub is given, to see what Xen makes of it.
+//!
+//! Each is a domain with a guest as its target, launched by a scenario's script in the place
+//! of the honest stub. What it sees, it prints on its console as `PF key=value`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::fmt::Display;
+
+use kernel::{BootInfo, DomId, Errno, Hypervisor, Port};
+
+pub mod server;
+
+/// Prints a value for the scenario's script.
+pub fn report(key: impl Display, value: impl Display) {
+    log::info!("PF {key}={value}");
+}
+
+/// Prints what came of an attempt: `ok`, or the name of the error.
+pub fn attempt<T>(what: impl Display, whose: &str, result: Result<T, Errno>) {
+    match result {
+        Ok(_) => log::info!("PF {what}_{whose}=ok"),
+        Err(errno) => log::info!("PF {what}_{whose}={errno:?}"),
+    }
+}
+
+/// A number on the command line, e.g. `target=5`.
+#[must_use]
+pub fn number(boot: &BootInfo, key: &str) -> Option<u16> {
+    boot.option(key)?.parse().ok()
+}
+
+/// The domain that a word of the command line names.
+#[must_use]
+pub fn domain(boot: &BootInfo, key: &str) -> Option<DomId> {
+    number(boot, key).map(DomId)
+}
+
+/// Sleeps until the toolstack destroys this domain.
+pub fn idle<H: Hypervisor>(xen: &H) -> ! {
+    const NO_PORTS: &[Port] = &[];
+    loop {
+        // Nothing to wait for but time; an error costs a busy loop in a domain about to end.
+        let _ = xen.poll(NO_PORTS, Some(xen.now_ns().saturating_add(1_000_000_000)));
+    }
+}

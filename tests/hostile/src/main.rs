@@ -1,2 +1,0 @@
-//! tests/hostile
-fn main() {}

@@ -1,0 +1,57 @@
+//! The least an ioreq server needs: one range, one vCPU, answers without any device behind.
+
+use kernel::{DomId, Errno, Hypervisor, IoservId, Order, OutOfPage, Port, SharedPage, full_barrier};
+use xen_pv_sys::dm_op::ioreq;
+
+/// The registers that the guest of the scenario reads: libxl's first virtio device.
+const FIRST: u64 = 0x0200_0000;
+const LAST: u64 = 0x0200_01ff;
+/// What a read returns: the magic value of a virtio-mmio device.
+const ANSWER: u64 = 0x7472_6976;
+
+/// An enabled server for vCPU 0 of the target.
+#[derive(Debug)]
+pub struct Server {
+    /// The page shared with Xen.
+    pub page: SharedPage,
+    /// Our end of vCPU 0's event channel.
+    pub port: Port,
+    /// Its identifier.
+    pub id: IoservId,
+}
+
+impl Server {
+    /// Creates, maps, enables and binds, in the order that Xen demands.
+    ///
+    /// # Errors
+    /// What Xen answers to the first step that fails.
+    pub fn new<H: Hypervisor>(xen: &H, target: DomId) -> Result<Server, Errno> {
+        let id = xen.ioreq_server_create(target)?;
+        let page = xen.ioreq_server_page(target, id)?;
+        xen.ioreq_server_map_mmio(target, id, FIRST, LAST)?;
+        xen.ioreq_server_set_state(target, id, true)?;
+        let remote = page.load::<u32>(ioreq::VP_EPORT, Order::AcqRel).map_err(|_| Errno::EFAULT)?;
+        let port = xen.evtchn_bind_interdomain(target, remote)?;
+        Ok(Server { page, port, id })
+    }
+
+    /// Answers vCPU 0's access if there is one; whether there was.
+    ///
+    /// # Errors
+    /// Never: all offsets are inside the page.
+    pub fn answer<H: Hypervisor>(&self, xen: &H) -> Result<bool, OutOfPage> {
+        let bits = self.page.load::<u8>(ioreq::STATE_BITS, Order::AcqRel)?;
+        if bits & ioreq::STATE_MASK != ioreq::STATE_READY {
+            return Ok(false);
+        }
+        if bits & ioreq::DIR_READ != 0 {
+            self.page.store(ioreq::DATA, ANSWER, Order::Relaxed)?;
+        }
+        full_barrier();
+        let answered = (bits & !ioreq::STATE_MASK) | ioreq::STATE_RESP_READY;
+        self.page.store(ioreq::STATE_BITS, answered, Order::AcqRel)?;
+        // A port that is gone means that the guest is.
+        let _ = xen.evtchn_send(self.port);
+        Ok(true)
+    }
+}

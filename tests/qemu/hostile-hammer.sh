@@ -1,0 +1,78 @@
+# A stub hammers the ioreq page and its shared_info page by exclusives, and by LSE atomics where
+# the CPU has them, while its guest keeps accessing the device; in the end it fills the page
+# with nonsense. Xen, dom0 (a heartbeat) and a bystander that does verified I/O must live; the
+# hostile stub's own guest need not.
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+begin
+lse=0
+grep -q '^Features.* atomics' /proc/cpuinfo && lse=1
+fact lse $lse
+phases='exclusives_slot exclusives_events rewrite'
+[ $lse = 0 ] || phases='exclusives_slot exclusives_events lse_slot lse_events rewrite'
+
+start_bystander 400
+echo alone >/run/phase
+heartbeat &
+heartbeat=$!
+sleep 5
+check "a guest for the hostile stub is made" xl create -p "$(guest_config victim mmio)"
+: >"$(guest_log victim)"
+check "the hostile stub runs" launch_stub hammer hammer "$(domid victim)" seconds=10
+check "it serves" wait_guest_line hammer 'PF serving=1' 30
+xl unpause victim
+
+declare -A rounds_at
+order=
+phase=
+deadline=$(($(now_ms) + 180000))
+until [ "$phase" = idle ] || [ "$(now_ms)" -gt "$deadline" ]; do
+    now=$(guest_value hammer phase)
+    if [ -n "$now" ] && [ "$now" != "$phase" ]; then
+        phase=$now
+        echo "$phase" >/run/phase
+        rounds_at[$phase]=$(rounds_of bystander)
+        order="$order $phase"
+        echo "phase $phase: the bystander has done ${rounds_at[$phase]} rounds"
+        # Its last words before its guest may be crashed.
+        [ "$phase" != rewrite ] || echo "the guest's last access: $(guest_value victim access)"
+    fi
+    sleep 0.2
+done
+echo after >/run/phase
+check "it went through all phases" wait_guest_line hammer 'PF done=1' 5
+equal "the hostile stub met no error" "" "$(guest_value hammer error)"
+equal "the stub sees LSE as dom0 does" $lse "$(guest_value hammer lse)"
+
+# The rounds that the bystander did in a phase: up to the start of the next.
+for phase in $phases; do
+    next=$(echo "$order" | sed -n "s/.* $phase \([a-z_]*\).*/\1/p")
+    done_in=$((${rounds_at[$next]:-0} - ${rounds_at[$phase]:-0}))
+    fact "bystander_rounds_$phase" $done_in
+    check "the bystander does verified I/O during $phase" test $done_in -ge 1
+    fact "worst_stall_ms_$phase" "$(cat /run/stall.$phase)"
+    check "dom0 never stalls for 10 s during $phase" test "$(cat /run/stall.$phase)" -lt 10000
+    if [ "$phase" != rewrite ]; then
+        answered=$(guest_value hammer "answered_$phase")
+        fact "accesses_$phase" "$answered"
+        check "Xen comes to the page during $phase ($answered accesses)" test "$answered" -ge 20
+    fi
+done
+fact worst_stall_ms_alone "$(cat /run/stall.alone)"
+fact worst_stall_ms_honest "$(cat /run/stall.honest)"
+check "Xen answers" xl info -n
+if [ -n "$(domid victim)" ]; then fact victim alive; else fact victim gone; fi
+
+sleep 3
+kill $heartbeat
+xl destroy hammer
+[ -z "$(domid victim)" ] || xl destroy victim
+check "the bystander goes on afterwards" more_rounds bystander 2 60
+equal "the bystander saw no error" "" "$(guest_value bystander error)"
+# It may be amid a round later than the last one told.
+rounds=$(rounds_of bystander)
+check "xl destroys the bystander" xl destroy bystander
+check "the bystander's image holds what it wrote" image_holds "$bystander_image" witness "$rounds" 12
+nothing_left
+finish
