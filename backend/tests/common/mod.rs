@@ -1,0 +1,281 @@
+//! A whole machine on the host: Xen, xenstored, blkback, the stub and its guest.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
+
+use backend::blk::{Device, DeviceOptions};
+use backend::ioreq::{Access, Direction};
+use backend::mmio::regs;
+use backend::storage::{AnyStorage, PvDisk, RamDisk};
+use backend::stub::{Attached, Stub};
+use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
+use backend::{GuestAddr, GuestMemory, MemFault};
+use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
+use drivers::{BlkFront, Xenstore};
+use kernel::fake::{Event, FakeXen};
+use kernel::{DomId, Hypervisor, Order, SharedPage};
+use std::cell::RefCell;
+use std::rc::Rc;
+use xen_pv_sys::dm_op::ioreq;
+
+pub const GUEST: DomId = DomId(5);
+pub const STUB: DomId = DomId(7);
+pub const VDEV: u32 = 51712;
+pub const PV_MMIO: u64 = 0x0200_0000;
+pub const RAM_MMIO: u64 = 0x0200_0200;
+pub const PV_IRQ: u32 = 33;
+pub const RAM_IRQ: u32 = 34;
+pub const RAM_BYTES: u64 = 1 << 20;
+
+pub type TestStub = Stub<FakeXen, WatchfulMemory, AnyStorage<FakeXen>>;
+
+/// Guest memory that fails the test if it is touched while a vCPU waits for an answer.
+#[derive(Clone)]
+pub struct WatchfulMemory {
+    inner: TestMemory,
+    slots: Rc<RefCell<Option<SharedPage>>>,
+}
+
+impl WatchfulMemory {
+    fn check(&self) {
+        if let Some(page) = &*self.slots.borrow() {
+            for vcpu in 0..ioreq::PER_PAGE {
+                let state = slot_state(page, vcpu);
+                let waits = matches!(state, ioreq::STATE_READY | ioreq::STATE_INPROCESS);
+                assert!(!waits, "guest memory is touched while vCPU {vcpu} waits");
+            }
+        }
+    }
+}
+
+impl GuestMemory for WatchfulMemory {
+    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault> {
+        self.check();
+        self.inner.read(addr, dst)
+    }
+    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault> {
+        self.check();
+        self.inner.write(addr, src)
+    }
+    fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault> {
+        self.check();
+        self.inner.load_u16(addr, order)
+    }
+    fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
+        self.check();
+        self.inner.store_u16(addr, value, order)
+    }
+    fn copy_to_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        self.check();
+        self.inner.copy_to_page(addr, page, offset, len)
+    }
+    fn copy_from_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        self.check();
+        self.inner.copy_from_page(addr, page, offset, len)
+    }
+    fn invalidate(&self) {
+        self.inner.invalidate();
+    }
+}
+
+pub fn slot_state(page: &SharedPage, vcpu: usize) -> u8 {
+    let bits: u8 = page.load(vcpu * ioreq::SIZE + ioreq::STATE_BITS, Order::AcqRel).expect("inside");
+    bits & ioreq::STATE_MASK
+}
+
+/// As Xen does when the vCPU runs again.
+pub fn take_answer(page: &SharedPage, vcpu: usize) -> u64 {
+    assert_eq!(slot_state(page, vcpu), ioreq::STATE_RESP_READY, "vCPU {vcpu} was answered");
+    page.store(vcpu * ioreq::SIZE + ioreq::STATE_BITS, 0u8, Order::AcqRel).expect("inside");
+    page.load(vcpu * ioreq::SIZE + ioreq::DATA, Order::Relaxed).expect("inside")
+}
+
+/// The machine without the guest's drivers.
+pub struct World {
+    pub xen: FakeXen,
+    pub xs: Xenstore<FakeXen>,
+    pub back: BlkBack,
+    pub stub: Option<TestStub>,
+    pub mem: TestMemory,
+    slots: Rc<RefCell<Option<SharedPage>>>,
+    events: Vec<Event>,
+}
+
+impl World {
+    /// One access of a vCPU, from trap to answer.
+    pub fn access(&mut self, vcpu: usize, kind: u8, addr: u64, size: u32, write: Option<u64>) -> u64 {
+        let page = self.xen.guest_access(vcpu, kind, addr, size, write).expect("a claimed address");
+        *self.slots.borrow_mut() = Some(page.clone());
+        let stub = self.stub.as_mut().expect("running");
+        stub.run_once();
+        take_answer(&page, vcpu)
+    }
+
+    /// The event loop, until nothing is left to do.
+    pub fn run(&mut self) {
+        let stub = self.stub.as_mut().expect("running");
+        for _ in 0..100_000 {
+            if stub.run_once() || stub.arm() {
+                continue;
+            }
+            let deadline_ns = self.xen.now_ns() + 1_000_000;
+            self.xen.poll(stub.ports(), Some(deadline_ns)).expect("good ports");
+            // The fake's clock moves only if nothing became pending.
+            if self.xen.now_ns() >= deadline_ns {
+                return;
+            }
+        }
+        panic!("the stub never comes to rest");
+    }
+
+    /// How often the guest was interrupted on `irq` since the last call.
+    pub fn irqs(&mut self, irq: u32) -> usize {
+        self.events.extend(self.xen.take_events());
+        let wanted = Event::Irq(GUEST, irq, true);
+        let before = self.events.len();
+        self.events.retain(|event| *event != wanted);
+        before - self.events.len()
+    }
+}
+
+/// A guest vCPU's way to one device.
+pub struct GuestBus {
+    world: Rc<RefCell<World>>,
+    mmio: u64,
+    pub vcpu: usize,
+}
+
+impl Bus for GuestBus {
+    fn access(&mut self, access: Access) -> u64 {
+        let size = u32::try_from(access.width.bytes()).expect("small");
+        let write = match access.direction {
+            Direction::Read => None,
+            // Xen 4.17 passes whole registers: the device masks.
+            Direction::Write(value) => Some(value | 0xdead_0000_0000_0000),
+        };
+        self.world.borrow_mut().access(self.vcpu, ioreq::TYPE_COPY, self.mmio + access.addr, size, write)
+    }
+}
+
+/// The machine with a driver for each disk.
+pub struct Machine {
+    pub world: Rc<RefCell<World>>,
+    pub pv: Driver<GuestBus>,
+    pub ram: Driver<GuestBus>,
+}
+
+/// What a machine is made of.
+pub struct Setup {
+    pub back: BlkBackConfig,
+    pub pool_pages: u16,
+    pub vcpus: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        let back = BlkBackConfig { sectors: 8192, ..BlkBackConfig::default() };
+        Setup { back, pool_pages: 128, vcpus: 2 }
+    }
+}
+
+impl Machine {
+    pub fn new(setup: Setup) -> Machine {
+        let xen = FakeXen::new(STUB);
+        xen.set_target(GUEST, setup.vcpus);
+        let store = XenStored::start(&xen);
+        let back = BlkBack::attach(&xen, &store, VDEV, setup.back);
+        let mut xs = Xenstore::new(&xen).expect("a xenstore");
+        let front = BlkFront::connect(&xen, &mut xs, VDEV, setup.pool_pages).expect("connects");
+        let mem = TestMemory::new(0x80_0000);
+        let slots: Rc<RefCell<Option<SharedPage>>> = Rc::default();
+        let watchful = WatchfulMemory { inner: mem.clone(), slots: slots.clone() };
+        let options = |serial: &str| DeviceOptions { serial: serial.into(), ..DeviceOptions::default() };
+        let ram = AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory"));
+        let pv = AnyStorage::Pv(Box::new(PvDisk::new(front)));
+        let devices = vec![
+            Attached { mmio: PV_MMIO, irq: PV_IRQ, device: Device::new(pv, &options("pf-51712")) },
+            Attached { mmio: RAM_MMIO, irq: RAM_IRQ, device: Device::new(ram, &options("pf-51728")) },
+        ];
+        let stub = Some(Stub::start(&xen, GUEST, watchful, devices).expect("starts"));
+        let world = World { xen, xs, back, stub, mem: mem.clone(), slots, events: Vec::new() };
+        let world = Rc::new(RefCell::new(world));
+        let driver = |mmio, vcpu, place| {
+            Driver::new(GuestBus { world: world.clone(), mmio, vcpu }, mem.clone(), place)
+        };
+        let last = usize::try_from(setup.vcpus).expect("few") - 1;
+        Machine { pv: driver(PV_MMIO, 0, 0), ram: driver(RAM_MMIO, last, 2), world }
+    }
+
+    /// A machine whose drivers are set up with all features.
+    pub fn ready(setup: Setup) -> Machine {
+        let mut machine = Machine::new(setup);
+        machine.pv.init(u64::MAX, 256);
+        machine.ram.init(u64::MAX, 256);
+        machine
+    }
+
+    pub fn run(&self) {
+        self.world.borrow_mut().run();
+    }
+
+    /// One request from start to interrupt.
+    pub fn ask(&mut self, disk: Disk, request: &BlkRequest, framing: &Framing) -> Answer {
+        let (driver, irq) = match disk {
+            Disk::Pv => (&mut self.pv, PV_IRQ),
+            Disk::Ram => (&mut self.ram, RAM_IRQ),
+        };
+        driver.want_interrupt(1);
+        let head = driver.submit(request, framing);
+        driver.kick();
+        self.world.borrow_mut().run();
+        assert_eq!(self.world.borrow_mut().irqs(irq), 1, "one interrupt");
+        assert_eq!(driver.take_interrupt(), regs::INT_USED);
+        let (used, answer) = driver.next_used().expect("an answer");
+        assert_eq!(used, head);
+        answer
+    }
+
+    pub fn write(&mut self, disk: Disk, sector: u64, data: &[u8]) -> Answer {
+        self.ask(disk, &write_request(sector, data), &Framing::Usual)
+    }
+
+    pub fn read(&mut self, disk: Disk, sector: u64, len: usize) -> Answer {
+        self.ask(disk, &read_request(sector, len), &Framing::Usual)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Disk {
+    Pv,
+    Ram,
+}
+
+pub const S_OK: u8 = 0;
+pub const S_IOERR: u8 = 1;
+
+pub fn write_request(sector: u64, data: &[u8]) -> BlkRequest {
+    BlkRequest { kind: 1, sector, out: data.to_vec(), in_len: 0 }
+}
+
+pub fn read_request(sector: u64, in_len: usize) -> BlkRequest {
+    BlkRequest { kind: 0, sector, out: Vec::new(), in_len }
+}
+
+pub fn flush_request() -> BlkRequest {
+    BlkRequest { kind: 4, sector: 0, out: Vec::new(), in_len: 0 }
+}
+
+pub fn bytes(len: usize, seed: u8) -> Vec<u8> {
+    (0..len).map(|at| u8::try_from(at % 251).expect("small") ^ seed).collect()
+}
