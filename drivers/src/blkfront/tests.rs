@@ -234,6 +234,7 @@ fn a_back_end_that_hangs_runs_into_the_deadline() {
     assert_eq!(error, Some(ConnectError::TimedOut(XenbusState::Initialising)));
     assert!(machine.xen.now_ns() >= CONNECT_TIMEOUT_NS);
     assert_eq!(machine.xen.live_grants(), 0);
+    assert!(machine.store.watches().is_empty());
 }
 
 #[test]
@@ -607,9 +608,32 @@ fn a_resize_is_taken_over_and_nonsense_is_not() {
     machine.back.set_node("state", "4");
     assert_eq!(front.on_watch(&mut machine.xs, &path), Ok(WatchOutcome::Resized));
     assert_eq!(front.geometry().sectors, 4096);
-    machine.back.set_node("sectors", "99999999999999999999");
-    assert_eq!(front.on_watch(&mut machine.xs, &path), Ok(WatchOutcome::Unchanged));
-    assert_eq!(front.geometry().sectors, 4096);
+    for nonsense in ["99999999999999999999", "18446744073709551615", "0", "many"] {
+        machine.back.set_node("sectors", nonsense);
+        assert_eq!(front.on_watch(&mut machine.xs, &path), Ok(WatchOutcome::Unchanged));
+        assert_eq!(front.geometry().sectors, 4096);
+    }
+}
+
+#[test]
+fn a_fault_seen_while_going_to_sleep_is_looked_at() {
+    let mut machine = Machine::new(BlkBackConfig::default());
+    let mut front = machine.connect(8).unwrap();
+    assert!(!front.rearm());
+    front.ring_pages[0].page().store(8, 1u32, kernel::Order::AcqRel).unwrap();
+    assert!(front.rearm(), "there is something to look at");
+    assert!(matches!(front.health(), Health::Broken(PeerFault::ResponseOverrun(_))));
+    assert!(!front.rearm(), "once");
+}
+
+#[test]
+fn a_back_end_that_cannot_be_notified_is_lost() {
+    let mut machine = Machine::new(BlkBackConfig::default());
+    let mut front = machine.connect(8).unwrap();
+    front.submit(1, Op::Flush).unwrap();
+    machine.xen.fail_next("evtchn_send", Errno::EINVAL);
+    front.kick();
+    assert_eq!(front.health(), Health::Broken(PeerFault::Unreachable(Errno::EINVAL)));
 }
 
 #[test]
