@@ -258,5 +258,4 @@ fn store_of(text: &str) -> Result<Store, Rule> {
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

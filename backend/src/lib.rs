@@ -50,7 +50,6 @@ pub mod stub;
     not(test),
     expect(
         clippy::expect_used,
-        clippy::panic,
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
         reason = "a test kit fails loudly"

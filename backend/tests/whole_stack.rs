@@ -289,7 +289,7 @@ proptest! {
                 let range = sector * 512..(sector + sectors) * 512;
                 let framing = Framing::Pieces(vec![cut.max(sectors * 4), 1000]);
                 let head = if is_write {
-                    let data = bytes(sectors * 512, (round * 16 + place) as u8);
+                    let data = bytes(sectors * 512, u8::try_from(round * 16 + place).expect("small"));
                     model[range].copy_from_slice(&data);
                     let head = machine.pv.submit(&write_request(sector as u64, &data), &framing);
                     expected.insert(head, Vec::new());

@@ -9,30 +9,25 @@
 //! its data and its ring are not touched any more, and new requests wait until the last
 //! orphan has come back from the storage, so that no late write can overtake them.
 
-use super::complete::{self, Status};
 use super::config;
-use super::request::{Operation, Request, Ticket};
-use crate::guest_mem::GuestMemory;
+use super::request::Ticket;
 use crate::ioreq::{Access, Reply};
 use crate::limit::{Limiter, warn_limited};
-use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, INT_USED};
+use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC};
 use crate::mmio::{Effect, Identity, Transport};
-use crate::storage::{Geometry, Io, Outcome, Storage, Submitted};
+use crate::storage::{Geometry, Storage};
 use crate::virtq::queue::RingFeatures;
-use crate::virtq::{Chain, Layout, QUEUE_SIZE_MAX, Queue, QueueFault, SegmentPool};
+use crate::virtq::{Layout, Queue, SegmentPool};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 /// Bytes of the identification string (`VIRTIO_BLK_ID_BYTES`).
-const ID_BYTES: usize = 20;
+pub(super) const ID_BYTES: usize = 20;
 /// Segments for all requests in flight: room for a full queue of small requests and for
 /// several of the longest chains.
 const POOL_SEGMENTS: u16 = 2048;
-/// Chains taken from a queue before other devices and vCPUs get a turn.
-const BUDGET: u32 = 64;
-
 /// What can be chosen about a device.
 #[derive(Clone, Debug)]
 pub struct DeviceOptions {
@@ -52,36 +47,36 @@ impl Default for DeviceOptions {
 
 /// A queue of the device, ready or not.
 #[derive(Debug, Default)]
-struct Lane {
-    queue: Option<Queue>,
+pub(super) struct Lane {
+    pub(super) queue: Option<Queue>,
     /// The driver notified, or is known to have queued something.
-    kicked: bool,
+    pub(super) kicked: bool,
     /// Requests at the storage, of the current epoch.
-    in_flight: u32,
+    pub(super) in_flight: u32,
 }
 
 impl Lane {
     /// There may be chains to take.
-    fn wants_service(&self) -> bool {
+    pub(super) fn wants_service(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| self.kicked || !queue.is_armed())
     }
 }
 
 /// A disk as the guest sees it.
 pub struct Device<S> {
-    transport: Transport,
-    lanes: Vec<Lane>,
-    epochs: Vec<u32>,
-    pool: SegmentPool,
-    storage: S,
-    geometry: Geometry,
-    id: [u8; ID_BYTES],
+    pub(super) transport: Transport,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) epochs: Vec<u32>,
+    pub(super) pool: SegmentPool,
+    pub(super) storage: S,
+    pub(super) geometry: Geometry,
+    pub(super) id: [u8; ID_BYTES],
     /// Requests that the storage had no room for, and flushes that follow a write.
-    held: VecDeque<Ticket>,
+    pub(super) held: VecDeque<Ticket>,
     /// Requests at the storage whose queue was reset.
-    orphans: u32,
-    irq: bool,
-    limiter: Limiter,
+    pub(super) orphans: u32,
+    pub(super) irq: bool,
+    pub(super) limiter: Limiter,
 }
 
 impl<S: Storage> Device<S> {
@@ -194,233 +189,5 @@ impl<S: Storage> Device<S> {
     /// Whether an interrupt is due; asking takes it. One for each batch.
     pub fn take_irq(&mut self) -> bool {
         core::mem::take(&mut self.irq)
-    }
-
-    /// Does a bounded amount of work: completions first, then new requests. Returns whether
-    /// there was any; call again then.
-    pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
-        let mut worked = self.collect(mem);
-        worked |= self.retry_held(mem);
-        for index in 0..self.lanes.len() {
-            worked |= self.serve(index, mem);
-        }
-        if worked || self.in_flight() > 0 {
-            self.storage.kick();
-        }
-        if worked {
-            self.publish(mem);
-        }
-        worked
-    }
-
-    /// Asks driver and storage for events, before the stub blocks. True: there is work now,
-    /// do not block.
-    pub fn arm(&mut self, mem: &dyn GuestMemory) -> bool {
-        if self.in_flight() > 0 && self.storage.arm() {
-            return true;
-        }
-        if !self.may_pop() {
-            // Requests are at the storage: its event comes first.
-            return false;
-        }
-        let mut more = false;
-        for lane in &mut self.lanes {
-            let Some(queue) = lane.queue.as_mut().filter(|queue| !queue.is_armed()) else { continue };
-            match queue.arm(mem) {
-                Ok(arrived) => {
-                    lane.kicked |= arrived;
-                    more |= arrived;
-                }
-                Err(fault) => {
-                    self.fail(fault);
-                    return true;
-                }
-            }
-        }
-        more
-    }
-
-    /// Whether chains may be taken: the driver is set up and nothing older is in the way.
-    fn may_pop(&self) -> bool {
-        self.transport.status().is_live()
-            && self.orphans == 0
-            && self.held.is_empty()
-            && self.pool.available() >= QUEUE_SIZE_MAX
-    }
-
-    /// Takes what the storage has finished.
-    fn collect(&mut self, mem: &dyn GuestMemory) -> bool {
-        let mut worked = false;
-        while self.in_flight() > 0 {
-            let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
-            let Some((ticket, outcome)) = self.storage.next_completion(&io) else { break };
-            worked = true;
-            match self.lanes.get_mut(usize::from(ticket.queue)) {
-                Some(lane) if io.is_live(&ticket) => lane.in_flight = lane.in_flight.saturating_sub(1),
-                _ => self.orphans = self.orphans.saturating_sub(1),
-            }
-            self.complete(mem, ticket, outcome);
-        }
-        worked
-    }
-
-    fn retry_held(&mut self, mem: &dyn GuestMemory) -> bool {
-        let mut worked = false;
-        while let Some(ticket) = self.held.pop_front() {
-            if let Err(ticket) = self.submit(mem, ticket) {
-                self.held.push_front(ticket);
-                break;
-            }
-            worked = true;
-        }
-        worked
-    }
-
-    /// Takes chains from a queue, up to the budget.
-    fn serve(&mut self, index: usize, mem: &dyn GuestMemory) -> bool {
-        let mut worked = false;
-        for _ in 0..BUDGET {
-            // A written-through write leaves its flush behind.
-            worked |= self.retry_held(mem);
-            if !self.may_pop() {
-                break;
-            }
-            let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.wants_service()) else { break };
-            let Some(queue) = lane.queue.as_mut() else { break };
-            let popped = match queue.disarm(mem) {
-                Ok(()) => queue.pop(mem, &mut self.pool),
-                Err(fault) => Err(fault),
-            };
-            lane.kicked = false;
-            match popped {
-                Ok(Some(chain)) => self.start(mem, index, chain),
-                Ok(None) => break,
-                Err(fault) => self.fail(fault),
-            }
-            worked = true;
-        }
-        worked
-    }
-
-    /// Judges a chain and sends it on its way.
-    fn start(&mut self, mem: &dyn GuestMemory, index: usize, chain: Chain) {
-        match Request::parse(&chain, &self.pool, mem, &self.geometry) {
-            Ok(Ok(Request::Storage(operation))) => {
-                let ticket = self.ticket(index, chain, operation);
-                if let Err(ticket) = self.submit(mem, ticket) {
-                    self.held.push_back(ticket);
-                }
-            }
-            Ok(Ok(Request::GetId)) => {
-                let room = usize::try_from(chain.writable_bytes().saturating_sub(1)).unwrap_or(ID_BYTES);
-                let id = self.id.get(..room.min(ID_BYTES)).unwrap_or_default();
-                let written = self.pool.writable(&chain, 0, ID_BYTES as u64).write(mem, id);
-                let outcome = if written.is_ok() { Outcome::Done } else { Outcome::IoError };
-                let len = written.ok().and_then(|len| u64::try_from(len).ok()).unwrap_or(0);
-                self.finish(mem, index, chain, outcome.into(), len);
-            }
-            Ok(Err(rejected)) => {
-                warn_limited!(self.limiter, "a request was refused: {rejected:?}");
-                self.finish(mem, index, chain, rejected.into(), 0);
-            }
-            Err(fault) => {
-                self.pool.abandon(chain);
-                self.fail(fault);
-            }
-        }
-    }
-
-    fn ticket(&self, index: usize, chain: Chain, operation: Operation) -> Ticket {
-        // Section 5.2.6.2: with FLUSH offered but not accepted, a write is durable when it is
-        // answered.
-        let write_through = self.geometry.flush && !self.transport.negotiated(config::F_FLUSH);
-        let (written_bytes, flush_after) = match operation {
-            Operation::Read { len_bytes, .. } => (len_bytes, false),
-            Operation::Write { .. } => (0, write_through),
-            Operation::Flush => (0, false),
-        };
-        Ticket {
-            queue: u16::try_from(index).unwrap_or(u16::MAX),
-            epoch: self.epochs.get(index).copied().unwrap_or(0),
-            chain,
-            operation,
-            written_bytes,
-            flush_after,
-        }
-    }
-
-    /// Hands a request to the storage; back if there is no room.
-    fn submit(&mut self, mem: &dyn GuestMemory, ticket: Ticket) -> Result<(), Ticket> {
-        let index = usize::from(ticket.queue);
-        let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
-        match self.storage.submit(&io, ticket) {
-            Submitted::Done(ticket, outcome) => self.complete(mem, ticket, outcome),
-            Submitted::Pending => {
-                if let Some(lane) = self.lanes.get_mut(index) {
-                    lane.in_flight = lane.in_flight.saturating_add(1);
-                }
-            }
-            Submitted::Full(ticket) => return Err(ticket),
-        }
-        Ok(())
-    }
-
-    /// A request came back from the storage.
-    fn complete(&mut self, mem: &dyn GuestMemory, mut ticket: Ticket, outcome: Outcome) {
-        let index = usize::from(ticket.queue);
-        if self.epochs.get(index) != Some(&ticket.epoch) {
-            self.pool.abandon(ticket.chain);
-            return;
-        }
-        if ticket.flush_after && outcome == Outcome::Done {
-            ticket.flush_after = false;
-            ticket.operation = Operation::Flush;
-            self.held.push_back(ticket);
-            return;
-        }
-        let data_bytes = if outcome == Outcome::Done { ticket.written_bytes } else { 0 };
-        self.finish(mem, index, ticket.chain, outcome.into(), data_bytes);
-    }
-
-    fn finish(&mut self, mem: &dyn GuestMemory, index: usize, chain: Chain, status: Status, data_bytes: u64) {
-        let live = self.transport.status().is_live();
-        match self.lanes.get_mut(index).and_then(|lane| lane.queue.as_mut()).filter(|_| live) {
-            Some(queue) => {
-                let pushed = complete::finish(mem, queue, &mut self.pool, chain, status, data_bytes);
-                if let Err(fault) = pushed {
-                    self.fail(fault);
-                }
-            }
-            // The device waits for a reset: its rings are left alone.
-            None => self.pool.abandon(chain),
-        }
-    }
-
-    /// Shows the driver what was finished; one interrupt for all of it.
-    fn publish(&mut self, mem: &dyn GuestMemory) {
-        if !self.transport.status().is_live() {
-            return;
-        }
-        let mut signal = false;
-        for lane in &mut self.lanes {
-            let Some(queue) = lane.queue.as_mut() else { continue };
-            match queue.publish(mem).and_then(|()| queue.should_signal(mem)) {
-                Ok(wanted) => signal |= wanted,
-                Err(fault) => {
-                    self.fail(fault);
-                    return;
-                }
-            }
-        }
-        if signal {
-            self.transport.raise(INT_USED);
-            self.irq = true;
-        }
-    }
-
-    /// The driver broke the queue's rules: nothing is served until it resets the device.
-    fn fail(&mut self, fault: QueueFault) {
-        warn_limited!(self.limiter, "the guest broke its queue: {fault}");
-        self.irq |= self.transport.set_needs_reset();
     }
 }

@@ -4,6 +4,7 @@ mod complete;
 pub mod config;
 mod device;
 mod request;
+mod serve;
 
 pub use device::{Device, DeviceOptions};
 pub use request::{Operation, Ticket};

@@ -1,5 +1,7 @@
 //! The device against a driver that obeys, and against requests that do not.
 
+#![expect(clippy::cast_possible_truncation, reason = "test values are small, or cut on purpose")]
+
 use super::complete::{S_IOERR, S_OK, S_UNSUPP};
 use super::config::{F_FLUSH, F_RO};
 use super::request::{T_FLUSH, T_GET_ID, T_IN, T_OUT};

@@ -213,5 +213,4 @@ impl<H: Hypervisor> Drop for Server<H> {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

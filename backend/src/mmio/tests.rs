@@ -1,5 +1,7 @@
 //! The register file, by the rules of section 4.2.2.
 
+#![expect(clippy::cast_possible_truncation, reason = "test values are small, or cut on purpose")]
+
 use super::regs::*;
 use super::{Effect, Identity, Transport};
 use crate::ioreq::{Access, Direction, Reply, Width};

@@ -176,7 +176,7 @@ impl HostileMemory {
             let at = self.target.start + self.random() % (self.target.end - self.target.start);
             let byte = self.random().to_le_bytes()[0];
             // Small numbers are more often valid, so they reach deeper.
-            self.inner.poke(at, &[if self.random() % 2 == 0 { byte % 8 } else { byte }]);
+            self.inner.poke(at, &[if self.random().is_multiple_of(2) { byte % 8 } else { byte }]);
         }
     }
 }
