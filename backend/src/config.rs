@@ -128,7 +128,7 @@ impl DiskConfig {
         let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
         let (mut serial, mut store) = (None, None);
         for item in text.split(',') {
-            let (key, value) = split(item)?;
+            let (key, value) = split(item).map_err(|error| ConfigError { key: name(&error.key), ..error })?;
             let full = name(key);
             match key {
                 "id" => once(&mut id, &full, value, decimal(value).ok_or("not a 32-bit decimal number"))?,

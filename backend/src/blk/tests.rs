@@ -521,6 +521,57 @@ proptest! {
     }
 }
 
+/// What a careless or hostile driver might write where.
+fn any_write() -> impl Strategy<Value = (u64, u32)> {
+    let register = prop_oneof![
+        Just(STATUS),
+        Just(QUEUE_READY),
+        Just(QUEUE_NOTIFY),
+        Just(QUEUE_SIZE),
+        Just(QUEUE_SEL),
+        Just(QUEUE_DESC_LOW),
+        Just(QUEUE_DRIVER_LOW),
+        Just(QUEUE_DEVICE_LOW),
+        (0u64..0x80).prop_map(|word| word * 4),
+    ];
+    let ram = TestMemory::BASE as u32;
+    let value = prop_oneof![
+        0u32..17,
+        Just(0xf),
+        (0u32..0x500).prop_map(move |at| ram + at * 16),
+        Just(F_EVENT_IDX as u32 | F_INDIRECT_DESC as u32),
+        any::<u32>(),
+    ];
+    (register, value)
+}
+
+proptest! {
+    /// Any order of register writes, with work in between, over any memory: no panic, no
+    /// endless loop, and initialisation still works afterwards.
+    #[test]
+    fn any_driver_is_survived(
+        writes in prop::collection::vec((any_write(), any::<bool>()), 0..150),
+        negotiated in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut rig = Rig::uninitialised(false);
+        let base = TestMemory::BASE;
+        let hostile = HostileMemory::new(rig.mem.clone(), base..base + 0x5000, seed);
+        if negotiated {
+            rig.driver.init(ALL, 8);
+        }
+        for ((register, value), work) in writes {
+            rig.driver.write(register, value);
+            for _ in 0..if work { 5 } else { 0 } {
+                rig.device.borrow_mut().process(&hostile);
+                rig.device.borrow_mut().arm(&hostile);
+            }
+        }
+        rig.driver.init(ALL, 8);
+        prop_assert_eq!(rig.read(0, 512, &Framing::Usual).status, S_OK);
+    }
+}
+
 #[test]
 fn memory_faults_of_the_rings_ask_for_a_reset() {
     let mut rig = Rig::new(ALL, 8);

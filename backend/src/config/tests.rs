@@ -59,6 +59,7 @@ fn an_error_names_key_and_value() {
     assert!(with("target=5", "target=5 target=6").contains("target=6: given twice"));
     assert!(with("log=debug", "log=loud").contains("log=loud"));
     assert!(with("log=debug", "verbose").contains("verbose=: not of the form key=value"));
+    assert!(with("mode=ro,", "mode=ro,,").contains("disk[1].=: not of the form key=value"));
     assert_eq!(error("target=5"), "disk=: is missing");
     assert!(error("").contains("target"));
 }

@@ -5,5 +5,5 @@ mod server;
 mod slot;
 
 pub use access::{Access, Direction, Malformed, RawSlot, Reply, Request, Width};
-pub use server::{Rescue, Server, StartError, Teardown};
+pub use server::{MAX_VCPUS, Rescue, Server, StartError, Teardown};
 pub use slot::Slot;

@@ -11,6 +11,10 @@ use core::ops::RangeInclusive;
 use kernel::{DomId, Errno, Hypervisor, IoservId, Port, SharedPage};
 use xen_pv_sys::dm_op::ioreq;
 
+/// vCPUs served at most. `SCHEDOP_poll` takes 128 ports; 11 disks, xenstore and console need
+/// theirs as well.
+pub const MAX_VCPUS: u32 = 112;
+
 /// How often a vCPU is given time to take its answer before it counts as stopped.
 const DRAIN_ROUNDS: u32 = 20_000;
 /// How long that may take in all.
@@ -21,7 +25,7 @@ const DRAIN_NS: u64 = 200_000_000;
 pub enum StartError {
     /// The number of vCPUs could not be learned.
     Vcpus(Errno),
-    /// The guest has more vCPUs than one ioreq page has slots.
+    /// The guest has more than [`MAX_VCPUS`].
     TooManyVcpus(u32),
     /// The server could not be created. `EPERM`: no privilege over the guest.
     Create(Errno),
@@ -50,7 +54,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Vcpus(errno) => write!(f, "cannot count the guest's vCPUs: {errno}"),
             StartError::TooManyVcpus(count) => {
-                write!(f, "{count} vCPUs are more than an ioreq page has slots")
+                write!(f, "{count} vCPUs are more than the {MAX_VCPUS} that can be served")
             }
             StartError::Create(errno) => write!(f, "cannot create the ioreq server: {errno}"),
             StartError::Page(errno) => write!(f, "cannot map the ioreq page: {errno}"),
@@ -133,10 +137,10 @@ impl<H: Hypervisor> Server<H> {
     /// [`StartError`]; what was made before is undone.
     pub fn start(hv: &H, target: DomId, ranges: &[RangeInclusive<u64>]) -> Result<Server<H>, StartError> {
         let vcpus = hv.nr_vcpus(target).map_err(StartError::Vcpus)?;
-        let slots = usize::try_from(vcpus).unwrap_or(usize::MAX);
-        if slots > ioreq::PER_PAGE {
+        if vcpus > MAX_VCPUS {
             return Err(StartError::TooManyVcpus(vcpus));
         }
+        let slots = usize::try_from(vcpus).unwrap_or(0);
         let id = hv.ioreq_server_create(target).map_err(StartError::Create)?;
         // The page must exist before the server is enabled: only then does Xen fill in the
         // ports.

@@ -132,6 +132,9 @@ fn a_failed_start_leaves_nothing_behind() {
         assert!(xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).is_none(), "{step}");
         assert_eq!(xen.open_ports(), 0, "{step}");
     }
-    let xen = FakeXen::new(DomId(7));
-    assert!(matches!(Server::start(&xen, GUEST, &[]), Err(StartError::Vcpus(Errno::EPERM))));
+    let stranger = FakeXen::new(DomId(7));
+    assert!(matches!(Server::start(&stranger, GUEST, &[]), Err(StartError::Vcpus(Errno::EPERM))));
+    let crowd = Server::start(&xen(MAX_VCPUS + 1), GUEST, &[]);
+    assert!(matches!(crowd, Err(StartError::TooManyVcpus(113))));
+    assert_eq!(Server::start(&xen(MAX_VCPUS), GUEST, &[]).expect("starts").ports().len(), 112);
 }
