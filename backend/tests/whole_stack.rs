@@ -158,6 +158,40 @@ fn a_backend_that_breaks_the_ring_fails_every_request_and_hurts_no_other_disk() 
 }
 
 #[test]
+fn requests_at_a_backend_that_leaves_fail_when_its_state_is_seen() {
+    let mut machine = Machine::ready(Setup::default());
+    let faults = Faults { misdeed_at: Some((1, Misdeed::Vanish)), ..Faults::default() };
+    machine.world.borrow().back.set_faults(faults);
+    for sector in 0..4 {
+        machine.pv.submit(&read_request(sector, 512), &Framing::Usual);
+    }
+    machine.pv.kick();
+    machine.run();
+    while machine.pv.next_used().is_some() {}
+    assert!(machine.pv.in_flight() >= 3, "it left without an answer");
+    {
+        let mut world = machine.world.borrow_mut();
+        let World { stub, xs, .. } = &mut *world;
+        let stub = stub.as_mut().expect("running");
+        xs.poll_events().expect("a xenstore");
+        while let Some(event) = xs.next_event() {
+            for storage in stub.storages() {
+                let AnyStorage::Pv(disk) = storage else { continue };
+                disk.front().on_watch(xs, &event.path).expect("a xenstore");
+            }
+        }
+        // Before blocking: no event will come for what is under way.
+        assert!(stub.arm());
+    }
+    machine.run();
+    let failed =
+        core::iter::from_fn(|| machine.pv.next_used()).filter(|(_, answer)| answer.status == S_IOERR);
+    assert!(failed.count() >= 3);
+    assert_eq!(machine.pv.in_flight(), 0);
+    assert_eq!(machine.read(Disk::Ram, 0, 512).status, S_OK);
+}
+
+#[test]
 fn an_invalidate_drops_every_mapping_and_is_answered() {
     let mut machine = Machine::ready(Setup::default());
     let before = machine.world.borrow().mem.invalidations();

@@ -287,6 +287,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
     }
 
     fn arm(&mut self) -> bool {
-        self.front.rearm()
+        // A broken connection sends no event: what is under way fails now.
+        self.front.rearm() || self.front.health() != Health::Connected
     }
 }
