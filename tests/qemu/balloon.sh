@@ -8,7 +8,7 @@ guest_mib() { xl list balloon | awk 'NR == 2 { print $3 }'; }
 pf_mib_at_most() { [ "$(guest_mib)" -le "$1" ]; }
 pf_mib_at_least() { [ "$(guest_mib)" -ge "$1" ]; }
 image=$(raw_disk balloon 32)
-memory=256 extra="pf.rounds=40 pf.tag=air" check "xl create" start_guest balloon rounds "$(virtio_disk xvda "$image")"
+memory=256 extra="pf.rounds=24 pf.tag=air" check "xl create" start_guest balloon rounds "$(virtio_disk xvda "$image")"
 check "the guest does I/O" more_rounds balloon 2 40
 for size in 192 250 192 250; do
     was=$(guest_mib)
@@ -20,9 +20,9 @@ for size in 192 250 192 250; do
     fi
     check "I/O goes on" more_rounds balloon 2 40
 done
-check "the guest verifies all rounds" wait_guest_line balloon 'PF done=40' 60
+check "the guest verifies all rounds" wait_guest_line balloon 'PF done=24' 60
 check "the guest powers off" wait_gone balloon 30
 equal "the guest saw no error" "" "$(guest_value balloon error)"
-check "the image holds what the guest wrote" image_holds "$image" air 40
+check "the image holds what the guest wrote" image_holds "$image" air 24
 nothing_left
 finish

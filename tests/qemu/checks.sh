@@ -83,7 +83,9 @@ granting() {
 
 pf_no_backends() { [ -z "$(backends virtio_disk)$(backends vbd)" ]; }
 pf_no_loops() { [ "$(count_loops)" = 0 ]; }
-pf_no_records() { [ -z "$(xenstore-list /tool/pilotfish 2>/dev/null)" ]; }
+# Records are named by the guest's domid; other names are not about one guest.
+records() { xenstore-list /tool/pilotfish 2>/dev/null | grep '^[0-9]*$'; }
+pf_no_records() { [ -z "$(records)" ]; }
 pf_memory_back() { [ "$(free_mib)" -ge $((free_before - 1)) ]; }
 
 # nothing_left: after the last guest has gone, nothing of it or its stub is left.
@@ -93,7 +95,7 @@ nothing_left() {
     wait_for 10 pf_no_backends
     equal "no backend node is left" "" "$(backends virtio_disk; backends vbd)"
     wait_for 10 pf_no_records
-    equal "the daemon's records are gone" "" "$(xenstore-list /tool/pilotfish 2>/dev/null)"
+    equal "the daemon's records are gone" "" "$(records)"
     wait_for 10 pf_no_loops
     equal "no loop device holds an image" "" "$(losetup -a)"
     equal "no domain but dom0 has a directory in xenstore" "0" "$(xenstore-list /local/domain | tr '\n' ' ' | sed 's/ $//')"

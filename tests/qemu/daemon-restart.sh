@@ -5,7 +5,7 @@
 
 begin
 image=$(raw_disk restart 32)
-extra="pf.rounds=40 pf.tag=kept" check "xl create" start_guest kept rounds "$(virtio_disk xvda "$image")"
+extra="pf.rounds=24 pf.tag=kept" check "xl create" start_guest kept rounds "$(virtio_disk xvda "$image")"
 check "the guest does I/O" more_rounds kept 3 40
 stub=$(domid "$(stub_of kept)")
 check "the daemon is killed" daemon_stop KILL
@@ -15,9 +15,9 @@ daemon_start
 check_daemon_said "the new daemon adopts the stub" '[Aa]dopt'
 check "the guest goes on" more_rounds kept 4 40
 equal "with the same stub" "$stub" "$(domid "$(stub_of kept)")"
-check "the guest verifies all rounds" wait_guest_line kept 'PF done=40' 60
+check "the guest verifies all rounds" wait_guest_line kept 'PF done=24' 60
 check "the guest powers off" wait_gone kept 30
 equal "the guest saw no error" "" "$(guest_value kept error)"
-check "the image holds what the guest wrote" image_holds "$image" kept 40
+check "the image holds what the guest wrote" image_holds "$image" kept 24
 nothing_left
 finish
