@@ -4,8 +4,8 @@
 //! a time per guest, so a slow guest holds up no other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -103,14 +103,14 @@ impl Daemon {
 
     /// Looks at the guests whose time has come.
     pub fn look_at_due(&mut self, now: Instant) -> Vec<Task> {
-        let due = |g: &Guest| g.wake_at(&self.times).is_some_and(|at| at <= now);
+        let due = |g: &Guest| g.wake_at().is_some_and(|at| at <= now);
         let due: Vec<u16> = self.guests.iter().filter(|(_, g)| due(g)).map(|(id, _)| *id).collect();
         due.into_iter().filter_map(|guest| self.look_at(guest)).collect()
     }
 
     /// When [`Daemon::look_at_due`] has something to do.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.guests.values().filter_map(|g| g.wake_at(&self.times)).min()
+        self.guests.values().filter_map(|g| g.wake_at()).min()
     }
 
     /// Looks at one guest; returns the task to be started, if any.
@@ -138,7 +138,10 @@ impl Daemon {
                 Action::Stop => return Some(Task::Stop(guest)),
                 Action::Mourn(stub, why) => return self.mourn(&stub, &why),
                 Action::RefuseLate(disks) => {
-                    self.refuse(guest, &disks, "the disk came after the stub had been made; raise quiet-ms");
+                    let why = "the disk came after the stub had been made; raise quiet-ms";
+                    if let Err(e) = launch::refuse(&*self.store, guest, &disks, why) {
+                        log::error!("guest {guest}: {e:#}");
+                    }
                     return None;
                 }
                 Action::Tidy => {
@@ -167,7 +170,7 @@ impl Daemon {
                     if to_be_told {
                         self.refuse_new(guest, &why);
                     } else {
-                        log::info!("guest {guest}: no stub: {}", printable(&why, 400));
+                        log::info!("guest {guest}: no stub: {}", printable(&why, 700));
                     }
                 }
                 return self.look_at(guest);
@@ -191,13 +194,16 @@ impl Daemon {
     }
 
     fn see(&self, guest: u16) -> Result<Seen> {
+        let from = self.host.now();
         let nodes = node::states(&*self.store, guest)?;
+        let disks = u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
+        let look = self.host.now().duration_since(from) / disks;
         let guest_lives = self.host.domain(guest)?.is_some_and(|d| !d.dying);
         let illness = match self.guests.get(&guest).map(|g| &g.phase) {
             Some(Phase::Serving(stub)) => launch::illness(&self.env(), stub)?,
             _ => None,
         };
-        Ok(Seen { nodes, guest_lives, illness })
+        Ok(Seen { nodes, guest_lives, look, illness })
     }
 
     /// Stub domains of ours that no guest here knows: left by a predecessor that was killed.
@@ -205,7 +211,10 @@ impl Daemon {
         for stub in find_stubs(&*self.store)? {
             let guest = stub.identity.guest;
             if !self.guests.get(&guest).is_some_and(|g| g.owns(&stub.identity.uuid)) {
-                if matches!(self.guests.get(&guest).map(|g| &g.phase), Some(Phase::Launching { .. } | Phase::Serving(_))) {
+                if matches!(
+                    self.guests.get(&guest).map(|g| &g.phase),
+                    Some(Phase::Launching { .. } | Phase::Serving(_))
+                ) {
                     // The worker's own sweep, or the end of its guest, removes it.
                     log::warn!("guest {guest}: a second stub, domain {}, has appeared", stub.domid);
                     continue;
@@ -233,18 +242,7 @@ impl Daemon {
 
     /// Refuses whatever disks of the guest still wait.
     fn refuse_new(&self, guest: u16, why: &str) {
-        match node::states(&*self.store, guest) {
-            Ok(nodes) => {
-                let new: Vec<u32> = nodes.iter().filter(|n| n.is_new()).map(|n| n.disk).collect();
-                self.refuse(guest, &new, why);
-            }
-            Err(e) => log::error!("guest {guest}: {e:#}"),
-        }
-    }
-
-    fn refuse(&self, guest: u16, disks: &[u32], why: &str) {
-        log::error!("guest {guest}: cannot start: {}", printable(why, 400));
-        if let Err(e) = launch::refuse(&*self.store, guest, disks, why) {
+        if let Err(e) = launch::refuse_new(&*self.store, guest, why) {
             log::error!("guest {guest}: {e:#}");
         }
     }

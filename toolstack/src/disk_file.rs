@@ -74,14 +74,18 @@ impl DiskFile {
             let fit = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b'=');
             if serial.is_empty() || serial.len() > SERIAL_MAX || !serial.bytes().all(fit) {
                 let shown = crate::text::printable(serial, 60);
-                bail!("{name}: serial = \"{shown}\": must be 1 to {SERIAL_MAX} printable characters, no space, comma or '='");
+                bail!(
+                    "{name}: serial = \"{shown}\": must be 1 to {SERIAL_MAX} printable characters, no space, comma or '='"
+                );
             }
         }
         let storage = match (file.storage, file.size, file.target) {
             (Storage::Ram, Some(size), None) => {
                 let bytes = size.as_u64();
                 if bytes == 0 || bytes % RAM_UNIT != 0 {
-                    bail!("{name}: size = \"{size}\" ({bytes} bytes): must be a multiple of {RAM_UNIT} bytes, not 0");
+                    bail!(
+                        "{name}: size = \"{size}\" ({bytes} bytes): must be a multiple of {RAM_UNIT} bytes, not 0"
+                    );
                 }
                 DiskStorage::Ram(bytes)
             }

@@ -198,7 +198,12 @@ impl World {
 
     /// The stub domains that exist.
     pub fn stubs(&self) -> Vec<(u16, Domain)> {
-        self.state().domains.iter().filter(|(_, d)| d.config.is_some()).map(|(i, d)| (*i, d.clone())).collect()
+        self.state()
+            .domains
+            .iter()
+            .filter(|(_, d)| d.config.is_some())
+            .map(|(i, d)| (*i, d.clone()))
+            .collect()
     }
 
     /// The killed daemon's `xl create` comes to its end.

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 use crate::node::{NodeState, state};
 use crate::record::{Record, Stub};
 
-/// After a stub could not be destroyed, or a look failed: the pause before the next try.
+/// The pause after a stub could not be destroyed.
 const RETRY: Duration = Duration::from_secs(2);
+/// libxl writes a disk with some 60 requests in one transaction, a look at a disk takes six.
+/// Where a look takes long (a loaded host, an emulator), so does libxl: a gap between two
+/// disks is no longer than this many looks.
+const LOOKS_PER_DISK: u32 = 20;
 
 /// How far a guest's service has come.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub enum Phase {
         last: Instant,
         /// What was seen then.
         nodes: Vec<NodeState>,
+        /// How long nothing must change.
+        quiet: Duration,
     },
     /// A worker makes the stub.
     Launching {
@@ -61,6 +67,8 @@ pub struct Seen {
     pub nodes: Vec<NodeState>,
     /// The guest exists and is not being destroyed.
     pub guest_lives: bool,
+    /// How long it took to look at one disk.
+    pub look: Duration,
     /// Why the stub serves no more; looked at in [`Phase::Serving`] only.
     pub illness: Option<String>,
 }
@@ -113,6 +121,13 @@ pub struct Times {
     pub tidy: Duration,
 }
 
+impl Times {
+    /// How long nothing must change, where a look at a disk takes so long.
+    fn quiet_for(&self, look: Duration) -> Duration {
+        self.quiet.max((look * LOOKS_PER_DISK).min(self.launch / 8))
+    }
+}
+
 impl Guest {
     /// A guest of which nothing is known.
     #[must_use]
@@ -133,16 +148,22 @@ impl Guest {
     /// Decides what to do, and moves on. The caller carries the action out.
     pub fn step(&mut self, seen: &Seen, now: Instant, times: &Times) -> Action {
         match &mut self.phase {
-            Phase::Idle | Phase::Interrupted | Phase::Broken => self.step_resting(seen, now),
-            Phase::Collecting { first, last, nodes } => {
+            Phase::Idle | Phase::Interrupted | Phase::Broken => self.step_resting(seen, now, times),
+            Phase::Collecting { first, last, nodes, quiet } => {
                 if seen.is_over() || !seen.has_new() {
                     self.phase = Phase::Idle;
-                    return self.step_resting(seen, now);
+                    return self.step_resting(seen, now, times);
                 }
                 if *nodes != seen.nodes {
+                    log::debug!(
+                        "{} disks after {} ms",
+                        seen.nodes.len(),
+                        now.duration_since(*first).as_millis()
+                    );
                     (*last, *nodes) = (now, seen.nodes.clone());
                 }
-                if now.duration_since(*last) < times.quiet {
+                *quiet = (*quiet).max(times.quiet_for(seen.look));
+                if now.duration_since(*last) < *quiet {
                     return Action::Nothing;
                 }
                 Action::Launch(*first + times.launch)
@@ -163,8 +184,12 @@ impl Guest {
                     self.phase = Phase::Broken;
                     return action;
                 }
-                let late: Vec<u32> =
-                    seen.nodes.iter().filter(|n| n.is_new() && !stub.disks.contains(&n.disk)).map(|n| n.disk).collect();
+                let late: Vec<u32> = seen
+                    .nodes
+                    .iter()
+                    .filter(|n| n.is_new() && !stub.disks.contains(&n.disk))
+                    .map(|n| n.disk)
+                    .collect();
                 if late.is_empty() { Action::Nothing } else { Action::RefuseLate(late) }
             }
             Phase::Stopping => Action::Nothing,
@@ -189,7 +214,7 @@ impl Guest {
     }
 
     /// Idle, interrupted, or broken: no stub that serves.
-    fn step_resting(&mut self, seen: &Seen, now: Instant) -> Action {
+    fn step_resting(&mut self, seen: &Seen, now: Instant, times: &Times) -> Action {
         let broken = matches!(self.phase, Phase::Broken);
         let maybe_stub = broken || matches!(self.phase, Phase::Interrupted);
         if seen.is_over() {
@@ -205,7 +230,8 @@ impl Guest {
             return Action::Stop;
         }
         if !broken && seen.has_new() {
-            self.phase = Phase::Collecting { first: now, last: now, nodes: seen.nodes.clone() };
+            let quiet = times.quiet_for(seen.look);
+            self.phase = Phase::Collecting { first: now, last: now, nodes: seen.nodes.clone(), quiet };
         }
         Action::Nothing
     }
@@ -232,7 +258,11 @@ impl Guest {
 
     /// The worker that stopped has ended.
     pub fn stopped(&mut self, ok: bool, now: Instant, times: &Times) {
-        self.phase = if ok { Phase::Closed { until: now + times.tidy } } else { Phase::StopFailed { retry: now + RETRY } };
+        self.phase = if ok {
+            Phase::Closed { until: now + times.tidy }
+        } else {
+            Phase::StopFailed { retry: now + RETRY }
+        };
     }
 
     /// Whether the stub domain with this UUID has a place here.
@@ -241,17 +271,19 @@ impl Guest {
         match &self.phase {
             Phase::Launching { uuid, .. } => uuid == stub_uuid,
             Phase::Serving(stub) => stub.identity.uuid == stub_uuid,
-            // A dead stub is kept for inspection until its guest goes.
-            Phase::Broken | Phase::Stopping | Phase::StopFailed { .. } | Phase::Interrupted => true,
-            Phase::Idle | Phase::Collecting { .. } | Phase::Closed { .. } => false,
+            // A dead stub is kept for inspection until its guest goes; any other is swept by
+            // the launch or the removal that comes next.
+            Phase::Broken | Phase::Stopping | Phase::StopFailed { .. } => true,
+            Phase::Interrupted | Phase::Collecting { .. } => true,
+            Phase::Idle | Phase::Closed { .. } => false,
         }
     }
 
     /// When to step even if nothing changes.
     #[must_use]
-    pub fn wake_at(&self, times: &Times) -> Option<Instant> {
+    pub fn wake_at(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Collecting { last, .. } => Some(*last + times.quiet),
+            Phase::Collecting { last, quiet, .. } => Some(*last + *quiet),
             Phase::StopFailed { retry } => Some(*retry),
             Phase::Closed { until } => Some(*until),
             _ => None,

@@ -4,8 +4,8 @@
 //! listed again when the stub exists but has not run, and if they changed after all, it is
 //! made anew. libxl hears of it (state 2) only when the stub says that it serves.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -74,8 +74,14 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
             }
             Ok(None) => log::info!("guest {guest}: its disks changed: the stub is made anew ({attempt})"),
             Err(error) => {
+                if cx.host.now() >= job.deadline {
+                    // xl destroy may take long, and libxl waits no longer than this.
+                    refuse_new(cx.store, guest, &format!("{error:#}"))?;
+                }
                 if let Err(left) = stop::sweep(cx, guest) {
-                    return Err(error.context(format!("{left:#}; remedy: xl destroy {}", job.identity.name())));
+                    return Err(
+                        error.context(format!("{left:#}; remedy: xl destroy {}", job.identity.name()))
+                    );
                 }
                 record::remove(cx.store, guest)?;
                 return Err(error);
@@ -107,7 +113,9 @@ fn settled(cx: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
 fn run(cx: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Option<u16>> {
     let guest = job.identity.guest;
     check(cx, job)?;
+    let from = cx.host.now();
     cx.host.create_paused(plan, job.deadline, &job.cancel)?;
+    log::debug!("guest {guest}: stub made in {} ms", cx.host.now().duration_since(from).as_millis());
     let domid = find_stubs(cx.store)?
         .into_iter()
         .find(|s| s.identity == job.identity)
@@ -189,14 +197,26 @@ pub fn serve(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a guest's new disks: removing a node ends libxl's wait for it at once
+/// Refuses a guest's disks: removing a node ends libxl's wait for it at once
 /// (`devstate_callback` in libxl_event.c), and the guest's start fails.
 pub fn refuse(store: &dyn Store, guest: u16, disks: &[u32], why: &str) -> Result<()> {
-    store.write(paths::LAST_ERROR, &format!("guest {guest}: {}", printable(why, 400)))?;
+    if disks.is_empty() {
+        return Ok(());
+    }
+    let why = printable(why, 700);
+    log::error!("guest {guest}: cannot start: {why}");
+    store.write(paths::LAST_ERROR, &format!("guest {guest}: {why}"))?;
     for disk in disks {
         store.remove(&paths::backend(guest, *disk))?;
     }
     Ok(())
+}
+
+/// Refuses whatever disks of the guest still wait.
+pub fn refuse_new(store: &dyn Store, guest: u16, why: &str) -> Result<()> {
+    let nodes = node::states(store, guest)?;
+    let new: Vec<u32> = nodes.iter().filter(|n| n.is_new()).map(|n| n.disk).collect();
+    refuse(store, guest, &new, why)
 }
 
 /// Logs what the stub says about itself.
@@ -205,7 +225,8 @@ fn report(cx: &Env<'_>, stub: &Stub, took: Duration) {
         let text = cx.store.read(&paths::stub_says(stub.domid, what)).ok().flatten()?;
         short_number(&text)
     };
-    let ready = number("ready_us").map_or(String::new(), |us| format!(", {us} us after its first instruction"));
+    let ready =
+        number("ready_us").map_or(String::new(), |us| format!(", {us} us after its first instruction"));
     log::info!(
         "guest {}: stub {} (domain {}) serves disks {:?} after {} ms{ready}",
         stub.identity.guest,

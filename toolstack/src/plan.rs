@@ -37,7 +37,11 @@ impl Plan {
     /// # Errors
     /// More disks or RAM disks than allowed.
     pub fn new(config: &Config, identity: Identity, disks: &[Disk]) -> Result<Plan> {
-        ensure!(!disks.is_empty() && disks.len() <= DISKS_MAX, "{} disks: 1 to {DISKS_MAX} can be served", disks.len());
+        ensure!(
+            !disks.is_empty() && disks.len() <= DISKS_MAX,
+            "{} disks: 1 to {DISKS_MAX} can be served",
+            disks.len()
+        );
         let mut ram: u64 = 0;
         let mut words = vec![format!("target={}", identity.guest)];
         let mut vbds = Vec::new();
@@ -51,14 +55,20 @@ impl Plan {
                     let (letter, number) = vbd(vbds.len())?;
                     let access = if disk.node.read_only { "ro" } else { "rw" };
                     // target= comes last: xl takes all that follows as the path.
-                    vbds.push(format!("vdev=xvd{letter},format=raw,backendtype=phy,access={access},target={path}"));
+                    vbds.push(format!(
+                        "vdev=xvd{letter},format=raw,backendtype=phy,access={access},target={path}"
+                    ));
                     format!("pv:{number}")
                 }
             };
             words.push(disk_word(disk, &store));
         }
         if ram > config.ram_disk_limit {
-            bail!("RAM disks of {} in all: ram-disk-limit = \"{}\"", ByteSize(ram), ByteSize(config.ram_disk_limit));
+            bail!(
+                "RAM disks of {} in all: ram-disk-limit = \"{}\"",
+                ByteSize(ram),
+                ByteSize(config.ram_disk_limit)
+            );
         }
         words.push(format!("log={}", level_word(config.stub_log)));
         let command_line = words.join(" ");
@@ -107,7 +117,13 @@ fn shadow_memory(memory: u64, window: u64) -> u64 {
 }
 
 /// Values that reach this text were checked to hold no quotes or control characters.
-fn xl_config(config: &Config, identity: &Identity, memory: u64, command_line: &str, vbds: &[String]) -> String {
+fn xl_config(
+    config: &Config,
+    identity: &Identity,
+    memory: u64,
+    command_line: &str,
+    vbds: &[String],
+) -> String {
     let mut text = format!(
         "name = \"{}\"\nuuid = \"{}\"\ntype = \"pvh\"\nkernel = \"{}\"\ncmdline = \"{command_line}\"\n\
          memory = {memory}\nmaxmem = {memory}\nvcpus = 1\n",

@@ -26,7 +26,9 @@ pub fn run(config: &Config) -> Result<XlHost> {
     let image = &config.stub_image;
     let readable = std::fs::File::open(image).and_then(|f| f.metadata());
     let bytes = readable
-        .with_context(|| format!("stub-image = \"{}\": install the stub's image there, or change the key", image.display()))?
+        .with_context(|| {
+            format!("stub-image = \"{}\": install the stub's image there, or change the key", image.display())
+        })?
         .len();
     log::debug!("stub image {}: {bytes} bytes", image.display());
     for dir in [Path::new(XEN_RUN_DIR), &config.run_dir] {

@@ -66,7 +66,8 @@ pub fn read_all(store: &dyn Store) -> Result<Vec<(u16, Record)>> {
     for name in store.list(paths::RECORDS)? {
         let Ok(guest) = name.parse::<u16>() else { continue };
         let dir = paths::record(guest);
-        let value = |key: &str| -> Result<String> { Ok(store.read(&format!("{dir}/{key}"))?.unwrap_or_default()) };
+        let value =
+            |key: &str| -> Result<String> { Ok(store.read(&format!("{dir}/{key}"))?.unwrap_or_default()) };
         let disks: Option<Vec<u32>> = value("disks")?.split_whitespace().map(|d| d.parse().ok()).collect();
         let record = match (value("state")?.as_str(), value("stub")?.parse(), disks) {
             ("serving", Ok(domid), Some(disks)) => {

@@ -114,15 +114,17 @@ struct Workers {
 impl Workers {
     /// Does `task` on a thread of its own and reports to the main loop, whatever happens.
     fn start(&self, task: Task) {
-        let (config, store, host) = (Arc::clone(&self.config), Arc::clone(&self.store), Arc::clone(&self.host));
+        let (config, store, host) =
+            (Arc::clone(&self.config), Arc::clone(&self.store), Arc::clone(&self.host));
         let sender = self.sender.clone();
         std::thread::spawn(move || {
             let work = || perform(&config, &*store, &*host, &task);
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| match task {
-                Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(panicked())),
-                Task::Stop(guest) => Outcome::Stopped(guest, Err(panicked())),
-                Task::DestroyGuest(_) => Outcome::Done,
-            });
+            let outcome =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| match task {
+                    Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(panicked())),
+                    Task::Stop(guest) => Outcome::Stopped(guest, Err(panicked())),
+                    Task::DestroyGuest(_) => Outcome::Done,
+                });
             // The loop has ended: so does the process.
             drop(sender.send(Message::Worker(outcome)));
         });

@@ -18,7 +18,7 @@ pub fn sweep(cx: &Env<'_>, guest: u16) -> Result<()> {
         log::debug!("guest {guest}: destroying stub domain {}", stub.domid);
         let destroyed = cx.host.destroy(stub.domid);
         // What counts is that it has gone, not what xl said on the way.
-        let left = find_stubs(cx.store)?.iter().any(|s| *s == stub);
+        let left = find_stubs(cx.store)?.contains(&stub);
         if left {
             destroyed.with_context(|| format!("domain {}", stub.domid))?;
             bail!("domain {} is still there after xl destroy", stub.domid);

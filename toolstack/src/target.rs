@@ -38,7 +38,11 @@ pub fn resolve(node: DiskNode) -> Result<Disk> {
     };
     if let DiskStorage::Pv(path) = &file.storage {
         let checked = check_data(path);
-        if path == &node.target { checked.context("target") } else { checked.with_context(|| format!("{}: target", node.target)) }?;
+        if path == &node.target {
+            checked.context("target")
+        } else {
+            checked.with_context(|| format!("{}: target", node.target))
+        }?;
     }
     Ok(Disk { node, storage: file.storage, serial: file.serial })
 }
@@ -61,7 +65,10 @@ pub fn describe(path: &str) -> Result<String> {
 fn check_path(path: &str) -> Result<()> {
     let fit = fit_for_xl(path) && !path.ends_with([',', ' ']) && path.len() <= PATH_MAX;
     if !path.starts_with('/') || !fit {
-        bail!("`{}`: must be an absolute path of at most {PATH_MAX} bytes, without quotes, backslashes or control characters", printable(path, 120));
+        bail!(
+            "`{}`: must be an absolute path of at most {PATH_MAX} bytes, without quotes, backslashes or control characters",
+            printable(path, 120)
+        );
     }
     Ok(())
 }
@@ -76,7 +83,10 @@ fn check_data(path: &str) -> Result<()> {
     }
     ensure!(meta.is_file(), "{path}: neither a block device nor a raw image");
     let bytes = meta.len();
-    ensure!(bytes > 0 && bytes % SECTOR == 0, "{path}: {bytes} bytes: not a whole number of {SECTOR}-byte sectors");
+    ensure!(
+        bytes > 0 && bytes % SECTOR == 0,
+        "{path}: {bytes} bytes: not a whole number of {SECTOR}-byte sectors"
+    );
     Ok(())
 }
 
@@ -94,7 +104,8 @@ mod tests {
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(at("d.img"), [0; 1024]).unwrap();
         std::fs::write(at("ram.pilotfish"), "storage = \"ram\"\nsize = \"1MiB\"\nserial = \"s1\"").unwrap();
-        std::fs::write(at("pv.pilotfish"), format!("storage = \"pv\"\ntarget = \"{}\"", at("d.img"))).unwrap();
+        std::fs::write(at("pv.pilotfish"), format!("storage = \"pv\"\ntarget = \"{}\"", at("d.img")))
+            .unwrap();
 
         assert_eq!(resolve(node(&at("d.img"))).unwrap().storage, DiskStorage::Pv(at("d.img")));
         let ram = resolve(node(&at("ram.pilotfish"))).unwrap();
@@ -108,7 +119,11 @@ mod tests {
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(at("odd.img"), [0; 1000]).unwrap();
         std::fs::write(at("empty.img"), []).unwrap();
-        std::fs::write(at("loop.pilotfish"), format!("storage = \"pv\"\ntarget = \"{}\"", at("loop.pilotfish"))).unwrap();
+        std::fs::write(
+            at("loop.pilotfish"),
+            format!("storage = \"pv\"\ntarget = \"{}\"", at("loop.pilotfish")),
+        )
+        .unwrap();
         std::fs::write(at("gone.pilotfish"), "storage = \"pv\"\ntarget = \"/nowhere/at/all\"").unwrap();
         for (target, what) in [
             (at("odd.img"), "1000 bytes"),

@@ -3,8 +3,12 @@
 /// At most `max` characters of `text`, on one line, every unprintable one as `?`.
 #[must_use]
 pub fn printable(text: &str, max: usize) -> String {
-    let mut out: String =
-        text.trim().chars().take(max).map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
+    let mut out: String = text
+        .trim()
+        .chars()
+        .take(max)
+        .map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' })
+        .collect();
     if text.trim().chars().nth(max).is_some() {
         out.push_str("...");
     }

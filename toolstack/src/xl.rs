@@ -49,7 +49,9 @@ pub fn find_xl(configured: &Path) -> Result<PathBuf> {
         }
     }
     let found = dirs.iter().map(|dir| dir.join("xl")).find(|xl| xl.is_file());
-    found.context("no xl in PATH, /usr/sbin or /usr/lib/xen-*/bin; remedy: install the Xen tools, or set the key `xl`")
+    found.context(
+        "no xl in PATH, /usr/sbin or /usr/lib/xen-*/bin; remedy: install the Xen tools, or set the key `xl`",
+    )
 }
 
 impl XlHost {
@@ -189,12 +191,12 @@ impl Scratch {
         self.file.try_clone().map_or(String::new(), |mut file| tail(&mut file))
     }
 
-    /// The last lines, as one.
+    /// What matters of it, as one line: xl names the cause first, then its consequences.
     fn summary(&self) -> String {
         let text = self.text();
-        let lines: Vec<String> = text.lines().filter(|l| !l.trim().is_empty()).map(|l| printable(l, 160)).collect();
-        let last: Vec<String> = lines.iter().skip(lines.len().saturating_sub(4)).cloned().collect();
-        if last.is_empty() { "nothing".to_owned() } else { last.join(" | ") }
+        let telling = |l: &&str| !l.trim().is_empty() && !l.starts_with("Parsing config");
+        let lines: Vec<String> = text.lines().filter(telling).take(3).map(|l| printable(l, 250)).collect();
+        if lines.is_empty() { "nothing".to_owned() } else { lines.join(" | ") }
     }
 }
 

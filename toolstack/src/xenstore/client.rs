@@ -179,11 +179,11 @@ impl Client {
                 return Err(e);
             }
         };
-        if let Some(value) = value {
-            if let Err(e) = self.request(XS_WRITE, transaction, &[path], Some(value)) {
-                drop(self.request(XS_TRANSACTION_END, transaction, &["F"], None));
-                return Err(anyhow::Error::from(e).context(format!("write {path}")));
-            }
+        if let Some(value) = value
+            && let Err(e) = self.request(XS_WRITE, transaction, &[path], Some(value))
+        {
+            drop(self.request(XS_TRANSACTION_END, transaction, &["F"], None));
+            return Err(anyhow::Error::from(e).context(format!("write {path}")));
         }
         let end = if value.is_some() { "T" } else { "F" };
         match self.request(XS_TRANSACTION_END, transaction, &[end], None) {
