@@ -28,8 +28,8 @@ pub enum Task {
     Launch(Job),
     /// Removes the guest's stub and closes its disks.
     Stop(u16),
-    /// Destroys a guest whose stub died.
-    DestroyGuest(u16),
+    /// Does with a guest whose stub died as configured; the reason is for the log.
+    Mourn(Stub, String),
 }
 
 /// What a worker has done, for which guest.
@@ -58,12 +58,28 @@ pub fn perform(config: &Config, store: &dyn Store, host: &dyn Host, task: &Task)
     match task {
         Task::Launch(job) => Outcome::Launched(job.identity.guest, launch::launch(&env, job)),
         Task::Stop(guest) => Outcome::Stopped(*guest, stop::stop(&env, *guest)),
-        Task::DestroyGuest(guest) => {
-            if let Err(e) = host.destroy(*guest) {
-                log::error!("guest {guest}: cannot be destroyed: {e:#}");
-            }
+        Task::Mourn(stub, why) => {
+            mourn(&env, stub, why);
             Outcome::Done
         }
+    }
+}
+
+/// Applies the policy to a guest whose stub died under it.
+fn mourn(env: &Env<'_>, stub: &Stub, why: &str) {
+    let (guest, policy) = (stub.identity.guest, env.config.on_stub_crash);
+    log::error!("guest {guest}: its stub (domain {}) {why}; policy: {policy:?}", stub.domid);
+    let done = match policy {
+        OnStubCrash::CrashGuest => env.host.crash(guest),
+        OnStubCrash::DestroyGuest => env.host.destroy(guest),
+        OnStubCrash::PauseGuest => env.host.pause(guest),
+        OnStubCrash::Ignore => Ok(()),
+    };
+    if let Err(e) = done {
+        log::error!("guest {guest}: {policy:?}: {e:#}");
+    }
+    for line in launch::last_words(env, &stub.identity) {
+        log::error!("guest {guest}: stub console: {line}");
     }
 }
 
@@ -136,7 +152,7 @@ impl Daemon {
                 }
                 Action::Launch(deadline) => return self.begin_launch(guest, deadline),
                 Action::Stop => return Some(Task::Stop(guest)),
-                Action::Mourn(stub, why) => return self.mourn(&stub, &why),
+                Action::Mourn(stub, why) => return Some(Task::Mourn(stub, why)),
                 Action::RefuseLate(disks) => {
                     let why = "the disk came after the stub had been made; raise quiet-ms";
                     if let Err(e) = launch::refuse(&*self.store, guest, &disks, why) {
@@ -245,26 +261,6 @@ impl Daemon {
         if let Err(e) = launch::refuse_new(&*self.store, guest, why) {
             log::error!("guest {guest}: {e:#}");
         }
-    }
-
-    /// The stub died under a running guest.
-    fn mourn(&self, stub: &Stub, why: &str) -> Option<Task> {
-        let guest = stub.identity.guest;
-        let policy = self.config.on_stub_crash;
-        log::error!("guest {guest}: its stub (domain {}) {why}; policy: {policy:?}", stub.domid);
-        for line in self.host.console_tail(&stub.identity.name()) {
-            log::error!("guest {guest}: stub console: {}", printable(&line, 200));
-        }
-        let done = match policy {
-            OnStubCrash::CrashGuest => self.host.crash(guest),
-            OnStubCrash::PauseGuest => self.host.pause(guest),
-            OnStubCrash::DestroyGuest => return Some(Task::DestroyGuest(guest)),
-            OnStubCrash::Ignore => Ok(()),
-        };
-        if let Err(e) = done {
-            log::error!("guest {guest}: {e:#}");
-        }
-        None
     }
 }
 

@@ -22,6 +22,8 @@ use crate::{stop, target};
 
 /// How often the daemon looks whether the stub serves.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// xenconsoled writes down a dead domain's last words somewhat later than it dies.
+const CONSOLE_DELAY: Duration = Duration::from_millis(300);
 /// How often a stub is made anew because a disk was added late.
 const TRIES: u32 = 3;
 
@@ -153,7 +155,7 @@ fn wait_until_serving(cx: &Env<'_>, job: &Job, stub: u16) -> Result<()> {
             Some(other) => odd = Some(printable(other, 40)),
         }
         if let Some(why) = death(cx, stub)? {
-            let console = cx.host.console_tail(&job.identity.name()).join(" | ");
+            let console = last_words(cx, &job.identity).join(" | ");
             bail!("the stub {why} before it served; its console: {}", printable(&console, 400));
         }
         let waited = check(cx, job);
@@ -177,6 +179,13 @@ pub fn death(cx: &Env<'_>, stub: u16) -> Result<Option<String>> {
             None => None,
         },
     })
+}
+
+/// What a dead stub had printed last, fit for a log.
+pub fn last_words(cx: &Env<'_>, stub: &Identity) -> Vec<String> {
+    cx.host.wait(CONSOLE_DELAY);
+    let lines = cx.host.console_tail(&stub.name());
+    lines.iter().filter(|l| !l.trim().is_empty()).map(|l| printable(l, 200)).collect()
 }
 
 /// The reason that a stub gives for its failure.

@@ -123,7 +123,7 @@ impl Workers {
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| match task {
                     Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(panicked())),
                     Task::Stop(guest) => Outcome::Stopped(guest, Err(panicked())),
-                    Task::DestroyGuest(_) => Outcome::Done,
+                    Task::Mourn(..) => Outcome::Done,
                 });
             // The loop has ended: so does the process.
             drop(sender.send(Message::Worker(outcome)));

@@ -149,7 +149,7 @@ impl Host for XlHost {
             return vec![format!("not kept (xenconsoled --log=guest would keep it in {path})")];
         };
         let text = tail(&mut file);
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let lines: Vec<String> = text.lines().filter(|l| !l.trim().is_empty()).map(str::to_owned).collect();
         lines.iter().skip(lines.len().saturating_sub(6)).cloned().collect()
     }
 
