@@ -1,4 +1,4 @@
-//! The ABI check: every size, offset and number of `xen-pv-sys` against Xen's own headers.
+//! The ABI check: every size, offset and number of `xen-pv-sys` and `xen-privcmd` against Xen's own headers.
 //!
 //! A C file of assertions, one per value, is generated and compiled (never run) for arm64
 //! against the headers of the package `libxen-dev`. A drift on either side is a compile error
@@ -36,6 +36,7 @@ const PROLOGUE: &str = r"
 #include <xen/grant_table.h>
 #include <xen/memory.h>
 #include <xen/sched.h>
+#include <xen/vcpu.h>
 #include <xen/hvm/hvm_op.h>
 #include <xen/hvm/params.h>
 #include <xen/hvm/dm_op.h>

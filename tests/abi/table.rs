@@ -7,11 +7,12 @@
 
 use core::mem::{offset_of, size_of};
 
+use xen_privcmd::call;
 use xen_pv_sys::dm_op::ioreq;
 use xen_pv_sys::io::xenbus::XenbusState;
 use xen_pv_sys::io::{blkif, console, ring, xs_wire};
 use xen_pv_sys::{
-    PAGE_SHIFT, PAGE_SIZE, arch_arm, dm_op, errno, event_channel, grant_table, hvm, memory, sched, xen,
+    PAGE_SHIFT, PAGE_SIZE, arch_arm, dm_op, errno, event_channel, grant_table, hvm, memory, sched, vcpu, xen,
 };
 
 /// One comparison.
@@ -71,6 +72,7 @@ pub fn checks() -> Vec<Check> {
     hypercall_arguments(&mut checks);
     shared_pages(&mut checks);
     block_ring(&mut checks);
+    domctls(&mut checks);
     checks
 }
 
@@ -116,6 +118,7 @@ fn numbers(checks: &mut Vec<Check>) {
         hvm::HVM_PARAM_STORE_EVTCHN = "HVM_PARAM_STORE_EVTCHN";
         hvm::HVM_PARAM_CONSOLE_PFN = "HVM_PARAM_CONSOLE_PFN";
         hvm::HVM_PARAM_CONSOLE_EVTCHN = "HVM_PARAM_CONSOLE_EVTCHN";
+        vcpu::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA = "VCPUOP_register_runstate_memory_area";
         sched::SCHEDOP_YIELD = "SCHEDOP_yield";
         sched::SCHEDOP_SHUTDOWN = "SCHEDOP_shutdown";
         sched::SCHEDOP_POLL = "SCHEDOP_poll";
@@ -243,11 +246,54 @@ fn hypercall_arguments(checks: &mut Vec<Check>) {
         }
         sched::SchedPoll as "struct sched_poll" { ports = "ports", nr_ports = "nr_ports", timeout = "timeout" }
         sched::SchedShutdown as "struct sched_shutdown" { reason = "reason" }
+        vcpu::RegisterRunstateMemoryArea as "struct vcpu_register_runstate_memory_area" { addr = "addr" }
     }
     sizes! { checks: dm_op::DMOP_HEADER_SIZE = "__builtin_offsetof(struct xen_dm_op, u)"; }
 }
 
+/// What dom0's side asks, in `xen-privcmd`.
+fn domctls(checks: &mut Vec<Check>) {
+    consts! { checks:
+        call::DOMCTL_PAUSE = "XEN_DOMCTL_pausedomain";
+        call::DOMCTL_UNPAUSE = "XEN_DOMCTL_unpausedomain";
+        call::DOMCTL_GETDOMAININFO = "XEN_DOMCTL_getdomaininfo";
+        call::DOMCTL_SET_TARGET = "XEN_DOMCTL_set_target";
+        call::SCHEDOP_REMOTE_SHUTDOWN = "SCHEDOP_remote_shutdown";
+        call::DOMINF_DYING = "XEN_DOMINF_dying";
+        call::DOMINF_SHUTDOWN = "XEN_DOMINF_shutdown";
+        call::DOMINF_PAUSED = "XEN_DOMINF_paused";
+        call::DOMINF_SHUTDOWN_SHIFT = "XEN_DOMINF_shutdownshift";
+    }
+    sizes! { checks: call::DOMCTL_UNION = "__builtin_offsetof(struct xen_domctl, u)"; }
+    let versions: Vec<String> = call::INTERFACE_VERSIONS
+        .iter()
+        .map(|version| format!("XEN_DOMCTL_INTERFACE_VERSION == {version:#x}"))
+        .collect();
+    // Places that the code has as literals: what `decode_info` reads, what `set_target` and
+    // `crash` write, and that one of the versions tried is the one of these headers.
+    for (name, theirs, ours) in [
+        (
+            "the domain in getdomaininfo's answer",
+            "__builtin_offsetof(struct xen_domctl_getdomaininfo, domain)",
+            0,
+        ),
+        (
+            "the flags in getdomaininfo's answer",
+            "__builtin_offsetof(struct xen_domctl_getdomaininfo, flags)",
+            4,
+        ),
+        ("the target of set_target", "__builtin_offsetof(struct xen_domctl_set_target, target)", 0),
+        ("the interface version of a domctl", "__builtin_offsetof(struct xen_domctl, interface_version)", 4),
+        ("the domain of a domctl", "__builtin_offsetof(struct xen_domctl, domain)", 8),
+        ("the reason of remote_shutdown", "__builtin_offsetof(struct sched_remote_shutdown, reason)", 4),
+        ("the domctl interface version", &format!("({})", versions.join(" || ")), 1),
+    ] {
+        checks.push(Check { name: name.to_owned(), theirs: theirs.to_owned(), ours });
+    }
+}
+
 fn shared_pages(checks: &mut Vec<Check>) {
+    use vcpu::runstate;
     use xen::shared_info;
     sizes! { checks:
         ioreq::SIZE = "sizeof(struct ioreq)";
@@ -266,6 +312,8 @@ fn shared_pages(checks: &mut Vec<Check>) {
         shared_info::VCPU_INFO_SIZE = "sizeof(struct vcpu_info)";
         shared_info::EVTCHN_PENDING = "__builtin_offsetof(struct shared_info, evtchn_pending)";
         shared_info::EVTCHN_MASK = "__builtin_offsetof(struct shared_info, evtchn_mask)";
+        runstate::SIZE = "sizeof(struct vcpu_runstate_info)";
+        runstate::STATE_ENTRY_TIME = "__builtin_offsetof(struct vcpu_runstate_info, state_entry_time)";
         console::IN = "__builtin_offsetof(struct xencons_interface, in)";
         console::IN_SIZE = "sizeof(((struct xencons_interface *)0)->in)";
         console::OUT = "__builtin_offsetof(struct xencons_interface, out)";

@@ -14,29 +14,29 @@ use xen_pv_sys::xen::{DOMID_FIRST_RESERVED, HYPERVISOR_DOMCTL, HYPERVISOR_SCHED_
 use crate::device::{ArgPage, Device};
 
 /// `XEN_DOMCTL_INTERFACE_VERSION` of Xen 4.20 and 4.19, 4.18, 4.17, and of the development tree.
-const INTERFACE_VERSIONS: [u32; 4] = [0x17, 0x16, 0x15, 0x18];
+pub const INTERFACE_VERSIONS: [u32; 4] = [0x17, 0x16, 0x15, 0x18];
 
 /// `XEN_DOMCTL_pausedomain`.
-const DOMCTL_PAUSE: u32 = 3;
+pub const DOMCTL_PAUSE: u32 = 3;
 /// `XEN_DOMCTL_unpausedomain`.
-const DOMCTL_UNPAUSE: u32 = 4;
+pub const DOMCTL_UNPAUSE: u32 = 4;
 /// `XEN_DOMCTL_getdomaininfo`.
-const DOMCTL_GETDOMAININFO: u32 = 5;
+pub const DOMCTL_GETDOMAININFO: u32 = 5;
 /// `XEN_DOMCTL_set_target`.
-const DOMCTL_SET_TARGET: u32 = 46;
+pub const DOMCTL_SET_TARGET: u32 = 46;
 /// Offset of the union `u` in `struct xen_domctl`: cmd, interface_version, domain, padding.
-const DOMCTL_UNION: usize = 16;
+pub const DOMCTL_UNION: usize = 16;
 /// `SCHEDOP_remote_shutdown`.
-const SCHEDOP_REMOTE_SHUTDOWN: u64 = 4;
+pub const SCHEDOP_REMOTE_SHUTDOWN: u64 = 4;
 
 /// `XEN_DOMINF_dying`.
-const DOMINF_DYING: u32 = 1 << 0;
+pub const DOMINF_DYING: u32 = 1 << 0;
 /// `XEN_DOMINF_shutdown`.
-const DOMINF_SHUTDOWN: u32 = 1 << 2;
+pub const DOMINF_SHUTDOWN: u32 = 1 << 2;
 /// `XEN_DOMINF_paused`.
-const DOMINF_PAUSED: u32 = 1 << 3;
+pub const DOMINF_PAUSED: u32 = 1 << 3;
 /// `XEN_DOMINF_shutdownshift`; the code has 8 bits.
-const DOMINF_SHUTDOWN_SHIFT: u32 = 16;
+pub const DOMINF_SHUTDOWN_SHIFT: u32 = 16;
 
 /// Why Xen could not be asked, or what it answered.
 #[derive(Debug)]
