@@ -34,11 +34,21 @@ pub(crate) struct Console {
     port: Port,
     /// The reader left the ring full for the whole of [`PATIENCE_NS`].
     stalled: bool,
+    /// Something was written since the reader was last notified.
+    unsent: bool,
 }
 
 impl Console {
     pub(crate) fn new(page: SharedPage, port: Port) -> Console {
-        Console { page, port, stalled: false }
+        Console { page, port, stalled: false, unsent: false }
+    }
+
+    /// Tells the reader of what was written.
+    fn notify(&mut self) {
+        if core::mem::take(&mut self.unsent) {
+            // A failure would mean that the port is gone: then nobody reads, and we drop.
+            let _: Result<(), Errno> = calls::evtchn_send(self.port);
+        }
     }
 
     fn write_bytes(&mut self, mut bytes: &[u8]) {
@@ -46,12 +56,12 @@ impl Console {
         while !bytes.is_empty() {
             let done = put(&self.page, bytes);
             bytes = bytes.get(done..).unwrap_or(&[]);
-            // A failure would mean that the port is gone: then nobody reads, and we drop.
-            let _: Result<(), Errno> = calls::evtchn_send(self.port);
             if done > 0 {
                 self.stalled = false;
+                self.unsent = true;
                 continue;
             }
+            self.notify();
             let now = time::now_ns();
             if self.stalled || now >= *deadline_ns.get_or_insert(now + PATIENCE_NS) {
                 self.stalled = true;
@@ -104,6 +114,7 @@ mod global {
         CONSOLE.with(|slot| {
             if let Some(console) = slot {
                 let _ = console.write_fmt(arguments);
+                console.notify();
             }
         });
     }

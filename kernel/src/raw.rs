@@ -129,12 +129,43 @@ fn word(page: &SharedPage, offset: usize) -> Result<*mut u32, OutOfPage> {
     if offset.is_multiple_of(4) { Ok(at.cast()) } else { Err(OutOfPage) }
 }
 
-/// Ends the domain in the way that a bug does: by an access to memory that is not mapped.
-pub fn touch_unmapped() {
-    let nowhere = core::hint::black_box(core::ptr::null_mut::<u8>().wrapping_add(8));
-    if cfg!(target_os = "none") {
-        // SAFETY: the first page is never mapped on the stub: this faults and never returns,
-        // which is what it is for. Volatile: the compiler may not reason about it.
-        unsafe { nowhere.write_volatile(1) };
+/// Accesses that the MMU must refuse: each one ends the domain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Writes to an address that is not mapped.
+    Unmapped,
+    /// Writes to code.
+    WriteCode,
+    /// Executes data, on the heap.
+    ExecuteData,
+}
+
+/// Ends the domain in the way that a bug does, by a fault. Returns only if the MMU let it pass.
+/// (On a host it just returns.)
+pub fn fault(kind: Fault) {
+    if cfg!(not(target_os = "none")) {
+        return;
+    }
+    let code = fault as fn(Fault) as *mut u32;
+    match kind {
+        // SAFETY: the first page is never mapped on the stub: this faults and does not return.
+        // Volatile, through an opaque pointer: the compiler may not reason about it.
+        Fault::Unmapped => unsafe {
+            core::hint::black_box(core::ptr::null_mut::<u32>().wrapping_add(2)).write_volatile(1);
+        },
+        // SAFETY: code is mapped read-only: this faults and does not return. What would be
+        // written if it did not is what is there.
+        Fault::WriteCode => unsafe { code.write_volatile(code.read_volatile()) },
+        Fault::ExecuteData => {
+            if let Some(page) = SharedPage::alloc() {
+                // `ret`, should the page be executable after all.
+                let _ = page.store(0, 0xd65f_03c0u32, crate::Order::AcqRel);
+                let address =
+                    core::ptr::with_exposed_provenance::<()>(usize::try_from(page.addr()).unwrap_or(0));
+                // SAFETY: the heap is not executable: this faults and does not return. If it
+                // did, it would be a function that returns at once.
+                unsafe { core::mem::transmute::<*const (), extern "C" fn()>(address)() };
+            }
+        }
     }
 }

@@ -88,7 +88,7 @@ fn heap_range(boot: &BootInfo, tree: &[u8]) -> Range<u64> {
 fn device_tree(address: u64) -> &'static [u8] {
     /// `FDT_MAGIC` as it lies in memory.
     const MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
-    let at: *const u8 = with_exposed_provenance_mut(address as usize);
+    let at: *const u8 = with_exposed_provenance_mut(native(address));
     if at.is_null() || !address.is_multiple_of(8) {
         return &[];
     }
@@ -106,10 +106,15 @@ fn device_tree(address: u64) -> &'static [u8] {
     unsafe { slice::from_raw_parts(at, size) }
 }
 
+/// An address or size of this machine, whose `usize` has 64 bits.
+fn native(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}
+
 /// A range of RAM that nothing uses yet.
 fn memory(range: Range<u64>) -> &'static mut [MaybeUninit<u8>] {
-    let len = range.end.saturating_sub(range.start) as usize;
+    let len = native(range.end.saturating_sub(range.start));
     // SAFETY: both callers pass RAM above the image without the device tree, mapped as data;
     // each boot calls this once (the other call ends in `die`), so the borrow is unique.
-    unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(range.start as usize), len) }
+    unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(native(range.start)), len) }
 }
