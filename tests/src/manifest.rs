@@ -54,7 +54,7 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("ram-only", 90, "a disk inside the stub needs no backend at all"),
     shared("poweroff", 90, "a guest that powers off leaves no stub, node, grant or loop device behind"),
     shared("read-only", 90, "a read-only disk says so, refuses writes, and its image stays as it was"),
-    shared("two-guests", 150, "two guests at once have a stub each, and each its own data"),
+    shared("two-guests", 200, "two guests at once have a stub each, and each its own data"),
     shared("two-vcpus", 120, "both vCPUs of a guest do verified I/O at once"),
     shared("reboot-loop", 180, "each boot of a guest gets a fresh stub, and the old one is gone"),
     shared("destroy-under-io", 120, "xl destroy amid heavy I/O leaves nothing behind"),
@@ -72,7 +72,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "a daemon killed between a stub's launch and its readiness leaves nothing",
     ),
     shared("storage-error", 120, "a storage error fails its own requests only; the disk stays usable"),
-    shared("balloon", 120, "guest memory may leave and return under I/O"),
+    shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("hostile-probe", 120, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
