@@ -51,7 +51,10 @@ pub fn run(command: &str, path: &str) -> Result<()> {
         return detach(&store, &dir);
     }
     let done = attach(&store, &dir);
-    if let Err(e) = &done {
+    // Where libxl has removed the disk meanwhile, nothing must bring its nodes back.
+    if let Err(e) = &done
+        && store.read(&format!("{dir}/state"))?.is_some()
+    {
         store.write(&format!("{dir}/hotplug-error"), &format!("{e:#}"))?;
         store.write(&format!("{dir}/hotplug-status"), "error")?;
     }
@@ -78,6 +81,10 @@ fn attach(store: &dyn Store, dir: &str) -> Result<()> {
         (path, number_of(&meta))
     } else {
         let device = make_loop(&path, write)?;
+        if store.read(&format!("{dir}/state"))?.as_deref() != Some("2") {
+            losetup([OsStr::new("-d"), device.as_os_str()])?;
+            bail!("{dir}: closed");
+        }
         store.write(&format!("{dir}/node"), &device.display().to_string())?;
         let number = number_of(&fs::metadata(&device)?);
         (device, number)
