@@ -74,6 +74,8 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("storage-error", 120, "a storage error fails its own requests only; the disk stays usable"),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
+    shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),
+    shared("stub-memory", 60, "a stub cannot write its code, execute its data or touch what is not mapped"),
     shared("hostile-probe", 120, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
         name: "hostile-hammer",
