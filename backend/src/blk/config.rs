@@ -25,8 +25,13 @@ pub const F_BLK_SIZE: u64 = 1 << 6;
 pub const F_FLUSH: u64 = 1 << 9;
 /// `VIRTIO_BLK_F_TOPOLOGY`.
 pub const F_TOPOLOGY: u64 = 1 << 10;
+/// `VIRTIO_BLK_F_CONFIG_WCE`.
+pub const F_CONFIG_WCE: u64 = 1 << 11;
 /// `VIRTIO_BLK_F_MQ`.
 pub const F_MQ: u64 = 1 << 12;
+
+/// Place of `writeback`, one byte.
+pub const WRITEBACK: usize = 32;
 
 /// `struct virtio_blk_config` up to `num_queues`.
 #[repr(C)]
@@ -53,7 +58,7 @@ struct BlkConfig {
 pub fn features(geometry: &Geometry, queues: u16) -> u64 {
     let always = F_VERSION_1 | F_EVENT_IDX | F_INDIRECT_DESC | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY;
     let read_only = if geometry.read_only { F_RO } else { 0 };
-    let flush = if geometry.flush { F_FLUSH } else { 0 };
+    let flush = if geometry.flush { F_FLUSH | F_CONFIG_WCE } else { 0 };
     let many = if queues > 1 { F_MQ } else { 0 };
     always | read_only | flush | many
 }
@@ -77,7 +82,8 @@ pub fn space(geometry: &Geometry, queues: u16) -> Vec<u8> {
         alignment_offset: 0,
         min_io_size: u16::try_from(per_physical).unwrap_or(u16::MAX).into(),
         opt_io_size: 0.into(),
-        writeback: 0,
+        // After reset the cache is used; see `cache.rs`.
+        writeback: u8::from(geometry.flush),
         unused0: 0,
         // Valid only with VIRTIO_BLK_F_MQ.
         num_queues: if queues > 1 { queues } else { 0 }.into(),
@@ -106,15 +112,16 @@ mod tests {
         assert_eq!(bytes[20..24], 512u32.to_le_bytes());
         assert_eq!(bytes[24], 3, "eight blocks in a physical one");
         assert_eq!(bytes[26..28], 8u16.to_le_bytes());
+        assert_eq!((bytes[WRITEBACK], bytes[33]), (1, 0), "a cache, and padding");
         assert_eq!(bytes[34..36], 4u16.to_le_bytes());
         assert_eq!(space(&DISK, 1)[34..36], [0, 0]);
     }
 
     #[test]
     fn only_what_the_disk_can_do_is_offered() {
-        assert_eq!(features(&DISK, 1) & (F_RO | F_FLUSH | F_MQ), F_FLUSH);
+        assert_eq!(features(&DISK, 1) & (F_RO | F_FLUSH | F_CONFIG_WCE | F_MQ), F_FLUSH | F_CONFIG_WCE);
         let other = Geometry { read_only: true, flush: false, ..DISK };
-        assert_eq!(features(&other, 2) & (F_RO | F_FLUSH | F_MQ), F_RO | F_MQ);
+        assert_eq!(features(&other, 2) & (F_RO | F_FLUSH | F_CONFIG_WCE | F_MQ), F_RO | F_MQ);
         // Packed rings, queue reset, notification data: not offered.
         assert_eq!(features(&DISK, 1) & ((1 << 34) | (1 << 40) | (1 << 38)), 0);
     }

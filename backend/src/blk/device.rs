@@ -76,6 +76,8 @@ pub struct Device<S> {
     /// Requests at the storage whose queue was reset.
     pub(super) orphans: u32,
     pub(super) irq: bool,
+    /// A write is flushed before it is answered.
+    pub(super) write_through: bool,
     pub(super) limiter: Limiter,
 }
 
@@ -107,6 +109,7 @@ impl<S: Storage> Device<S> {
             held: VecDeque::new(),
             orphans: 0,
             irq: false,
+            write_through: false,
             limiter: Limiter::new(),
         }
     }
@@ -139,8 +142,16 @@ impl<S: Storage> Device<S> {
                     lane.kicked = true;
                 }
             }
-            // The driver may have queued requests before.
-            Effect::DriverOk => self.lanes.iter_mut().for_each(|lane| lane.kicked = true),
+            Effect::Config { offset, width, value } => self.write_config(offset, width, value),
+            Effect::Status { features_ok, driver_ok } => {
+                if features_ok {
+                    self.start_cache();
+                }
+                if driver_ok {
+                    // The driver may have queued requests before.
+                    self.lanes.iter_mut().for_each(|lane| lane.kicked = true);
+                }
+            }
             Effect::QueueReady(index, layout) => self.start_queue(index, layout),
             Effect::QueueStopped(index) => self.stop_queue(index),
             Effect::BadQueue(rule) => {
@@ -151,6 +162,7 @@ impl<S: Storage> Device<S> {
                 for index in 0..u16::try_from(self.lanes.len()).unwrap_or(u16::MAX) {
                     self.stop_queue(index);
                 }
+                self.reset_cache();
                 self.irq = false;
             }
         }

@@ -2,7 +2,6 @@
 //! all of it.
 
 use super::complete::{self, Status};
-use super::config;
 use super::device::{Device, ID_BYTES};
 use super::request::{Operation, Request, Ticket};
 use crate::guest_mem::GuestMemory;
@@ -150,12 +149,9 @@ impl<S: Storage> Device<S> {
     }
 
     fn ticket(&self, index: usize, chain: Chain, operation: Operation) -> Ticket {
-        // Section 5.2.6.2: with FLUSH offered but not accepted, a write is durable when it is
-        // answered.
-        let write_through = self.geometry.flush && !self.transport.negotiated(config::F_FLUSH);
         let (written_bytes, flush_after) = match operation {
             Operation::Read { len_bytes, .. } => (len_bytes, false),
-            Operation::Write { .. } => (0, write_through),
+            Operation::Write { .. } => (0, self.write_through),
             Operation::Flush => (0, false),
         };
         Ticket {

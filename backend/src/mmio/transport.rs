@@ -45,8 +45,23 @@ pub enum Effect {
     None,
     /// The driver reset the device: forget queues and requests before answering.
     Reset,
-    /// The driver is set up: serve what is queued.
-    DriverOk,
+    /// The features are agreed, or the driver is set up, or both at once.
+    Status {
+        /// `FEATURES_OK` was set.
+        features_ok: bool,
+        /// `DRIVER_OK` was set: serve what is queued.
+        driver_ok: bool,
+    },
+    /// The driver wrote to the configuration space; nothing changes unless the device calls
+    /// [`Transport::set_config`].
+    Config {
+        /// First byte.
+        offset: u64,
+        /// How wide the access is.
+        width: Width,
+        /// What was written.
+        value: u64,
+    },
     /// A queue was made ready.
     QueueReady(u16, Layout),
     /// A queue was stopped: touch its rings no more.
@@ -110,6 +125,16 @@ impl Transport {
         self.interrupt_status |= reasons;
     }
 
+    /// Changes `bytes` of the configuration space from `offset` on, and its generation if any
+    /// of them is new (section 4.2.2.1). Returns whether one is.
+    pub fn set_config(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        let field = offset.checked_add(bytes.len()).and_then(|end| self.config.get_mut(offset..end));
+        let Some(field) = field.filter(|field| *field != bytes) else { return false };
+        field.copy_from_slice(bytes);
+        self.config_generation = self.config_generation.wrapping_add(1);
+        true
+    }
+
     /// The device cannot go on. True: the driver must be told by an interrupt.
     pub fn set_needs_reset(&mut self) -> bool {
         self.status.insert(Status::NEEDS_RESET);
@@ -124,10 +149,11 @@ impl Transport {
     /// Decides an access; `access.addr` is the offset in the window.
     pub fn access(&mut self, access: Access) -> (Reply, Effect) {
         if let Some(offset) = access.addr.checked_sub(regs::CONFIG) {
-            // Block devices of these features have no writable field.
             return match access.direction {
                 Direction::Read => (Reply(self.read_config(offset, access.width)), Effect::None),
-                Direction::Write(_) => (Reply::NONE, Effect::None),
+                Direction::Write(value) => {
+                    (Reply::NONE, Effect::Config { offset, width: access.width, value })
+                }
             };
         }
         // Section 4.2.2.2: the registers are 32 bits wide and aligned.
@@ -214,8 +240,14 @@ impl Transport {
             }
             Transition::To(status) => {
                 self.status = status;
-                let set_up = status.contains(Status::DRIVER_OK) && !old.contains(Status::DRIVER_OK);
-                if set_up { Effect::DriverOk } else { Effect::None }
+                let new = status.difference(old);
+                let features_ok = new.contains(Status::FEATURES_OK);
+                let driver_ok = new.contains(Status::DRIVER_OK);
+                if features_ok || driver_ok {
+                    Effect::Status { features_ok, driver_ok }
+                } else {
+                    Effect::None
+                }
             }
             Transition::Refused => Effect::None,
         }

@@ -1,6 +1,7 @@
 //! A virtio-blk driver that obeys the specification, over any way to reach the registers.
 
 use super::memory::TestMemory;
+use super::request::{Answer, BlkRequest, Framing, STATUS_UNTOUCHED};
 use crate::ioreq::{Access, Direction, Width};
 use crate::mmio::regs;
 use crate::virtq::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE};
@@ -14,39 +15,6 @@ pub trait Bus {
     fn access(&mut self, access: Access) -> u64;
 }
 
-/// How a request's bytes are cut into descriptors.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Framing {
-    /// Header, data, status, one descriptor each, as Linux does.
-    Usual,
-    /// Pieces of these lengths, over and over, each in a place of its own.
-    Pieces(Vec<usize>),
-}
-
-/// What to ask for. `kind` and `sector` go into the header unchecked.
-#[derive(Clone, Debug)]
-pub struct BlkRequest {
-    /// `VIRTIO_BLK_T_*`.
-    pub kind: u32,
-    /// First sector.
-    pub sector: u64,
-    /// Readable data.
-    pub out: Vec<u8>,
-    /// Bytes of writable data.
-    pub in_len: usize,
-}
-
-/// The end of a request.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
-    /// The status byte.
-    pub status: u8,
-    /// `used.len`.
-    pub used_len: u32,
-    /// The writable data.
-    pub data: Vec<u8>,
-}
-
 /// Pieces of guest memory.
 pub type Segments = Vec<(u64, usize)>;
 
@@ -54,9 +22,6 @@ struct Flight {
     descs: Vec<u16>,
     writable: Segments,
 }
-
-/// Status of a request that was not written yet.
-pub const STATUS_UNTOUCHED: u8 = 0xee;
 
 const RINGS: u64 = TestMemory::BASE;
 const BUFFERS: u64 = TestMemory::BASE + 0x1_0000;
@@ -114,6 +79,17 @@ impl<B: Bus> Driver<B> {
         self.bus.access(Access { addr: offset, width: Width::Four, direction });
     }
 
+    /// A field of the configuration space, in its natural width.
+    pub fn config(&mut self, offset: u64, width: Width) -> u64 {
+        self.bus.access(Access { addr: regs::CONFIG + offset, width, direction: Direction::Read })
+    }
+
+    /// Writes a field of the configuration space.
+    pub fn set_config(&mut self, offset: u64, width: Width, value: u64) {
+        let direction = Direction::Write(value);
+        self.bus.access(Access { addr: regs::CONFIG + offset, width, direction });
+    }
+
     /// The device's capacity in sectors.
     pub fn capacity(&mut self) -> u64 {
         u64::from(self.read(regs::CONFIG)) | u64::from(self.read(regs::CONFIG + 4)) << 32
@@ -130,6 +106,14 @@ impl<B: Bus> Driver<B> {
     /// Section 3.1.1: initialises the device with what it offers and `wanted` names, and a
     /// queue of `size`.
     pub fn init(&mut self, wanted: u64, size: u16) {
+        self.negotiate(wanted);
+        self.set_up_queue(size);
+        self.write(regs::STATUS, 0xf);
+        assert_eq!(self.read(regs::STATUS), 0xf);
+    }
+
+    /// The steps of initialisation up to `FEATURES_OK`.
+    pub fn negotiate(&mut self, wanted: u64) {
         assert_eq!(self.read(regs::MAGIC_VALUE), regs::MAGIC);
         assert_eq!(self.read(regs::VERSION_REG), 2);
         self.write(regs::STATUS, 0);
@@ -143,9 +127,6 @@ impl<B: Bus> Driver<B> {
         }
         self.write(regs::STATUS, 0xb);
         assert_eq!(self.read(regs::STATUS), 0xb, "the device took the features");
-        self.set_up_queue(size);
-        self.write(regs::STATUS, 0xf);
-        assert_eq!(self.read(regs::STATUS), 0xf);
     }
 
     fn set_up_queue(&mut self, size: u16) {

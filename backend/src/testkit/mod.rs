@@ -3,6 +3,8 @@
 
 mod driver;
 mod memory;
+mod request;
 
-pub use driver::{Answer, BlkRequest, Bus, Driver, Framing, STATUS_UNTOUCHED, Segments};
+pub use driver::{Bus, Driver, Segments};
 pub use memory::{HostileMemory, TestMemory};
+pub use request::{Answer, BlkRequest, Framing, STATUS_UNTOUCHED};
