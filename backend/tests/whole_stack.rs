@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, reason = "a test fails loudly")]
 
 mod common;
+#[path = "whole_stack/features.rs"]
+mod features;
 
 use backend::ioreq::Teardown;
 use backend::mmio::regs;

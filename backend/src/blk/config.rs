@@ -1,8 +1,9 @@
 //! What the device offers: feature bits and configuration space (virtio 1.3, sections 5.2.3
 //! and 5.2.4).
 
+use super::ranges::MAX_RANGES;
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1};
-use crate::storage::Geometry;
+use crate::storage::{Discard, Geometry, SECTOR_BYTES};
 use alloc::vec::Vec;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
@@ -30,10 +31,17 @@ pub const F_CONFIG_WCE: u64 = 1 << 11;
 /// `VIRTIO_BLK_F_MQ`.
 pub const F_MQ: u64 = 1 << 12;
 
+/// `VIRTIO_BLK_F_DISCARD`.
+pub const F_DISCARD: u64 = 1 << 13;
+/// `VIRTIO_BLK_F_WRITE_ZEROES`.
+pub const F_WRITE_ZEROES: u64 = 1 << 14;
+/// `VIRTIO_BLK_F_SECURE_ERASE`.
+pub const F_SECURE_ERASE: u64 = 1 << 16;
+
 /// Place of `writeback`, one byte.
 pub const WRITEBACK: usize = 32;
 
-/// `struct virtio_blk_config` up to `num_queues`.
+/// `struct virtio_blk_config` up to `secure_erase_sector_alignment`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
 struct BlkConfig {
@@ -51,6 +59,16 @@ struct BlkConfig {
     writeback: u8,
     unused0: u8,
     num_queues: U16,
+    max_discard_sectors: U32,
+    max_discard_seg: U32,
+    discard_sector_alignment: U32,
+    max_write_zeroes_sectors: U32,
+    max_write_zeroes_seg: U32,
+    write_zeroes_may_unmap: u8,
+    unused1: [u8; 3],
+    max_secure_erase_sectors: U32,
+    max_secure_erase_seg: U32,
+    secure_erase_sector_alignment: U32,
 }
 
 /// Feature bits for such a disk with so many queues.
@@ -60,7 +78,21 @@ pub fn features(geometry: &Geometry, queues: u16) -> u64 {
     let read_only = if geometry.read_only { F_RO } else { 0 };
     let flush = if geometry.flush { F_FLUSH | F_CONFIG_WCE } else { 0 };
     let many = if queues > 1 { F_MQ } else { 0 };
-    always | read_only | flush | many
+    always | read_only | flush | many | range_features(geometry)
+}
+
+/// What concerns ranges without data. None of it suits a disk that cannot be written.
+pub(super) fn range_features(geometry: &Geometry) -> u64 {
+    if geometry.read_only {
+        return 0;
+    }
+    let discard = match geometry.discard {
+        Some(Discard { secure: true, .. }) => F_DISCARD | F_SECURE_ERASE,
+        Some(_) => F_DISCARD,
+        None => 0,
+    };
+    let write_zeroes = if geometry.max_write_zeroes_sectors > 0 { F_WRITE_ZEROES } else { 0 };
+    discard | write_zeroes
 }
 
 /// The configuration space for such a disk with so many queues.
@@ -70,6 +102,13 @@ pub fn space(geometry: &Geometry, queues: u16) -> Vec<u8> {
     // Advice: writes of whole physical blocks spare a read.
     let physical = geometry.physical_block_size_bytes.max(block);
     let per_physical = physical.checked_div(block).unwrap_or(1).max(1);
+    let features = range_features(geometry);
+    let if_offered = |feature, value: u32| if features & feature != 0 { value } else { 0 }.into();
+    let (max_discard, granularity) =
+        geometry.discard.map_or((0, 0), |discard| (discard.max_sectors, discard.granularity_bytes));
+    // Advice for splitting. No coarser than what is discarded in one go.
+    let alignment =
+        u32::try_from(u64::from(granularity) / SECTOR_BYTES).unwrap_or(1).clamp(1, max_discard.max(1));
     let config = BlkConfig {
         capacity: geometry.capacity_sectors.into(),
         size_max: 0.into(),
@@ -87,6 +126,17 @@ pub fn space(geometry: &Geometry, queues: u16) -> Vec<u8> {
         unused0: 0,
         // Valid only with VIRTIO_BLK_F_MQ.
         num_queues: if queues > 1 { queues } else { 0 }.into(),
+        max_discard_sectors: if_offered(F_DISCARD, max_discard),
+        max_discard_seg: if_offered(F_DISCARD, MAX_RANGES),
+        discard_sector_alignment: if_offered(F_DISCARD, alignment),
+        max_write_zeroes_sectors: if_offered(F_WRITE_ZEROES, geometry.max_write_zeroes_sectors),
+        max_write_zeroes_seg: if_offered(F_WRITE_ZEROES, MAX_RANGES),
+        // Zeros are written: no engine gives the space back for them.
+        write_zeroes_may_unmap: 0,
+        unused1: [0; 3],
+        max_secure_erase_sectors: if_offered(F_SECURE_ERASE, max_discard),
+        max_secure_erase_seg: if_offered(F_SECURE_ERASE, MAX_RANGES),
+        secure_erase_sector_alignment: if_offered(F_SECURE_ERASE, alignment),
     };
     config.as_bytes().to_vec()
 }
@@ -101,12 +151,14 @@ mod tests {
         physical_block_size_bytes: 4096,
         read_only: false,
         flush: true,
+        discard: Some(Discard { granularity_bytes: 65536, max_sectors: 1 << 22, secure: true }),
+        max_write_zeroes_sectors: 0x8000,
     };
 
     #[test]
     fn fields_lie_where_the_specification_puts_them() {
         let bytes = space(&DISK, 4);
-        assert_eq!(bytes.len(), 36);
+        assert_eq!(bytes.len(), 72);
         assert_eq!(bytes[..8], 0x1_0000_0002u64.to_le_bytes());
         assert_eq!(bytes[12..16], SEG_MAX.to_le_bytes());
         assert_eq!(bytes[20..24], 512u32.to_le_bytes());
@@ -115,6 +167,22 @@ mod tests {
         assert_eq!((bytes[WRITEBACK], bytes[33]), (1, 0), "a cache, and padding");
         assert_eq!(bytes[34..36], 4u16.to_le_bytes());
         assert_eq!(space(&DISK, 1)[34..36], [0, 0]);
+        let words: Vec<_> =
+            bytes[36..].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
+        assert_eq!(words, [1 << 22, 32, 128, 0x8000, 32, 0, 1 << 22, 32, 128]);
+    }
+
+    #[test]
+    fn fields_of_what_is_not_offered_are_zero() {
+        let none = Geometry { discard: None, max_write_zeroes_sectors: 0, ..DISK };
+        for geometry in [none, Geometry { read_only: true, ..DISK }] {
+            assert_eq!(features(&geometry, 1) & (F_DISCARD | F_WRITE_ZEROES | F_SECURE_ERASE), 0);
+            assert_eq!(space(&geometry, 1)[36..], [0; 36]);
+        }
+        let insecure = DISK.discard.map(|discard| Discard { secure: false, ..discard });
+        let insecure = Geometry { discard: insecure, ..DISK };
+        assert_eq!(features(&insecure, 1) & (F_DISCARD | F_SECURE_ERASE), F_DISCARD);
+        assert_eq!(space(&insecure, 1)[60..], [0; 12]);
     }
 
     #[test]

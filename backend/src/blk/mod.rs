@@ -4,6 +4,7 @@ mod cache;
 mod complete;
 pub mod config;
 mod device;
+mod ranges;
 mod request;
 mod serve;
 

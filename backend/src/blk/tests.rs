@@ -9,7 +9,7 @@ use super::*;
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Reply};
 use crate::mmio::regs::*;
-use crate::storage::{Faults, FaultyStorage, RamDisk};
+use crate::storage::{Faults, FaultyStorage, Geometry, RamDisk};
 use crate::testkit::*;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -19,6 +19,7 @@ use core::cell::RefCell;
 use proptest::prelude::*;
 
 mod cache;
+mod ranges;
 
 const DISK_BYTES: u64 = 1 << 20;
 const ALL: u64 = u64::MAX;
@@ -50,7 +51,18 @@ impl Rig {
     }
 
     fn uninitialised(read_only: bool) -> Rig {
-        let faults = Rc::new(Faults::default());
+        Rig::build(Faults::default(), read_only)
+    }
+
+    /// Not initialised; the storage tells of this geometry.
+    fn with_geometry(geometry: Geometry) -> Rig {
+        let faults = Faults::default();
+        faults.geometry.set(Some(geometry));
+        Rig::build(faults, false)
+    }
+
+    fn build(faults: Faults, read_only: bool) -> Rig {
+        let faults = Rc::new(faults);
         let storage = FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), faults.clone());
         let options = DeviceOptions { serial: String::from("pf-test"), read_only, queues: 1 };
         let device = Rc::new(RefCell::new(Device::new(storage, &options)));
@@ -183,8 +195,8 @@ fn what_the_request_breaks_decides_its_status() {
         (request(T_OUT, 0, 0, 0), S_IOERR, "no data to write"),
         (request(T_OUT, 0, 512, 512), S_IOERR, "both directions"),
         (request(T_IN, 0, 512, 512), S_IOERR, "both directions"),
-        (request(11, 0, 16, 0), S_UNSUPP, "discard is not offered"),
-        (request(13, 0, 16, 0), S_UNSUPP, "write zeroes is not offered"),
+        (request(10, 0, 0, 16), S_UNSUPP, "lifetime is not offered"),
+        (request(16, 0, 0, 512), S_UNSUPP, "zones are not offered"),
         (request(0x8000_0000, 0, 0, 512), S_UNSUPP, "no known type"),
         (request(T_FLUSH, 0, 0, 0), S_OK, "flush"),
     ];

@@ -20,6 +20,8 @@ pub struct Faults {
     pub submitted: Cell<u32>,
     /// Flushes among them.
     pub flushes: Cell<u32>,
+    /// The geometry to tell of, instead of the engine's own.
+    pub geometry: Cell<Option<Geometry>>,
 }
 
 /// An engine with faults.
@@ -38,7 +40,7 @@ impl<S: Storage> FaultyStorage<S> {
 
 impl<S: Storage> Storage for FaultyStorage<S> {
     fn geometry(&self) -> Geometry {
-        self.inner.geometry()
+        self.faults.geometry.get().unwrap_or_else(|| self.inner.geometry())
     }
 
     fn port(&self) -> Option<Port> {

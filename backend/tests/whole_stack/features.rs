@@ -1,0 +1,128 @@
+//! What a guest can use beyond reads and writes, on a PV disk.
+
+use super::common::*;
+use backend::ioreq::Width;
+use backend::mmio::regs;
+use backend::testkit::{BlkRequest, Framing};
+use drivers::fake::{BlkBackConfig, Faults};
+
+const S_UNSUPP: u8 = 2;
+const T_DISCARD: u32 = 11;
+const T_WRITE_ZEROES: u32 = 13;
+const T_SECURE_ERASE: u32 = 14;
+const F_DISCARD: u64 = 1 << 13;
+const F_WRITE_ZEROES: u64 = 1 << 14;
+const F_SECURE_ERASE: u64 = 1 << 16;
+
+fn ranges(kind: u32, ranges: &[(u64, u32, u32)]) -> BlkRequest {
+    let mut out = Vec::new();
+    for (sector, sectors, flags) in ranges {
+        out.extend(sector.to_le_bytes());
+        out.extend(sectors.to_le_bytes());
+        out.extend(flags.to_le_bytes());
+    }
+    BlkRequest { kind, sector: 0, out, in_len: 0 }
+}
+
+/// A change of what the backend offers.
+type Change = fn(&mut BlkBackConfig);
+
+fn backend(change: impl FnOnce(&mut BlkBackConfig)) -> Machine {
+    let mut setup = Setup::default();
+    change(&mut setup.back);
+    Machine::ready(setup)
+}
+
+#[test]
+fn write_through_can_be_chosen_and_left_again() {
+    let mut machine = Machine::ready(Setup::default());
+    for (turn, writeback) in [(1, 1), (2, 0), (3, 1)] {
+        machine.pv.set_config(32, Width::One, writeback);
+        assert_eq!(machine.pv.config(32, Width::One), writeback);
+        let data = bytes(4096, turn);
+        assert_eq!(machine.write(Disk::Pv, 0, &data).status, S_OK);
+        let durable = machine.world.borrow().back.disk().durable[..4096] == data;
+        assert_eq!(durable, writeback == 0);
+    }
+}
+
+#[test]
+fn discards_reach_the_backend_range_by_range() {
+    let mut machine = Machine::ready(Setup::default());
+    let data = bytes(32 * 512, 0x33);
+    assert_eq!(machine.write(Disk::Pv, 0, &data).status, S_OK);
+    let request = ranges(T_DISCARD, &[(0, 8, 0), (16, 8, 0)]);
+    assert_eq!(machine.ask(Disk::Pv, &request, &Framing::Usual).status, S_OK);
+    let request = ranges(T_SECURE_ERASE, &[(24, 1, 0)]);
+    assert_eq!(machine.ask(Disk::Pv, &request, &Framing::Usual).status, S_OK);
+    let world = machine.world.borrow();
+    let disk = world.back.disk();
+    assert_eq!((disk.counts.discards, disk.counts.secure_discards), (3, 1));
+    let sector = |at: usize| &disk.cached[at * 512..(at + 1) * 512];
+    for at in 0..32 {
+        let gone = (0..8).contains(&at) || (16..25).contains(&at);
+        assert_eq!(sector(at) == [0; 512], gone, "sector {at}");
+    }
+}
+
+#[test]
+fn a_backend_that_does_not_discard_gets_no_discards() {
+    let cases: [(Change, u64); 3] = [
+        (|back| back.discard = false, F_WRITE_ZEROES),
+        (|back| back.secure_discard = false, F_DISCARD | F_WRITE_ZEROES),
+        (|back| back.read_only = true, 0),
+    ];
+    for (change, offered) in cases {
+        let mut machine = backend(change);
+        assert_eq!(machine.pv.offered() & (F_DISCARD | F_WRITE_ZEROES | F_SECURE_ERASE), offered);
+        let answer = machine.ask(Disk::Pv, &ranges(T_SECURE_ERASE, &[(0, 8, 0)]), &Framing::Usual);
+        assert_eq!(answer.status, if offered == 0 { S_IOERR } else { S_UNSUPP });
+        assert_eq!(machine.world.borrow().back.disk().counts.discards, 0);
+    }
+}
+
+#[test]
+fn a_discard_that_the_backend_refuses_is_unsupported() {
+    let mut machine = Machine::ready(Setup::default());
+    let faults = Faults { fail_every: Some(1), fail_as_unsupported: true, ..Faults::default() };
+    machine.world.borrow().back.set_faults(faults);
+    let answer = machine.ask(Disk::Pv, &ranges(T_DISCARD, &[(0, 8, 0)]), &Framing::Usual);
+    assert_eq!(answer.status, S_UNSUPP);
+    assert_eq!(machine.pv.read(regs::STATUS), 0xf);
+}
+
+#[test]
+fn zeros_are_written_in_pieces_whatever_ring_and_pool_hold() {
+    let direct = |back: &mut BlkBackConfig| {
+        back.max_indirect_segments = None;
+        back.max_ring_page_order = None;
+    };
+    let setups: [(Change, u16); 3] = [(|_| {}, 300), (direct, 12), (|_| {}, 1)];
+    for (change, pool_pages) in setups {
+        for unmap in [0, 1] {
+            let mut setup = Setup { pool_pages, vcpus: 1, ..Setup::default() };
+            change(&mut setup.back);
+            let mut machine = Machine::ready(setup);
+            machine.world.borrow().back.disk_mut().cached.fill(0x77);
+            let request = ranges(T_WRITE_ZEROES, &[(3, 4100, unmap), (8191, 1, unmap)]);
+            assert_eq!(machine.ask(Disk::Pv, &request, &Framing::Usual).status, S_OK);
+            let world = machine.world.borrow();
+            let disk = world.back.disk();
+            assert_eq!((disk.counts.discards, disk.counts.malformed), (0, 0), "a discard promises no zeros");
+            for (at, sector) in disk.cached.chunks(512).enumerate() {
+                let zero = (3..4103).contains(&at) || at == 8191;
+                assert!(sector.iter().all(|&byte| byte == if zero { 0 } else { 0x77 }), "sector {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_that_the_backend_fails_to_write_are_an_error() {
+    let mut machine = Machine::ready(Setup { pool_pages: 4, ..Setup::default() });
+    machine.world.borrow().back.set_faults(Faults { fail_every: Some(5), ..Faults::default() });
+    let request = ranges(T_WRITE_ZEROES, &[(0, 800, 0)]);
+    assert_eq!(machine.ask(Disk::Pv, &request, &Framing::Usual).status, S_IOERR);
+    machine.world.borrow().back.set_faults(Faults::default());
+    assert_eq!(machine.ask(Disk::Pv, &request, &Framing::Usual).status, S_OK);
+}
