@@ -27,7 +27,10 @@ use alloc::vec::Vec;
 pub(super) const ID_BYTES: usize = 20;
 /// Segments for all requests in flight: room for a full queue of small requests and for
 /// several of the longest chains.
-const POOL_SEGMENTS: u16 = 2048;
+const POOL_SEGMENTS: u16 = 3072;
+/// Queues at most: more vCPUs share them.
+pub const MAX_QUEUES: u16 = 8;
+
 /// What can be chosen about a device.
 #[derive(Clone, Debug)]
 pub struct DeviceOptions {
@@ -35,7 +38,7 @@ pub struct DeviceOptions {
     pub serial: String,
     /// Refuse writes, whatever the storage can do.
     pub read_only: bool,
-    /// Queues, at least 1.
+    /// Queues, 1 to [`MAX_QUEUES`].
     pub queues: u16,
 }
 
@@ -66,6 +69,8 @@ impl Lane {
 pub struct Device<S> {
     pub(super) transport: Transport,
     pub(super) lanes: Vec<Lane>,
+    /// The one that is served first next time.
+    pub(super) first_lane: usize,
     pub(super) epochs: Vec<u32>,
     pub(super) pool: SegmentPool,
     pub(super) storage: S,
@@ -87,7 +92,7 @@ impl<S: Storage> Device<S> {
     pub fn new(storage: S, options: &DeviceOptions) -> Device<S> {
         let mut geometry = storage.geometry();
         geometry.read_only |= options.read_only;
-        let queues = options.queues.max(1);
+        let queues = options.queues.clamp(1, MAX_QUEUES);
         let identity = Identity {
             device_id: config::DEVICE_ID_BLOCK,
             vendor_id: config::VENDOR_ID,
@@ -101,6 +106,7 @@ impl<S: Storage> Device<S> {
         Device {
             transport: Transport::new(identity, config::space(&geometry, queues)),
             lanes: core::iter::repeat_with(Lane::default).take(usize::from(queues)).collect(),
+            first_lane: 0,
             epochs: vec![0; usize::from(queues)],
             pool: SegmentPool::new(POOL_SEGMENTS),
             storage,

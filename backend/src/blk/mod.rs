@@ -8,7 +8,7 @@ mod ranges;
 mod request;
 mod serve;
 
-pub use device::{Device, DeviceOptions};
+pub use device::{Device, DeviceOptions, MAX_QUEUES};
 pub use request::{Operation, Ticket};
 
 #[cfg(test)]

@@ -19,9 +19,13 @@ impl<S: Storage> Device<S> {
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.collect(mem);
         worked |= self.retry_held(mem);
-        for index in 0..self.lanes.len() {
+        // Storage may have room for one queue's requests only: each comes first in turn.
+        let (first, end) = (self.first_lane, self.lanes.len());
+        for index in (first..end).chain(0..first) {
             worked |= self.serve(index, mem);
         }
+        let next = first.saturating_add(1);
+        self.first_lane = if next < end { next } else { 0 };
         if worked || self.in_flight() > 0 {
             self.storage.kick();
         }

@@ -19,6 +19,7 @@ use core::cell::RefCell;
 use proptest::prelude::*;
 
 mod cache;
+mod queues;
 mod ranges;
 
 const DISK_BYTES: u64 = 1 << 20;
@@ -51,20 +52,20 @@ impl Rig {
     }
 
     fn uninitialised(read_only: bool) -> Rig {
-        Rig::build(Faults::default(), read_only)
+        Rig::build(Faults::default(), read_only, 1)
     }
 
     /// Not initialised; the storage tells of this geometry.
     fn with_geometry(geometry: Geometry) -> Rig {
         let faults = Faults::default();
         faults.geometry.set(Some(geometry));
-        Rig::build(faults, false)
+        Rig::build(faults, false, 1)
     }
 
-    fn build(faults: Faults, read_only: bool) -> Rig {
+    fn build(faults: Faults, read_only: bool, queues: u16) -> Rig {
         let faults = Rc::new(faults);
         let storage = FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), faults.clone());
-        let options = DeviceOptions { serial: String::from("pf-test"), read_only, queues: 1 };
+        let options = DeviceOptions { serial: String::from("pf-test"), read_only, queues };
         let device = Rc::new(RefCell::new(Device::new(storage, &options)));
         let mem = TestMemory::new(0x40_0000);
         let driver = Driver::new(DirectBus(device.clone()), mem.clone(), 0);
@@ -460,25 +461,6 @@ fn held_requests_are_dropped_by_a_reset() {
     assert_eq!(rig.driver.next_used(), None);
 }
 
-#[test]
-fn every_queue_of_a_device_with_several_is_offered() {
-    let storage = RamDisk::new(DISK_BYTES, false).expect("memory");
-    let options = DeviceOptions { queues: 4, ..DeviceOptions::default() };
-    let device = Rc::new(RefCell::new(Device::new(storage, &options)));
-    struct Other(Rc<RefCell<Device<RamDisk>>>);
-    impl Bus for Other {
-        fn access(&mut self, access: Access) -> u64 {
-            self.0.borrow_mut().access(access).0
-        }
-    }
-    let mut driver = Driver::new(Other(device), TestMemory::new(0x40_0000), 0);
-    assert_ne!(driver.offered() & config::F_MQ, 0);
-    for (queue, max) in [(0, 256), (3, 256), (4, 0)] {
-        driver.write(QUEUE_SEL, queue);
-        assert_eq!(driver.read(QUEUE_SIZE_MAX), max);
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -511,7 +493,7 @@ proptest! {
         let mut rig = Rig::new(ALL, 8);
         let base = TestMemory::BASE;
         // The rings and a little more, not the descriptors of other tests.
-        let hostile = HostileMemory::new(rig.mem.clone(), base..base + 0x5000, seed);
+        let hostile = HostileMemory::new(rig.mem.clone(), base..base + RINGS_BYTES, seed);
         for round in 0..rounds {
             if rig.driver.free_descs() > 2 {
                 rig.driver.submit(&read_request(u64::from(round), 512), &Framing::Usual);
@@ -552,7 +534,7 @@ fn any_write() -> impl Strategy<Value = (u64, u32)> {
     let value = prop_oneof![
         0u32..17,
         Just(0xf),
-        (0u32..0x500).prop_map(move |at| ram + at * 16),
+        (0u32..0x800).prop_map(move |at| ram + at * 16),
         Just(F_EVENT_IDX as u32 | F_INDIRECT_DESC as u32),
         any::<u32>(),
     ];
@@ -570,7 +552,7 @@ proptest! {
     ) {
         let mut rig = Rig::uninitialised(false);
         let base = TestMemory::BASE;
-        let hostile = HostileMemory::new(rig.mem.clone(), base..base + 0x5000, seed);
+        let hostile = HostileMemory::new(rig.mem.clone(), base..base + RINGS_BYTES, seed);
         if negotiated {
             rig.driver.init(ALL, 8);
         }

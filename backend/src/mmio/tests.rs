@@ -116,7 +116,7 @@ fn a_selector_out_of_range_has_no_queue() {
         assert_eq!(read(&mut transport, QUEUE_READY), 0);
     }
     let _ = write(&mut transport, QUEUE_SEL, 1);
-    assert_eq!(read(&mut transport, QUEUE_SIZE_MAX), 256);
+    assert_eq!(read(&mut transport, QUEUE_SIZE_MAX), 1024);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_queue_becomes_ready_with_its_64_bit_addresses() {
 
 #[test]
 fn a_queue_with_a_bad_size_does_not_become_ready() {
-    for size in [0, 3, 512, 0x1_0008] {
+    for size in [0, 3, 2048, 0x1_0008] {
         let mut transport = transport();
         assert!(negotiate(&mut transport, FEATURES));
         assert!(matches!(set_up_queue(&mut transport, 0, size), Effect::BadQueue(_)));

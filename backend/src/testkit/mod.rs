@@ -5,6 +5,6 @@ mod driver;
 mod memory;
 mod request;
 
-pub use driver::{Bus, Driver, Segments};
+pub use driver::{Driver, RINGS_BYTES, Segments};
 pub use memory::{HostileMemory, TestMemory};
-pub use request::{Answer, BlkRequest, Framing, STATUS_UNTOUCHED};
+pub use request::{Answer, BlkRequest, Bus, Framing, STATUS_UNTOUCHED};

@@ -1,6 +1,13 @@
-//! What a driver asks for, and what it gets.
+//! What a driver asks for, and what it gets; how it reaches the device.
 
+use crate::ioreq::Access;
 use alloc::vec::Vec;
+
+/// A guest's way to a device's registers; `access.addr` is the offset in the window.
+pub trait Bus {
+    /// Makes the access and returns what a read gives.
+    fn access(&mut self, access: Access) -> u64;
+}
 
 /// How a request's bytes are cut into descriptors.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -34,6 +34,15 @@ fn backend(change: impl FnOnce(&mut BlkBackConfig)) -> Machine {
 }
 
 #[test]
+fn a_driver_that_declines_flush_gets_durable_writes() {
+    let mut machine = Machine::new(Setup::default());
+    machine.pv.init(!(1 << 9), 64);
+    let data = bytes(4096, 7);
+    assert_eq!(machine.write(Disk::Pv, 0, &data).status, S_OK);
+    assert_eq!(machine.world.borrow().back.disk().durable[..4096], data);
+}
+
+#[test]
 fn write_through_can_be_chosen_and_left_again() {
     let mut machine = Machine::ready(Setup::default());
     for (turn, writeback) in [(1, 1), (2, 0), (3, 1)] {
@@ -125,4 +134,41 @@ fn zeros_that_the_backend_fails_to_write_are_an_error() {
     assert_eq!(machine.ask(Disk::Pv, &request, &Framing::Usual).status, S_IOERR);
     machine.world.borrow().back.set_faults(Faults::default());
     assert_eq!(machine.ask(Disk::Pv, &request, &Framing::Usual).status, S_OK);
+}
+
+#[test]
+fn every_vcpu_has_a_queue_of_its_own_and_all_share_one_interrupt() {
+    let mut machine = Machine::new(Setup { vcpus: 4, queues: 4, ..Setup::default() });
+    machine.pv.init_queues(u64::MAX, 256, 4);
+    machine.world.borrow().back.set_faults(Faults { reorder: true, delay_steps: 2, ..Faults::default() });
+    for round in 0..10u8 {
+        for queue in 0..4u16 {
+            machine.pv.bus.vcpu = usize::from(queue);
+            machine.pv.queue = queue;
+            for turn in 0..5u8 {
+                let data = bytes(4096, round ^ (turn << 4));
+                let sector = u64::from(queue) * 1000 + u64::from(turn) * 8;
+                machine.pv.submit(&write_request(sector, &data), &Framing::Usual);
+            }
+            machine.pv.want_interrupt(5);
+            machine.pv.kick();
+        }
+        machine.run();
+        let irqs = machine.world.borrow_mut().irqs(PV_IRQ);
+        assert!((1..=4).contains(&irqs), "{irqs} interrupts for four queues");
+        assert_eq!(machine.pv.take_interrupt(), regs::INT_USED);
+        for queue in 0..4 {
+            machine.pv.queue = queue;
+            let answers: Vec<_> = core::iter::from_fn(|| machine.pv.next_used()).collect();
+            assert_eq!(answers.len(), 5);
+            assert!(answers.iter().all(|(_, answer)| answer.status == S_OK));
+        }
+    }
+    for queue in 0..4usize {
+        for turn in 0..5u8 {
+            let start = (queue * 1000 + usize::from(turn) * 8) * 512;
+            let world = machine.world.borrow();
+            assert!(world.back.disk().cached[start..start + 4096] == bytes(4096, 9 ^ (turn << 4)));
+        }
+    }
 }
