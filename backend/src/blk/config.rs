@@ -38,6 +38,8 @@ pub const F_WRITE_ZEROES: u64 = 1 << 14;
 /// `VIRTIO_BLK_F_SECURE_ERASE`.
 pub const F_SECURE_ERASE: u64 = 1 << 16;
 
+/// Place of `capacity`, 8 bytes.
+pub const CAPACITY: usize = 0;
 /// Place of `writeback`, one byte.
 pub const WRITEBACK: usize = 32;
 

@@ -131,6 +131,20 @@ impl<S: Storage> Device<S> {
         self.storage
     }
 
+    /// Takes over the storage's length, if that has changed, and tells the driver by a
+    /// configuration interrupt: it is due with [`Device::take_irq`]. Requests that were
+    /// judged by the old length are the storage's to refuse.
+    pub fn update_capacity(&mut self) -> bool {
+        let capacity = self.storage.geometry().capacity_sectors;
+        if capacity == self.geometry.capacity_sectors {
+            return false;
+        }
+        self.geometry.capacity_sectors = capacity;
+        self.transport.set_config(config::CAPACITY, &capacity.to_le_bytes());
+        self.irq |= self.transport.announce_config();
+        true
+    }
+
     /// Requests at the storage, orphans included.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
@@ -156,6 +170,7 @@ impl<S: Storage> Device<S> {
                 if driver_ok {
                     // The driver may have queued requests before.
                     self.lanes.iter_mut().for_each(|lane| lane.kicked = true);
+                    self.irq |= self.transport.tell_config();
                 }
             }
             Effect::QueueReady(index, layout) => self.start_queue(index, layout),

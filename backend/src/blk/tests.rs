@@ -21,6 +21,7 @@ use proptest::prelude::*;
 mod cache;
 mod queues;
 mod ranges;
+mod resize;
 
 const DISK_BYTES: u64 = 1 << 20;
 const ALL: u64 = u64::MAX;

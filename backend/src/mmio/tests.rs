@@ -207,6 +207,30 @@ fn needs_reset_is_told_by_a_configuration_interrupt_only_after_driver_ok() {
 }
 
 #[test]
+fn a_change_of_the_configuration_is_told_once_the_driver_is_set_up() {
+    let mut transport = transport();
+    assert!(!transport.announce_config(), "nobody has read it");
+    assert!(negotiate(&mut transport, FEATURES));
+    let _ = write(&mut transport, STATUS, 0xf);
+    assert!(!transport.tell_config());
+    assert!(transport.announce_config());
+    assert_eq!(read(&mut transport, INTERRUPT_STATUS), u64::from(INT_CONFIG));
+    assert!(!transport.tell_config(), "once");
+    // In the middle of initialisation: kept until its end.
+    assert!(negotiate(&mut transport, FEATURES));
+    assert!(!transport.announce_config());
+    assert_eq!(read(&mut transport, INTERRUPT_STATUS), 0);
+    let _ = write(&mut transport, STATUS, 0xf);
+    assert!(transport.tell_config());
+    // A reset ends it: the next driver reads anew.
+    assert!(negotiate(&mut transport, FEATURES));
+    assert!(!transport.announce_config());
+    assert!(negotiate(&mut transport, FEATURES));
+    let _ = write(&mut transport, STATUS, 0xf);
+    assert!(!transport.tell_config());
+}
+
+#[test]
 fn configuration_is_read_in_natural_widths_and_ends_in_zeros() {
     let mut transport = transport();
     assert_eq!(read_wide(&mut transport, CONFIG, Width::Eight), 0x8877_6655_4433_2211);

@@ -1,6 +1,7 @@
 //! The register file of one virtio-mmio device (virtio 1.3, section 4.2.2): what each access
 //! returns and what it asks of the device. Pure: no guest memory, no hypercall.
 
+use super::queue_regs::QueueRegs;
 use super::regs;
 use super::status::{Status, Transition};
 use crate::guest_mem::GuestAddr;
@@ -20,21 +21,6 @@ pub struct Identity {
     pub features: u64,
     /// Queues of the device.
     pub queues: u16,
-}
-
-/// The set-up registers of one queue.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct QueueRegs {
-    /// `QueueSize`.
-    pub size: u32,
-    /// `QueueReady`.
-    pub ready: bool,
-    /// `QueueDesc`.
-    pub desc: u64,
-    /// `QueueDriver`, the available ring.
-    pub driver: u64,
-    /// `QueueDevice`, the used ring.
-    pub device: u64,
 }
 
 /// What an access asks of the device, beside the reply.
@@ -79,6 +65,8 @@ pub struct Transport {
     queues: Vec<QueueRegs>,
     config: Vec<u8>,
     config_generation: u32,
+    /// The driver may have read a configuration that has changed since.
+    config_news: bool,
     status: Status,
     device_features_sel: u32,
     driver_features_sel: u32,
@@ -98,6 +86,7 @@ impl Transport {
             queues: vec![QueueRegs::default(); usize::from(identity.queues)],
             config,
             config_generation: 0,
+            config_news: false,
             status: Status::empty(),
             device_features_sel: 0,
             driver_features_sel: 0,
@@ -133,6 +122,24 @@ impl Transport {
         field.copy_from_slice(bytes);
         self.config_generation = self.config_generation.wrapping_add(1);
         true
+    }
+
+    /// The device changed its configuration by itself. True: the driver must be told by an
+    /// interrupt, now.
+    pub fn announce_config(&mut self) -> bool {
+        self.config_news = !self.status.is_empty();
+        self.tell_config()
+    }
+
+    /// Tells a driver that is set up of a change, also of one from before. True: by an
+    /// interrupt, now.
+    pub fn tell_config(&mut self) -> bool {
+        let tell = self.config_news && self.status.contains(Status::DRIVER_OK);
+        if tell {
+            self.config_news = false;
+            self.raise(regs::INT_CONFIG);
+        }
+        tell
     }
 
     /// The device cannot go on. True: the driver must be told by an interrupt.
@@ -263,6 +270,7 @@ impl Transport {
         self.foreign_features = false;
         self.queue_sel = 0;
         self.interrupt_status = 0;
+        self.config_news = false;
     }
 
     fn write_ready(&mut self, value: u32) -> Effect {
@@ -303,16 +311,7 @@ impl Transport {
         if queue.ready {
             return;
         }
-        match offset {
-            regs::QUEUE_SIZE => queue.size = value,
-            regs::QUEUE_DESC_LOW => set_low(&mut queue.desc, value),
-            regs::QUEUE_DESC_HIGH => set_high(&mut queue.desc, value),
-            regs::QUEUE_DRIVER_LOW => set_low(&mut queue.driver, value),
-            regs::QUEUE_DRIVER_HIGH => set_high(&mut queue.driver, value),
-            regs::QUEUE_DEVICE_LOW => set_low(&mut queue.device, value),
-            regs::QUEUE_DEVICE_HIGH => set_high(&mut queue.device, value),
-            _ => {}
-        }
+        queue.write(offset, value);
     }
 }
 
@@ -328,12 +327,4 @@ fn half(bits: u64, select: u32) -> u32 {
         1 => (bits >> 32) as u32,
         _ => 0,
     }
-}
-
-fn set_low(word: &mut u64, value: u32) {
-    *word = (*word & !0xffff_ffff) | u64::from(value);
-}
-
-fn set_high(word: &mut u64, value: u32) {
-    *word = (*word & 0xffff_ffff) | (u64::from(value) << 32);
 }

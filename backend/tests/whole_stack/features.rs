@@ -3,8 +3,10 @@
 use super::common::*;
 use backend::ioreq::Width;
 use backend::mmio::regs;
+use backend::storage::AnyStorage;
 use backend::testkit::{BlkRequest, Framing};
 use drivers::fake::{BlkBackConfig, Faults};
+use kernel::Hypervisor;
 
 const S_UNSUPP: u8 = 2;
 const T_DISCARD: u32 = 11;
@@ -171,4 +173,61 @@ fn every_vcpu_has_a_queue_of_its_own_and_all_share_one_interrupt() {
             assert!(world.back.disk().cached[start..start + 4096] == bytes(4096, 9 ^ (turn << 4)));
         }
     }
+}
+
+/// The backend's disk has another length; the stub looks at xenstore as the image does.
+fn resize(machine: &Machine, sectors: u64) {
+    let mut world = machine.world.borrow_mut();
+    world.back.set_node("sectors", &sectors.to_string());
+    world.back.set_node("state", "4");
+    let World { stub, xs, xen, .. } = &mut *world;
+    let stub = stub.as_mut().expect("running");
+    // xenstored gets a moment to send its events.
+    xen.poll(&[xs.port()], Some(xen.now_ns() + 1_000_000)).expect("a good port");
+    xs.poll_events().expect("a xenstore");
+    while let Some(event) = xs.next_event() {
+        for storage in stub.storages() {
+            let AnyStorage::Pv(disk) = storage else { continue };
+            disk.front().on_watch(xs, &event.path).expect("a xenstore");
+        }
+    }
+    stub.update_capacities();
+    // Before blocking: the interrupt does not wait for the next event.
+    stub.arm();
+}
+
+#[test]
+fn a_resized_backend_resizes_the_guests_disk() {
+    let mut machine = Machine::ready(Setup::default());
+    let generation = machine.pv.read(regs::CONFIG_GENERATION);
+    for (turn, sectors) in [(1, 4096u64), (2, 8192), (3, 16)] {
+        resize(&machine, sectors);
+        assert_eq!(machine.world.borrow_mut().irqs(PV_IRQ), 1);
+        assert_eq!(machine.pv.take_interrupt(), regs::INT_CONFIG);
+        assert_eq!(machine.pv.capacity(), sectors);
+        assert_eq!(machine.pv.read(regs::CONFIG_GENERATION), generation + turn);
+        assert_eq!(machine.read(Disk::Pv, sectors - 1, 512).status, S_OK);
+        assert_eq!(machine.read(Disk::Pv, sectors, 512).status, S_IOERR);
+        assert_eq!(machine.write(Disk::Pv, sectors - 1, &bytes(1024, 1)).status, S_IOERR);
+    }
+    // What makes no sense changes nothing.
+    resize(&machine, 0);
+    assert_eq!(machine.world.borrow_mut().irqs(PV_IRQ), 0);
+    assert_eq!(machine.pv.capacity(), 16);
+    assert_eq!(machine.ram.capacity(), RAM_BYTES / 512);
+}
+
+#[test]
+fn a_request_that_is_half_under_way_when_the_disk_shrinks_is_an_error() {
+    let mut machine = Machine::ready(Setup { pool_pages: 8, ..Setup::default() });
+    machine.world.borrow().back.set_faults(Faults { delay_steps: 3, ..Faults::default() });
+    machine.pv.submit(&write_request(0, &bytes(512 * 512, 5)), &Framing::Usual);
+    machine.pv.kick();
+    machine.world.borrow_mut().stub.as_mut().expect("running").run_once();
+    resize(&machine, 128);
+    machine.run();
+    assert_eq!(machine.pv.next_used().expect("an answer").1.status, S_IOERR);
+    assert_eq!(machine.pv.in_flight(), 0);
+    let world = machine.world.borrow();
+    assert!(world.back.disk().cached[128 * 512..].iter().all(|&byte| byte == 0), "nothing beyond the end");
 }
