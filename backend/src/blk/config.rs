@@ -12,10 +12,18 @@ use zerocopy::{Immutable, IntoBytes};
 pub const DEVICE_ID_BLOCK: u32 = 2;
 /// "PiFi": tells guests nothing that they need.
 pub const VENDOR_ID: u32 = 0x6946_6950;
-/// Data segments of a request at most: the longest chain less header and status would be
-/// 254; a power of two less two lets a driver fill half a queue with one request.
-pub const SEG_MAX: u32 = 126;
+/// Least `seg_max` told: half a megabyte from scattered pages is worth one request, also if
+/// the engine takes it in pieces.
+const SEG_MAX_LEAST: u32 = 126;
+/// Largest `seg_max` told: with header and status, 256 descriptors.
+const SEG_MAX_MOST: u32 = 254;
+/// Least `size_max` told: a guest's page may be of 64 KiB, and no segment limit may be less.
+const SIZE_MAX_LEAST: u32 = 1 << 16;
+/// Largest `size_max` told.
+const SIZE_MAX_MOST: u32 = 1 << 20;
 
+/// `VIRTIO_BLK_F_SIZE_MAX`.
+pub const F_SIZE_MAX: u64 = 1 << 1;
 /// `VIRTIO_BLK_F_SEG_MAX`.
 pub const F_SEG_MAX: u64 = 1 << 2;
 /// `VIRTIO_BLK_F_RO`.
@@ -76,7 +84,8 @@ struct BlkConfig {
 /// Feature bits for such a disk with so many queues.
 #[must_use]
 pub fn features(geometry: &Geometry, queues: u16) -> u64 {
-    let always = F_VERSION_1 | F_EVENT_IDX | F_INDIRECT_DESC | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY;
+    let ring = F_VERSION_1 | F_EVENT_IDX | F_INDIRECT_DESC;
+    let always = ring | F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY;
     let read_only = if geometry.read_only { F_RO } else { 0 };
     let flush = if geometry.flush { F_FLUSH | F_CONFIG_WCE } else { 0 };
     let many = if queues > 1 { F_MQ } else { 0 };
@@ -113,8 +122,9 @@ pub fn space(geometry: &Geometry, queues: u16) -> Vec<u8> {
         u32::try_from(u64::from(granularity) / SECTOR_BYTES).unwrap_or(1).clamp(1, max_discard.max(1));
     let config = BlkConfig {
         capacity: geometry.capacity_sectors.into(),
-        size_max: 0.into(),
-        seg_max: SEG_MAX.into(),
+        // One segment, or pages of 4 KiB, as the engine moves them in one go.
+        size_max: geometry.transfer_bytes.clamp(SIZE_MAX_LEAST, SIZE_MAX_MOST).into(),
+        seg_max: (geometry.transfer_bytes / 4096).clamp(SEG_MAX_LEAST, SEG_MAX_MOST).into(),
         cylinders: 0.into(),
         heads: 0,
         sectors: 0,
@@ -151,6 +161,7 @@ mod tests {
         capacity_sectors: 0x1_0000_0002,
         block_size_bytes: 512,
         physical_block_size_bytes: 4096,
+        transfer_bytes: 1 << 20,
         read_only: false,
         flush: true,
         discard: Some(Discard { granularity_bytes: 65536, max_sectors: 1 << 22, secure: true }),
@@ -162,7 +173,7 @@ mod tests {
         let bytes = space(&DISK, 4);
         assert_eq!(bytes.len(), 72);
         assert_eq!(bytes[..8], 0x1_0000_0002u64.to_le_bytes());
-        assert_eq!(bytes[12..16], SEG_MAX.to_le_bytes());
+        assert_eq!(bytes[8..16], [[0, 0, 16, 0], [254, 0, 0, 0]].concat(), "1 MiB, 254 segments");
         assert_eq!(bytes[20..24], 512u32.to_le_bytes());
         assert_eq!(bytes[24], 3, "eight blocks in a physical one");
         assert_eq!(bytes[26..28], 8u16.to_le_bytes());
@@ -172,6 +183,31 @@ mod tests {
         let words: Vec<_> =
             bytes[36..].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
         assert_eq!(words, [1 << 22, 32, 128, 0x8000, 32, 0, 1 << 22, 32, 128]);
+    }
+
+    #[test]
+    fn limits_follow_what_the_storage_moves_in_one_go() {
+        let cases =
+            [(4096, 65536, 126), (45056, 65536, 126), (600 << 10, 600 << 10, 150), (u32::MAX, 1 << 20, 254)];
+        for (transfer_bytes, size_max, seg_max) in cases {
+            let bytes = space(&Geometry { transfer_bytes, ..DISK }, 1);
+            assert_eq!(bytes[8..12], u32::to_le_bytes(size_max), "{transfer_bytes}");
+            assert_eq!(bytes[12..16], u32::to_le_bytes(seg_max), "{transfer_bytes}");
+        }
+        assert_eq!(features(&DISK, 1) & (F_SIZE_MAX | F_SEG_MAX), F_SIZE_MAX | F_SEG_MAX);
+    }
+
+    #[test]
+    fn blocks_are_told_as_the_storage_has_them() {
+        for (block, physical, exponent, io) in
+            [(512, 512, 0, 1), (512, 4096, 3, 8), (4096, 4096, 0, 1), (4096, 16384, 2, 4), (4096, 512, 0, 1)]
+        {
+            let disk = Geometry { block_size_bytes: block, physical_block_size_bytes: physical, ..DISK };
+            let bytes = space(&disk, 1);
+            assert_eq!(bytes[20..24], block.to_le_bytes());
+            assert_eq!((bytes[24], bytes[25]), (exponent, 0));
+            assert_eq!(bytes[26..28], u16::to_le_bytes(io));
+        }
     }
 
     #[test]

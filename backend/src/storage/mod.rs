@@ -32,6 +32,8 @@ pub struct Geometry {
     pub block_size_bytes: u32,
     /// Physical block in bytes; advice.
     pub physical_block_size_bytes: u32,
+    /// Data that the engine moves in one go; longer requests are good, but take several.
+    pub transfer_bytes: u32,
     /// Writes are refused.
     pub read_only: bool,
     /// [`Operation::Flush`] makes completed writes durable. Without it the device offers no

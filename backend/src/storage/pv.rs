@@ -258,6 +258,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             capacity_sectors: geometry.sectors,
             block_size_bytes: geometry.sector_size_bytes,
             physical_block_size_bytes: geometry.physical_sector_size_bytes,
+            transfer_bytes: u32::try_from(self.piece_bytes()).unwrap_or(u32::MAX),
             read_only: geometry.read_only,
             flush: geometry.flush,
             discard: geometry.discard.map(|discard| Discard {

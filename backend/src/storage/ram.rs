@@ -80,6 +80,7 @@ impl Storage for RamDisk {
             capacity_sectors: u64::try_from(self.bytes.len()).unwrap_or(u64::MAX) / SECTOR_BYTES,
             block_size_bytes: 512,
             physical_block_size_bytes: 4096,
+            transfer_bytes: 1 << 20,
             read_only: self.read_only,
             flush: true,
             discard: Some(Discard { granularity_bytes: 512, max_sectors: MAX_ZERO_SECTORS, secure: true }),

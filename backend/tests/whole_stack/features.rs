@@ -231,3 +231,59 @@ fn a_request_that_is_half_under_way_when_the_disk_shrinks_is_an_error() {
     let world = machine.world.borrow();
     assert!(world.back.disk().cached[128 * 512..].iter().all(|&byte| byte == 0), "nothing beyond the end");
 }
+
+#[test]
+fn a_disk_of_4096_byte_blocks_is_served_in_whole_blocks() {
+    let mut machine = backend(|back| back.sector_size_bytes = 4096);
+    assert_eq!(machine.pv.config(20, Width::Four), 4096);
+    assert_eq!(machine.pv.config(24, Width::One), 0, "physical blocks are no larger");
+    assert_eq!(machine.pv.capacity(), 8192, "in sectors of 512 bytes all the same");
+    let data = bytes(4096, 0x44);
+    for sector in [0, 8, 8184] {
+        assert_eq!(machine.write(Disk::Pv, sector, &data).status, S_OK);
+        assert_eq!(machine.read(Disk::Pv, sector, 4096).data, data);
+    }
+    let counts = machine.world.borrow().back.disk().counts;
+    for (sector, len) in [(1, 4096), (8, 512), (7, 512), (8, 4096 + 512), (8188, 4096)] {
+        assert_eq!(machine.read(Disk::Pv, sector, len).status, S_IOERR, "{len} bytes at {sector}");
+        assert_eq!(machine.write(Disk::Pv, sector, &bytes(len, 1)).status, S_IOERR);
+    }
+    assert_eq!(machine.world.borrow().back.disk().counts, counts, "the backend saw none of it");
+    // Long requests are cut at whole blocks.
+    let long = bytes(1 << 20, 0x21);
+    assert_eq!(machine.write(Disk::Pv, 16, &long).status, S_OK);
+    assert!(machine.read(Disk::Pv, 16, long.len()).data == long);
+}
+
+#[test]
+fn a_disk_of_512_byte_blocks_is_served_sector_by_sector() {
+    let mut machine = Machine::ready(Setup::default());
+    assert_eq!(machine.pv.config(20, Width::Four), 512);
+    assert_eq!(machine.pv.config(24, Width::One), 3, "eight in a physical block");
+    for sector in [1, 7, 8191] {
+        let data = bytes(512, 0x15);
+        assert_eq!(machine.write(Disk::Pv, sector, &data).status, S_OK);
+        assert_eq!(machine.read(Disk::Pv, sector, 512).data, data);
+    }
+}
+
+#[test]
+fn limits_follow_ring_and_pool_and_can_be_used_to_the_full() {
+    let cases: [(Change, u16, u64, u64); 3] = [
+        (|_| {}, 600, 1 << 20, 254),
+        (|_| {}, 160, 160 << 12, 160),
+        (|back| back.max_indirect_segments = None, 64, 1 << 16, 126),
+    ];
+    for (change, pool_pages, size_max, seg_max) in cases {
+        let mut setup = Setup { pool_pages, ..Setup::default() };
+        change(&mut setup.back);
+        let mut machine = Machine::ready(setup);
+        assert_eq!(machine.pv.config(8, Width::Four), size_max);
+        assert_eq!(machine.pv.config(12, Width::Four), seg_max);
+        // As many segments as may be: of pages, and a long one.
+        let scattered = bytes(usize::try_from(seg_max).expect("small") * 4096, 0x62);
+        let framing = Framing::Pieces(vec![16].into_iter().chain(vec![4096; 254]).collect());
+        assert_eq!(machine.ask(Disk::Pv, &write_request(0, &scattered), &framing).status, S_OK);
+        assert!(machine.read(Disk::Pv, 0, scattered.len()).data == scattered);
+    }
+}
