@@ -28,6 +28,9 @@ pub(super) const ID_BYTES: usize = 20;
 /// Segments for all requests in flight: room for a full queue of small requests and for
 /// several of the longest chains.
 const POOL_SEGMENTS: u16 = 3072;
+/// Room for held requests, so that none is made on the way: all that a ring of 256 brings
+/// back at once may have a flush or a range to follow.
+const HELD: usize = 260;
 /// Queues at most: more vCPUs share them.
 pub const MAX_QUEUES: u16 = 8;
 
@@ -112,7 +115,7 @@ impl<S: Storage> Device<S> {
             storage,
             geometry,
             id,
-            held: VecDeque::new(),
+            held: VecDeque::with_capacity(HELD),
             orphans: 0,
             irq: false,
             write_through: false,

@@ -203,3 +203,71 @@ fn a_reset_between_two_ranges_ends_the_request() {
     assert_eq!((rig.faults.submitted.get(), rig.mem.device_writes()), (1, writes));
     assert_eq!(rig.device.borrow().in_flight(), 0);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever the ranges, the disk and the status are those of a simple model: all is
+    /// done, or nothing is.
+    #[test]
+    fn ranges_agree_with_a_model(
+        requests in prop::collection::vec(
+            (
+                prop_oneof![Just(T_DISCARD), Just(T_WRITE_ZEROES), Just(T_SECURE_ERASE)],
+                prop::collection::vec(
+                    (prop_oneof![0u64..70, 2040u64..2050, any::<u64>()], 0u32..40, prop_oneof![4 => Just(0), 1 => 0u32..3]),
+                    1..5,
+                ),
+                4usize..60,
+            ),
+            1..20,
+        ),
+    ) {
+        let mut rig = Rig::new(ALL, 256);
+        let sectors = DISK_BYTES / 512;
+        let mut model = bytes(DISK_BYTES as usize, 0x17);
+        prop_assert_eq!(rig.write(0, &model, &Framing::Usual).status, S_OK);
+        for (kind, ranges, cut) in requests {
+            let verdict = |&(sector, len, flags): &(u64, u32, u32)| {
+                let end = sector.checked_add(len.into());
+                if flags > u32::from(kind == T_WRITE_ZEROES) {
+                    S_UNSUPP
+                } else if len == 0 || end.is_none_or(|end| end > sectors) {
+                    S_IOERR
+                } else {
+                    S_OK
+                }
+            };
+            let expected = ranges.iter().map(verdict).find(|&status| status != S_OK).unwrap_or(S_OK);
+            if expected == S_OK {
+                for &(sector, len, _) in &ranges {
+                    model[sector as usize * 512..][..len as usize * 512].fill(0);
+                }
+            }
+            let answer = rig.ask(&request(kind, &ranges), &Framing::Pieces(vec![cut]));
+            prop_assert_eq!(answer.status, expected);
+        }
+        prop_assert!(rig.read(0, model.len(), &Framing::Usual).data == model);
+    }
+
+    /// A guest that changes the ranges all the time hurts only itself.
+    #[test]
+    fn ranges_that_change_all_the_time_are_survived(seed in any::<u64>(), kinds in prop::collection::vec(0u32..16, 1..30)) {
+        let mut rig = Rig::new(ALL, 64);
+        let array = rig.driver.alloc(16 * 32 + 16);
+        let hostile = HostileMemory::new(rig.mem.clone(), array..array + 16 * 32 + 16, seed);
+        for kind in kinds {
+            let status = rig.driver.alloc(1);
+            rig.mem.poke(array, &kind.to_le_bytes());
+            rig.driver.add(vec![(array, 16), (array + 16, 16 * 32)], vec![(status, 1)]);
+            rig.driver.kick();
+            for _ in 0..200 {
+                if !rig.device.borrow_mut().process(&hostile) && !rig.device.borrow_mut().arm(&hostile) {
+                    break;
+                }
+            }
+            prop_assert!(rig.driver.next_used().is_some());
+        }
+        prop_assert!(!rig.needs_reset());
+    }
+}
