@@ -104,6 +104,12 @@ impl FakeXen {
         self.peers.borrow_mut().push(Box::new(peer));
     }
 
+    /// Ends every peer. A peer that holds a handle keeps the machine alive otherwise.
+    pub fn forget_peers(&self) {
+        // Dropped after the borrow ends: a peer's end may reach this machine.
+        drop(self.peers.take());
+    }
+
     /// Runs every peer until none has anything to do (at most `rounds` times).
     pub fn run_peers(&self, rounds: usize) {
         for _ in 0..rounds {

@@ -57,7 +57,7 @@ impl<H: Hypervisor> Xenstore<H> {
         for _ in 0..MAX_TRIES {
             let answer = self.request(XS_TRANSACTION_START, 0, &[b"\0"])?;
             let tx_id = decimal(&answer).and_then(|id| u32::try_from(id).ok());
-            let tx_id = tx_id.ok_or(StoreError::Fault(super::StoreFault::Malformed))?;
+            let tx_id = tx_id.ok_or_else(|| self.die(super::StoreFault::Malformed))?;
             let outcome = body(&mut Transaction { store: self, tx_id });
             let verdict: &[u8] = if outcome.is_ok() { b"T\0" } else { b"F\0" };
             let ended = self.request(XS_TRANSACTION_END, tx_id, &[verdict]);

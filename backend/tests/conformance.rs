@@ -1,0 +1,379 @@
+//! Clauses of virtio 1.3 that no other test proves; `docs/conformance.md` names them all.
+
+#![expect(clippy::cast_possible_truncation, reason = "test values are small, or cut on purpose")]
+
+use backend::blk::{Device, DeviceOptions};
+use backend::ioreq::{Access, Direction, Width};
+use backend::mmio::regs::*;
+use backend::storage::RamDisk;
+use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const DISK_BYTES: u64 = 1 << 20;
+const ALL: u64 = u64::MAX;
+const RAM_BYTES: usize = 0x4_0000;
+// Numbers as the specification has them, not as the device does.
+const T_IN: u32 = 0;
+const T_OUT: u32 = 1;
+const T_FLUSH: u32 = 4;
+const T_DISCARD: u32 = 11;
+const T_WRITE_ZEROES: u32 = 13;
+const T_SECURE_ERASE: u32 = 14;
+const S_OK: u8 = 0;
+const S_UNSUPP: u8 = 2;
+const F_FLUSH: u64 = 1 << 9;
+const F_CONFIG_WCE: u64 = 1 << 11;
+const F_MQ: u64 = 1 << 12;
+const F_DISCARD: u64 = 1 << 13;
+const F_WRITE_ZEROES: u64 = 1 << 14;
+const F_SECURE_ERASE: u64 = 1 << 16;
+
+type Dev = Device<RamDisk>;
+
+struct Direct(Rc<RefCell<Dev>>);
+
+impl Bus for Direct {
+    fn access(&mut self, access: Access) -> u64 {
+        self.0.borrow_mut().access(access).0
+    }
+}
+
+struct Rig {
+    device: Rc<RefCell<Dev>>,
+    driver: Driver<Direct>,
+    mem: TestMemory,
+    irqs: u32,
+}
+
+impl Rig {
+    fn uninitialised(queues: u16) -> Rig {
+        let storage = RamDisk::new(DISK_BYTES, false).expect("memory");
+        let options = DeviceOptions { serial: "pf-test".into(), read_only: false, queues };
+        let device = Rc::new(RefCell::new(Device::new(storage, &options)));
+        let mem = TestMemory::new(RAM_BYTES);
+        let driver = Driver::new(Direct(device.clone()), mem.clone(), 0);
+        Rig { device, driver, mem, irqs: 0 }
+    }
+
+    fn new(wanted: u64, size: u16) -> Rig {
+        let mut rig = Rig::uninitialised(1);
+        rig.driver.init(wanted, size);
+        rig
+    }
+
+    fn run(&mut self) {
+        for _ in 0..1000 {
+            let mut device = self.device.borrow_mut();
+            let worked = device.process(&self.mem);
+            self.irqs += u32::from(device.take_irq());
+            if !worked && !device.arm(&self.mem) {
+                return;
+            }
+        }
+        panic!("the device never comes to rest");
+    }
+
+    fn ask(&mut self, kind: u32, sector: u64, out: Vec<u8>, in_len: usize) -> Answer {
+        self.driver.submit(&BlkRequest { kind, sector, out, in_len }, &Framing::Usual);
+        self.driver.kick();
+        self.run();
+        self.driver.next_used().expect("an answer").1
+    }
+
+    fn config(&mut self, offset: u64, width: Width) -> u64 {
+        let access = Access { addr: CONFIG + offset, width, direction: Direction::Read };
+        self.driver.bus.access(access)
+    }
+
+    fn all(&self) -> Vec<u8> {
+        self.mem.peek(TestMemory::BASE, RAM_BYTES)
+    }
+}
+
+/// A segment of a discard, write-zeroes or secure-erase request.
+fn range(sector: u64, sectors: u32, flags: u32) -> Vec<u8> {
+    let mut bytes = sector.to_le_bytes().to_vec();
+    bytes.extend(sectors.to_le_bytes());
+    bytes.extend(flags.to_le_bytes());
+    bytes
+}
+
+// 2.2.2
+
+#[test]
+fn no_offered_feature_lacks_one_that_it_needs() {
+    for queues in [1, 4] {
+        let offered = Rig::uninitialised(queues).driver.offered();
+        let has = |bit: u64| offered & bit != 0;
+        assert!(!has(F_CONFIG_WCE) || has(F_FLUSH), "CONFIG_WCE needs FLUSH (5.2.5.2)");
+        assert!(!has(1 << 40) || has(F_VERSION_1), "RING_RESET needs VERSION_1");
+        assert!(has(F_VERSION_1), "everything since 1.0 needs it");
+    }
+}
+
+#[test]
+fn only_features_that_the_device_supports_are_offered() {
+    // SIZE_MAX, SEG_MAX, RO, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, MQ, DISCARD,
+    // WRITE_ZEROES, SECURE_ERASE; INDIRECT_DESC, EVENT_IDX, VERSION_1.
+    let known = [1, 2, 5, 6, 9, 10, 11, 12, 13, 14, 16, 28, 29, 32];
+    let known = known.into_iter().fold(0u64, |bits, bit| bits | 1 << bit);
+    for queues in [1, 4] {
+        assert_eq!(Rig::uninitialised(queues).driver.offered() & !known, 0);
+    }
+    // Reserved for other transports and formats: legacy (0, 4, 7), packed, SR-IOV,
+    // notification data, configuration over notifications, admin queue.
+    for bit in [0, 4, 7, 33, 34, 35, 36, 37, 38, 39, 40, 41] {
+        assert_eq!(Rig::uninitialised(1).driver.offered() >> bit & 1, 0, "bit {bit}");
+    }
+}
+
+#[test]
+fn every_subset_of_the_offer_is_served_and_nothing_else_is() {
+    let offered = Rig::uninitialised(1).driver.offered();
+    let bits: Vec<u64> = (0..64).map(|bit| 1 << bit).filter(|bit| offered & bit != 0).collect();
+    for mask in 0..1u32 << bits.len() {
+        let subset =
+            (0..).zip(&bits).filter(|(at, _)| mask >> at & 1 == 1).fold(0, |all, (_, bit)| all | bit);
+        if subset & F_VERSION_1 == 0 || (subset & F_CONFIG_WCE != 0 && subset & F_FLUSH == 0) {
+            continue;
+        }
+        // `init` asserts that FEATURES_OK stays set.
+        let mut rig = Rig::new(subset, 8);
+        assert_eq!(rig.ask(T_IN, 0, vec![], 512).status, S_OK, "{subset:#x}");
+    }
+}
+
+// 2.4.1
+
+#[test]
+fn the_device_is_silent_between_reset_and_the_next_driver() {
+    let mut rig = Rig::new(ALL, 8);
+    rig.driver.submit(&BlkRequest { kind: T_IN, sector: 0, out: vec![], in_len: 512 }, &Framing::Usual);
+    rig.driver.kick();
+    rig.driver.write(STATUS, 0);
+    assert_eq!(rig.driver.read(STATUS), 0);
+    let before = rig.all();
+    rig.driver.write(QUEUE_NOTIFY, 0);
+    rig.run();
+    assert!(rig.all() == before, "no byte of memory changed");
+    assert_eq!((rig.irqs, rig.driver.read(INTERRUPT_STATUS)), (0, 0));
+}
+
+// 2.5.2
+
+#[test]
+fn every_configuration_field_is_readable_before_features_ok() {
+    let mut early = Rig::uninitialised(4);
+    let mut late = Rig::uninitialised(4);
+    late.driver.init(ALL, 8);
+    assert_eq!(early.driver.capacity(), DISK_BYTES / 512);
+    assert_ne!(early.config(12, Width::Four), 0, "seg_max");
+    assert_eq!(early.config(20, Width::Four), 512, "blk_size");
+    let queues = early.config(34, Width::Two);
+    assert_eq!(queues != 0, early.driver.offered() & F_MQ != 0, "num_queues");
+    for offset in 0..96 {
+        assert_eq!(early.config(offset, Width::One), late.config(offset, Width::One), "byte {offset}");
+    }
+}
+
+// 2.7.5.1
+
+#[test]
+fn only_writable_buffers_and_the_used_ring_are_written() {
+    for (indirect, wanted) in [(true, ALL), (false, ALL & !F_EVENT_IDX)] {
+        let mut rig = Rig::new(wanted, 16);
+        rig.driver.indirect = indirect;
+        let used = (rig.driver.used(0) - TestMemory::BASE) as usize;
+        for (kind, out, in_len) in
+            [(T_OUT, 1024, 0), (T_IN, 0, 1024), (T_FLUSH, 0, 0), (99, 512, 512), (8, 0, 20)]
+        {
+            let mut header = [0; 16];
+            header[..4].copy_from_slice(&u32::to_le_bytes(kind));
+            let [readable, writable] = [16 + out, in_len + 1].map(|len| (rig.driver.alloc(len), len));
+            rig.mem.poke(readable.0, &header);
+            rig.mem.poke(writable.0, &vec![0xcc; writable.1]);
+            rig.driver.add(vec![readable], vec![writable]);
+            rig.driver.kick();
+            let before = rig.all();
+            rig.run();
+            let after = rig.all();
+            let start = (writable.0 - TestMemory::BASE) as usize;
+            for at in (0..RAM_BYTES).filter(|&at| before[at] != after[at]) {
+                let allowed =
+                    (start..start + writable.1).contains(&at) || (used..used + 0x1000).contains(&at);
+                assert!(allowed, "request type {kind} changed byte {at:#x}");
+            }
+            assert_ne!(after[start + in_len], 0xcc, "and the status is written");
+            rig.driver.next_used().expect("an answer");
+        }
+    }
+}
+
+// 2.7.7.2
+
+#[test]
+fn without_event_idx_used_event_means_nothing() {
+    let mut rig = Rig::new(ALL & !F_EVENT_IDX, 8);
+    // A used_event that would suppress every interrupt soon.
+    rig.driver.want_interrupt(1000);
+    assert_eq!(rig.ask(T_IN, 0, vec![], 512).status, S_OK);
+    assert_eq!(rig.irqs, 1);
+}
+
+#[test]
+fn with_event_idx_the_no_interrupt_flag_means_nothing() {
+    let mut rig = Rig::new(ALL, 8);
+    rig.driver.set_no_interrupt(true);
+    rig.driver.want_interrupt(1);
+    assert_eq!(rig.ask(T_IN, 0, vec![], 512).status, S_OK);
+    assert_eq!(rig.irqs, 1);
+}
+
+// 2.7.10.2
+
+#[test]
+fn used_flags_are_0_or_1_and_with_event_idx_always_0() {
+    for wanted in [ALL, ALL & !F_EVENT_IDX] {
+        let mut rig = Rig::new(wanted, 8);
+        for sector in 0..20 {
+            let request = BlkRequest { kind: T_IN, sector, out: vec![], in_len: 512 };
+            rig.driver.submit(&request, &Framing::Usual);
+            rig.driver.kick();
+            let flags = |rig: &Rig| rig.mem.peek_u16(rig.driver.used(0));
+            rig.device.borrow_mut().process(&rig.mem);
+            let most = if wanted & F_EVENT_IDX != 0 { 0 } else { 1 };
+            assert!(flags(&rig) <= most);
+            rig.run();
+            assert!(flags(&rig) <= most);
+            rig.driver.next_used().expect("an answer");
+        }
+    }
+}
+
+#[test]
+fn notifications_for_nothing_do_nothing() {
+    let mut rig = Rig::new(ALL, 8);
+    for _ in 0..100 {
+        rig.driver.write(QUEUE_NOTIFY, 0);
+        rig.run();
+    }
+    assert_eq!((rig.irqs, rig.driver.next_used()), (0, None));
+    assert_eq!(rig.ask(T_IN, 0, vec![], 512).status, S_OK);
+}
+
+// 4.2.2.1
+
+#[test]
+fn the_configuration_is_the_same_whenever_its_generation_is() {
+    let mut rig = Rig::new(ALL, 8);
+    let mut seen: Vec<(u32, Vec<u64>)> = Vec::new();
+    for turn in 0..4u64 {
+        let before = rig.driver.read(CONFIG_GENERATION);
+        let bytes: Vec<u64> = (0..64).map(|at| rig.config(at, Width::One)).collect();
+        assert_eq!(rig.driver.read(CONFIG_GENERATION), before);
+        for (generation, old) in &seen {
+            assert!(*generation != before || *old == bytes);
+        }
+        seen.push((before, bytes));
+        rig.ask(T_OUT, turn, vec![1; 512], 0);
+        rig.driver.write(STATUS, 0);
+        rig.driver.init(ALL, 8);
+    }
+}
+
+#[test]
+fn interrupt_status_shows_used_buffers_and_nothing_else() {
+    let mut rig = Rig::new(ALL, 8);
+    assert_eq!(rig.driver.read(INTERRUPT_STATUS), 0);
+    rig.driver.want_interrupt(1);
+    rig.ask(T_IN, 0, vec![], 512);
+    assert_eq!(rig.driver.read(INTERRUPT_STATUS), INT_USED);
+    rig.driver.write(INTERRUPT_ACK, INT_CONFIG);
+    assert_eq!(rig.driver.read(INTERRUPT_STATUS), INT_USED, "only what is acknowledged goes");
+    rig.driver.write(INTERRUPT_ACK, INT_USED);
+    assert_eq!(rig.driver.read(INTERRUPT_STATUS), 0);
+}
+
+// 5.2.5.2
+
+#[test]
+fn padding_of_the_configuration_is_zero() {
+    let mut rig = Rig::uninitialised(4);
+    assert_eq!(rig.config(33, Width::One), 0, "unused0");
+    for offset in 57..60 {
+        assert_eq!(rig.config(offset, Width::One), 0, "unused1");
+    }
+    for offset in 72..96 {
+        assert_eq!(rig.config(offset, Width::One), 0, "zoned and unused2");
+    }
+}
+
+// 5.2.6.2
+
+#[test]
+fn a_range_command_with_an_unknown_flag_is_unsupported() {
+    let mut rig = Rig::new(ALL, 16);
+    for kind in [T_DISCARD, T_WRITE_ZEROES, T_SECURE_ERASE] {
+        for flags in [2, 4, 0x8000_0000, u32::MAX] {
+            assert_eq!(rig.ask(kind, 0, range(0, 8, flags), 0).status, S_UNSUPP, "{kind} {flags:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_discard_with_unmap_is_unsupported() {
+    let mut rig = Rig::new(ALL, 16);
+    assert_eq!(rig.ask(T_DISCARD, 0, range(0, 8, 1), 0).status, S_UNSUPP);
+}
+
+#[test]
+fn range_commands_that_are_not_offered_are_unsupported_and_change_nothing() {
+    let mut rig = Rig::new(ALL, 16);
+    let offered = rig.driver.offered();
+    assert_eq!(rig.ask(T_OUT, 0, vec![7; 4096], 0).status, S_OK);
+    for (kind, feature) in
+        [(T_DISCARD, F_DISCARD), (T_WRITE_ZEROES, F_WRITE_ZEROES), (T_SECURE_ERASE, F_SECURE_ERASE)]
+    {
+        if offered & feature == 0 {
+            assert_eq!(rig.ask(kind, 0, range(0, 8, 0), 0).status, S_UNSUPP, "{kind}");
+            assert_eq!(rig.ask(T_IN, 0, vec![], 4096).data, vec![7; 4096]);
+        }
+    }
+}
+
+#[test]
+fn zeroed_sectors_read_as_zeroes_if_the_command_is_offered() {
+    for flags in [0, 1] {
+        let mut rig = Rig::new(ALL, 16);
+        let offered = rig.driver.offered() & F_WRITE_ZEROES != 0;
+        assert_eq!(rig.ask(T_OUT, 0, vec![7; 4096], 0).status, S_OK);
+        let answer = rig.ask(T_WRITE_ZEROES, 0, range(0, 8, flags), 0);
+        assert_eq!(answer.status, if offered { S_OK } else { S_UNSUPP });
+        let left = if offered { 0 } else { 7 };
+        assert_eq!(rig.ask(T_IN, 0, vec![], 4096).data, vec![left; 4096]);
+    }
+}
+
+#[test]
+fn zone_commands_and_lifetime_are_unsupported() {
+    let mut rig = Rig::new(ALL, 16);
+    assert_eq!(rig.driver.offered() & (1 << 17 | 1 << 15), 0, "ZONED, LIFETIME");
+    // APPEND, REPORT, OPEN, CLOSE, FINISH, RESET, RESET_ALL; GET_LIFETIME.
+    for kind in [15, 16, 18, 20, 22, 24, 26, 10] {
+        assert_eq!(rig.ask(kind, 0, vec![], 512).status, S_UNSUPP, "{kind}");
+        assert_eq!(rig.ask(kind, 0, vec![0; 512], 0).status, S_UNSUPP, "{kind}");
+    }
+}
+
+// 6.2
+
+#[test]
+fn version_1_is_offered_and_needed() {
+    let mut rig = Rig::uninitialised(1);
+    assert_ne!(rig.driver.offered() & F_VERSION_1, 0);
+    for value in [0, 1, 3, 0xb] {
+        rig.driver.write(STATUS, value);
+    }
+    assert_eq!(rig.driver.read(STATUS), 3, "no features accepted: FEATURES_OK stays clear");
+}

@@ -1,0 +1,33 @@
+//! The fuzz targets' bodies: each takes bytes, makes a hostile peer out of them, and panics
+//! if one of our rules is broken.
+//!
+//! `tests/fuzz` (cargo-fuzz, nightly) calls them for as long as one likes;
+//! `tests/short.rs` calls them for a fixed set of cases in every `cargo test`.
+//!
+//! - [`mmio_seq`]: register accesses in any order, with memory that changes in between
+//! - [`virtq_mem`]: a queue over any memory, which may change while it is read
+//! - [`blk_chain`]: well-offered chains of any content through a whole device
+//! - [`xenstore_wire`]: our xenstore client against a hostile daemon
+//! - [`blkif_ring`]: our block front end against a hostile back end
+//! - [`config_parse`]: the stub's command line
+//! - [`virtq_differential`]: our queue beside rust-vmm's, over the same memory
+#![forbid(unsafe_code)]
+
+mod blk_chain;
+mod blkif_ring;
+mod config_parse;
+mod input;
+mod mmio_seq;
+mod rig;
+mod virtq_differential;
+mod virtq_mem;
+mod xenstore_wire;
+
+pub use blk_chain::blk_chain;
+pub use blkif_ring::blkif_ring;
+pub use config_parse::config_parse;
+pub use input::Input;
+pub use mmio_seq::mmio_seq;
+pub use virtq_differential::virtq_differential;
+pub use virtq_mem::virtq_mem;
+pub use xenstore_wire::xenstore_wire;

@@ -1,0 +1,83 @@
+//! One queue over any memory, at any valid place, while the memory may change.
+
+use crate::Input;
+use backend::testkit::{HostileMemory, TestMemory};
+use backend::virtq::queue::RingFeatures;
+use backend::virtq::{Layout, QUEUE_SIZE_MAX, Queue, SegmentPool};
+use backend::{GuestAddr, GuestMemory};
+
+const RAM: usize = 0x4000;
+const POOL: u16 = 1024;
+
+/// Fills a small RAM with the input, puts a queue somewhere in it and uses the queue.
+///
+/// # Panics
+/// If a chain is inconsistent, if more chains come out than the queue has entries, or if a
+/// segment is lost.
+pub fn virtq_mem(data: &[u8]) {
+    let mut input = Input::new(data);
+    let size = 1u16 << (input.u8() % 10);
+    let mut place = |align: u64| {
+        let at = TestMemory::BASE + u64::from(input.u16()) % RAM as u64;
+        GuestAddr::new(at & !(align - 1))
+    };
+    let (desc, avail, used) = (place(16), place(2), place(4));
+    let Ok(layout) = Layout::new(size.into(), desc, avail, used) else {
+        assert!(size > QUEUE_SIZE_MAX, "aligned parts below the top of memory");
+        return;
+    };
+    let flags = input.u8();
+    let features = RingFeatures { event_idx: flags & 1 != 0, indirect: flags & 2 != 0 };
+    let seed = u64::from(input.u16());
+    let steps = input.below(96) + 1;
+    let ops = input.bytes(steps);
+    let ram = TestMemory::new(RAM);
+    let content = input.bytes(RAM);
+    // Near the queue's parts, or the fuzzer would need long inputs to reach them.
+    for (part, start) in content.chunks(content.len().div_ceil(3).max(1)).zip([desc, avail, used]) {
+        let room = RAM - usize::try_from(start.raw() - TestMemory::BASE).expect("inside");
+        ram.poke(start.raw(), &part[..part.len().min(room)]);
+    }
+    let hostile = HostileMemory::new(ram.clone(), TestMemory::BASE..TestMemory::BASE + RAM as u64, seed);
+    let mem: &dyn GuestMemory = if flags & 4 != 0 { &hostile } else { &ram };
+
+    let mut queue = Queue::new(layout, features);
+    let mut pool = SegmentPool::new(POOL);
+    let mut held = Vec::new();
+    for op in ops {
+        match op % 6 {
+            0..=2 => match queue.pop(mem, &mut pool) {
+                Ok(Some(chain)) => {
+                    assert!(chain.head() < size);
+                    let bytes = |runs: u64| runs;
+                    let readable: u64 =
+                        pool.readable(&chain, 0, u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
+                    let writable: u64 =
+                        pool.writable(&chain, 0, u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
+                    assert_eq!(bytes(readable), chain.readable_bytes());
+                    assert_eq!(bytes(writable), chain.writable_bytes());
+                    assert!(held.iter().all(|other: &backend::virtq::Chain| other.head() != chain.head()));
+                    held.push(chain);
+                    assert!(held.len() <= size.into(), "no more than the queue has");
+                }
+                Ok(None) => {}
+                Err(_) => break,
+            },
+            3 => {
+                if let Some(chain) = held.pop() {
+                    let _ = queue.push(mem, &mut pool, chain, u32::from(*op));
+                }
+            }
+            4 => {
+                let _ = queue.publish(mem).and_then(|()| queue.should_signal(mem));
+            }
+            _ => {
+                let _ = if op & 0x80 != 0 { queue.arm(mem).map(drop) } else { queue.disarm(mem) };
+            }
+        }
+    }
+    for chain in held {
+        let _ = queue.push(mem, &mut pool, chain, 0);
+    }
+    assert_eq!(pool.available(), POOL, "every segment came back");
+}
