@@ -73,7 +73,9 @@ while :; do
             dd if=/dev/zero of=/disks/guest.img bs=1M count=0 seek=128 2>/dev/null
             printf 'storage = "ram"\nsize = "8MiB"\n' >/disks/memory.pilotfish
             cd /root || cd /
-            PS1='dom0# ' setsid cttyhack sh
+            # We are process 1 and no init that poweroff could ask.
+            echo "alias poweroff='poweroff -f'" >/root/.shrc
+            ENV=/root/.shrc PS1='dom0# ' setsid cttyhack sh
             poweroff -f
             ;;
         "") ;;
