@@ -7,13 +7,16 @@ begin
 # crashed NAME: whether Xen holds it as shut down by a crash (kept: on_crash is preserve).
 crashed() { xl list "$1" 2>/dev/null | awk 'NR == 2 { print $5 }' | grep -q c; }
 for fault in unmapped code data; do
+    # How Arm calls it: a write is a data abort; a jump is an instruction abort.
+    abort='data abort'
+    [ $fault != data ] || abort='instruction abort'
     name=fault-$fault
     targeted=no check "$fault: the image runs" launch_stub "$name" faulter 0 "fault=$fault"
     check "$fault: it tries" wait_guest_line "$name" 'PF trying=1' 20
     check "$fault: the domain crashes" wait_for 10 crashed "$name"
     equal "$fault: it did not live on" "" "$(guest_value "$name" error)"
-    echo "$fault: its last words:"
-    tail -n 8 "$(guest_log "$name")"
+    check "$fault: its console tells of a $abort" pf_logged "$name" "PANIC: .*($abort)"
+    grep 'PANIC\|ESR' "$(guest_log "$name")"
     xl destroy "$name"
 done
 nothing_left
