@@ -95,6 +95,13 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         self.disks.iter_mut().map(|disk| disk.device.storage())
     }
 
+    /// Tells the guest of every disk whose storage has another length now. Call it when a
+    /// storage engine says so. Returns how many there are.
+    pub fn update_capacities(&mut self) -> usize {
+        let resized = self.disks.iter_mut().map(|disk| disk.device.update_capacity());
+        resized.filter(|&resized| resized).count()
+    }
+
     /// Answers every waiting access, then lets each device do a bounded amount of work.
     /// Returns whether there was any; call again then.
     pub fn run_once(&mut self) -> bool {

@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, reason = "a test fails loudly")]
 
 mod common;
+#[path = "whole_stack/features.rs"]
+mod features;
 
 use backend::ioreq::Teardown;
 use backend::mmio::regs;
@@ -45,15 +47,6 @@ fn a_flush_makes_completed_writes_durable() {
 }
 
 #[test]
-fn a_driver_that_declines_flush_gets_durable_writes() {
-    let mut machine = Machine::new(Setup::default());
-    machine.pv.init(!(1 << 9), 64);
-    let data = bytes(4096, 7);
-    assert_eq!(machine.write(Disk::Pv, 0, &data).status, S_OK);
-    assert_eq!(machine.world.borrow().back.disk().durable[..4096], data);
-}
-
-#[test]
 fn what_the_backend_cannot_do_is_not_offered() {
     let back = BlkBackConfig { flush: false, read_only: true, ..BlkBackConfig::default() };
     let mut machine = Machine::new(Setup { back, ..Setup::default() });
@@ -78,7 +71,7 @@ fn a_long_request_is_split_to_what_ring_and_pool_hold() {
         (Setup::default().back, 1),
     ];
     for (back, pool_pages) in setups {
-        let mut machine = Machine::ready(Setup { back, pool_pages, vcpus: 1 });
+        let mut machine = Machine::ready(Setup { back, pool_pages, vcpus: 1, queues: 1 });
         let data = bytes(1 << 20, 0x77);
         for framing in [Framing::Usual, Framing::Pieces(vec![5000, 70_000, 16])] {
             machine.world.borrow().back.set_faults(Faults { reorder: true, seed: 3, ..Faults::default() });
@@ -313,7 +306,7 @@ proptest! {
         batches in prop::collection::vec(prop::collection::vec((any::<bool>(), 1usize..200, 16usize..9000), 1..12), 1..5),
     ) {
         let back = BlkBackConfig { max_indirect_segments: indirect, ..Setup::default().back };
-        let mut machine = Machine::ready(Setup { back, pool_pages, vcpus: 1 });
+        let mut machine = Machine::ready(Setup { back, pool_pages, vcpus: 1, queues: 1 });
         machine.world.borrow().back.set_faults(Faults { seed, reorder: true, delay_steps, ..Faults::default() });
         let mut model = vec![0u8; 8192 * 512];
         for (round, batch) in batches.iter().enumerate() {

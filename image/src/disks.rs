@@ -5,14 +5,14 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backend::Config;
-use backend::blk::{Device, DeviceOptions};
+use backend::blk::{Device, DeviceOptions, MAX_QUEUES};
 use backend::config::{DiskConfig, Store};
 use backend::storage::{AnyStorage, PvDisk, RamDisk};
 use backend::stub::Attached;
 use drivers::BlkFront;
 use drivers::xenstore::Xenstore;
-use kernel::Xen;
-use log::info;
+use kernel::{Hypervisor, Xen};
+use log::{info, warn};
 
 /// The storage engines of this image.
 pub type Engine = AnyStorage<Xen>;
@@ -27,6 +27,13 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Vec
     let pv_disks = config.disks.iter().filter(|disk| matches!(disk.store, Store::Pv(_))).count();
     let share = POOL_PAGES / u16::try_from(pv_disks.max(1)).unwrap_or(u16::MAX);
     let pool_pages = share.min(POOL_PAGES_MAX);
+    // A queue for each vCPU. The ioreq server needs their number as well and says why it
+    // cannot be learned, so that one queue is good enough here.
+    let vcpus = xen.nr_vcpus(config.target).unwrap_or_else(|errno| {
+        warn!("cannot count the guest's vCPUs: {errno}");
+        1
+    });
+    let queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES).clamp(1, MAX_QUEUES);
     let attach = |disk: &DiskConfig| {
         let named = |why: String| format!("disk {}: {why}", disk.id);
         let engine = match disk.store {
@@ -37,11 +44,7 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Vec
                 .map(AnyStorage::Ram)
                 .map_err(|error| named(format!("{error}")))?,
         };
-        let options = DeviceOptions {
-            serial: disk.serial.clone(),
-            read_only: disk.read_only,
-            ..DeviceOptions::default()
-        };
+        let options = DeviceOptions { serial: disk.serial.clone(), read_only: disk.read_only, queues };
         info!("disk {} at {:#x}, interrupt {}: {:?}", disk.id, disk.mmio, disk.irq, disk.store);
         Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: Device::new(engine, &options) })
     };

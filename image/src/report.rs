@@ -24,7 +24,8 @@ pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
 
 /// We cannot serve, and why.
 pub fn failed(xs: &mut Xenstore<Xen>, why: &str) {
-    let end = why.floor_char_boundary(REASON_BYTES);
+    // The longest prefix of whole characters.
+    let end = (0..=REASON_BYTES.min(why.len())).rev().find(|&end| why.is_char_boundary(end)).unwrap_or(0);
     write(xs, "error", why.get(..end).unwrap_or_default());
     write(xs, "state", "failed");
 }

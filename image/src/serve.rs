@@ -8,7 +8,7 @@ use backend::storage::AnyStorage;
 use drivers::blkfront::WatchOutcome;
 use drivers::xenstore::Xenstore;
 use kernel::{BootInfo, ForeignMap, Hypervisor, Port, ShutdownReason, Xen};
-use log::{error, warn};
+use log::{error, info, warn};
 
 /// How long to look for more work before giving the CPU away. A blocked stub answers a
 /// guest's access several times later than one that looks.
@@ -52,7 +52,7 @@ pub fn run(
     }
 }
 
-/// Lets the PV disks judge what happened to their backends.
+/// Lets the PV disks judge what happened to their backends; the guest learns of new lengths.
 fn look_at_store(xs: &mut Xenstore<Xen>, stub: &mut Stub<Xen, ForeignMap, Engine>) {
     if let Err(error) = xs.poll_events() {
         warn!("{error}");
@@ -71,13 +71,16 @@ fn look_at_store(xs: &mut Xenstore<Xen>, stub: &mut Stub<Xen, ForeignMap, Engine
             judge(xs, engine, &event.path);
         }
     }
+    stub.update_capacities();
 }
 
 fn judge(xs: &mut Xenstore<Xen>, engine: &mut Engine, path: &str) {
     let AnyStorage::Pv(disk) = engine else { return };
     match disk.front().on_watch(xs, path) {
         Ok(WatchOutcome::Lost) => error!("{path}: the backend left; its requests fail from now on"),
-        Ok(WatchOutcome::Resized) => warn!("{path}: resized; the guest will see it at its next boot"),
+        Ok(WatchOutcome::Resized) => {
+            info!("{path}: the disk has {} sectors now", disk.front().geometry().sectors)
+        }
         Ok(WatchOutcome::NotOurs | WatchOutcome::Unchanged) => {}
         Err(error) => warn!("{path}: {error}"),
     }

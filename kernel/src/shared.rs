@@ -3,6 +3,7 @@
 //! A [`SharedPage`] hands out single ordered loads and stores and bulk copies, all checked
 //! against the page's end. Read a field once, then judge the copy.
 
+use crate::arch;
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use alloc::rc::Rc;
 use core::fmt;
@@ -276,10 +277,11 @@ impl SharedPage {
 /// Both addresses are valid for `len` bytes, reading and writing respectively.
 #[inline]
 pub(crate) unsafe fn copy_shared(src: *mut u8, dst: *mut u8, len: usize) {
-    let mut done = 0;
+    // SAFETY: the caller's promise.
+    let mut done = unsafe { arch::copy_blocks(src, dst, len) };
     // Words only where both ends can be aligned alike.
     if (src.addr() ^ dst.addr()).is_multiple_of(8) {
-        let head = src.addr().wrapping_neg() % 8;
+        let head = done + src.addr().wrapping_add(done).wrapping_neg() % 8;
         while done < head.min(len) {
             // SAFETY: `done < len`.
             unsafe { dst.add(done).write_volatile(src.add(done).read_volatile()) };

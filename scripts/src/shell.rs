@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::build::{self, Products};
 use crate::protocol::Event;
@@ -71,6 +71,14 @@ pub fn prepare(options: &Options, bare: bool) -> Result<(Fixture, Products)> {
     Ok((fixture, products))
 }
 
+/// Rows and columns of the terminal; the usual ones when there is none.
+fn terminal_size() -> (u16, u16) {
+    tcgetwinsize(stdin())
+        .ok()
+        .filter(|size| size.ws_row > 0 && size.ws_col > 0)
+        .map_or((24, 80), |size| (size.ws_row, size.ws_col))
+}
+
 /// Boots the system and connects the terminal to dom0's console.
 ///
 /// # Errors
@@ -87,7 +95,8 @@ pub fn run(options: &Options, bare: bool) -> Result<()> {
          poweroff                         end (or Ctrl-] to end at once)\n",
     );
     let mut qemu = agent.into_console();
-    qemu.send(b"shell\n")?;
+    let (rows, columns) = terminal_size();
+    qemu.send(format!("shell {rows} {columns}\n").as_bytes())?;
     qemu.show_output(true);
     let _raw = RawTerminal::enter()?;
     if let Some(mut console) = qemu.take_stdin() {

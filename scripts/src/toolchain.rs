@@ -63,6 +63,8 @@ impl Target {
             .arg("--target-dir")
             .arg(self.target_dir())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
+            // Cargo sets it for us to its own toolchain's libraries.
+            .env_remove("LD_LIBRARY_PATH")
             .current_dir(crate::paths::root());
         command
     }

@@ -3,7 +3,7 @@
 # start with "@@PF ". Keep commands short: Xen's serial input holds few characters.
 #
 #   run NAME SECONDS    run /scenarios/NAME.sh, at most SECONDS
-#   shell               give the console to a shell
+#   shell ROWS COLUMNS  give the console to a shell
 #   poweroff            end the machine
 
 stty -F /dev/hvc0 -echo -icrnl 2>/dev/null
@@ -69,7 +69,7 @@ while :; do
         run) run "$argument" "$limit" ;;
         poweroff) poweroff -f ;;
         shell)
-            stty -F /dev/hvc0 sane 2>/dev/null
+            stty -F /dev/hvc0 sane rows "${argument:-24}" cols "${limit:-80}" 2>/dev/null
             dd if=/dev/zero of=/disks/guest.img bs=1M count=0 seek=128 2>/dev/null
             printf 'storage = "ram"\nsize = "8MiB"\n' >/disks/memory.pilotfish
             cd /root || cd /

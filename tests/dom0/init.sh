@@ -2,12 +2,14 @@
 # dom0's init: mounts, modules, Xen's own daemons, then pilotfishd, then the agent.
 # pf.daemon=off on the kernel's command line leaves pilotfishd out.
 
-/usr/bin/busybox --install -s /usr/local/bin 2>/dev/null
 /usr/bin/busybox mkdir -p /usr/local/bin
 /usr/bin/busybox --install -s /usr/local/bin
 version=$(/usr/local/bin/cat /pf/xen-version)
 # Real programs first, busybox for the rest.
 export PATH=/usr/bin:/usr/sbin:/usr/lib/xen-$version/bin:/usr/local/bin
+# We are process 1 and no init that poweroff could ask.
+printf '#!/bin/sh\nexec busybox poweroff -f\n' >/usr/bin/poweroff
+chmod 755 /usr/bin/poweroff
 export HOME=/root TERM=vt100 LC_ALL=C
 
 mount -t proc proc /proc

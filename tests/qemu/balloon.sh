@@ -5,14 +5,16 @@
 
 begin
 guest_mib() { xl list balloon | awk 'NR == 2 { print $3 }'; }
-pf_mib_at_most() { [ "$(guest_mib)" -le "$1" ]; }
-pf_mib_at_least() { [ "$(guest_mib)" -ge "$1" ]; }
+pf_mib_at_most() { [ "$(guest_mib)" -le "$1" ] 2>/dev/null; }
+pf_mib_at_least() { [ "$(guest_mib)" -ge "$1" ] 2>/dev/null; }
+# What `xl mem-set` tells the guest. xl 4.20 itself ends with a failed assertion on Arm.
+mem_set() { xenstore-write "/local/domain/$(domid balloon)/memory/target" $(($1 * 1024)); }
 image=$(raw_disk balloon 32)
-memory=256 extra="pf.rounds=24 pf.tag=air" check "xl create" start_guest balloon rounds "$(virtio_disk xvda "$image")"
+memory=256 extra="pf.rounds=30 pf.tag=air" check "xl create" start_guest balloon rounds "$(virtio_disk xvda "$image")"
 check "the guest does I/O" more_rounds balloon 2 40
 for size in 192 250 192 250; do
     was=$(guest_mib)
-    check "xl mem-set $size" timeout 20 xl mem-set balloon "${size}m"
+    check "the guest is told to have $size MiB" mem_set "$size"
     if [ "$size" -lt "$was" ]; then
         check "the guest gives memory back (from $was to $size MiB)" wait_for 20 pf_mib_at_most $((size + 2))
     else
@@ -20,9 +22,9 @@ for size in 192 250 192 250; do
     fi
     check "I/O goes on" more_rounds balloon 2 40
 done
-check "the guest verifies all rounds" wait_guest_line balloon 'PF done=24' 60
+check "the guest verifies all rounds" wait_guest_line balloon 'PF done=30' 60
 check "the guest powers off" wait_gone balloon 30
 equal "the guest saw no error" "" "$(guest_value balloon error)"
-check "the image holds what the guest wrote" image_holds "$image" air 24
+check "the image holds what the guest wrote" image_holds "$image" air 30
 nothing_left
 finish

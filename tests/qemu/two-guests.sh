@@ -5,7 +5,7 @@
 begin
 one=$(raw_disk one 32)
 two=$(raw_disk two 32)
-extra="pf.rounds=10 pf.tag=alpha pf.linger=4" check "xl create of the first" start_guest one rounds "$(virtio_disk xvda "$one")"
+extra="pf.rounds=10 pf.tag=alpha pf.linger=15" check "xl create of the first" start_guest one rounds "$(virtio_disk xvda "$one")"
 extra="pf.rounds=10 pf.tag=beta pf.linger=4" check "xl create of the second" start_guest two rounds "$(virtio_disk xvda "$two")"
 check "the second does verified I/O" more_rounds two 2 40
 equal "there are two stubs" 2 "$(count_stubs)"

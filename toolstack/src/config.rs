@@ -32,6 +32,16 @@ pub enum OnStubCrash {
     Ignore,
 }
 
+/// Who attaches the stubs' PV disks.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockScript {
+    /// This program.
+    Builtin,
+    /// The Xen tools' own script.
+    Xen,
+}
+
 /// A log level, of the daemon or of a stub.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -53,6 +63,7 @@ struct File {
     ram_disk_limit: Option<ByteSize>,
     stub_log: Option<Level>,
     stub_seclabel: Option<String>,
+    block_script: Option<BlockScript>,
     on_stub_crash: Option<OnStubCrash>,
     quiet_ms: Option<u64>,
     launch_timeout_ms: Option<u64>,
@@ -78,6 +89,8 @@ pub struct Config {
     pub stub_log: Level,
     /// The stub's FLASK label; empty: none.
     pub stub_seclabel: String,
+    /// Who attaches the stub's PV disks.
+    pub block_script: BlockScript,
     /// What happens to a guest whose stub died.
     pub on_stub_crash: OnStubCrash,
     /// No new disk for this long: the guest is complete.
@@ -129,6 +142,7 @@ impl Config {
             ram_disk_limit: value!(ram_disk_limit).as_u64(),
             stub_log: value!(stub_log),
             stub_seclabel: value!(stub_seclabel),
+            block_script: value!(block_script),
             on_stub_crash: value!(on_stub_crash),
             quiet: Duration::from_millis(value!(quiet_ms)),
             launch_timeout: Duration::from_millis(value!(launch_timeout_ms)),

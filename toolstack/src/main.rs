@@ -5,9 +5,11 @@
 //! what they stand for ([`target`], [`disk_file`]), makes a stub for all of the guest's disks
 //! ([`plan`], [`launch`], [`xl`]), and tells libxl when it serves. When the guest goes, so does
 //! the stub ([`stop`]). [`guest`] decides what to do when, [`daemon`] has it done, [`record`]
-//! and [`identity`] let a restarted daemon find what there is.
+//! and [`identity`] let a restarted daemon find what there is. libxl calls the same program to
+//! attach the stub's PV disks ([`attach`]).
 #![forbid(unsafe_code)]
 
+mod attach;
 mod config;
 mod daemon;
 mod disk_file;
@@ -62,7 +64,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match start(&Args::parse()) {
+    let done = match attach::asked() {
+        Some((command, path)) => attach::run(&command, &path),
+        None => start(&Args::parse()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("pilotfishd: {e:#}");

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
-use crate::config::{Config, Level};
+use crate::config::{BlockScript, Config, Level, fit_for_xl};
 use crate::disk_file::DiskStorage;
 use crate::identity::Identity;
 use crate::target::Disk;
@@ -53,10 +53,11 @@ impl Plan {
                 }
                 DiskStorage::Pv(path) => {
                     let (letter, number) = vbd(vbds.len())?;
+                    let script = script(config)?;
                     let access = if disk.node.read_only { "ro" } else { "rw" };
                     // target= comes last: xl takes all that follows as the path.
                     vbds.push(format!(
-                        "vdev=xvd{letter},format=raw,backendtype=phy,access={access},target={path}"
+                        "vdev=xvd{letter},format=raw,backendtype=phy,{script}access={access},target={path}"
                     ));
                     format!("pv:{number}")
                 }
@@ -76,6 +77,21 @@ impl Plan {
         let xl_config = xl_config(config, &identity, memory, &command_line, &vbds);
         Ok(Plan { identity, disks: disks.iter().map(|d| d.node.disk).collect(), command_line, xl_config })
     }
+}
+
+/// The part of a PV disk that names who attaches it.
+fn script(config: &Config) -> Result<String> {
+    if config.block_script == BlockScript::Xen {
+        return Ok(String::new());
+    }
+    let exe = std::env::current_exe()?;
+    // Linux says so after an upgrade under a running daemon; the new program is at the path.
+    let path = exe.to_str().map(|p| p.strip_suffix(" (deleted)").unwrap_or(p));
+    let path = path.filter(|p| fit_for_xl(p) && !p.contains([',', ' ']));
+    let Some(path) = path else {
+        bail!("{}: xl cannot call that: set block-script = \"xen\"", exe.display());
+    };
+    Ok(format!("script={path},"))
 }
 
 /// The `disk=` word of the stub's command line.
@@ -175,7 +191,8 @@ mod tests {
             disk(1, DiskStorage::Ram(8 << 20), false, Some("swap")),
             disk(2, DiskStorage::Pv("/b,c.img".into()), true, None),
         ];
-        let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+        let config = Config { block_script: BlockScript::Xen, ..Config::default_for_tests() };
+        let plan = Plan::new(&config, identity(), &disks).unwrap();
         assert_eq!(
             plan.command_line,
             "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
@@ -189,6 +206,9 @@ mod tests {
              \"vdev=xvdb,format=raw,backendtype=phy,access=ro,target=/b,c.img\" ]\n"
         ));
         assert!(!plan.xl_config.contains("shadow_memory"));
+        let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+        let script = format!("script={},access=rw,target=/a.img", std::env::current_exe().unwrap().display());
+        assert!(plan.xl_config.contains(&script), "{}", plan.xl_config);
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl From<Outcome> for Status {
 impl From<Rejected> for Status {
     fn from(rejected: Rejected) -> Status {
         Status(match rejected {
-            Rejected::Unsupported(_) => S_UNSUPP,
+            Rejected::Unsupported(_) | Rejected::NotOffered | Rejected::Flags(_) => S_UNSUPP,
             Rejected::Header | Rejected::Data | Rejected::Range | Rejected::ReadOnly => S_IOERR,
         })
     }

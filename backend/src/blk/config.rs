@@ -1,8 +1,9 @@
 //! What the device offers: feature bits and configuration space (virtio 1.3, sections 5.2.3
 //! and 5.2.4).
 
+use super::ranges::MAX_RANGES;
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1};
-use crate::storage::Geometry;
+use crate::storage::{Discard, Geometry, SECTOR_BYTES};
 use alloc::vec::Vec;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
@@ -11,10 +12,18 @@ use zerocopy::{Immutable, IntoBytes};
 pub const DEVICE_ID_BLOCK: u32 = 2;
 /// "PiFi": tells guests nothing that they need.
 pub const VENDOR_ID: u32 = 0x6946_6950;
-/// Data segments of a request at most: the longest chain less header and status would be
-/// 254; a power of two less two lets a driver fill half a queue with one request.
-pub const SEG_MAX: u32 = 126;
+/// Least `seg_max` told: half a megabyte from scattered pages is worth one request, also if
+/// the engine takes it in pieces.
+const SEG_MAX_LEAST: u32 = 126;
+/// Largest `seg_max` told: with header and status, 256 descriptors.
+const SEG_MAX_MOST: u32 = 254;
+/// Least `size_max` told: a guest's page may be of 64 KiB, and no segment limit may be less.
+const SIZE_MAX_LEAST: u32 = 1 << 16;
+/// Largest `size_max` told.
+const SIZE_MAX_MOST: u32 = 1 << 20;
 
+/// `VIRTIO_BLK_F_SIZE_MAX`.
+pub const F_SIZE_MAX: u64 = 1 << 1;
 /// `VIRTIO_BLK_F_SEG_MAX`.
 pub const F_SEG_MAX: u64 = 1 << 2;
 /// `VIRTIO_BLK_F_RO`.
@@ -25,10 +34,24 @@ pub const F_BLK_SIZE: u64 = 1 << 6;
 pub const F_FLUSH: u64 = 1 << 9;
 /// `VIRTIO_BLK_F_TOPOLOGY`.
 pub const F_TOPOLOGY: u64 = 1 << 10;
+/// `VIRTIO_BLK_F_CONFIG_WCE`.
+pub const F_CONFIG_WCE: u64 = 1 << 11;
 /// `VIRTIO_BLK_F_MQ`.
 pub const F_MQ: u64 = 1 << 12;
 
-/// `struct virtio_blk_config` up to `num_queues`.
+/// `VIRTIO_BLK_F_DISCARD`.
+pub const F_DISCARD: u64 = 1 << 13;
+/// `VIRTIO_BLK_F_WRITE_ZEROES`.
+pub const F_WRITE_ZEROES: u64 = 1 << 14;
+/// `VIRTIO_BLK_F_SECURE_ERASE`.
+pub const F_SECURE_ERASE: u64 = 1 << 16;
+
+/// Place of `capacity`, 8 bytes.
+pub const CAPACITY: usize = 0;
+/// Place of `writeback`, one byte.
+pub const WRITEBACK: usize = 32;
+
+/// `struct virtio_blk_config` up to `secure_erase_sector_alignment`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
 struct BlkConfig {
@@ -46,16 +69,41 @@ struct BlkConfig {
     writeback: u8,
     unused0: u8,
     num_queues: U16,
+    max_discard_sectors: U32,
+    max_discard_seg: U32,
+    discard_sector_alignment: U32,
+    max_write_zeroes_sectors: U32,
+    max_write_zeroes_seg: U32,
+    write_zeroes_may_unmap: u8,
+    unused1: [u8; 3],
+    max_secure_erase_sectors: U32,
+    max_secure_erase_seg: U32,
+    secure_erase_sector_alignment: U32,
 }
 
 /// Feature bits for such a disk with so many queues.
 #[must_use]
 pub fn features(geometry: &Geometry, queues: u16) -> u64 {
-    let always = F_VERSION_1 | F_EVENT_IDX | F_INDIRECT_DESC | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY;
+    let ring = F_VERSION_1 | F_EVENT_IDX | F_INDIRECT_DESC;
+    let always = ring | F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY;
     let read_only = if geometry.read_only { F_RO } else { 0 };
-    let flush = if geometry.flush { F_FLUSH } else { 0 };
+    let flush = if geometry.flush { F_FLUSH | F_CONFIG_WCE } else { 0 };
     let many = if queues > 1 { F_MQ } else { 0 };
-    always | read_only | flush | many
+    always | read_only | flush | many | range_features(geometry)
+}
+
+/// What concerns ranges without data. None of it suits a disk that cannot be written.
+pub(super) fn range_features(geometry: &Geometry) -> u64 {
+    if geometry.read_only {
+        return 0;
+    }
+    let discard = match geometry.discard {
+        Some(Discard { secure: true, .. }) => F_DISCARD | F_SECURE_ERASE,
+        Some(_) => F_DISCARD,
+        None => 0,
+    };
+    let write_zeroes = if geometry.max_write_zeroes_sectors > 0 { F_WRITE_ZEROES } else { 0 };
+    discard | write_zeroes
 }
 
 /// The configuration space for such a disk with so many queues.
@@ -65,10 +113,18 @@ pub fn space(geometry: &Geometry, queues: u16) -> Vec<u8> {
     // Advice: writes of whole physical blocks spare a read.
     let physical = geometry.physical_block_size_bytes.max(block);
     let per_physical = physical.checked_div(block).unwrap_or(1).max(1);
+    let features = range_features(geometry);
+    let if_offered = |feature, value: u32| if features & feature != 0 { value } else { 0 }.into();
+    let (max_discard, granularity) =
+        geometry.discard.map_or((0, 0), |discard| (discard.max_sectors, discard.granularity_bytes));
+    // Advice for splitting. No coarser than what is discarded in one go.
+    let alignment =
+        u32::try_from(u64::from(granularity) / SECTOR_BYTES).unwrap_or(1).clamp(1, max_discard.max(1));
     let config = BlkConfig {
         capacity: geometry.capacity_sectors.into(),
-        size_max: 0.into(),
-        seg_max: SEG_MAX.into(),
+        // One segment, or pages of 4 KiB, as the engine moves them in one go.
+        size_max: geometry.transfer_bytes.clamp(SIZE_MAX_LEAST, SIZE_MAX_MOST).into(),
+        seg_max: (geometry.transfer_bytes / 4096).clamp(SEG_MAX_LEAST, SEG_MAX_MOST).into(),
         cylinders: 0.into(),
         heads: 0,
         sectors: 0,
@@ -77,10 +133,22 @@ pub fn space(geometry: &Geometry, queues: u16) -> Vec<u8> {
         alignment_offset: 0,
         min_io_size: u16::try_from(per_physical).unwrap_or(u16::MAX).into(),
         opt_io_size: 0.into(),
-        writeback: 0,
+        // After reset the cache is used; see `cache.rs`.
+        writeback: u8::from(geometry.flush),
         unused0: 0,
         // Valid only with VIRTIO_BLK_F_MQ.
         num_queues: if queues > 1 { queues } else { 0 }.into(),
+        max_discard_sectors: if_offered(F_DISCARD, max_discard),
+        max_discard_seg: if_offered(F_DISCARD, MAX_RANGES),
+        discard_sector_alignment: if_offered(F_DISCARD, alignment),
+        max_write_zeroes_sectors: if_offered(F_WRITE_ZEROES, geometry.max_write_zeroes_sectors),
+        max_write_zeroes_seg: if_offered(F_WRITE_ZEROES, MAX_RANGES),
+        // Zeros are written: no engine gives the space back for them.
+        write_zeroes_may_unmap: 0,
+        unused1: [0; 3],
+        max_secure_erase_sectors: if_offered(F_SECURE_ERASE, max_discard),
+        max_secure_erase_seg: if_offered(F_SECURE_ERASE, MAX_RANGES),
+        secure_erase_sector_alignment: if_offered(F_SECURE_ERASE, alignment),
     };
     config.as_bytes().to_vec()
 }
@@ -93,28 +161,73 @@ mod tests {
         capacity_sectors: 0x1_0000_0002,
         block_size_bytes: 512,
         physical_block_size_bytes: 4096,
+        transfer_bytes: 1 << 20,
         read_only: false,
         flush: true,
+        discard: Some(Discard { granularity_bytes: 65536, max_sectors: 1 << 22, secure: true }),
+        max_write_zeroes_sectors: 0x8000,
     };
 
     #[test]
     fn fields_lie_where_the_specification_puts_them() {
         let bytes = space(&DISK, 4);
-        assert_eq!(bytes.len(), 36);
+        assert_eq!(bytes.len(), 72);
         assert_eq!(bytes[..8], 0x1_0000_0002u64.to_le_bytes());
-        assert_eq!(bytes[12..16], SEG_MAX.to_le_bytes());
+        assert_eq!(bytes[8..16], [[0, 0, 16, 0], [254, 0, 0, 0]].concat(), "1 MiB, 254 segments");
         assert_eq!(bytes[20..24], 512u32.to_le_bytes());
         assert_eq!(bytes[24], 3, "eight blocks in a physical one");
         assert_eq!(bytes[26..28], 8u16.to_le_bytes());
+        assert_eq!((bytes[WRITEBACK], bytes[33]), (1, 0), "a cache, and padding");
         assert_eq!(bytes[34..36], 4u16.to_le_bytes());
         assert_eq!(space(&DISK, 1)[34..36], [0, 0]);
+        let words: Vec<_> =
+            bytes[36..].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
+        assert_eq!(words, [1 << 22, 32, 128, 0x8000, 32, 0, 1 << 22, 32, 128]);
+    }
+
+    #[test]
+    fn limits_follow_what_the_storage_moves_in_one_go() {
+        let cases =
+            [(4096, 65536, 126), (45056, 65536, 126), (600 << 10, 600 << 10, 150), (u32::MAX, 1 << 20, 254)];
+        for (transfer_bytes, size_max, seg_max) in cases {
+            let bytes = space(&Geometry { transfer_bytes, ..DISK }, 1);
+            assert_eq!(bytes[8..12], u32::to_le_bytes(size_max), "{transfer_bytes}");
+            assert_eq!(bytes[12..16], u32::to_le_bytes(seg_max), "{transfer_bytes}");
+        }
+        assert_eq!(features(&DISK, 1) & (F_SIZE_MAX | F_SEG_MAX), F_SIZE_MAX | F_SEG_MAX);
+    }
+
+    #[test]
+    fn blocks_are_told_as_the_storage_has_them() {
+        for (block, physical, exponent, io) in
+            [(512, 512, 0, 1), (512, 4096, 3, 8), (4096, 4096, 0, 1), (4096, 16384, 2, 4), (4096, 512, 0, 1)]
+        {
+            let disk = Geometry { block_size_bytes: block, physical_block_size_bytes: physical, ..DISK };
+            let bytes = space(&disk, 1);
+            assert_eq!(bytes[20..24], block.to_le_bytes());
+            assert_eq!((bytes[24], bytes[25]), (exponent, 0));
+            assert_eq!(bytes[26..28], u16::to_le_bytes(io));
+        }
+    }
+
+    #[test]
+    fn fields_of_what_is_not_offered_are_zero() {
+        let none = Geometry { discard: None, max_write_zeroes_sectors: 0, ..DISK };
+        for geometry in [none, Geometry { read_only: true, ..DISK }] {
+            assert_eq!(features(&geometry, 1) & (F_DISCARD | F_WRITE_ZEROES | F_SECURE_ERASE), 0);
+            assert_eq!(space(&geometry, 1)[36..], [0; 36]);
+        }
+        let insecure = DISK.discard.map(|discard| Discard { secure: false, ..discard });
+        let insecure = Geometry { discard: insecure, ..DISK };
+        assert_eq!(features(&insecure, 1) & (F_DISCARD | F_SECURE_ERASE), F_DISCARD);
+        assert_eq!(space(&insecure, 1)[60..], [0; 12]);
     }
 
     #[test]
     fn only_what_the_disk_can_do_is_offered() {
-        assert_eq!(features(&DISK, 1) & (F_RO | F_FLUSH | F_MQ), F_FLUSH);
+        assert_eq!(features(&DISK, 1) & (F_RO | F_FLUSH | F_CONFIG_WCE | F_MQ), F_FLUSH | F_CONFIG_WCE);
         let other = Geometry { read_only: true, flush: false, ..DISK };
-        assert_eq!(features(&other, 2) & (F_RO | F_FLUSH | F_MQ), F_RO | F_MQ);
+        assert_eq!(features(&other, 2) & (F_RO | F_FLUSH | F_CONFIG_WCE | F_MQ), F_RO | F_MQ);
         // Packed rings, queue reset, notification data: not offered.
         assert_eq!(features(&DISK, 1) & ((1 << 34) | (1 << 40) | (1 << 38)), 0);
     }

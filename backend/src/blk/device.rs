@@ -27,7 +27,13 @@ use alloc::vec::Vec;
 pub(super) const ID_BYTES: usize = 20;
 /// Segments for all requests in flight: room for a full queue of small requests and for
 /// several of the longest chains.
-const POOL_SEGMENTS: u16 = 2048;
+const POOL_SEGMENTS: u16 = 3072;
+/// Room for held requests, so that none is made on the way: all that a ring of 256 brings
+/// back at once may have a flush or a range to follow.
+const HELD: usize = 260;
+/// Queues at most: more vCPUs share them.
+pub const MAX_QUEUES: u16 = 8;
+
 /// What can be chosen about a device.
 #[derive(Clone, Debug)]
 pub struct DeviceOptions {
@@ -35,7 +41,7 @@ pub struct DeviceOptions {
     pub serial: String,
     /// Refuse writes, whatever the storage can do.
     pub read_only: bool,
-    /// Queues, at least 1.
+    /// Queues, 1 to [`MAX_QUEUES`].
     pub queues: u16,
 }
 
@@ -66,6 +72,8 @@ impl Lane {
 pub struct Device<S> {
     pub(super) transport: Transport,
     pub(super) lanes: Vec<Lane>,
+    /// The one that is served first next time.
+    pub(super) first_lane: usize,
     pub(super) epochs: Vec<u32>,
     pub(super) pool: SegmentPool,
     pub(super) storage: S,
@@ -76,6 +84,8 @@ pub struct Device<S> {
     /// Requests at the storage whose queue was reset.
     pub(super) orphans: u32,
     pub(super) irq: bool,
+    /// A write is flushed before it is answered.
+    pub(super) write_through: bool,
     pub(super) limiter: Limiter,
 }
 
@@ -85,7 +95,7 @@ impl<S: Storage> Device<S> {
     pub fn new(storage: S, options: &DeviceOptions) -> Device<S> {
         let mut geometry = storage.geometry();
         geometry.read_only |= options.read_only;
-        let queues = options.queues.max(1);
+        let queues = options.queues.clamp(1, MAX_QUEUES);
         let identity = Identity {
             device_id: config::DEVICE_ID_BLOCK,
             vendor_id: config::VENDOR_ID,
@@ -99,14 +109,16 @@ impl<S: Storage> Device<S> {
         Device {
             transport: Transport::new(identity, config::space(&geometry, queues)),
             lanes: core::iter::repeat_with(Lane::default).take(usize::from(queues)).collect(),
+            first_lane: 0,
             epochs: vec![0; usize::from(queues)],
             pool: SegmentPool::new(POOL_SEGMENTS),
             storage,
             geometry,
             id,
-            held: VecDeque::new(),
+            held: VecDeque::with_capacity(HELD),
             orphans: 0,
             irq: false,
+            write_through: false,
             limiter: Limiter::new(),
         }
     }
@@ -120,6 +132,20 @@ impl<S: Storage> Device<S> {
     #[must_use]
     pub fn into_storage(self) -> S {
         self.storage
+    }
+
+    /// Takes over the storage's length, if that has changed, and tells the driver by a
+    /// configuration interrupt: it is due with [`Device::take_irq`]. Requests that were
+    /// judged by the old length are the storage's to refuse.
+    pub fn update_capacity(&mut self) -> bool {
+        let capacity = self.storage.geometry().capacity_sectors;
+        if capacity == self.geometry.capacity_sectors {
+            return false;
+        }
+        self.geometry.capacity_sectors = capacity;
+        self.transport.set_config(config::CAPACITY, &capacity.to_le_bytes());
+        self.irq |= self.transport.announce_config();
+        true
     }
 
     /// Requests at the storage, orphans included.
@@ -139,8 +165,17 @@ impl<S: Storage> Device<S> {
                     lane.kicked = true;
                 }
             }
-            // The driver may have queued requests before.
-            Effect::DriverOk => self.lanes.iter_mut().for_each(|lane| lane.kicked = true),
+            Effect::Config { offset, width, value } => self.write_config(offset, width, value),
+            Effect::Status { features_ok, driver_ok } => {
+                if features_ok {
+                    self.start_cache();
+                }
+                if driver_ok {
+                    // The driver may have queued requests before.
+                    self.lanes.iter_mut().for_each(|lane| lane.kicked = true);
+                    self.irq |= self.transport.tell_config();
+                }
+            }
             Effect::QueueReady(index, layout) => self.start_queue(index, layout),
             Effect::QueueStopped(index) => self.stop_queue(index),
             Effect::BadQueue(rule) => {
@@ -151,6 +186,7 @@ impl<S: Storage> Device<S> {
                 for index in 0..u16::try_from(self.lanes.len()).unwrap_or(u16::MAX) {
                     self.stop_queue(index);
                 }
+                self.reset_cache();
                 self.irq = false;
             }
         }

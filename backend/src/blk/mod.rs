@@ -1,12 +1,14 @@
 //! virtio-blk (virtio 1.3, section 5.2): requests, configuration, the device itself.
 
+mod cache;
 mod complete;
 pub mod config;
 mod device;
+mod ranges;
 mod request;
 mod serve;
 
-pub use device::{Device, DeviceOptions};
+pub use device::{Device, DeviceOptions, MAX_QUEUES};
 pub use request::{Operation, Ticket};
 
 #[cfg(test)]

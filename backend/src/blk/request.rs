@@ -1,5 +1,6 @@
 //! What a chain asks for, whatever its framing (virtio 1.3, section 5.2.6).
 
+use super::ranges::{RangeKind, Ranges};
 use crate::guest_mem::{GuestAddr, GuestMemory};
 use crate::storage::{Geometry, SECTOR_BYTES};
 use crate::virtq::chain::Runs;
@@ -25,7 +26,7 @@ struct Header {
     sector: U64,
 }
 
-const HEADER_BYTES: u64 = size_of::<Header>() as u64;
+pub(super) const HEADER_BYTES: u64 = size_of::<Header>() as u64;
 /// The status byte.
 const STATUS_BYTES: u64 = 1;
 
@@ -48,6 +49,22 @@ pub enum Operation {
     },
     /// Make every completed write durable.
     Flush,
+    /// Give up the content of a range; what it reads as afterwards is open.
+    Discard {
+        /// Where on the disk.
+        first_sector: u64,
+        /// How much; whole sectors, at least one.
+        len_bytes: u64,
+        /// The content must not be recoverable.
+        secure: bool,
+    },
+    /// Write zeros. Whether the space is given back for them is the engine's choice.
+    WriteZeroes {
+        /// Where on the disk.
+        first_sector: u64,
+        /// How much; whole sectors, at least one.
+        len_bytes: u64,
+    },
 }
 
 /// A request in flight: the right and the duty to answer it.
@@ -59,6 +76,8 @@ pub struct Ticket {
     pub(crate) epoch: u32,
     pub(crate) chain: Chain,
     pub(crate) operation: Operation,
+    /// What follows the operation, if there is an array of ranges.
+    pub(crate) ranges: Option<Ranges>,
     /// Bytes to report if it goes well, from the first writable byte on.
     pub(crate) written_bytes: u64,
     /// A write that must be durable before it is answered.
@@ -104,6 +123,8 @@ impl Ticket {
 pub(super) enum Request {
     /// Work for the storage engine.
     Storage(Operation),
+    /// Work on each of these ranges.
+    Ranges(Ranges),
     /// The device's serial number.
     GetId,
 }
@@ -115,12 +136,16 @@ pub(super) enum Rejected {
     Header,
     /// Buffers of the wrong direction or length for the operation.
     Data,
-    /// Beyond the end of the disk.
+    /// Beyond the end of the disk, or not whole logical blocks of it.
     Range,
     /// A write to a read-only disk.
     ReadOnly,
-    /// An operation that is not offered; its type.
+    /// An unknown type.
     Unsupported(u32),
+    /// An operation that the disk cannot do.
+    NotOffered,
+    /// Flags of a range that are unknown, or wrong for the operation.
+    Flags(u32),
 }
 
 impl Request {
@@ -168,20 +193,39 @@ impl Request {
             }
             T_FLUSH if geometry.flush => Ok(Request::Storage(Operation::Flush)),
             T_GET_ID => Ok(Request::GetId),
-            other => Err(Rejected::Unsupported(other)),
+            other => {
+                let kind = RangeKind::new(other).ok_or(Rejected::Unsupported(other))?;
+                if in_bytes > 0 {
+                    return Err(Rejected::Data);
+                }
+                Ranges::parse(kind, chain, HEADER_BYTES, pool, mem, geometry).map(Request::Ranges)
+            }
         }
     }
 }
 
-/// Whole sectors on the disk, and no buffer of the other direction.
+/// Whole logical blocks on the disk, and no buffer of the other direction.
 fn check_data(
     geometry: &Geometry,
     first_sector: u64,
     len_bytes: u64,
     other_bytes: u64,
 ) -> Result<(), Rejected> {
-    if len_bytes == 0 || !len_bytes.is_multiple_of(SECTOR_BYTES) || other_bytes > 0 {
+    if other_bytes > 0 {
         return Err(Rejected::Data);
+    }
+    check_blocks(geometry, first_sector, len_bytes)
+}
+
+/// Whole logical blocks on the disk, at least one.
+pub(super) fn check_blocks(geometry: &Geometry, first_sector: u64, len_bytes: u64) -> Result<(), Rejected> {
+    if len_bytes == 0 || !len_bytes.is_multiple_of(SECTOR_BYTES) {
+        return Err(Rejected::Data);
+    }
+    let block_bytes = u64::from(geometry.block_size_bytes).max(SECTOR_BYTES);
+    let block_sectors = block_bytes / SECTOR_BYTES;
+    if !first_sector.is_multiple_of(block_sectors) || !len_bytes.is_multiple_of(block_bytes) {
+        return Err(Rejected::Range);
     }
     let end = first_sector.checked_add(len_bytes / SECTOR_BYTES);
     if end.is_some_and(|end| end <= geometry.capacity_sectors) { Ok(()) } else { Err(Rejected::Range) }

@@ -2,9 +2,8 @@
 //! all of it.
 
 use super::complete::{self, Status};
-use super::config;
 use super::device::{Device, ID_BYTES};
-use super::request::{Operation, Request, Ticket};
+use super::request::{HEADER_BYTES, Operation, Rejected, Request, Ticket};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
 use crate::mmio::regs::INT_USED;
@@ -20,9 +19,13 @@ impl<S: Storage> Device<S> {
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.collect(mem);
         worked |= self.retry_held(mem);
-        for index in 0..self.lanes.len() {
+        // Storage may have room for one queue's requests only: each comes first in turn.
+        let (first, end) = (self.first_lane, self.lanes.len());
+        for index in (first..end).chain(0..first) {
             worked |= self.serve(index, mem);
         }
+        let next = first.saturating_add(1);
+        self.first_lane = if next < end { next } else { 0 };
         if worked || self.in_flight() > 0 {
             self.storage.kick();
         }
@@ -130,6 +133,13 @@ impl<S: Storage> Device<S> {
                     self.held.push_back(ticket);
                 }
             }
+            Ok(Ok(Request::Ranges(ranges))) => {
+                // No operation yet: the first range is the next step.
+                let mut ticket = self.ticket(index, chain, Operation::Flush);
+                ticket.flush_after = ranges.store_data() && self.write_through;
+                ticket.ranges = Some(ranges);
+                self.complete(mem, ticket, Outcome::Done);
+            }
             Ok(Ok(Request::GetId)) => {
                 let room = usize::try_from(chain.writable_bytes().saturating_sub(1)).unwrap_or(ID_BYTES);
                 let id = self.id.get(..room.min(ID_BYTES)).unwrap_or_default();
@@ -150,19 +160,17 @@ impl<S: Storage> Device<S> {
     }
 
     fn ticket(&self, index: usize, chain: Chain, operation: Operation) -> Ticket {
-        // Section 5.2.6.2: with FLUSH offered but not accepted, a write is durable when it is
-        // answered.
-        let write_through = self.geometry.flush && !self.transport.negotiated(config::F_FLUSH);
         let (written_bytes, flush_after) = match operation {
             Operation::Read { len_bytes, .. } => (len_bytes, false),
-            Operation::Write { .. } => (0, write_through),
-            Operation::Flush => (0, false),
+            Operation::Write { .. } | Operation::WriteZeroes { .. } => (0, self.write_through),
+            Operation::Flush | Operation::Discard { .. } => (0, false),
         };
         Ticket {
             queue: u16::try_from(index).unwrap_or(u16::MAX),
             epoch: self.epochs.get(index).copied().unwrap_or(0),
             chain,
             operation,
+            ranges: None,
             written_bytes,
             flush_after,
         }
@@ -191,14 +199,34 @@ impl<S: Storage> Device<S> {
             self.pool.abandon(ticket.chain);
             return;
         }
-        if ticket.flush_after && outcome == Outcome::Done {
-            ticket.flush_after = false;
-            ticket.operation = Operation::Flush;
-            self.held.push_back(ticket);
-            return;
-        }
+        let step = if outcome == Outcome::Done { self.next_step(mem, &mut ticket) } else { Ok(false) };
+        let status = match step {
+            Ok(true) => {
+                self.held.push_back(ticket);
+                return;
+            }
+            Ok(false) => outcome.into(),
+            Err(rejected) => rejected.into(),
+        };
         let data_bytes = if outcome == Outcome::Done { ticket.written_bytes } else { 0 };
-        self.finish(mem, index, ticket.chain, outcome.into(), data_bytes);
+        self.finish(mem, index, ticket.chain, status, data_bytes);
+    }
+
+    /// Makes the ticket's operation the next one of its request: another range, then the
+    /// flush of what must be durable. False: there is none.
+    fn next_step(&self, mem: &dyn GuestMemory, ticket: &mut Ticket) -> Result<bool, Rejected> {
+        if let Some(ranges) = &mut ticket.ranges
+            && let Some(operation) =
+                ranges.take(&ticket.chain, HEADER_BYTES, &self.pool, mem, &self.geometry)?
+        {
+            ticket.operation = operation;
+            return Ok(true);
+        }
+        if core::mem::take(&mut ticket.flush_after) {
+            ticket.operation = Operation::Flush;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     fn finish(&mut self, mem: &dyn GuestMemory, index: usize, chain: Chain, status: Status, data_bytes: u64) {

@@ -3,13 +3,13 @@
 #![expect(clippy::cast_possible_truncation, reason = "test values are small, or cut on purpose")]
 
 use super::complete::{S_IOERR, S_OK, S_UNSUPP};
-use super::config::{F_FLUSH, F_RO};
+use super::config::{F_CONFIG_WCE, F_FLUSH, F_RO};
 use super::request::{T_FLUSH, T_GET_ID, T_IN, T_OUT};
 use super::*;
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Reply};
 use crate::mmio::regs::*;
-use crate::storage::{Faults, FaultyStorage, RamDisk};
+use crate::storage::{Faults, FaultyStorage, Geometry, RamDisk};
 use crate::testkit::*;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -17,6 +17,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use proptest::prelude::*;
+
+mod cache;
+mod queues;
+mod ranges;
+mod resize;
 
 const DISK_BYTES: u64 = 1 << 20;
 const ALL: u64 = u64::MAX;
@@ -48,9 +53,20 @@ impl Rig {
     }
 
     fn uninitialised(read_only: bool) -> Rig {
-        let faults = Rc::new(Faults::default());
+        Rig::build(Faults::default(), read_only, 1)
+    }
+
+    /// Not initialised; the storage tells of this geometry.
+    fn with_geometry(geometry: Geometry) -> Rig {
+        let faults = Faults::default();
+        faults.geometry.set(Some(geometry));
+        Rig::build(faults, false, 1)
+    }
+
+    fn build(faults: Faults, read_only: bool, queues: u16) -> Rig {
+        let faults = Rc::new(faults);
         let storage = FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), faults.clone());
-        let options = DeviceOptions { serial: String::from("pf-test"), read_only, queues: 1 };
+        let options = DeviceOptions { serial: String::from("pf-test"), read_only, queues };
         let device = Rc::new(RefCell::new(Device::new(storage, &options)));
         let mem = TestMemory::new(0x40_0000);
         let driver = Driver::new(DirectBus(device.clone()), mem.clone(), 0);
@@ -181,8 +197,8 @@ fn what_the_request_breaks_decides_its_status() {
         (request(T_OUT, 0, 0, 0), S_IOERR, "no data to write"),
         (request(T_OUT, 0, 512, 512), S_IOERR, "both directions"),
         (request(T_IN, 0, 512, 512), S_IOERR, "both directions"),
-        (request(11, 0, 16, 0), S_UNSUPP, "discard is not offered"),
-        (request(13, 0, 16, 0), S_UNSUPP, "write zeroes is not offered"),
+        (request(10, 0, 0, 16), S_UNSUPP, "lifetime is not offered"),
+        (request(16, 0, 0, 512), S_UNSUPP, "zones are not offered"),
         (request(0x8000_0000, 0, 0, 512), S_UNSUPP, "no known type"),
         (request(T_FLUSH, 0, 0, 0), S_OK, "flush"),
     ];
@@ -291,7 +307,7 @@ fn nothing_is_taken_before_driver_ok() {
 
 #[test]
 fn a_driver_without_flush_gets_durable_writes() {
-    let mut rig = Rig::new(ALL & !F_FLUSH, 8);
+    let mut rig = Rig::new(ALL & !F_FLUSH & !F_CONFIG_WCE, 8);
     rig.write(0, &bytes(512, 3), &Framing::Usual);
     rig.read(0, 512, &Framing::Usual);
     assert_eq!((rig.faults.submitted.get(), rig.faults.flushes.get()), (3, 1));
@@ -299,7 +315,7 @@ fn a_driver_without_flush_gets_durable_writes() {
     rig.write(0, &bytes(512, 3), &Framing::Usual);
     assert_eq!(rig.faults.flushes.get(), 0);
     // A write through is answered only after its flush.
-    let mut rig = Rig::new(ALL & !F_FLUSH, 8);
+    let mut rig = Rig::new(ALL & !F_FLUSH & !F_CONFIG_WCE, 8);
     rig.faults.hold.set(true);
     rig.driver.submit(&BlkRequest { kind: T_OUT, sector: 0, out: bytes(512, 3), in_len: 0 }, &Framing::Usual);
     rig.driver.kick();
@@ -446,25 +462,6 @@ fn held_requests_are_dropped_by_a_reset() {
     assert_eq!(rig.driver.next_used(), None);
 }
 
-#[test]
-fn every_queue_of_a_device_with_several_is_offered() {
-    let storage = RamDisk::new(DISK_BYTES, false).expect("memory");
-    let options = DeviceOptions { queues: 4, ..DeviceOptions::default() };
-    let device = Rc::new(RefCell::new(Device::new(storage, &options)));
-    struct Other(Rc<RefCell<Device<RamDisk>>>);
-    impl Bus for Other {
-        fn access(&mut self, access: Access) -> u64 {
-            self.0.borrow_mut().access(access).0
-        }
-    }
-    let mut driver = Driver::new(Other(device), TestMemory::new(0x40_0000), 0);
-    assert_ne!(driver.offered() & config::F_MQ, 0);
-    for (queue, max) in [(0, 256), (3, 256), (4, 0)] {
-        driver.write(QUEUE_SEL, queue);
-        assert_eq!(driver.read(QUEUE_SIZE_MAX), max);
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -472,7 +469,7 @@ proptest! {
     #[test]
     fn a_disk_is_an_array_of_sectors(
         steps in prop::collection::vec((0u64..60, 1usize..6, any::<bool>(), 1usize..3000, any::<u8>()), 1..40),
-        wanted in prop_oneof![Just(ALL), Just(ALL & !F_EVENT_IDX), Just(ALL & !F_INDIRECT_DESC), Just(ALL & !F_FLUSH)],
+        wanted in prop_oneof![Just(ALL), Just(ALL & !F_EVENT_IDX), Just(ALL & !F_INDIRECT_DESC), Just(ALL & !F_FLUSH & !F_CONFIG_WCE)],
     ) {
         let mut rig = Rig::new(wanted, 256);
         let mut model = vec![0u8; 70 * 512];
@@ -497,7 +494,7 @@ proptest! {
         let mut rig = Rig::new(ALL, 8);
         let base = TestMemory::BASE;
         // The rings and a little more, not the descriptors of other tests.
-        let hostile = HostileMemory::new(rig.mem.clone(), base..base + 0x5000, seed);
+        let hostile = HostileMemory::new(rig.mem.clone(), base..base + RINGS_BYTES, seed);
         for round in 0..rounds {
             if rig.driver.free_descs() > 2 {
                 rig.driver.submit(&read_request(u64::from(round), 512), &Framing::Usual);
@@ -538,7 +535,7 @@ fn any_write() -> impl Strategy<Value = (u64, u32)> {
     let value = prop_oneof![
         0u32..17,
         Just(0xf),
-        (0u32..0x500).prop_map(move |at| ram + at * 16),
+        (0u32..0x800).prop_map(move |at| ram + at * 16),
         Just(F_EVENT_IDX as u32 | F_INDIRECT_DESC as u32),
         any::<u32>(),
     ];
@@ -556,7 +553,7 @@ proptest! {
     ) {
         let mut rig = Rig::uninitialised(false);
         let base = TestMemory::BASE;
-        let hostile = HostileMemory::new(rig.mem.clone(), base..base + 0x5000, seed);
+        let hostile = HostileMemory::new(rig.mem.clone(), base..base + RINGS_BYTES, seed);
         if negotiated {
             rig.driver.init(ALL, 8);
         }

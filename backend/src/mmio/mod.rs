@@ -1,10 +1,12 @@
 //! virtio over MMIO, version 2 (virtio 1.3, section 4.2): pure register logic.
 
+mod queue_regs;
 pub mod regs;
 pub mod status;
 mod transport;
 
-pub use transport::{Effect, Identity, QueueRegs, Transport};
+pub use queue_regs::QueueRegs;
+pub use transport::{Effect, Identity, Transport};
 
 #[cfg(test)]
 mod tests;

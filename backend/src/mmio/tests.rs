@@ -8,6 +8,8 @@ use crate::ioreq::{Access, Direction, Reply, Width};
 use alloc::vec;
 use proptest::prelude::*;
 
+/// What setting the last status bit leads to.
+const SET_UP: Effect = Effect::Status { features_ok: false, driver_ok: true };
 const FEATURES: u64 = F_VERSION_1 | F_EVENT_IDX | 1 << 9;
 
 fn transport() -> Transport {
@@ -114,7 +116,7 @@ fn a_selector_out_of_range_has_no_queue() {
         assert_eq!(read(&mut transport, QUEUE_READY), 0);
     }
     let _ = write(&mut transport, QUEUE_SEL, 1);
-    assert_eq!(read(&mut transport, QUEUE_SIZE_MAX), 256);
+    assert_eq!(read(&mut transport, QUEUE_SIZE_MAX), 1024);
 }
 
 #[test]
@@ -135,7 +137,7 @@ fn a_queue_becomes_ready_with_its_64_bit_addresses() {
 
 #[test]
 fn a_queue_with_a_bad_size_does_not_become_ready() {
-    for size in [0, 3, 512, 0x1_0008] {
+    for size in [0, 3, 2048, 0x1_0008] {
         let mut transport = transport();
         assert!(negotiate(&mut transport, FEATURES));
         assert!(matches!(set_up_queue(&mut transport, 0, size), Effect::BadQueue(_)));
@@ -155,7 +157,7 @@ fn a_reset_clears_everything_the_driver_wrote() {
     let mut transport = transport();
     assert!(negotiate(&mut transport, FEATURES));
     let _ = set_up_queue(&mut transport, 0, 8);
-    assert_eq!(write(&mut transport, STATUS, 0xf), Effect::DriverOk);
+    assert_eq!(write(&mut transport, STATUS, 0xf), SET_UP);
     transport.raise(INT_USED | INT_CONFIG);
     assert_eq!(write(&mut transport, STATUS, 0), Effect::Reset);
     for register in [STATUS, INTERRUPT_STATUS, QUEUE_READY] {
@@ -173,7 +175,7 @@ fn a_notification_counts_only_when_live_and_in_range() {
     let mut transport = transport();
     assert_eq!(write(&mut transport, QUEUE_NOTIFY, 0), Effect::None);
     assert!(negotiate(&mut transport, FEATURES));
-    assert_eq!(write(&mut transport, STATUS, 0xf), Effect::DriverOk);
+    assert_eq!(write(&mut transport, STATUS, 0xf), SET_UP);
     assert_eq!(write(&mut transport, QUEUE_NOTIFY, 1), Effect::Notify(1));
     assert_eq!(write(&mut transport, QUEUE_NOTIFY, 2), Effect::None);
     assert_eq!(write(&mut transport, QUEUE_NOTIFY, 0x1_0000), Effect::None);
@@ -205,6 +207,30 @@ fn needs_reset_is_told_by_a_configuration_interrupt_only_after_driver_ok() {
 }
 
 #[test]
+fn a_change_of_the_configuration_is_told_once_the_driver_is_set_up() {
+    let mut transport = transport();
+    assert!(!transport.announce_config(), "nobody has read it");
+    assert!(negotiate(&mut transport, FEATURES));
+    let _ = write(&mut transport, STATUS, 0xf);
+    assert!(!transport.tell_config());
+    assert!(transport.announce_config());
+    assert_eq!(read(&mut transport, INTERRUPT_STATUS), u64::from(INT_CONFIG));
+    assert!(!transport.tell_config(), "once");
+    // In the middle of initialisation: kept until its end.
+    assert!(negotiate(&mut transport, FEATURES));
+    assert!(!transport.announce_config());
+    assert_eq!(read(&mut transport, INTERRUPT_STATUS), 0);
+    let _ = write(&mut transport, STATUS, 0xf);
+    assert!(transport.tell_config());
+    // A reset ends it: the next driver reads anew.
+    assert!(negotiate(&mut transport, FEATURES));
+    assert!(!transport.announce_config());
+    assert!(negotiate(&mut transport, FEATURES));
+    let _ = write(&mut transport, STATUS, 0xf);
+    assert!(!transport.tell_config());
+}
+
+#[test]
 fn configuration_is_read_in_natural_widths_and_ends_in_zeros() {
     let mut transport = transport();
     assert_eq!(read_wide(&mut transport, CONFIG, Width::Eight), 0x8877_6655_4433_2211);
@@ -213,6 +239,25 @@ fn configuration_is_read_in_natural_widths_and_ends_in_zeros() {
     assert_eq!(read_wide(&mut transport, CONFIG + 8, Width::One), 0x99);
     assert_eq!(read_wide(&mut transport, CONFIG + 8, Width::Four), 0x99);
     assert_eq!(read_wide(&mut transport, CONFIG + 0xf8, Width::Eight), 0);
+}
+
+#[test]
+fn the_generation_counts_the_changes_of_the_configuration() {
+    let mut transport = transport();
+    assert_eq!(read(&mut transport, CONFIG_GENERATION), 0);
+    let direction = Direction::Write(0xee);
+    let (_, effect) = transport.access(Access { addr: CONFIG + 3, width: Width::One, direction });
+    assert_eq!(effect, Effect::Config { offset: 3, width: Width::One, value: 0xee });
+    assert_eq!(read_wide(&mut transport, CONFIG, Width::Four), 0x4433_2211, "the device decides");
+    assert!(transport.set_config(3, &[0xee, 0xdd]));
+    assert!(!transport.set_config(3, &[0xee, 0xdd]), "no change");
+    assert!(!transport.set_config(8, &[1, 2]), "beyond the end");
+    assert!(!transport.set_config(usize::MAX, &[1]), "wraps");
+    assert_eq!(read(&mut transport, CONFIG_GENERATION), 1);
+    assert_eq!(read_wide(&mut transport, CONFIG, Width::Eight), 0x8877_66dd_ee33_2211);
+    // A reset is no change of the configuration.
+    let _ = write(&mut transport, STATUS, 0);
+    assert_eq!(read(&mut transport, CONFIG_GENERATION), 1);
 }
 
 #[test]
@@ -276,7 +321,7 @@ proptest! {
                     prop_assert!(transport.negotiated(F_VERSION_1));
                 }
                 Effect::Notify(index) => prop_assert!(index < 2 && before.is_live()),
-                Effect::DriverOk => prop_assert!(transport.negotiated(F_VERSION_1)),
+                Effect::Status { driver_ok: true, .. } => prop_assert!(transport.negotiated(F_VERSION_1)),
                 _ => {}
             }
             if transport.status().contains(super::status::Status::FEATURES_OK) {

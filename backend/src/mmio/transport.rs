@@ -1,6 +1,7 @@
 //! The register file of one virtio-mmio device (virtio 1.3, section 4.2.2): what each access
 //! returns and what it asks of the device. Pure: no guest memory, no hypercall.
 
+use super::queue_regs::QueueRegs;
 use super::regs;
 use super::status::{Status, Transition};
 use crate::guest_mem::GuestAddr;
@@ -22,21 +23,6 @@ pub struct Identity {
     pub queues: u16,
 }
 
-/// The set-up registers of one queue.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct QueueRegs {
-    /// `QueueSize`.
-    pub size: u32,
-    /// `QueueReady`.
-    pub ready: bool,
-    /// `QueueDesc`.
-    pub desc: u64,
-    /// `QueueDriver`, the available ring.
-    pub driver: u64,
-    /// `QueueDevice`, the used ring.
-    pub device: u64,
-}
-
 /// What an access asks of the device, beside the reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
@@ -45,8 +31,23 @@ pub enum Effect {
     None,
     /// The driver reset the device: forget queues and requests before answering.
     Reset,
-    /// The driver is set up: serve what is queued.
-    DriverOk,
+    /// The features are agreed, or the driver is set up, or both at once.
+    Status {
+        /// `FEATURES_OK` was set.
+        features_ok: bool,
+        /// `DRIVER_OK` was set: serve what is queued.
+        driver_ok: bool,
+    },
+    /// The driver wrote to the configuration space; nothing changes unless the device calls
+    /// [`Transport::set_config`].
+    Config {
+        /// First byte.
+        offset: u64,
+        /// How wide the access is.
+        width: Width,
+        /// What was written.
+        value: u64,
+    },
     /// A queue was made ready.
     QueueReady(u16, Layout),
     /// A queue was stopped: touch its rings no more.
@@ -64,6 +65,8 @@ pub struct Transport {
     queues: Vec<QueueRegs>,
     config: Vec<u8>,
     config_generation: u32,
+    /// The driver may have read a configuration that has changed since.
+    config_news: bool,
     status: Status,
     device_features_sel: u32,
     driver_features_sel: u32,
@@ -83,6 +86,7 @@ impl Transport {
             queues: vec![QueueRegs::default(); usize::from(identity.queues)],
             config,
             config_generation: 0,
+            config_news: false,
             status: Status::empty(),
             device_features_sel: 0,
             driver_features_sel: 0,
@@ -110,6 +114,34 @@ impl Transport {
         self.interrupt_status |= reasons;
     }
 
+    /// Changes `bytes` of the configuration space from `offset` on, and its generation if any
+    /// of them is new (section 4.2.2.1). Returns whether one is.
+    pub fn set_config(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        let field = offset.checked_add(bytes.len()).and_then(|end| self.config.get_mut(offset..end));
+        let Some(field) = field.filter(|field| *field != bytes) else { return false };
+        field.copy_from_slice(bytes);
+        self.config_generation = self.config_generation.wrapping_add(1);
+        true
+    }
+
+    /// The device changed its configuration by itself. True: the driver must be told by an
+    /// interrupt, now.
+    pub fn announce_config(&mut self) -> bool {
+        self.config_news = !self.status.is_empty();
+        self.tell_config()
+    }
+
+    /// Tells a driver that is set up of a change, also of one from before. True: by an
+    /// interrupt, now.
+    pub fn tell_config(&mut self) -> bool {
+        let tell = self.config_news && self.status.contains(Status::DRIVER_OK);
+        if tell {
+            self.config_news = false;
+            self.raise(regs::INT_CONFIG);
+        }
+        tell
+    }
+
     /// The device cannot go on. True: the driver must be told by an interrupt.
     pub fn set_needs_reset(&mut self) -> bool {
         self.status.insert(Status::NEEDS_RESET);
@@ -124,10 +156,11 @@ impl Transport {
     /// Decides an access; `access.addr` is the offset in the window.
     pub fn access(&mut self, access: Access) -> (Reply, Effect) {
         if let Some(offset) = access.addr.checked_sub(regs::CONFIG) {
-            // Block devices of these features have no writable field.
             return match access.direction {
                 Direction::Read => (Reply(self.read_config(offset, access.width)), Effect::None),
-                Direction::Write(_) => (Reply::NONE, Effect::None),
+                Direction::Write(value) => {
+                    (Reply::NONE, Effect::Config { offset, width: access.width, value })
+                }
             };
         }
         // Section 4.2.2.2: the registers are 32 bits wide and aligned.
@@ -214,8 +247,14 @@ impl Transport {
             }
             Transition::To(status) => {
                 self.status = status;
-                let set_up = status.contains(Status::DRIVER_OK) && !old.contains(Status::DRIVER_OK);
-                if set_up { Effect::DriverOk } else { Effect::None }
+                let new = status.difference(old);
+                let features_ok = new.contains(Status::FEATURES_OK);
+                let driver_ok = new.contains(Status::DRIVER_OK);
+                if features_ok || driver_ok {
+                    Effect::Status { features_ok, driver_ok }
+                } else {
+                    Effect::None
+                }
             }
             Transition::Refused => Effect::None,
         }
@@ -231,6 +270,7 @@ impl Transport {
         self.foreign_features = false;
         self.queue_sel = 0;
         self.interrupt_status = 0;
+        self.config_news = false;
     }
 
     fn write_ready(&mut self, value: u32) -> Effect {
@@ -271,16 +311,7 @@ impl Transport {
         if queue.ready {
             return;
         }
-        match offset {
-            regs::QUEUE_SIZE => queue.size = value,
-            regs::QUEUE_DESC_LOW => set_low(&mut queue.desc, value),
-            regs::QUEUE_DESC_HIGH => set_high(&mut queue.desc, value),
-            regs::QUEUE_DRIVER_LOW => set_low(&mut queue.driver, value),
-            regs::QUEUE_DRIVER_HIGH => set_high(&mut queue.driver, value),
-            regs::QUEUE_DEVICE_LOW => set_low(&mut queue.device, value),
-            regs::QUEUE_DEVICE_HIGH => set_high(&mut queue.device, value),
-            _ => {}
-        }
+        queue.write(offset, value);
     }
 }
 
@@ -296,12 +327,4 @@ fn half(bits: u64, select: u32) -> u32 {
         1 => (bits >> 32) as u32,
         _ => 0,
     }
-}
-
-fn set_low(word: &mut u64, value: u32) {
-    *word = (*word & !0xffff_ffff) | u64::from(value);
-}
-
-fn set_high(word: &mut u64, value: u32) {
-    *word = (*word & 0xffff_ffff) | (u64::from(value) << 32);
 }

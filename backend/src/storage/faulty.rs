@@ -14,12 +14,16 @@ pub struct Faults {
     pub fail_next: Cell<u32>,
     /// Keep requests pending until this is taken back.
     pub hold: Cell<bool>,
+    /// Let so many of the pending ones come back, all the same.
+    pub release: Cell<u32>,
     /// Take at most so many requests at a time; 0 is no limit.
     pub depth: Cell<usize>,
     /// Requests that the engine was asked to serve.
     pub submitted: Cell<u32>,
     /// Flushes among them.
     pub flushes: Cell<u32>,
+    /// The geometry to tell of, instead of the engine's own.
+    pub geometry: Cell<Option<Geometry>>,
 }
 
 /// An engine with faults.
@@ -38,7 +42,7 @@ impl<S: Storage> FaultyStorage<S> {
 
 impl<S: Storage> Storage for FaultyStorage<S> {
     fn geometry(&self) -> Geometry {
-        self.inner.geometry()
+        self.faults.geometry.get().unwrap_or_else(|| self.inner.geometry())
     }
 
     fn port(&self) -> Option<Port> {
@@ -75,7 +79,7 @@ impl<S: Storage> Storage for FaultyStorage<S> {
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         if self.faults.hold.get() {
-            return None;
+            self.faults.release.set(self.faults.release.get().checked_sub(1)?);
         }
         self.waiting.pop_front().or_else(|| self.inner.next_completion(io))
     }

@@ -32,11 +32,29 @@ pub struct Geometry {
     pub block_size_bytes: u32,
     /// Physical block in bytes; advice.
     pub physical_block_size_bytes: u32,
+    /// Data that the engine moves in one go; longer requests are good, but take several.
+    pub transfer_bytes: u32,
     /// Writes are refused.
     pub read_only: bool,
     /// [`Operation::Flush`] makes completed writes durable. Without it the device offers no
     /// `VIRTIO_BLK_F_FLUSH`: a completed write is then as durable as the engine makes it.
     pub flush: bool,
+    /// The engine understands [`Operation::Discard`].
+    pub discard: Option<Discard>,
+    /// Longest range that [`Operation::WriteZeroes`] may have, in 512-byte sectors; 0: the
+    /// engine does not understand it.
+    pub max_write_zeroes_sectors: u32,
+}
+
+/// How a disk discards.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Discard {
+    /// Smaller or unaligned parts of a range may keep their content. Advice.
+    pub granularity_bytes: u32,
+    /// Longest range, in 512-byte sectors; not 0.
+    pub max_sectors: u32,
+    /// Discarded content can be made unrecoverable.
+    pub secure: bool,
 }
 
 /// How a request ended.
@@ -140,7 +158,7 @@ pub trait Storage {
     /// The event channel that announces completions, if the engine has one.
     fn port(&self) -> Option<Port>;
 
-    /// Takes a request on. Its range lies on the disk and its length is whole sectors.
+    /// Takes a request on. Its range lies on the disk and consists of whole logical blocks.
     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted;
 
     /// Sends off what was submitted since the last call.
@@ -156,7 +174,10 @@ pub trait Storage {
 /// The sector range of an operation, as byte offset and length.
 pub(crate) fn byte_range(operation: Operation) -> Option<(u64, u64)> {
     match operation {
-        Operation::Read { first_sector, len_bytes } | Operation::Write { first_sector, len_bytes } => {
+        Operation::Read { first_sector, len_bytes }
+        | Operation::Write { first_sector, len_bytes }
+        | Operation::WriteZeroes { first_sector, len_bytes }
+        | Operation::Discard { first_sector, len_bytes, .. } => {
             Some((first_sector.checked_mul(SECTOR_BYTES)?, len_bytes))
         }
         Operation::Flush => None,

@@ -5,17 +5,22 @@
 //! finish in any order; the request is over with its last piece. The ring carries the
 //! request's slot and the piece's number, so nothing is searched for.
 
-use super::{Geometry, Io, Outcome, Storage, Submitted};
+use super::{Discard, Geometry, Io, Outcome, Storage, Submitted};
 use crate::blk::{Operation, Ticket};
 use crate::limit::{Limiter, warn_limited};
 use alloc::vec::Vec;
 use drivers::BlkFront;
 use drivers::blkfront::{Bounce, Completion, Health, IoError, Op, SubmitError};
-use kernel::{Hypervisor, Port};
+use kernel::{Hypervisor, Port, SharedPage};
 
 const PAGE_BYTES: u64 = xen_pv_sys::PAGE_SIZE as u64;
 /// Requests under way at most.
 const REQUESTS: u16 = 512;
+
+/// Longest range of one discard: 2 GiB.
+const MAX_DISCARD_SECTORS: u32 = 1 << 22;
+/// Longest range of zeros in one request: 16 MiB, which go over the ring as pages.
+const MAX_WRITE_ZEROES_SECTORS: u32 = 1 << 15;
 
 /// A request that the engine owns.
 struct InFlight {
@@ -77,6 +82,10 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     fn pieces(&self, operation: Operation) -> Option<u16> {
+        if let Operation::Discard { .. } = operation {
+            // It carries no data.
+            return Some(1);
+        }
         match super::byte_range(operation) {
             Some((_, len_bytes)) => u16::try_from(len_bytes.div_ceil(self.piece_bytes())).ok(),
             None => Some(1),
@@ -137,6 +146,15 @@ impl<H: Hypervisor> PvDisk<H> {
                     return Err(Refusal::Failed(Outcome::IoError));
                 }
                 Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
+            }
+            // The ring has no such operation, and a discard does not promise zeros.
+            Operation::WriteZeroes { first_sector, .. } => {
+                let (skip, len_bytes, bounce) = self.bounce(ticket, request.issued)?;
+                self.front.pages(&bounce).for_each(SharedPage::zero);
+                Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
+            }
+            Operation::Discard { first_sector, len_bytes, secure } => {
+                Op::Discard { first_sector, sectors: len_bytes / super::SECTOR_BYTES, secure }
             }
         };
         self.front.submit(id, op).map_err(|(error, op)| {
@@ -240,8 +258,15 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             capacity_sectors: geometry.sectors,
             block_size_bytes: geometry.sector_size_bytes,
             physical_block_size_bytes: geometry.physical_sector_size_bytes,
+            transfer_bytes: u32::try_from(self.piece_bytes()).unwrap_or(u32::MAX),
             read_only: geometry.read_only,
             flush: geometry.flush,
+            discard: geometry.discard.map(|discard| Discard {
+                granularity_bytes: discard.granularity_bytes,
+                max_sectors: MAX_DISCARD_SECTORS,
+                secure: discard.secure,
+            }),
+            max_write_zeroes_sectors: MAX_WRITE_ZEROES_SECTORS,
         }
     }
 

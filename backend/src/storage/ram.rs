@@ -1,11 +1,14 @@
 //! A disk in the stub's own memory. It starts zeroed and ends with the stub.
 
-use super::{Geometry, Io, Outcome, SECTOR_BYTES, Storage, Submitted, byte_range};
+use super::{Discard, Geometry, Io, Outcome, SECTOR_BYTES, Storage, Submitted, byte_range};
 use crate::blk::{Operation, Ticket};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use kernel::Port;
+
+/// Longest range that is zeroed in one go: no guest vCPU waits longer than for that.
+const MAX_ZERO_SECTORS: u32 = 2048;
 
 /// The stub has not enough memory for a disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,9 +61,14 @@ impl RamDisk {
         };
         let copied = match operation {
             Operation::Read { .. } => io.scatter_bytes(ticket, bytes),
-            Operation::Write { .. } if self.read_only => return Outcome::IoError,
-            Operation::Write { .. } => io.gather_bytes(ticket, bytes),
             Operation::Flush => Ok(()),
+            _ if self.read_only => return Outcome::IoError,
+            Operation::Write { .. } => io.gather_bytes(ticket, bytes),
+            // Zeroed memory is discarded beyond recovery, too.
+            Operation::Discard { .. } | Operation::WriteZeroes { .. } => {
+                bytes.fill(0);
+                Ok(())
+            }
         };
         copied.map_or(Outcome::IoError, |()| Outcome::Done)
     }
@@ -72,8 +80,11 @@ impl Storage for RamDisk {
             capacity_sectors: u64::try_from(self.bytes.len()).unwrap_or(u64::MAX) / SECTOR_BYTES,
             block_size_bytes: 512,
             physical_block_size_bytes: 4096,
+            transfer_bytes: 1 << 20,
             read_only: self.read_only,
             flush: true,
+            discard: Some(Discard { granularity_bytes: 512, max_sectors: MAX_ZERO_SECTORS, secure: true }),
+            max_write_zeroes_sectors: MAX_ZERO_SECTORS,
         }
     }
 

@@ -1,51 +1,13 @@
 //! A virtio-blk driver that obeys the specification, over any way to reach the registers.
 
 use super::memory::TestMemory;
+use super::request::{Answer, BlkRequest, Bus, Framing, STATUS_UNTOUCHED};
 use crate::ioreq::{Access, Direction, Width};
 use crate::mmio::regs;
 use crate::virtq::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE};
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// A guest's way to a device's registers; `access.addr` is the offset in the window.
-pub trait Bus {
-    /// Makes the access and returns what a read gives.
-    fn access(&mut self, access: Access) -> u64;
-}
-
-/// How a request's bytes are cut into descriptors.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Framing {
-    /// Header, data, status, one descriptor each, as Linux does.
-    Usual,
-    /// Pieces of these lengths, over and over, each in a place of its own.
-    Pieces(Vec<usize>),
-}
-
-/// What to ask for. `kind` and `sector` go into the header unchecked.
-#[derive(Clone, Debug)]
-pub struct BlkRequest {
-    /// `VIRTIO_BLK_T_*`.
-    pub kind: u32,
-    /// First sector.
-    pub sector: u64,
-    /// Readable data.
-    pub out: Vec<u8>,
-    /// Bytes of writable data.
-    pub in_len: usize,
-}
-
-/// The end of a request.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
-    /// The status byte.
-    pub status: u8,
-    /// `used.len`.
-    pub used_len: u32,
-    /// The writable data.
-    pub data: Vec<u8>,
-}
 
 /// Pieces of guest memory.
 pub type Segments = Vec<(u64, usize)>;
@@ -55,25 +17,35 @@ struct Flight {
     writable: Segments,
 }
 
-/// Status of a request that was not written yet.
-pub const STATUS_UNTOUCHED: u8 = 0xee;
+/// A driver's share of the memory.
+const SHARE_BYTES: u64 = 0x20_0000;
+/// Queues that a share has room for.
+const QUEUES: u64 = 8;
+const BUFFERS: u64 = TestMemory::BASE + QUEUES * RINGS_BYTES;
+/// Room for the rings of one queue, whatever its size.
+pub const RINGS_BYTES: u64 = 0x8000;
 
-const RINGS: u64 = TestMemory::BASE;
-const BUFFERS: u64 = TestMemory::BASE + 0x1_0000;
-
-/// The driver of one device and its queue 0.
-pub struct Driver<B> {
-    /// The way to the registers.
-    pub bus: B,
-    mem: TestMemory,
+/// The driver's half of one queue.
+#[derive(Default)]
+struct Ring {
     size: u16,
-    features: u64,
     free: Vec<u16>,
     flights: BTreeMap<u16, Flight>,
     avail_idx: u16,
     used_idx: u16,
     /// `avail.idx` at the last decision whether to notify.
     notified: u16,
+}
+
+/// The driver of one device.
+pub struct Driver<B> {
+    /// The way to the registers.
+    pub bus: B,
+    mem: TestMemory,
+    features: u64,
+    rings: Vec<Ring>,
+    /// The queue that the methods work on.
+    pub queue: u16,
     next_buffer: u64,
     ring_base: u64,
     /// Notifications sent.
@@ -88,15 +60,11 @@ impl<B: Bus> Driver<B> {
         Driver {
             bus,
             mem,
-            size: 0,
             features: 0,
-            free: Vec::new(),
-            flights: BTreeMap::new(),
-            avail_idx: 0,
-            used_idx: 0,
-            notified: 0,
-            next_buffer: BUFFERS + place * 0x20_0000,
-            ring_base: RINGS + place * 0x20_0000,
+            rings: vec![Ring::default()],
+            queue: 0,
+            next_buffer: BUFFERS + place * SHARE_BYTES,
+            ring_base: TestMemory::BASE + place * SHARE_BYTES,
             kicks: 0,
             indirect: true,
         }
@@ -112,6 +80,17 @@ impl<B: Bus> Driver<B> {
     pub fn write(&mut self, offset: u64, value: u32) {
         let direction = Direction::Write(value.into());
         self.bus.access(Access { addr: offset, width: Width::Four, direction });
+    }
+
+    /// A field of the configuration space, in its natural width.
+    pub fn config(&mut self, offset: u64, width: Width) -> u64 {
+        self.bus.access(Access { addr: regs::CONFIG + offset, width, direction: Direction::Read })
+    }
+
+    /// Writes a field of the configuration space.
+    pub fn set_config(&mut self, offset: u64, width: Width, value: u64) {
+        let direction = Direction::Write(value);
+        self.bus.access(Access { addr: regs::CONFIG + offset, width, direction });
     }
 
     /// The device's capacity in sectors.
@@ -130,6 +109,23 @@ impl<B: Bus> Driver<B> {
     /// Section 3.1.1: initialises the device with what it offers and `wanted` names, and a
     /// queue of `size`.
     pub fn init(&mut self, wanted: u64, size: u16) {
+        self.init_queues(wanted, size, 1);
+    }
+
+    /// As [`Driver::init`], with so many queues.
+    pub fn init_queues(&mut self, wanted: u64, size: u16, queues: u16) {
+        self.negotiate(wanted);
+        self.rings = (0..queues).map(|_| Ring::default()).collect();
+        for queue in (0..queues).rev() {
+            self.queue = queue;
+            self.set_up_queue(size);
+        }
+        self.write(regs::STATUS, 0xf);
+        assert_eq!(self.read(regs::STATUS), 0xf);
+    }
+
+    /// The steps of initialisation up to `FEATURES_OK`.
+    pub fn negotiate(&mut self, wanted: u64) {
         assert_eq!(self.read(regs::MAGIC_VALUE), regs::MAGIC);
         assert_eq!(self.read(regs::VERSION_REG), 2);
         self.write(regs::STATUS, 0);
@@ -143,20 +139,14 @@ impl<B: Bus> Driver<B> {
         }
         self.write(regs::STATUS, 0xb);
         assert_eq!(self.read(regs::STATUS), 0xb, "the device took the features");
-        self.set_up_queue(size);
-        self.write(regs::STATUS, 0xf);
-        assert_eq!(self.read(regs::STATUS), 0xf);
     }
 
     fn set_up_queue(&mut self, size: u16) {
-        self.write(regs::QUEUE_SEL, 0);
+        self.write(regs::QUEUE_SEL, self.queue.into());
         assert_eq!(self.read(regs::QUEUE_READY), 0);
         assert!(u32::from(size) <= self.read(regs::QUEUE_SIZE_MAX));
-        self.size = size;
-        self.free = (0..size).rev().collect();
-        self.flights.clear();
-        (self.avail_idx, self.used_idx, self.notified) = (0, 0, 0);
-        self.mem.poke(self.ring_base, &vec![0; 0x1_0000]);
+        *self.ring_mut() = Ring { size, free: (0..size).rev().collect(), ..Ring::default() };
+        self.mem.poke(self.desc(0), &[0; 0x8000]);
         self.write(regs::QUEUE_SIZE, size.into());
         let parts = [
             (regs::QUEUE_DESC_LOW, self.desc(0)),
@@ -171,19 +161,27 @@ impl<B: Bus> Driver<B> {
         assert_eq!(self.read(regs::QUEUE_READY), 1);
     }
 
+    fn ring(&self) -> &Ring {
+        &self.rings[usize::from(self.queue)]
+    }
+
+    fn ring_mut(&mut self) -> &mut Ring {
+        &mut self.rings[usize::from(self.queue)]
+    }
+
     /// Address of a descriptor.
     pub fn desc(&self, index: u16) -> u64 {
-        self.ring_base + u64::from(index) * 16
+        self.ring_base + u64::from(self.queue) * RINGS_BYTES + u64::from(index) * 16
     }
 
     /// Address of byte `offset` of the available ring.
     pub fn avail(&self, offset: u64) -> u64 {
-        self.ring_base + 0x2000 + offset
+        self.desc(0) + 0x4000 + offset
     }
 
     /// Address of byte `offset` of the used ring.
     pub fn used(&self, offset: u64) -> u64 {
-        self.ring_base + 0x4000 + offset
+        self.desc(0) + 0x5000 + offset
     }
 
     /// Fresh guest memory.
@@ -240,11 +238,12 @@ impl<B: Bus> Driver<B> {
                 let flags = flags | if more { DESC_F_NEXT } else { 0 };
                 self.poke_desc(table + index as u64 * 16, addr, len, flags, if more { next } else { 0 });
             }
-            let head = self.free.pop().expect("a free descriptor");
+            let head = self.ring_mut().free.pop().expect("a free descriptor");
             self.poke_desc(self.desc(head), table, parts.len() * 16, DESC_F_INDIRECT, 0);
             vec![head]
         } else {
-            let descs: Vec<u16> = parts.iter().map(|_| self.free.pop().expect("a free descriptor")).collect();
+            let descs: Vec<u16> =
+                parts.iter().map(|_| self.ring_mut().free.pop().expect("a free descriptor")).collect();
             for (index, &(addr, len, flags)) in parts.iter().enumerate() {
                 let next = descs.get(index + 1).copied();
                 let flags = flags | if next.is_some() { DESC_F_NEXT } else { 0 };
@@ -253,7 +252,7 @@ impl<B: Bus> Driver<B> {
             descs
         };
         let head = descs[0];
-        self.flights.insert(head, Flight { descs, writable: into });
+        self.ring_mut().flights.insert(head, Flight { descs, writable: into });
         self.offer(head);
         head
     }
@@ -270,32 +269,33 @@ impl<B: Bus> Driver<B> {
 
     /// Puts a head into the available ring and publishes it, whatever it is.
     pub fn offer(&mut self, head: u16) {
-        let slot = u64::from(self.avail_idx % self.size);
+        let idx = self.ring().avail_idx;
+        let slot = u64::from(idx % self.ring().size);
         self.mem.poke_u16(self.avail(4 + slot * 2), head);
-        self.avail_idx = self.avail_idx.wrapping_add(1);
-        self.mem.poke_u16(self.avail(2), self.avail_idx);
+        self.ring_mut().avail_idx = idx.wrapping_add(1);
+        self.mem.poke_u16(self.avail(2), idx.wrapping_add(1));
     }
 
     /// Notifies the device if it wants that (section 2.7.10).
     pub fn kick(&mut self) {
-        let (new, old) = (self.avail_idx, self.notified);
-        self.notified = new;
+        let (new, old) = (self.ring().avail_idx, self.ring().notified);
+        self.ring_mut().notified = new;
         let wanted = if self.features & regs::F_EVENT_IDX != 0 {
-            let event = self.mem.peek_u16(self.used(4 + u64::from(self.size) * 8));
+            let event = self.mem.peek_u16(self.used(4 + u64::from(self.ring().size) * 8));
             new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
         } else {
             self.mem.peek_u16(self.used(0)) & 1 == 0
         };
         if wanted {
             self.kicks += 1;
-            self.write(regs::QUEUE_NOTIFY, 0);
+            self.write(regs::QUEUE_NOTIFY, self.queue.into());
         }
     }
 
     /// Asks to be interrupted once the device has used `after` more buffers (EVENT_IDX).
     pub fn want_interrupt(&mut self, after: u16) {
-        let event = self.used_idx.wrapping_add(after).wrapping_sub(1);
-        self.mem.poke_u16(self.avail(4 + u64::from(self.size) * 2), event);
+        let event = self.ring().used_idx.wrapping_add(after).wrapping_sub(1);
+        self.mem.poke_u16(self.avail(4 + u64::from(self.ring().size) * 2), event);
     }
 
     /// Sets or clears `VIRTQ_AVAIL_F_NO_INTERRUPT`.
@@ -312,16 +312,17 @@ impl<B: Bus> Driver<B> {
 
     /// The next used buffer: its head and answer.
     pub fn next_used(&mut self) -> Option<(u16, Answer)> {
-        if self.mem.peek_u16(self.used(2)) == self.used_idx {
+        let idx = self.ring().used_idx;
+        if self.mem.peek_u16(self.used(2)) == idx {
             return None;
         }
-        let elem = self.mem.peek(self.used(4 + u64::from(self.used_idx % self.size) * 8), 8);
-        self.used_idx = self.used_idx.wrapping_add(1);
+        let elem = self.mem.peek(self.used(4 + u64::from(idx % self.ring().size) * 8), 8);
+        self.ring_mut().used_idx = idx.wrapping_add(1);
         let head = u16::from_le_bytes([elem[0], elem[1]]);
         assert_eq!(elem[2..4], [0, 0], "an id is a descriptor's index");
         let used_len = u32::from_le_bytes([elem[4], elem[5], elem[6], elem[7]]);
-        let flight = self.flights.remove(&head).expect("a head that is in flight, used once");
-        self.free.extend(flight.descs);
+        let flight = self.ring_mut().flights.remove(&head).expect("a head that is in flight, used once");
+        self.ring_mut().free.extend(flight.descs);
         let mut data: Vec<u8> = Vec::new();
         for (addr, len) in flight.writable {
             data.extend(self.mem.peek(addr, len));
@@ -332,12 +333,12 @@ impl<B: Bus> Driver<B> {
 
     /// Requests that were made available and not used.
     pub fn in_flight(&self) -> usize {
-        self.flights.len()
+        self.ring().flights.len()
     }
 
     /// Buffers that can be described now.
     pub fn free_descs(&self) -> usize {
-        self.free.len()
+        self.ring().free.len()
     }
 
     /// The guest's memory.

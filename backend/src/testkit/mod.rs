@@ -3,6 +3,8 @@
 
 mod driver;
 mod memory;
+mod request;
 
-pub use driver::{Answer, BlkRequest, Bus, Driver, Framing, STATUS_UNTOUCHED, Segments};
+pub use driver::{Driver, RINGS_BYTES, Segments};
 pub use memory::{HostileMemory, TestMemory};
+pub use request::{Answer, BlkRequest, Bus, Framing, STATUS_UNTOUCHED};

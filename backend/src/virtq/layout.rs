@@ -6,7 +6,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The longest queue offered, and the longest chain taken.
-pub const QUEUE_SIZE_MAX: u16 = 256;
+pub const QUEUE_SIZE_MAX: u16 = 1024;
 
 /// `VIRTQ_DESC_F_NEXT`.
 pub const DESC_F_NEXT: u16 = 1;
@@ -182,11 +182,11 @@ mod tests {
 
     #[test]
     fn the_size_is_a_power_of_two_up_to_the_maximum() {
-        for size in [0, 3, 255, 257, 512, 0x1_0001, u32::MAX] {
+        for size in [0, 3, 255, 257, 1023, 1025, 2048, 0x1_0001, u32::MAX] {
             assert_eq!(layout(size, 0, 0, 0), Err(BadLayout::Size(size)));
         }
         assert!(layout(1, 0, 0, 0).is_ok());
-        assert!(layout(256, 0, 0, 0).is_ok());
+        assert!(layout(1024, 0, 0, 0).is_ok());
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Rig {
         let [desc, avail, used] = [BASE, AVAIL, USED].map(GuestAddr::new);
         let layout = Layout::new(SIZE.into(), desc, avail, used).expect("valid");
         let mem = TestMemory::new(0x10_0000);
-        Rig { mem, queue: Queue::new(layout, features), pool: SegmentPool::new(600) }
+        Rig { mem, queue: Queue::new(layout, features), pool: SegmentPool::new(2048) }
     }
 
     fn desc(&self, table: u64, index: u16, addr: u64, len: u32, flags: u16, next: u16) {
@@ -85,7 +85,7 @@ fn a_chain_keeps_its_buffers_in_order() {
     rig.push(chain, 50);
     assert_eq!(rig.mem.peek_u16(USED + 2), 1);
     assert_eq!(rig.mem.peek(USED + 4, 8), [5, 0, 0, 0, 50, 0, 0, 0]);
-    assert_eq!(rig.pool.available(), 600);
+    assert_eq!(rig.pool.available(), 2048);
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn buffers_may_precede_an_indirect_table() {
 }
 
 #[test]
-fn a_chain_of_256_buffers_is_taken_and_one_of_257_is_not() {
-    for (count, good) in [(256u16, true), (257, false)] {
+fn a_chain_of_1024_buffers_is_taken_and_one_of_1025_is_not() {
+    for (count, good) in [(1024u16, true), (1025, false)] {
         let mut rig = Rig::new(ALL);
         rig.desc(BASE, 0, TABLE, u32::from(count) * 16, DESC_F_INDIRECT, 0);
         for index in 0..count {
@@ -204,7 +204,7 @@ fn a_head_is_in_flight_only_once_and_lies_in_the_table() {
 #[test]
 fn a_short_pool_delays_a_chain_and_loses_nothing() {
     let mut rig = Rig::new(NONE);
-    rig.pool = SegmentPool::new(256);
+    rig.pool = SegmentPool::new(1024);
     rig.desc(BASE, 0, BASE, 1, 0, 0);
     rig.desc(BASE, 1, BASE, 1, 0, 0);
     rig.offer(0, &[0, 1]);
@@ -279,7 +279,7 @@ fn a_ring_that_goes_away_is_a_fault() {
     rig.mem.punch(AVAIL..USED + 0x1000);
     let used = QueueFault::Memory(MemFault { addr: GuestAddr::new(USED + 4) });
     assert_eq!(rig.queue.push(&rig.mem, &mut rig.pool, chain, 0), Err(used));
-    assert_eq!(rig.pool.available(), 600);
+    assert_eq!(rig.pool.available(), 2048);
     assert!(rig.queue.publish(&rig.mem).is_err());
     assert!(matches!(rig.fault(), QueueFault::Memory(_)));
 }
@@ -331,7 +331,7 @@ proptest! {
         for chain in held {
             let _ = rig.queue.push(mem, &mut rig.pool, chain, 0);
         }
-        prop_assert_eq!(rig.pool.available(), 600);
+        prop_assert_eq!(rig.pool.available(), 2048);
     }
 
     /// A driver that obeys: every chain comes out once, in order, with its bytes.

@@ -180,12 +180,13 @@ pub struct Setup {
     pub back: BlkBackConfig,
     pub pool_pages: u16,
     pub vcpus: u32,
+    pub queues: u16,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
         let back = BlkBackConfig { sectors: 8192, ..BlkBackConfig::default() };
-        Setup { back, pool_pages: 128, vcpus: 2 }
+        Setup { back, pool_pages: 128, vcpus: 2, queues: 1 }
     }
 }
 
@@ -197,10 +198,11 @@ impl Machine {
         let back = BlkBack::attach(&xen, &store, VDEV, setup.back);
         let mut xs = Xenstore::new(&xen).expect("a xenstore");
         let front = BlkFront::connect(&xen, &mut xs, VDEV, setup.pool_pages).expect("connects");
-        let mem = TestMemory::new(0x80_0000);
+        let mem = TestMemory::new(0xc0_0000);
         let slots: Rc<RefCell<Option<SharedPage>>> = Rc::default();
         let watchful = WatchfulMemory { inner: mem.clone(), slots: slots.clone() };
-        let options = |serial: &str| DeviceOptions { serial: serial.into(), ..DeviceOptions::default() };
+        let queues = setup.queues;
+        let options = |serial: &str| DeviceOptions { serial: serial.into(), queues, read_only: false };
         let ram = AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory"));
         let pv = AnyStorage::Pv(Box::new(PvDisk::new(front)));
         let devices = vec![

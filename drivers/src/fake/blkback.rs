@@ -34,8 +34,10 @@ pub struct BlkBackConfig {
     pub read_only: bool,
     /// Has a cache to flush.
     pub flush: bool,
-    /// Discards, and does so securely.
+    /// Discards.
     pub discard: bool,
+    /// Discards securely, if at all.
+    pub secure_discard: bool,
     /// Keeps grants mapped.
     pub persistent: bool,
     /// `max-ring-page-order`; `None` does not offer it.
@@ -56,6 +58,7 @@ impl Default for BlkBackConfig {
             read_only: false,
             flush: true,
             discard: true,
+            secure_discard: true,
             persistent: true,
             max_ring_page_order: Some(4),
             max_indirect_segments: Some(256),
@@ -243,7 +246,7 @@ impl Inner {
             ("feature-discard", flag(config.discard)),
             ("discard-granularity", config.physical_sector_size_bytes),
             ("discard-alignment", 0),
-            ("discard-secure", flag(config.discard)),
+            ("discard-secure", flag(config.discard && config.secure_discard)),
             ("feature-persistent", flag(config.persistent)),
             ("sector-size", config.sector_size_bytes),
             ("physical-sector-size", config.physical_sector_size_bytes),
@@ -315,6 +318,7 @@ impl Inner {
             read_only: self.config.read_only,
             flush: self.config.flush,
             discard: self.config.discard,
+            secure_discard: self.config.secure_discard,
             max_indirect_segments: self.config.max_indirect_segments.unwrap_or(0).into(),
         };
         let connection = self.connection.as_mut().expect("connected");

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, SharedPage};
 use xen_pv_sys::io::blkif::{
-    BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_INDIRECT, BLKIF_OP_READ, BLKIF_OP_WRITE,
-    BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, MAX_SEGMENTS_PER_REQUEST, Request, RequestDiscard,
-    RequestIndirect, Segment,
+    BLKIF_DISCARD_SECURE, BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_INDIRECT, BLKIF_OP_READ,
+    BLKIF_OP_WRITE, BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, BLKIF_RSP_OKAY, MAX_SEGMENTS_PER_REQUEST, Request,
+    RequestDiscard, RequestIndirect, Segment,
 };
 use zerocopy::FromBytes;
 
@@ -23,6 +23,8 @@ pub struct Counts {
     pub flushes: u64,
     /// Discards.
     pub discards: u64,
+    /// Secure ones among them.
+    pub secure_discards: u64,
     /// Reads and writes among them whose segments stood in a page of their own.
     pub indirect: u64,
     /// Requests refused as malformed.
@@ -115,7 +117,12 @@ impl Disk {
             }
             BLKIF_OP_DISCARD if rules.discard => {
                 let (request, _) = RequestDiscard::read_from_prefix(entry).expect("an entry");
+                let secure = request.flag & BLKIF_DISCARD_SECURE != 0;
+                if secure && !rules.secure_discard {
+                    return (request.operation, BLKIF_RSP_EOPNOTSUPP);
+                }
                 self.counts.discards += 1;
+                self.counts.secure_discards += u64::from(secure);
                 let status = match self.range(request.sector_number, request.nr_sectors) {
                     Some(range) if !rules.read_only => {
                         self.cached[range].fill(0);
@@ -198,5 +205,6 @@ pub(super) struct Rules {
     pub(super) read_only: bool,
     pub(super) flush: bool,
     pub(super) discard: bool,
+    pub(super) secure_discard: bool,
     pub(super) max_indirect_segments: usize,
 }

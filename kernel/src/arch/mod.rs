@@ -8,14 +8,14 @@ mod aarch64;
 #[cfg(all(feature = "raw", target_os = "none", target_arch = "aarch64"))]
 pub(crate) use aarch64::hammer;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
-pub(crate) use aarch64::{counter, counter_hz, halt, hypercall, image, map_blocks};
+pub(crate) use aarch64::{copy_blocks, counter, counter_hz, halt, hypercall, image, map_blocks};
 
 #[cfg(not(target_os = "none"))]
 mod host;
 #[cfg(all(feature = "raw", not(target_os = "none")))]
 pub(crate) use host::hammer;
 #[cfg(not(target_os = "none"))]
-pub(crate) use host::{counter, counter_hz, hypercall, map_blocks};
+pub(crate) use host::{copy_blocks, counter, counter_hz, hypercall, map_blocks};
 
 #[cfg(all(target_os = "none", not(target_arch = "aarch64")))]
 compile_error!("the stub runs on aarch64 only");

@@ -4,8 +4,8 @@
 //! This crate does that one domctl, and four more operations that need no toolstack state
 //! (look, pause, unpause, crash), which saves a process for each.
 //!
-//! All unsafe code of the dom0 side is in [`device`]: one `ioctl`, and one page of memory
-//! that both this process and Xen may access. [`call`] lays the arguments out in that page.
+//! All unsafe code of the dom0 side is in `device`: one `ioctl`, and one page of memory
+//! that both this process and Xen may access. `call` lays the arguments out in that page.
 
 pub mod call;
 mod device;

@@ -18,6 +18,8 @@ pub struct Server {
     pub port: Port,
     /// Its identifier.
     pub id: IoservId,
+    /// The guest's end of that event channel, which Xen compares with the slot's.
+    remote: u32,
 }
 
 impl Server {
@@ -32,7 +34,7 @@ impl Server {
         xen.ioreq_server_set_state(target, id, true)?;
         let remote = page.load::<u32>(ioreq::VP_EPORT, Order::AcqRel).map_err(|_| Errno::EFAULT)?;
         let port = xen.evtchn_bind_interdomain(target, remote)?;
-        Ok(Server { page, port, id })
+        Ok(Server { page, port, id, remote })
     }
 
     /// Answers vCPU 0's access if there is one; whether there was.
@@ -53,5 +55,41 @@ impl Server {
         // A port that is gone means that the guest is.
         let _ = xen.evtchn_send(self.port);
         Ok(true)
+    }
+
+    /// Puts the slot back into the state in which Xen takes it: empty, and with its port.
+    ///
+    /// # Errors
+    /// Never, as above.
+    pub fn restore<H: Hypervisor>(&self, xen: &H) -> Result<(), OutOfPage> {
+        self.page.store(ioreq::VP_EPORT, self.remote, Order::Relaxed)?;
+        self.page.store(ioreq::STATE_BITS, ioreq::STATE_NONE, Order::AcqRel)?;
+        // Wakes a vCPU that waits: it finds its access gone.
+        let _ = xen.evtchn_send(self.port);
+        Ok(())
+    }
+
+    /// Waits for an access, then moves its state forward and back again; whether one came.
+    ///
+    /// # Errors
+    /// Never, as above.
+    pub fn go_backwards<H: Hypervisor>(&self, xen: &H, until_ns: u64) -> Result<bool, OutOfPage> {
+        while xen.now_ns() < until_ns {
+            let bits = self.page.load::<u8>(ioreq::STATE_BITS, Order::AcqRel)?;
+            if bits & ioreq::STATE_MASK != ioreq::STATE_READY {
+                continue;
+            }
+            for state in [ioreq::STATE_INPROCESS, ioreq::STATE_READY] {
+                self.page.store(ioreq::STATE_BITS, (bits & !ioreq::STATE_MASK) | state, Order::AcqRel)?;
+                let _ = xen.evtchn_send(self.port);
+                // Xen's vCPU has to see both.
+                let seen = xen.now_ns().saturating_add(200_000_000);
+                while xen.now_ns() < seen {
+                    xen.yield_cpu();
+                }
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 }

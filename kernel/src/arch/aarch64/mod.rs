@@ -2,6 +2,7 @@
 //! instruction, barriers and the counter.
 
 mod barrier;
+mod copy;
 mod entry;
 #[cfg(feature = "raw")]
 pub(crate) mod hammer;
@@ -11,5 +12,6 @@ mod mmu;
 mod vectors;
 
 pub(crate) use barrier::{counter, counter_hz, halt};
+pub(crate) use copy::copy_blocks;
 pub(crate) use hvc::hypercall;
 pub(crate) use mmu::map_blocks;

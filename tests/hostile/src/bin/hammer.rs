@@ -3,10 +3,10 @@
 //! event bits Xen changes by atomic operations. That Xen's own atomics cannot be starved in
 //! this way for ever is the fix of XSA-295.
 //!
-//! Runs through phases, told on the console with the guest's accesses answered in each. In
-//! all but the last one the hammering leaves values as they are, so that the guest lives and
-//! Xen keeps coming to the page; in the last one the page is rewritten with nonsense and
-//! nothing is answered: Xen may then crash the guest.
+//! Runs through phases, told on the console with the guest's accesses answered in each. At
+//! first the hammering leaves values as they are, so that the guest lives and Xen keeps coming
+//! to the page; then the slot is rewritten with nonsense and nothing is answered; at last an
+//! access's state goes backwards, for which Xen crashes the guest.
 //!
 //! Command line: `target=`, `seconds=` for each phase.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -55,18 +55,13 @@ mod hammer {
         // The word of the event bits that holds our port.
         let bits = EVTCHN_PENDING + usize::try_from(server.port.0 / 32).unwrap_or(0) * 4;
         honest(xen, server)?;
-        let mut ways: [(&str, &str, Option<Hammer>); 2] = [
-            ("exclusives_slot", "exclusives_events", Some(raw::hammer_exclusives)),
-            ("lse_slot", "lse_events", None),
-        ];
-        if raw::has_lse() {
-            ways[1].2 = Some(raw::hammer_lse);
-        }
-        for (slot_name, events_name, way) in ways {
-            let Some(way) = way else { continue };
-            // Adding nothing is a write all the same.
-            phase(xen, server, slot_name, for_ns, |n| way(&server.page, n % ioreq::SIZE / 4 * 4, 0, BURST))?;
-            phase(xen, server, events_name, for_ns, |_| way(&events, bits, 0, BURST))?;
+        for (name, way) in ways() {
+            // Adding nothing is a write all the same. An LSE swap is unconditional, though, and
+            // would now and then undo what Xen or this stub wrote in between, so the word of
+            // the state and its neighbour are left out here.
+            let words = ioreq::VP_EPORT / 4;
+            phase(xen, server, (name, "slot"), for_ns, |n| way(&server.page, n % words * 4, 0, BURST))?;
+            phase(xen, server, (name, "events"), for_ns, |_| way(&events, bits, 0, BURST))?;
         }
         report("phase", "rewrite");
         let until = xen.now_ns().saturating_add(for_ns);
@@ -75,11 +70,23 @@ mod hammer {
             n = n.wrapping_add(1);
             let offset = usize::try_from(n).unwrap_or(0) * 4 % ioreq::SIZE;
             raw::hammer_stores(&server.page, offset, n.wrapping_mul(0x9e37_79b9), BURST)?;
-            raw::hammer_exclusives(&server.page, offset, 0x0101_0101, BURST)?;
+            for (_, way) in ways() {
+                way(&server.page, offset, 0x0101_0101, BURST)?;
+            }
             // A port that is gone means that the guest is.
             let _ = xen.evtchn_send(server.port);
         }
+        report("phase", "backwards");
+        server.restore(xen)?;
+        let until = xen.now_ns().saturating_add(20_000_000_000);
+        report("went_backwards", u8::from(server.go_backwards(xen, until)?));
         Ok(())
+    }
+
+    /// The ways to hammer that this CPU has.
+    fn ways() -> impl Iterator<Item = (&'static str, Hammer)> {
+        let lse = raw::has_lse().then_some(("lse", raw::hammer_lse as Hammer));
+        core::iter::once(("exclusives", raw::hammer_exclusives as Hammer)).chain(lse)
     }
 
     /// Answers and does nothing else until the guest is well at work, or a minute has passed.
@@ -99,11 +106,11 @@ mod hammer {
     fn phase(
         xen: &Xen,
         server: &Server,
-        name: &str,
+        (way, place): (&str, &str),
         for_ns: u64,
         blow: impl Fn(usize) -> Result<(), OutOfPage>,
     ) -> Result<(), OutOfPage> {
-        report("phase", name);
+        report("phase", format_args!("{way}_{place}"));
         let until = xen.now_ns().saturating_add(for_ns);
         let (mut blows, mut answered) = (0_usize, 0_u32);
         while xen.now_ns() < until {
@@ -111,8 +118,8 @@ mod hammer {
             blows = blows.wrapping_add(1);
             answered = answered.wrapping_add(u32::from(server.answer(xen)?));
         }
-        report(format_args!("answered_{name}"), answered);
-        report(format_args!("blows_{name}"), blows);
+        report(format_args!("answered_{way}_{place}"), answered);
+        report(format_args!("blows_{way}_{place}"), blows);
         Ok(())
     }
 }
