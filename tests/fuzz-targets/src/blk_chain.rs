@@ -9,9 +9,9 @@ use backend::testkit::TestMemory;
 /// Chains at most.
 const CHAINS: usize = 12;
 /// Where the rings end and buffers start.
-const BUFFERS: usize = 0x1_0000;
+const BUFFERS: usize = 0x4_0000;
 /// Where the driver keeps its used ring.
-const USED: std::ops::Range<usize> = 0x4000..0x5000;
+const USED: std::ops::Range<usize> = 0x5000..0x8000;
 const NEEDS_RESET: u32 = 0x40;
 
 /// Offers chains and checks what the device does to the memory.

@@ -30,23 +30,32 @@ const NODES: [&str; 8] = [
 const VALUES: [&str; 12] =
     ["", "0", "1", "-1", "511", "512", "4096", "3", "18446744073709551615", "4294967296", "x", "6"];
 
+/// Runs a hostile back end.
+///
+/// # Panics
+/// If the front end breaks a rule: see `drive`.
+pub fn blkif_ring(data: &[u8]) {
+    let xen = FakeXen::new(DomId(5));
+    drive(&xen, data);
+    xen.forget_peers();
+}
+
 /// Connects, then uses the disk while the ring is written by the script.
 ///
 /// # Panics
 /// If a request completes that is not under way, or twice; if pages are lost; if a broken
 /// connection completes anything.
-pub fn blkif_ring(data: &[u8]) {
+fn drive(xen: &FakeXen, data: &[u8]) {
     let mut input = Input::new(data);
-    let xen = FakeXen::new(DomId(5));
-    let store = XenStored::start(&xen);
+    let store = XenStored::start(xen);
     let config = BlkBackConfig { max_ring_page_order: None, sectors: 64, ..BlkBackConfig::default() };
-    let back = BlkBack::attach(&xen, &store, VDEV, config);
-    let mut xs = Xenstore::new(&xen).expect("a ring");
+    let back = BlkBack::attach(xen, &store, VDEV, config);
+    let mut xs = Xenstore::new(xen).expect("a ring");
     for _ in 0..input.u8() % 4 {
         let key = input.choose(&NODES);
         back.set_node(key, input.choose(&VALUES));
     }
-    let Ok(mut front) = BlkFront::connect(&xen, &mut xs, VDEV, POOL_PAGES) else {
+    let Ok(mut front) = BlkFront::connect(xen, &mut xs, VDEV, POOL_PAGES) else {
         return;
     };
     let gref = store.read(&format!("/local/domain/5/device/vbd/{VDEV}/ring-ref"));

@@ -7,8 +7,8 @@ use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Bytes of the guest's RAM: the rings' 64 KiB and some buffers.
-pub const RAM_BYTES: usize = 0x2_0000;
+/// Bytes of the guest's RAM: the rings' 256 KiB and some buffers.
+pub const RAM_BYTES: usize = 0x6_0000;
 /// Bytes of the disk.
 pub const DISK_BYTES: u64 = 64 << 10;
 /// `VIRTIO_BLK_T_GET_ID`.

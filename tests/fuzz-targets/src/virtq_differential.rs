@@ -75,7 +75,7 @@ fn compare(input: &mut Input<'_>, their_mem: &GuestMemoryMmap<()>) {
     theirs.set_ready(true);
     let mut both = Both {
         ours: Queue::new(layout, RingFeatures { event_idx, indirect: true }),
-        pool: SegmentPool::new(8192),
+        pool: SegmentPool::new(20_000),
         mem: TestMemory::new(RAM),
         theirs,
         their_mem,

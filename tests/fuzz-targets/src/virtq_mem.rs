@@ -7,7 +7,7 @@ use backend::virtq::{Layout, QUEUE_SIZE_MAX, Queue, SegmentPool};
 use backend::{GuestAddr, GuestMemory};
 
 const RAM: usize = 0x4000;
-const POOL: u16 = 1024;
+const POOL: u16 = 4096;
 
 /// Fills a small RAM with the input, puts a queue somewhere in it and uses the queue.
 ///
