@@ -15,7 +15,7 @@ for fault in unmapped code data; do
     check "$fault: it tries" wait_guest_line "$name" 'PF trying=1' 20
     check "$fault: the domain crashes" wait_for 10 crashed "$name"
     equal "$fault: it did not live on" "" "$(guest_value "$name" error)"
-    check "$fault: its console tells of a $abort" pf_logged "$name" "PANIC: .*($abort)"
+    check "$fault: its console tells of a $abort" wait_guest_line "$name" "PANIC: .*($abort)" 5
     grep 'PANIC\|ESR' "$(guest_log "$name")"
     xl destroy "$name"
 done
