@@ -52,7 +52,11 @@ pub fn stub(toolchain: &Toolchain) -> Result<Products> {
     let image = paths::target().join("pilotfish.img");
     raw_image(&elf, &image)?;
     cargo(&toolchain.dom0, "pilotfish-toolstack", DAEMON_PROFILE)?;
-    let daemon = toolchain.dom0.products(DAEMON_PROFILE).join("pilotfishd");
+    // One place to install from, whichever target it was built for.
+    let daemon = paths::target().join("dom0/pilotfishd");
+    fs::create_dir_all(paths::target().join("dom0"))?;
+    fs::copy(toolchain.dom0.products(DAEMON_PROFILE).join("pilotfishd"), &daemon)
+        .with_context(|| format!("cannot make {}", daemon.display()))?;
     let products = Products { image: Some(image), hostile: Vec::new(), daemon: Some(daemon) };
     ui::heading(format!("  stub image: {} bytes", products.image_bytes()));
     Ok(products)

@@ -121,7 +121,11 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::Build => {
             setup::packages::ensure()?;
-            build::all(&xtask::toolchain::detect()?).map(|_| true)
+            let products = build::all(&xtask::toolchain::detect()?)?;
+            for built in products.image.iter().chain(&products.daemon).chain(&products.hostile) {
+                println!("built {}", built.display());
+            }
+            Ok(true)
         }
         Command::Demo { machine } => demo::run(&machine.options("demo", Duration::from_secs(300))),
         Command::Shell { machine, bare } => {
