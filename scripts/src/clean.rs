@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::setup::cache::Cache;
 use crate::{paths, ui};
 
 /// Removes our outputs in the target directory and, if asked for, the cache.
@@ -20,8 +21,10 @@ pub fn run(cache: bool) -> Result<()> {
     for triple in ["aarch64-unknown-none", "aarch64-unknown-linux-musl"] {
         remove(&target.join(triple))?;
     }
-    if cache {
-        remove(&paths::cache()?)?;
+    if cache && paths::cache()?.exists() {
+        // Not under the feet of a set-up that is running.
+        let opened = Cache::open()?;
+        remove(opened.root())?;
     }
     Ok(())
 }

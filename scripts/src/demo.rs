@@ -123,6 +123,12 @@ fn print(report: &Map<String, Value>, outcome: &Outcome) {
         if outcome.status.is_none() {
             println!("  ✗ the machine died or went silent");
         }
+        if too_slow(&outcome.lines) {
+            println!(
+                "\n  The stub was not up within the 10 s that xl waits: this machine is busy or\n  \
+                 slow at emulation. End what else runs on it and try again."
+            );
+        }
         println!();
     }
     println!("  Xen {}, dom0 Linux {}", get("xen_version"), get("dom0_kernel"));
@@ -137,6 +143,11 @@ fn print(report: &Map<String, Value>, outcome: &Outcome) {
     println!("    in the backing image, by dom0  {}", get("verified_in_backend"));
     println!("  stubs left       {}", get("stubs_left_after_poweroff"));
     println!("  took             {} s", get("wall_s"));
+}
+
+/// Whether the daemon says that a launch took longer than libxl waits.
+fn too_slow(lines: &[String]) -> bool {
+    lines.iter().any(|line| line.contains("launch-timeout-ms"))
 }
 
 #[cfg(test)]
@@ -214,6 +225,13 @@ mod tests {
         let report = made(&outcome);
         assert_eq!(report["ok"], json!(false));
         assert_eq!(report["verified_in_backend"], json!(false));
+    }
+
+    #[test]
+    fn a_slow_machine_is_told_from_a_broken_one() {
+        let line = "ERROR pilotfishd: guest 1: no stub within launch-timeout-ms = 9000";
+        assert!(too_slow(&[line.to_owned()]));
+        assert!(!too_slow(&["ERROR pilotfishd: guest 1: no such file".to_owned()]));
     }
 
     #[test]
