@@ -16,12 +16,17 @@ pub fn report(key: impl Display, value: impl Display) {
     log::info!("PF {key}={value}");
 }
 
+/// How long xenconsoled gets for a line. All the answers of a probe are more than the
+/// console's ring holds, and the kernel drops what does not fit.
+const LINE_NS: u64 = 50_000_000;
+
 /// Prints what came of an attempt: `ok`, or the name of the error.
-pub fn attempt<T>(what: impl Display, whose: &str, result: Result<T, Errno>) {
+pub fn attempt<H: Hypervisor, T>(xen: &H, what: impl Display, whose: &str, result: Result<T, Errno>) {
     match result {
         Ok(_) => log::info!("PF {what}_{whose}=ok"),
         Err(errno) => log::info!("PF {what}_{whose}={errno:?}"),
     }
+    sleep(xen, LINE_NS);
 }
 
 /// A number on the command line, e.g. `target=5`.
@@ -38,9 +43,13 @@ pub fn domain(boot: &BootInfo, key: &str) -> Option<DomId> {
 
 /// Sleeps until the toolstack destroys this domain.
 pub fn idle<H: Hypervisor>(xen: &H) -> ! {
-    const NO_PORTS: &[Port] = &[];
     loop {
-        // Nothing to wait for but time; an error costs a busy loop in a domain about to end.
-        let _ = xen.poll(NO_PORTS, Some(xen.now_ns().saturating_add(1_000_000_000)));
+        sleep(xen, 1_000_000_000);
     }
+}
+
+fn sleep<H: Hypervisor>(xen: &H, nanoseconds: u64) {
+    const NO_PORTS: &[Port] = &[];
+    // Nothing to wait for but time; an error costs a busy moment in a domain about to end.
+    let _ = xen.poll(NO_PORTS, Some(xen.now_ns().saturating_add(nanoseconds)));
 }

@@ -28,7 +28,7 @@ mod probe {
         for (whose, domain) in [("other", other), ("dom0", DomId(0)), ("target", target)] {
             device_model(&xen, whose, domain);
             for (name, command) in DOMCTLS {
-                attempt(name, whose, raw::domctl(command, domain, u32::from(version)));
+                attempt(&xen, name, whose, raw::domctl(command, domain, u32::from(version)));
             }
         }
         report("done", 1);
@@ -38,17 +38,22 @@ mod probe {
     /// What a device model can ask of its guest, asked of `domain`.
     fn device_model(xen: &Xen, whose: &str, domain: DomId) {
         // Before the server that is to succeed, so that a refusal is none for want of room.
-        attempt("buffered_server", whose, raw::create_ioreq_server(domain, HVM_IOREQSRV_BUFIOREQ_LEGACY));
+        attempt(
+            xen,
+            "buffered_server",
+            whose,
+            raw::create_ioreq_server(domain, HVM_IOREQSRV_BUFIOREQ_LEGACY),
+        );
         let server = xen.ioreq_server_create(domain);
-        attempt("server", whose, server);
+        attempt(xen, "server", whose, server);
         // The bystander has an honest server, and a number is all that one needs to know.
         let id = server.unwrap_or(IoservId(0));
-        attempt("server_page", whose, xen.ioreq_server_page(domain, id));
-        attempt("server_range", whose, xen.ioreq_server_map_mmio(domain, id, 0x0200_0000, 0x0200_01ff));
-        attempt("server_off", whose, xen.ioreq_server_set_state(domain, id, false));
-        attempt("nr_vcpus", whose, xen.nr_vcpus(domain));
-        attempt("irq", whose, xen.set_irq_level(domain, 33, true));
-        attempt("map", whose, raw::foreign_map(xen, domain, GUEST_RAM0_BASE >> 12));
+        attempt(xen, "server_page", whose, xen.ioreq_server_page(domain, id));
+        attempt(xen, "server_range", whose, xen.ioreq_server_map_mmio(domain, id, 0x0200_0000, 0x0200_01ff));
+        attempt(xen, "server_off", whose, xen.ioreq_server_set_state(domain, id, false));
+        attempt(xen, "nr_vcpus", whose, xen.nr_vcpus(domain));
+        attempt(xen, "irq", whose, xen.set_irq_level(domain, 33, true));
+        attempt(xen, "map", whose, raw::foreign_map(xen, domain, GUEST_RAM0_BASE >> 12));
     }
 }
 
