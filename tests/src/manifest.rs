@@ -56,6 +56,11 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("read-only", 90, "a read-only disk says so, refuses writes, and its image stays as it was"),
     shared("two-guests", 200, "two guests at once have a stub each, and each its own data"),
     shared("two-vcpus", 120, "both vCPUs of a guest do verified I/O at once"),
+    shared(
+        "features",
+        150,
+        "queues, write-cache modes, discard and a growing disk work for an unmodified kernel",
+    ),
     shared("reboot-loop", 180, "each boot of a guest gets a fresh stub, and the old one is gone"),
     shared("destroy-under-io", 120, "xl destroy amid heavy I/O leaves nothing behind"),
     shared("missing-backing", 90, "a missing backing device fails the guest's start with the reason"),

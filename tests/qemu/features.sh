@@ -1,0 +1,30 @@
+# What the disk can do beyond reading and writing, as an unmodified kernel uses it, and a
+# backing image that grows under the running guest.
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+begin
+image=$(raw_disk features 32)
+vcpus=2 check "xl create" start_guest features features "$(virtio_disk xvda "$image")"
+check "the guest is ready for the disk to grow" wait_guest_line features 'PF sectors=65536' 60
+equal "a queue for each CPU" 2 "$(guest_value features queues)"
+equal "the write cache is on at first" write-back "$(guest_value features cache_first)"
+equal "it can be switched off" write-through "$(guest_value features cache_second)"
+equal "and on" write-back "$(guest_value features cache_third)"
+check "the disk offers discard" test "$(guest_value features discard_max)" -gt 0
+check "and zeroing" test "$(guest_value features zeroes_max)" -gt 0
+equal "what was discarded is gone" 1 "$(guest_value features after_discard_1)"
+equal "what lies before it stays" 1 "$(guest_value features after_discard_0)"
+equal "what lies behind it stays" 1 "$(guest_value features after_discard_2)"
+
+dd if=/dev/zero of="$image" bs=1M count=0 seek=48 2>/dev/null
+check "the loop device grows" losetup -c "$(losetup -j "$image" | cut -d: -f1)"
+check "the guest is done" wait_guest_line features 'PF done=1' 60
+equal "the guest saw the disk grow" 98304 "$(guest_value features sectors)"
+check "the guest powers off" wait_gone features 30
+equal "the guest saw no error" "" "$(guest_value features error)"
+dd if="$image" of=/run/place bs=1M skip=47 count=1 2>/dev/null
+check "what it wrote beyond the old end is in the image" \
+    sh -c 'yes "features round end" | head -c 1048576 | cmp -s - /run/place'
+nothing_left
+finish
