@@ -81,7 +81,7 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),
     shared("stub-memory", 60, "a stub cannot write its code, execute its data or touch what is not mapped"),
-    shared("hostile-probe", 120, "Xen refuses a stub everything beyond its own guest, each by its errno"),
+    shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
         name: "hostile-hammer",
         rule: "a stub that hammers the page it shares with Xen harms its own guest at most",
