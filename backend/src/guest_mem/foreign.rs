@@ -20,11 +20,11 @@ impl<W: Window> GuestMemory for ForeignMap<W> {
     }
 
     fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault> {
-        Ok(ForeignMap::load_u16(self, addr.raw(), order)?)
+        Ok(ForeignMap::load(self, addr.raw(), order)?)
     }
 
     fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
-        Ok(ForeignMap::store_u16(self, addr.raw(), value, order)?)
+        Ok(ForeignMap::store(self, addr.raw(), value, order)?)
     }
 
     fn copy_to_page(

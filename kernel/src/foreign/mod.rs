@@ -270,38 +270,6 @@ impl<W: Window> ForeignMap<W> {
         Ok(())
     }
 
-    /// [`ForeignMap::load`] of 16 bits.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn load_u16(&self, gpa: u64, order: Order) -> Result<u16, ForeignFault> {
-        self.load(gpa, order)
-    }
-
-    /// [`ForeignMap::load`] of 32 bits.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn load_u32(&self, gpa: u64, order: Order) -> Result<u32, ForeignFault> {
-        self.load(gpa, order)
-    }
-
-    /// [`ForeignMap::store`] of 16 bits.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn store_u16(&self, gpa: u64, value: u16, order: Order) -> Result<(), ForeignFault> {
-        self.store(gpa, value, order)
-    }
-
-    /// [`ForeignMap::store`] of 32 bits.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn store_u32(&self, gpa: u64, value: u32, order: Order) -> Result<(), ForeignFault> {
-        self.store(gpa, value, order)
-    }
-
     /// Unmaps everything: because the guest's frames changed (`IOREQ_TYPE_INVALIDATE`), or at
     /// the end, so that the guest's pages can be freed. Whatever is used next is mapped anew.
     pub fn invalidate(&self) {
@@ -310,15 +278,10 @@ impl<W: Window> ForeignMap<W> {
         self.last.set(None);
         self.chunks.borrow_mut().clear(&self.window);
     }
-
-    /// [`ForeignMap::invalidate`], by the name of its use at the end.
-    pub fn unmap_all(&self) {
-        self.invalidate();
-    }
 }
 
 impl<W: Window> Drop for ForeignMap<W> {
     fn drop(&mut self) {
-        self.unmap_all();
+        self.invalidate();
     }
 }

@@ -147,7 +147,7 @@ fn copies_cross_pages_and_chunks() {
     map.read(gpa, &mut got).expect("RAM");
     assert_eq!((got[0], got[9_999]), (bytes[0], bytes[9_999]));
     assert!(got[1..9_999].iter().all(|&byte| byte == 0));
-    map.unmap_all();
+    map.invalidate();
     assert_eq!(window.frame((BASE + CHUNK) / 4096 - 2)[4096 - 905], bytes[0]);
 }
 
@@ -187,7 +187,7 @@ fn what_was_written_survives_eviction() {
     for chunk in 0..3u8 {
         map.store::<u8>(BASE + u64::from(chunk) * CHUNK + 9, chunk + 1, Order::AcqRel).expect("RAM");
     }
-    map.unmap_all();
+    map.invalidate();
     for chunk in 0..3u8 {
         assert_eq!(window.frame((BASE + u64::from(chunk) * CHUNK) / 4096)[9], chunk + 1);
     }
@@ -274,12 +274,12 @@ fn a_window_without_slots_maps_nothing() {
 #[test]
 fn words_must_be_aligned() {
     let (_, map) = guest(1, 1);
-    assert_eq!(map.load_u16(BASE + 1, Order::Relaxed), Err(fault(BASE + 1, Reason::Misaligned)));
-    assert_eq!(map.store_u32(BASE + 2, 1, Order::Relaxed), Err(fault(BASE + 2, Reason::Misaligned)));
-    assert_eq!(map.store_u16(BASE + 4094, 0xabcd, Order::AcqRel), Ok(()));
-    assert_eq!(map.load_u16(BASE + 4094, Order::AcqRel), Ok(0xabcd));
-    assert_eq!(map.store_u32(BASE + 4, 5, Order::AcqRel), Ok(()));
-    assert_eq!(map.load_u32(BASE + 4, Order::AcqRel), Ok(5));
+    assert_eq!(map.load::<u16>(BASE + 1, Order::Relaxed), Err(fault(BASE + 1, Reason::Misaligned)));
+    assert_eq!(map.store::<u32>(BASE + 2, 1, Order::Relaxed), Err(fault(BASE + 2, Reason::Misaligned)));
+    assert_eq!(map.store::<u16>(BASE + 4094, 0xabcd, Order::AcqRel), Ok(()));
+    assert_eq!(map.load::<u16>(BASE + 4094, Order::AcqRel), Ok(0xabcd));
+    assert_eq!(map.store::<u32>(BASE + 4, 5, Order::AcqRel), Ok(()));
+    assert_eq!(map.load::<u32>(BASE + 4, Order::AcqRel), Ok(5));
 }
 
 #[test]
