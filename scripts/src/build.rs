@@ -1,17 +1,22 @@
-//! Building what runs beside the guest: stub image, hostile images, dom0's daemon.
+//! Building what runs beside the guest: stub image, hostile images, dom0's daemon; and the
+//! guests of the tests that are not Linux.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::toolchain::{Target, Toolchain};
 use crate::{paths, process, ui};
 
+const IMAGE_PACKAGE: &str = "pilotfish-image";
 const STUB_PROFILE: &str = "stub";
 const DAEMON_PROFILE: &str = "release";
+/// What the compiler calls where an index may be out of bounds, a number overflow or a
+/// divisor be zero: the stub's image has no such place.
+const FORBIDDEN: [&str; 2] = ["panic_bounds_check", "panic_const_"];
 
 /// What was built; nothing for a system without any of it.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +25,12 @@ pub struct Products {
     pub image: Option<PathBuf>,
     /// The hostile stubs' raw images.
     pub hostile: Vec<PathBuf>,
+    /// The tests' bare-metal guests, as raw images.
+    pub guests: Vec<PathBuf>,
     /// `pilotfishd` for dom0.
     pub daemon: Option<PathBuf>,
+    /// Programs for guests, beside their scenarios.
+    pub guest: Vec<PathBuf>,
 }
 
 impl Products {
@@ -37,9 +46,10 @@ impl Products {
 /// # Errors
 /// When a crate does not compile: the compiler has said why.
 pub fn all(toolchain: &Toolchain) -> Result<Products> {
-    let mut products = stub(toolchain)?;
-    products.hostile = hostile(toolchain)?;
-    Ok(products)
+    // First: one of them has the name of the stub's own binary, which is to be the last made.
+    let hostile = hostile(toolchain)?;
+    let guests = images(toolchain, "pilotfish-frontend", "guests")?;
+    Ok(Products { hostile, guests, ..stub(toolchain)? })
 }
 
 /// Builds the stub image and the daemon, all that a demonstration needs.
@@ -47,43 +57,57 @@ pub fn all(toolchain: &Toolchain) -> Result<Products> {
 /// # Errors
 /// When a crate does not compile.
 pub fn stub(toolchain: &Toolchain) -> Result<Products> {
-    cargo(&toolchain.bare, "pilotfish-image", STUB_PROFILE)?;
+    cargo(&toolchain.bare, IMAGE_PACKAGE, STUB_PROFILE, &[])?;
     let elf = toolchain.bare.products(STUB_PROFILE).join("pilotfish");
+    let symbols = process::output(Command::new("aarch64-linux-gnu-nm").arg(&elf))?;
+    let found = forbidden_in(&symbols);
+    ensure!(found.is_empty(), "the stub may panic where no lint looks: it contains {found:?}");
     let image = paths::target().join("pilotfish.img");
     raw_image(&elf, &image)?;
-    cargo(&toolchain.dom0, "pilotfish-toolstack", DAEMON_PROFILE)?;
+    cargo(&toolchain.dom0, "pilotfish-toolstack", DAEMON_PROFILE, &[])?;
     // One place to install from, whichever target it was built for.
     let daemon = paths::target().join("dom0/pilotfishd");
     fs::create_dir_all(paths::target().join("dom0"))?;
     fs::copy(toolchain.dom0.products(DAEMON_PROFILE).join("pilotfishd"), &daemon)
         .with_context(|| format!("cannot make {}", daemon.display()))?;
-    let products = Products { image: Some(image), hostile: Vec::new(), daemon: Some(daemon) };
+    let products = Products { image: Some(image), daemon: Some(daemon), ..Products::default() };
     ui::heading(format!("  stub image: {} bytes", products.image_bytes()));
     Ok(products)
 }
 
-/// Builds the hostile images into `hostile/` of the target directory.
+/// Builds the hostile images.
 ///
 /// # Errors
 /// When a crate does not compile.
-pub fn hostile(toolchain: &Toolchain) -> Result<Vec<PathBuf>> {
-    const PACKAGE: &str = "pilotfish-hostile";
-    cargo(&toolchain.bare, PACKAGE, STUB_PROFILE)?;
-    let dir = paths::target().join("hostile");
-    fs::create_dir_all(&dir)?;
-    binaries(PACKAGE)?
-        .into_iter()
-        .map(|name| {
-            let image = dir.join(format!("{name}.img"));
-            let elf = toolchain.bare.products(STUB_PROFILE).join(&name);
-            raw_image(&elf, &image).map(|()| image)
-        })
-        .collect()
+fn hostile(toolchain: &Toolchain) -> Result<Vec<PathBuf>> {
+    // The stub itself, but with bugs on demand.
+    cargo(&toolchain.bare, IMAGE_PACKAGE, STUB_PROFILE, &["--features", "crash-on-demand"])?;
+    let fragile = image(toolchain, "pilotfish", "hostile", "fragile")?;
+    let mut images = images(toolchain, "pilotfish-hostile", "hostile")?;
+    images.push(fragile);
+    Ok(images)
 }
 
-fn cargo(target: &Target, package: &str, profile: &str) -> Result<()> {
+/// Builds the bare-metal images of a package into `dir` of the target directory.
+fn images(toolchain: &Toolchain, package: &str, dir: &str) -> Result<Vec<PathBuf>> {
+    cargo(&toolchain.bare, package, STUB_PROFILE, &[])?;
+    binaries(package)?.into_iter().map(|name| image(toolchain, &name, dir, &name)).collect()
+}
+
+/// Makes the raw image `dir/name.img` of a binary that was just built.
+fn image(toolchain: &Toolchain, binary: &str, dir: &str, name: &str) -> Result<PathBuf> {
+    let dir = paths::target().join(dir);
+    fs::create_dir_all(&dir)?;
+    let image = dir.join(format!("{name}.img"));
+    raw_image(&toolchain.bare.products(STUB_PROFILE).join(binary), &image)?;
+    Ok(image)
+}
+
+fn cargo(target: &Target, package: &str, profile: &str, more: &[&str]) -> Result<()> {
     ui::heading(format!("  > build {package} for {}", target.triple));
-    process::run_shown(target.cargo("build").args(["--quiet", "--package", package, "--profile", profile]))
+    process::run_shown(
+        target.cargo("build").args(["--quiet", "--package", package, "--profile", profile]).args(more),
+    )
 }
 
 /// The names of a package's binaries, as cargo knows them.
@@ -108,6 +132,12 @@ fn bins_in(metadata: &serde_json::Value, package: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Symbols of an image that it must not have.
+fn forbidden_in(symbols: &str) -> Vec<&str> {
+    let names = symbols.lines().filter_map(|line| line.split_ascii_whitespace().last());
+    names.filter(|name| FORBIDDEN.iter().any(|part| name.contains(part))).collect()
+}
+
 /// Turns an ELF into the raw image that Xen's toolstack loads.
 fn raw_image(elf: &Path, image: &Path) -> Result<()> {
     process::output(Command::new("aarch64-linux-gnu-objcopy").args(["-O", "binary"]).arg(elf).arg(image))
@@ -118,6 +148,15 @@ fn raw_image(elf: &Path, image: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_check_of_an_index_is_found() {
+        let good = "0000000040016ab4 t _ZN5alloc5alloc18handle_alloc_error17h0E\n                 U memcpy\n";
+        assert!(forbidden_in(good).is_empty());
+        let name = "_RNvNtCs_4core9panicking18panic_bounds_check";
+        assert_eq!(forbidden_in(&format!("{good}000000004001ab24 t {name}\n")), [name]);
+        assert_eq!(forbidden_in("0 t panic_const_div_by_zero").len(), 1);
+    }
 
     #[test]
     fn the_binaries_of_a_package_are_found() {

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check, counted.
 
+use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -12,7 +13,7 @@ use crate::toolchain::{self, Target};
 use crate::{paths, process, ui};
 
 /// The packages that exist only on bare metal.
-const BARE_PACKAGES: [&str; 2] = ["pilotfish-image", "pilotfish-hostile"];
+const BARE_PACKAGES: [&str; 3] = ["pilotfish-image", "pilotfish-hostile", "pilotfish-frontend"];
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -32,16 +33,26 @@ pub struct Selection {
 struct Tally {
     passed: u64,
     failed: u64,
+    /// Not run, because what they need cannot be had here.
+    skipped: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 { write!(f, ", {} skipped", self.skipped) } else { Ok(()) }
+    }
 }
 
 impl Tally {
     fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.skipped += other.skipped;
     }
 
     fn one(passed: bool) -> Self {
-        Self { passed: passed.into(), failed: (!passed).into() }
+        Self { passed: passed.into(), failed: (!passed).into(), skipped: 0 }
     }
 }
 
@@ -55,8 +66,7 @@ pub fn run(selection: &Selection) -> Result<bool> {
     setup::packages::ensure()?;
     let toolchain = toolchain::detect()?;
     if selection.qemu {
-        let versions = selection.xen.map_or(XenVersion::ALL.to_vec(), |one| vec![one]);
-        setup::fixtures(&versions)?;
+        setup::fixtures(selection.xen)?;
     }
     if selection.host {
         ui::heading("Format, lints, documentation");
@@ -70,7 +80,7 @@ pub fn run(selection: &Selection) -> Result<bool> {
         ui::heading("QEMU scenarios");
         total.add(counted(&mut scenarios(selection), summary_line)?);
     }
-    println!("{} passed, {} failed", total.passed, total.failed);
+    println!("{total}");
     Ok(total.failed == 0 && total.passed > 0)
 }
 
@@ -160,10 +170,16 @@ fn counted(command: &mut Command, read: fn(&str) -> Option<Tally>) -> Result<Tal
     Ok(tally)
 }
 
-/// Reads `N passed, N failed`, the whole line.
+/// Reads `N passed, N failed`, perhaps with `, N skipped`: the whole line.
 fn summary_line(line: &str) -> Option<Tally> {
-    let (passed, failed) = line.trim().split_once(" passed, ")?;
-    Some(Tally { passed: passed.parse().ok()?, failed: failed.strip_suffix(" failed")?.parse().ok()? })
+    let (passed, rest) = line.trim().split_once(" passed, ")?;
+    let (failed, rest) = rest.split_once(" failed")?;
+    let skipped = match rest.strip_prefix(", ") {
+        Some(rest) => rest.strip_suffix(" skipped")?.parse().ok()?,
+        None if rest.is_empty() => 0,
+        None => return None,
+    };
+    Some(Tally { passed: passed.parse().ok()?, failed: failed.parse().ok()?, skipped })
 }
 
 /// Reads the last line of one of cargo's test programs.
@@ -173,7 +189,7 @@ fn cargo_test_line(line: &str) -> Option<Tally> {
         let field = counts.split(';').map(str::trim);
         field.filter_map(|field| field.strip_suffix(word)).find_map(|number| number.trim().parse().ok())
     };
-    Some(Tally { passed: count("passed")?, failed: count("failed")? })
+    Some(Tally { passed: count("passed")?, failed: count("failed")?, skipped: 0 })
 }
 
 #[cfg(test)]
@@ -182,8 +198,10 @@ mod tests {
 
     #[test]
     fn a_summary_is_a_whole_line() {
-        let tally = |passed, failed| Some(Tally { passed, failed });
-        assert_eq!(summary_line("12 passed, 3 failed"), tally(12, 3));
+        let tally = |passed, failed, skipped| Some(Tally { passed, failed, skipped });
+        assert_eq!(summary_line("12 passed, 3 failed"), tally(12, 3, 0));
+        assert_eq!(summary_line("12 passed, 3 failed, 4 skipped"), tally(12, 3, 4));
+        assert_eq!(summary_line("12 passed, 3 failed, 4"), None);
         assert_eq!(summary_line("scenario: 12 passed, 3 failed"), None);
         assert_eq!(summary_line("12 passed"), None);
     }
@@ -191,7 +209,7 @@ mod tests {
     #[test]
     fn cargos_test_results_are_read() {
         let line = "test result: FAILED. 7 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out";
-        assert_eq!(cargo_test_line(line), Some(Tally { passed: 7, failed: 2 }));
+        assert_eq!(cargo_test_line(line), Some(Tally { passed: 7, failed: 2, skipped: 0 }));
         assert_eq!(cargo_test_line("test a::b ... ok"), None);
     }
 
@@ -199,7 +217,7 @@ mod tests {
     fn verdicts_add_up() {
         let mut tally = Tally::one(true);
         tally.add(Tally::one(false));
-        tally.add(Tally { passed: 2, failed: 3 });
-        assert_eq!(tally, Tally { passed: 3, failed: 4 });
+        tally.add(Tally { passed: 2, failed: 3, skipped: 5 });
+        assert_eq!(tally, Tally { passed: 3, failed: 4, skipped: 5 });
     }
 }

@@ -88,9 +88,9 @@ enum Command {
 
 #[derive(Args)]
 struct Machine {
-    /// Xen version to boot.
-    #[arg(long, value_name = "VERSION", default_value = "4.20")]
-    xen: XenVersion,
+    /// Xen version to boot (default: the newest whose source can be had).
+    #[arg(long, value_name = "VERSION")]
+    xen: Option<XenVersion>,
     /// QEMU's CPU model.
     #[arg(long, default_value = xtask::qemu::DEFAULT_CPU)]
     cpu: String,
@@ -111,11 +111,13 @@ impl Machine {
 fn run(command: Command) -> Result<bool> {
     match command {
         Command::Setup { xen } => {
-            let versions = xen.map_or(XenVersion::ALL.to_vec(), |one| vec![one]);
-            let ready = setup::ensure(&versions)?;
+            let ready = setup::ensure(xen)?;
             ui::heading(format!("ready: toolchain by {:?}", ready.toolchain.way));
             for fixture in &ready.fixtures {
                 ui::heading(format!("ready: Xen {}, Linux {}", fixture.xen_version, fixture.kernel_release));
+            }
+            for missing in &ready.missing {
+                ui::heading(format!("left out: {}", missing.why));
             }
             Ok(true)
         }

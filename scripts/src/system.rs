@@ -17,8 +17,8 @@ use crate::{paths, ui};
 /// How to run the system.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which Xen.
-    pub xen: XenVersion,
+    /// Which Xen; none: the newest that can be had.
+    pub xen: Option<XenVersion>,
     /// QEMU's CPU model.
     pub cpu: String,
     /// Physical CPUs.
@@ -33,12 +33,14 @@ pub struct Options {
     pub xen_args: String,
     /// More words for dom0's command line; `pf.daemon=off` leaves pilotfishd out.
     pub dom0_args: String,
+    /// The tools' disk image, for guests that need it: `/guest/tools.img` in dom0.
+    pub tools: Option<PathBuf>,
 }
 
 impl Options {
     /// The usual machine, for a run called `name`.
     #[must_use]
-    pub fn new(xen: XenVersion, name: &str) -> Self {
+    pub fn new(xen: Option<XenVersion>, name: &str) -> Self {
         Self {
             xen,
             cpu: DEFAULT_CPU.to_owned(),
@@ -48,6 +50,7 @@ impl Options {
             timeout: Duration::from_secs(600),
             xen_args: String::new(),
             dom0_args: String::new(),
+            tools: None,
         }
     }
 }
@@ -63,7 +66,7 @@ const DOM0_ARGS: &str = "console=hvc0 rdinit=/init loglevel=4 panic=5";
 /// When the initramfs cannot be made or the machine does not come up.
 pub fn boot(fixture: &Fixture, products: &Products, options: &Options) -> Result<Agent> {
     let initrd = paths::target().join(format!("qemu/{}.cpio", options.name));
-    write_initrd(&initrd, fixture, products)?;
+    write_initrd(&initrd, fixture, products, options.tools.as_deref())?;
     let machine = Machine {
         xen: fixture.xen.clone(),
         xen_args: format!("{XEN_ARGS} {}", options.xen_args),
@@ -84,13 +87,17 @@ pub fn boot(fixture: &Fixture, products: &Products, options: &Options) -> Result
 }
 
 /// The fixed part of dom0's initramfs and behind it a small one with all that changes.
-fn write_initrd(to: &Path, fixture: &Fixture, products: &Products) -> Result<()> {
+fn write_initrd(to: &Path, fixture: &Fixture, products: &Products, tools: Option<&Path>) -> Result<()> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;
     }
     let mut out = File::create(to)?;
     io::copy(&mut File::open(&fixture.dom0_cpio)?, &mut out)?;
-    dom0_overlay(fixture, products)?.write(&mut out)
+    let mut overlay = dom0_overlay(fixture, products)?;
+    if let Some(image) = tools {
+        overlay.file("guest/tools.img", image)?;
+    }
+    overlay.write(&mut out)
 }
 
 /// Where the scripts of dom0 and guests live.
@@ -104,10 +111,11 @@ fn dom0_overlay(fixture: &Fixture, products: &Products) -> Result<Tree> {
     script(&mut tree, "init", &scripts.join("init.sh"))?;
     script(&mut tree, "pf/agent.sh", &scripts.join("agent.sh"))?;
     script(&mut tree, "pf/lib.sh", &scripts.join("lib.sh"))?;
+    script(&mut tree, "pf/driver-init.sh", &scripts.join("driver-init.sh"))?;
     tree.file("root/guest.cfg", &scripts.join("guest.cfg"))?;
     tree.bytes("pf/xen-version", fixture.version.as_str(), 0o644);
     tree.file("guest/Image", &fixture.kernel)?;
-    tree.bytes("guest/initrd", guest_initrd(fixture)?, 0o644);
+    tree.bytes("guest/initrd", guest_initrd(fixture, products)?, 0o644);
     tree.directory("disks");
     tree.directory("scenarios");
     add_scenarios(&mut tree, "scenarios", &tests_dir().join("qemu"))?;
@@ -117,20 +125,25 @@ fn dom0_overlay(fixture: &Fixture, products: &Products) -> Result<Tree> {
     if let Some(daemon) = &products.daemon {
         tree.file("usr/sbin/pilotfishd", daemon)?;
     }
-    for image in &products.hostile {
-        let name = image.file_name().context("a hostile image without a name")?;
-        let to = format!("usr/lib/pilotfish/hostile/{}", name.to_string_lossy());
-        tree.file(&to, image)?;
+    for (images, dir) in [(&products.hostile, "usr/lib/pilotfish/hostile"), (&products.guests, "guest")] {
+        for image in images {
+            let name = image.file_name().context("an image without a name")?;
+            tree.file(&format!("{dir}/{}", name.to_string_lossy()), image)?;
+        }
     }
     Ok(tree)
 }
 
-fn guest_initrd(fixture: &Fixture) -> Result<Vec<u8>> {
+fn guest_initrd(fixture: &Fixture, products: &Products) -> Result<Vec<u8>> {
     let scripts = tests_dir().join("dom0");
     let mut tree = Tree::new();
     script(&mut tree, "init", &scripts.join("guest-init.sh"))?;
     script(&mut tree, "guest/lib.sh", &scripts.join("guest-lib.sh"))?;
     add_scenarios(&mut tree, "guest", &tests_dir().join("qemu/guest"))?;
+    for program in &products.guest {
+        let name = program.file_name().context("a guest's program without a name")?;
+        tree.file(&format!("guest/{}", name.to_string_lossy()), program)?;
+    }
     let mut archive = fs::read(&fixture.guest_cpio)?;
     archive.write_all(&tree.to_bytes()?)?;
     Ok(archive)

@@ -2,6 +2,7 @@
 //! architecture, without root and without touching the machine's configuration.
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,6 +62,22 @@ impl Drop for LazyApt {
         }
     }
 }
+
+/// The mirror's index names a file that the mirror does not have: it was superseded a
+/// moment ago, or has not arrived yet.
+#[derive(Debug)]
+pub struct NotOnMirror {
+    /// The file's address.
+    pub uri: String,
+}
+
+impl fmt::Display for NotOnMirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the mirror's index names {}, but the mirror does not have it", self.uri)
+    }
+}
+
+impl std::error::Error for NotOnMirror {}
 
 /// A file of a source package, as apt's signed index describes it.
 #[derive(Debug, Eq, PartialEq)]
@@ -183,20 +200,26 @@ impl Apt {
     /// version while the tarball is still there, and Debian's patches do not concern us.
     ///
     /// # Errors
-    /// When the source is not known, or the download or its checksum fails.
+    /// [`NotOnMirror`] when the mirror answers that it has no such file; others when the
+    /// source is not known, or the download or its checksum fails.
     pub fn download_source(&self, name: &str) -> Result<(PathBuf, String)> {
         let spec = format!("{name}/{}", self.suite);
         let listing = process::output(self.get().args(["--print-uris", "source", &spec]))?;
         let file =
             orig_tarball(&listing).with_context(|| format!("apt's index names no tarball of {name}"))?;
         let path = self.dir.join(&file.name);
-        process::run_logged(
+        let log = self.dir.join("source.log");
+        let fetched = process::run_logged(
             self.command("/usr/lib/apt/apt-helper")
                 .args(["download-file", &file.uri])
                 .arg(&path)
                 .arg(&file.hash),
-            &self.log(),
-        )?;
+            &log,
+        );
+        if let Err(error) = fetched {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            return Err(if said.contains(" 404 ") { NotOnMirror { uri: file.uri }.into() } else { error });
+        }
         let version = file
             .name
             .split_once('_')

@@ -7,18 +7,20 @@ pub mod mirror;
 pub mod modules;
 pub mod packages;
 pub mod release;
+pub mod tools;
 pub mod userland;
 pub mod xen;
 
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::setup::apt::LazyApt;
 use crate::setup::cache::Cache;
 pub use crate::setup::release::XenVersion;
 use crate::toolchain::{self, Toolchain};
+use crate::ui;
 
 /// What a QEMU run of one Xen version needs, all of it in the cache.
 #[derive(Clone, Debug)]
@@ -44,36 +46,89 @@ pub struct Fixture {
 pub struct Ready {
     /// How to build for the stub and for dom0.
     pub toolchain: Toolchain,
-    /// One per requested Xen version, in the order asked for.
+    /// One per Xen version, oldest first.
     pub fixtures: Vec<Fixture>,
+    /// The versions that were left out.
+    pub missing: Vec<Missing>,
 }
 
-/// Sets up packages, toolchain and the fixtures of `versions`.
+/// A version that cannot be set up here and now, and why.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// Which Xen.
+    pub version: XenVersion,
+    /// One line, with the remedy.
+    pub why: String,
+}
+
+/// Sets up packages, toolchain and the fixtures of `only`, or of every version that can be had.
 ///
 /// # Errors
 /// With the remedy, when a step fails.
-pub fn ensure(versions: &[XenVersion]) -> Result<Ready> {
+pub fn ensure(only: Option<XenVersion>) -> Result<Ready> {
     packages::ensure()?;
     let toolchain = toolchain::detect()?;
-    let fixtures = fixtures(versions)?;
-    Ok(Ready { toolchain, fixtures })
+    let (fixtures, missing) = fixtures(only)?;
+    Ok(Ready { toolchain, fixtures, missing })
 }
 
-/// Makes or finds the fixtures of `versions` in the cache.
+/// Makes or finds the fixtures of `only`, or of every version. One whose source the mirror
+/// lacks is left out then, if another is there.
 ///
 /// # Errors
 /// With the remedy, when a step fails.
-pub fn fixtures(versions: &[XenVersion]) -> Result<Vec<Fixture>> {
+pub fn fixtures(only: Option<XenVersion>) -> Result<(Vec<Fixture>, Vec<Missing>)> {
     let cache = Cache::open()?;
-    versions.iter().map(|&version| make(&cache, version)).collect()
+    if let Some(version) = only {
+        return Ok((vec![make(&cache, version)?], Vec::new()));
+    }
+    let (mut fixtures, mut missing) = (Vec::new(), Vec::new());
+    for version in XenVersion::ALL {
+        match make(&cache, version) {
+            Ok(fixture) => fixtures.push(fixture),
+            Err(error) => missing.push(left_out(version, error)?),
+        }
+    }
+    ensure!(
+        !fixtures.is_empty(),
+        "{}",
+        missing.iter().map(|m| m.why.as_str()).collect::<Vec<_>>().join("; ")
+    );
+    Ok((fixtures, missing))
 }
 
-/// Makes or finds the fixture of one version in the cache.
+/// Makes or finds the fixture of `only`, or of the newest version that can be had.
 ///
 /// # Errors
 /// With the remedy, when a step fails.
-pub fn fixture(version: XenVersion) -> Result<Fixture> {
-    make(&Cache::open()?, version)
+pub fn fixture(only: Option<XenVersion>) -> Result<Fixture> {
+    let cache = Cache::open()?;
+    let [oldest, newest] = XenVersion::ALL;
+    match make(&cache, only.unwrap_or(newest)) {
+        Err(error) if only.is_none() => {
+            let missing = left_out(newest, error)?;
+            ui::heading(format!("{}\nGoing on with Xen {oldest}", missing.why));
+            make(&cache, oldest)
+        }
+        made => made,
+    }
+}
+
+/// Whether one can go on without this version.
+fn left_out(version: XenVersion, error: anyhow::Error) -> Result<Missing> {
+    let no_source = error.downcast::<xen::NoSource>()?;
+    Ok(Missing { version, why: no_source.to_string() })
+}
+
+/// Makes or finds the disk image of the tools that some scenarios use in a guest.
+///
+/// # Errors
+/// With the remedy, when a step fails.
+pub fn tools(version: XenVersion) -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let apt = LazyApt::new(cache.root().join(format!("tmp-apt-tools-{version}")), version.suite());
+    let userland = userland::ensure(&cache, &apt, version)?;
+    tools::ensure(&cache, &apt, version, &userland)
 }
 
 fn make(cache: &Cache, version: XenVersion) -> Result<Fixture> {

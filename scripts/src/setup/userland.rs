@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",
     "util-linux",
     "mount",
+    "kexec-tools",
     "libgcc-s1",
 ];
 const KERNEL: &str = "linux-image-cloud-arm64";
@@ -53,7 +54,7 @@ const DOM0_PROGRAMS: &[&str] = &[
     "xenstore-write",
 ];
 /// Programs for guests.
-const GUEST_PROGRAMS: &[&str] = &["mke2fs", "e2fsck", "blockdev"];
+const GUEST_PROGRAMS: &[&str] = &["mke2fs", "e2fsck", "blockdev", "blkdiscard", "fallocate", "kexec"];
 /// Opened by name at run time, so no ELF header lists it.
 const DLOPENED: &[&str] = &["libgcc_s.so.1"];
 const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
@@ -61,6 +62,8 @@ const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 const DOM0_MODULES: &[&str] =
     &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "loop", "xen-blkback", "ext4"];
 const GUEST_MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "xen-blkfront", "ext4"];
+/// Modules for the guests that mount the tools' image (see `tools`); no initramfs has them.
+const TOOLS_MODULES: &[&str] = &["xfs"];
 
 /// Raised when the code below changes what comes out of the same packages.
 const REVISION: u32 = 1;
@@ -69,15 +72,15 @@ const REVISION: u32 = 1;
 const NEED_MIB: u64 = 800;
 
 /// Returns the cache entry of `version`: `Image` (the kernel), `kernel` (its release),
-/// `dom0.cpio` and `guest.cpio` (the fixed parts of the two initramfs), `tools` (the
-/// version of the Xen tools).
+/// `dom0.cpio` and `guest.cpio` (the fixed parts of the two initramfs), `modules/` (kernel
+/// modules for the tools' image and their `list`), `tools` (the version of the Xen tools).
 ///
 /// # Errors
 /// When a package cannot be had or lacks a file we need.
 pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathBuf> {
     let recipe = format!(
         "{REVISION} {} {PACKAGES:?} {KERNEL} {XEN_PROGRAMS:?} {DOM0_PROGRAMS:?} \
-         {GUEST_PROGRAMS:?} {DLOPENED:?} {DOM0_MODULES:?} {GUEST_MODULES:?}",
+         {GUEST_PROGRAMS:?} {DLOPENED:?} {DOM0_MODULES:?} {GUEST_MODULES:?} {TOOLS_MODULES:?}",
         version.suite()
     );
     let name = format!("userland-{version}");
@@ -112,6 +115,7 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
             dom0.write(fs::File::create(dir.join("dom0.cpio"))?)?;
             let guest = guest_tree(&root, &modules_dir)?;
             guest.write(fs::File::create(dir.join("guest.cpio"))?)?;
+            write_modules(&dir.join("modules"), &modules_dir)?;
             fs::remove_dir_all(&work)?;
             Ok(())
         })
@@ -186,7 +190,10 @@ fn skeleton() -> Tree {
 }
 
 /// Finds a program in the unpacked packages, merged `/usr` or not.
-fn program(root: &Path, name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When no package brought it.
+pub fn program(root: &Path, name: &str) -> Result<PathBuf> {
     existing(
         root,
         &[
@@ -198,10 +205,15 @@ fn program(root: &Path, name: &str) -> Result<PathBuf> {
     )
 }
 
+/// Where unpacked packages have their libraries, merged `/usr` or not.
+#[must_use]
+pub fn library_dirs(root: &Path) -> Vec<PathBuf> {
+    [LIBRARIES, "lib/aarch64-linux-gnu", "usr/lib", "lib"].iter().map(|dir| root.join(dir)).collect()
+}
+
 /// Adds programs to `/usr/bin` with every library they need, and busybox for the rest.
 fn add_programs(tree: &mut Tree, root: &Path, programs: &[(String, PathBuf)]) -> Result<()> {
-    let dirs: Vec<PathBuf> =
-        [LIBRARIES, "lib/aarch64-linux-gnu", "usr/lib", "lib"].iter().map(|dir| root.join(dir)).collect();
+    let dirs = library_dirs(root);
     let busybox = existing(root, &["usr/bin/busybox", "bin/busybox"])?;
     tree.file("usr/bin/busybox", &busybox)?;
     tree.symlink("usr/bin/sh", "busybox");
@@ -235,6 +247,19 @@ fn add_modules(tree: &mut Tree, modules_dir: &Path, wanted: &[&str]) -> Result<(
         tree.bytes(&format!("modules/{}.ko", module.name), module.content, 0o644);
     }
     tree.bytes("modules/list", list, 0o644);
+    Ok(())
+}
+
+/// Writes the modules of the tools' image as files, with their list in loading order.
+fn write_modules(to: &Path, modules_dir: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let mut list = String::new();
+    for module in modules::collect(modules_dir, TOOLS_MODULES)? {
+        list.push_str(&module.name);
+        list.push('\n');
+        fs::write(to.join(format!("{}.ko", module.name)), module.content)?;
+    }
+    fs::write(to.join("list"), list)?;
     Ok(())
 }
 
