@@ -45,6 +45,8 @@ pub struct BootInfo {
     /// Guest physical addresses that nothing uses: for what Xen maps on our request.
     /// Aligned to 2 MiB at both ends.
     pub unused: Range<u64>,
+    /// The device tree itself, for what is not told here.
+    pub device_tree: &'static [u8],
     /// The counter at our first instruction.
     pub(crate) entry_counter: u64,
 }

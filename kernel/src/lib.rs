@@ -33,6 +33,8 @@ mod boot;
 mod calls;
 #[cfg(any(target_os = "none", test))]
 mod console;
+#[cfg(all(feature = "guest", target_os = "none"))]
+pub mod device;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod foreign;
@@ -44,6 +46,7 @@ mod magic;
 mod panic;
 #[cfg(feature = "raw")]
 pub mod raw;
+pub mod restart;
 pub mod shared;
 #[cfg(target_os = "none")]
 mod single;
@@ -59,7 +62,7 @@ pub use foreign::{ForeignFault, ForeignMap};
 pub use heap::{HeapUse, heap_use};
 pub use hypercall::{DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
 pub use panic::on_panic;
-pub use shared::{Order, OutOfPage, SharedPage, full_barrier};
+pub use shared::{Order, OutOfPage, SharedPage, Word, full_barrier};
 pub use xen::{Xen, XenWindow};
 pub use xen_pv_sys::errno::Errno;
 

@@ -1,4 +1,5 @@
-//! The end of a stub that met a bug: tell why, run the emergency hook, end as crashed.
+//! The end of a life that met a bug: tell why; start again in place if that is armed, or else
+//! run the emergency hook and end as crashed.
 
 #[cfg(target_os = "none")]
 pub(crate) use real::die;
@@ -8,7 +9,7 @@ pub use real::on_panic;
 #[cfg(target_os = "none")]
 mod real {
     use crate::single::Single;
-    use crate::{arch, calls, console};
+    use crate::{arch, calls, console, restart};
     use alloc::boxed::Box;
     use core::fmt;
     use core::panic::PanicInfo;
@@ -36,14 +37,15 @@ mod real {
         drop(old);
     }
 
-    /// Ends the domain as crashed, with `why` on the console. Entered again (a bug on the way),
-    /// it goes on with the next stage.
+    /// Ends this life, and perhaps the domain as crashed, with `why` on the console. Entered
+    /// again (a bug on the way), it goes on with the next stage.
     pub(crate) fn die(why: fmt::Arguments<'_>) -> ! {
         if TOLD.swap(true, Ordering::Relaxed) {
             console::print(format_args!("\nANOTHER BUG WHILE ENDING: {why}\n"));
         } else {
             console::print(format_args!("\nPANIC: {why}\n"));
         }
+        restart::attempt(why);
         if !HOOKED.swap(true, Ordering::Relaxed)
             && let Some(hook) = HOOK.with(Option::take).flatten()
         {

@@ -1,8 +1,8 @@
 //! From the entry code to the image's main function: the order in which things come to life.
 
-use crate::arch::{self, BLOCK_SIZE, MapError};
+use crate::arch::{self, BLOCK_SIZE, MapError, map_missing};
 use crate::boot::{self, BootInfo};
-use crate::{Hypervisor, ShutdownReason, Xen, console, heap, logger, panic};
+use crate::{Hypervisor, ShutdownReason, Xen, console, heap, logger, panic, restart};
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -19,8 +19,8 @@ unsafe extern "Rust" {
     safe fn pilotfish_main(xen: Xen, boot: &'static BootInfo) -> ShutdownReason;
 }
 
-/// Runs the image. Called once, by the entry code, on the boot stack with the MMU on and only
-/// the image itself mapped.
+/// Runs the image. Called once in each life, by the entry code, on the empty boot stack with
+/// the MMU on; at boot only the image itself is mapped, after a restart all that was before.
 pub(crate) fn start(dtb: u64, entry_counter: u64) -> ! {
     must(map_missing(GUEST_MAGIC_BASE..GUEST_MAGIC_BASE + BLOCK_SIZE));
     let tree = device_tree(dtb);
@@ -35,7 +35,17 @@ pub(crate) fn start(dtb: u64, entry_counter: u64) -> ! {
         }
     };
     must(map_missing(boot.ram.clone()));
-    heap::init(memory(heap_range(&boot, tree)));
+    let limit = boot.option("restarts").and_then(|limit| limit.parse().ok()).unwrap_or(0);
+    restart::start(dtb, entry_counter, limit);
+    let mut heap = heap_range(&boot, tree);
+    if limit > 0 {
+        let life = restart::life();
+        if life > 0 {
+            restart::set_former_heap(&restart::half(&heap, life - 1));
+        }
+        heap = restart::half(&heap, life);
+    }
+    heap::init(memory(heap));
     console::init();
     must(map_missing(GUEST_GNTTAB_BASE..GUEST_GNTTAB_BASE + GUEST_GNTTAB_SIZE));
 
@@ -49,18 +59,6 @@ pub(crate) fn start(dtb: u64, entry_counter: u64) -> ! {
     log::logger().flush();
     xen.shutdown(reason);
     arch::halt()
-}
-
-/// Maps the blocks of `range` that are not mapped yet.
-fn map_missing(range: Range<u64>) -> Result<(), MapError> {
-    let mut block = range.start / BLOCK_SIZE * BLOCK_SIZE;
-    while block < range.end {
-        match arch::map_blocks(block, BLOCK_SIZE) {
-            Ok(()) | Err(MapError::Taken(_)) => block += BLOCK_SIZE,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// A failure this early is a layout that cannot be served; there may be no console yet.
@@ -115,6 +113,7 @@ fn native(number: u64) -> usize {
 fn memory(range: Range<u64>) -> &'static mut [MaybeUninit<u8>] {
     let len = native(range.end.saturating_sub(range.start));
     // SAFETY: both callers pass RAM above the image without the device tree, mapped as data;
-    // each boot calls this once (the other call ends in `die`), so the borrow is unique.
+    // each life calls this once (the other call ends in `die`), so the borrow is unique, and
+    // the range is not that of the life before, in which others may still write.
     unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(native(range.start)), len) }
 }

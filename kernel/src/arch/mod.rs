@@ -8,7 +8,9 @@ mod aarch64;
 #[cfg(all(feature = "raw", target_os = "none", target_arch = "aarch64"))]
 pub(crate) use aarch64::hammer;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
-pub(crate) use aarch64::{copy_blocks, counter, counter_hz, halt, hypercall, image, map_blocks};
+pub(crate) use aarch64::{copy_blocks, counter, counter_hz, halt, hypercall, image, map_blocks, restart};
+#[cfg(all(feature = "guest", target_os = "none", target_arch = "aarch64"))]
+pub(crate) use aarch64::{map_registers, read_register, write_register};
 
 #[cfg(not(target_os = "none"))]
 mod host;
@@ -34,4 +36,19 @@ pub enum MapError {
     Taken(u64),
     /// All level 2 tables are in use.
     NoTable(u64),
+}
+
+/// Maps the blocks of `range` that are not mapped yet.
+///
+/// # Errors
+/// As [`map_blocks`].
+pub(crate) fn map_missing(range: core::ops::Range<u64>) -> Result<(), MapError> {
+    let mut block = range.start / BLOCK_SIZE * BLOCK_SIZE;
+    while block < range.end {
+        match map_blocks(block, BLOCK_SIZE) {
+            Ok(()) | Err(MapError::Taken(_)) => block += BLOCK_SIZE,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -34,13 +34,15 @@ fn tree(ram: &[(u64, u64)], xen: &[(u64, u64)], cmdline: &str) -> &'static [u8] 
 
 #[test]
 fn a_tree_of_libxl_yields_ram_command_line_and_unused_addresses() {
-    let boot = parse(tree(&[RAM], &[GRANTS, HOLE], "target=5 log=debug"), 7).expect("well-formed");
+    let tree = tree(&[RAM], &[GRANTS, HOLE], "target=5 log=debug");
+    let boot = parse(tree, 7).expect("well-formed");
     assert_eq!(
         boot,
         BootInfo {
             cmdline: "target=5 log=debug",
             ram: 0x4000_0000..0x4100_0000,
             unused: 0x4100_0000..0x1_0000_0000,
+            device_tree: tree,
             entry_counter: 7,
         }
     );

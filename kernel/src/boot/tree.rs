@@ -43,7 +43,7 @@ pub(crate) fn parse(dtb: &'static [u8], entry_counter: u64) -> Result<BootInfo, 
     if cmdline.len() > MAX_CMDLINE_BYTES {
         return Err(BootError::CmdlineTooLong(cmdline.len()));
     }
-    Ok(BootInfo { cmdline, ram, unused, entry_counter })
+    Ok(BootInfo { cmdline, ram, unused, device_tree: dtb, entry_counter })
 }
 
 /// The address ranges of a node's `reg`, without those that wrap.

@@ -79,12 +79,16 @@ impl Chunks {
                 if !mapped.pages.contains(page) {
                     return Err(mapped.failure.unwrap_or(Errno::EFAULT));
                 }
-                self.slots[usize::from(slot)].pages.insert(page);
+                if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+                    slot.pages.insert(page);
+                }
                 slot
             }
             None => self.bring_in(window, chunk, page)?,
         };
-        self.slots[usize::from(slot)].used = self.clock;
+        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+            slot.used = self.clock;
+        }
         Ok(slot)
     }
 
@@ -113,12 +117,13 @@ impl Chunks {
         if may_open {
             return Some(self.opened);
         }
-        (0..self.opened).min_by_key(|&slot| opened[slot].used)
+        opened.iter().enumerate().min_by_key(|(_, slot)| slot.used).map(|(number, _)| number)
     }
 
     /// Puts `chunk` into `slot` if its `page` can be mapped.
     fn replace<W: Window>(&mut self, window: &W, slot: usize, chunk: u64, page: usize) -> Result<u16, Errno> {
         let number = u16::try_from(slot).map_err(|_| Errno::EINVAL)?;
+        let old = *self.slots.get(slot).ok_or(Errno::EINVAL)?;
         let first_gfn = chunk * CHUNK_PAGES as u64;
         // The page in question first, alone: a false address costs one entry and evicts nothing.
         let probe = window.map(number, first_gfn, &PageSet::one(page));
@@ -129,13 +134,14 @@ impl Chunks {
         let mut pages = rest.pages;
         pages.insert(page);
 
-        let old = self.slots[slot];
         // Of the old chunk, what was not replaced must not linger.
         window.unmap(number, &old.pages.without(&pages));
         if let Some(old) = old.chunk {
             self.enter(old, NO_SLOT);
         }
-        self.slots[slot] = Slot { chunk: Some(chunk), pages, used: self.clock };
+        if let Some(slot) = self.slots.get_mut(slot) {
+            *slot = Slot { chunk: Some(chunk), pages, used: self.clock };
+        }
         self.opened = self.opened.max(slot + 1);
         self.enter(chunk, number);
         Ok(number)
@@ -144,14 +150,15 @@ impl Chunks {
     /// Unmaps all.
     pub(super) fn clear<W: Window>(&mut self, window: &W) {
         for slot in 0..self.opened {
-            let Slot { chunk, pages, .. } = self.slots[slot];
+            let Some(entry) = self.slots.get_mut(slot) else { break };
+            let Slot { chunk, pages, .. } =
+                core::mem::replace(entry, Slot { chunk: None, pages: PageSet::EMPTY, used: 0 });
             if let Some(chunk) = chunk {
                 self.enter(chunk, NO_SLOT);
             }
             if let Ok(number) = u16::try_from(slot) {
                 window.unmap(number, &pages);
             }
-            self.slots[slot] = Slot { chunk: None, pages: PageSet::EMPTY, used: 0 };
         }
     }
 }

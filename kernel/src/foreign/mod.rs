@@ -7,6 +7,10 @@
 //! stores, never referenced, and never the object of a read-modify-write.
 //!
 //! An address is the guest's allegation. One outside RAM costs one failed hypercall.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod chunks;
 mod pages;

@@ -39,6 +39,15 @@ pub(super) fn close(port: Port) -> Result<(), Errno> {
     unsafe { calls::event_channel(EVTCHNOP_CLOSE, &mut EvtchnPort { port: port.0 }) }
 }
 
+/// Closes every port of ours but `kept`.
+pub(super) fn close_all_but(kept: &[Port]) {
+    // What libxl allows a domain by default; the lowest free port is always taken first.
+    const PORTS: u32 = 1024;
+    for port in (1..PORTS).map(Port).filter(|port| !kept.contains(port)) {
+        let _not_open = close(port);
+    }
+}
+
 /// The shared page with Xen, and the relation of the two clocks.
 pub(super) struct Events {
     pub(super) shared_info: SharedPage,

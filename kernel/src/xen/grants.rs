@@ -4,7 +4,7 @@
 //! peer can still write never becomes anything else.
 
 use super::memory;
-use crate::{DomId, Errno, GrantRef, Order, SharedPage, full_barrier};
+use crate::{DomId, Errno, GrantRef, Order, SharedPage, full_barrier, restart};
 use alloc::vec::Vec;
 use core::ops::Range;
 use xen_pv_sys::grant_table::{
@@ -24,6 +24,8 @@ pub(super) struct GrantTable {
     /// Per reference: the page that is granted.
     pages: Vec<Option<SharedPage>>,
     free: Vec<u32>,
+    /// References that a former life granted and that have not been ended yet.
+    former: Vec<u32>,
     ram: Range<u64>,
     /// Maps the frame of that index; a parameter for tests.
     map_frame: fn(u32) -> Result<SharedPage, Errno>,
@@ -35,9 +37,40 @@ impl GrantTable {
             frames: Vec::new(),
             pages: Vec::new(),
             free: Vec::new(),
+            former: Vec::new(),
             ram,
             map_frame: memory::grant_frame,
         }
+    }
+
+    /// Takes over the frames that a former life had.
+    ///
+    /// # Errors
+    /// As for growing.
+    pub(super) fn adopt(&mut self, frames: u32) -> Result<(), Errno> {
+        (0..frames).try_for_each(|_| self.grow())
+    }
+
+    /// Ends what a former life granted; returns how many grants a peer keeps in use.
+    pub(super) fn end_former(&mut self) -> usize {
+        let former = core::mem::take(&mut self.former);
+        let kept = former.into_iter().filter(|&gref| match self.clear(gref) {
+            Ok(()) => {
+                self.free.push(gref);
+                false
+            }
+            Err(_) => true,
+        });
+        self.former = kept.collect();
+        self.former.len()
+    }
+
+    /// Address of the page that a former life granted as `gref`, while the grant stands.
+    pub(super) fn former_page(&self, gref: GrantRef) -> Option<u64> {
+        let gref = self.former.iter().copied().find(|&former| former == gref.0)?;
+        let (frame, offset) = self.entry(gref).ok()?;
+        let number = frame.load::<u32>(offset + 4, Order::Relaxed).ok()?;
+        Some(u64::from(number) << PAGE_SHIFT)
     }
 
     fn grow(&mut self) -> Result<(), Errno> {
@@ -50,11 +83,24 @@ impl GrantTable {
         reserve(self.frames.try_reserve(1))?;
         reserve(self.pages.try_reserve_exact(ENTRIES_PER_FRAME))?;
         reserve(self.free.try_reserve_exact(ENTRIES_PER_FRAME))?;
+        reserve(self.former.try_reserve_exact(ENTRIES_PER_FRAME))?;
         self.frames.push((self.map_frame)(index).map_err(|_| Errno::ENOSPC)?);
+        restart::keep_grant_frames((index + 1).max(restart::grant_frames()));
         self.pages.resize(first + ENTRIES_PER_FRAME, None);
-        // The lowest reference is taken first.
+        self.sort_entries(first)
+    }
+
+    /// Puts the entries from `first` on to those that are free or those of a former life.
+    fn sort_entries(&mut self, first: usize) -> Result<(), Errno> {
         let new = (first..self.pages.len()).filter_map(|gref| u32::try_from(gref).ok());
-        self.free.extend(new.filter(|&gref| gref >= GNTTAB_NR_RESERVED_ENTRIES).rev());
+        // The lowest reference is taken first.
+        for gref in new.filter(|&gref| gref >= GNTTAB_NR_RESERVED_ENTRIES).rev() {
+            let (frame, offset) = self.entry(gref)?;
+            match frame.load::<u16>(offset, Order::AcqRel) {
+                Ok(0) => self.free.push(gref),
+                _ => self.former.push(gref),
+            }
+        }
         Ok(())
     }
 
@@ -102,7 +148,14 @@ impl GrantTable {
         if held.is_none() {
             return Err(Errno::EINVAL);
         }
-        let (frame, offset) = self.entry(gref.0)?;
+        self.clear(gref.0)?;
+        self.free.push(gref.0);
+        self.pages.get_mut(gref.0 as usize).and_then(Option::take).ok_or(Errno::EINVAL)
+    }
+
+    /// Makes an entry invalid, unless the peer uses it.
+    fn clear(&self, gref: u32) -> Result<(), Errno> {
+        let (frame, offset) = self.entry(gref)?;
         let mut flags = frame.load::<u16>(offset, Order::AcqRel).map_err(|_| Errno::EINVAL)?;
         for _ in 0..END_ATTEMPTS {
             if flags & (GTF_READING | GTF_WRITING) != 0 {
@@ -111,8 +164,7 @@ impl GrantTable {
             match frame.compare_exchange(offset, flags, 0).map_err(|_| Errno::EINVAL)? {
                 Ok(_) => {
                     full_barrier();
-                    self.free.push(gref.0);
-                    return self.pages.get_mut(gref.0 as usize).and_then(Option::take).ok_or(Errno::EINVAL);
+                    return Ok(());
                 }
                 Err(now) => flags = now,
             }
@@ -182,6 +234,39 @@ mod tests {
         }
         assert_eq!(table.frames.len(), MAX_FRAMES);
         assert_eq!(table.access(DomId(0), &page, false), Err(Errno::ENOSPC));
+    }
+
+    #[test]
+    fn a_former_life_s_grants_are_ended_once_the_peer_lets_go() {
+        let mut former = table();
+        let (kept, free) = (grant(&mut former, &new_page()), grant(&mut former, &new_page()));
+        let (frame, offset) = former.entry(kept.0).expect("mapped");
+        let frame = frame.clone();
+        frame.store(offset, GTF_PERMIT_ACCESS | GTF_WRITING, Order::Relaxed).expect("inside");
+
+        // The next life finds the same frame (here, its content).
+        let mut table = table();
+        table.grow().expect("room");
+        let again = table.frames[0].clone();
+        frame.copy_to(0, &again, 0, PAGE_SIZE).expect("inside");
+        let mut table = GrantTable { frames: Vec::new(), ..GrantTable::new(0..u64::MAX) };
+        table.frames.push(again.clone());
+        table.pages.resize(ENTRIES_PER_FRAME, None);
+        table.sort_entries(0).expect("mapped");
+        assert_eq!(table.former, [free.0, kept.0]);
+        assert_eq!(
+            table.former_page(kept),
+            former.pages[kept.0 as usize].as_ref().map(|page| page.addr() & 0xfff_ffff_ffff)
+        );
+        assert_eq!(table.former_page(GrantRef(20)), None);
+        let page = new_page();
+        let new = table.access(DomId(3), &page, false).expect("room");
+        assert!(new != kept && new != free, "what stands is not given out");
+        assert_eq!(table.end_former(), 1);
+        again.store(offset, GTF_PERMIT_ACCESS, Order::Relaxed).expect("inside");
+        assert_eq!(table.end_former(), 0);
+        assert_eq!(again.load::<u16>(offset, Order::Relaxed), Ok(0));
+        assert_eq!(table.former_page(kept), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::arch::{self, BLOCK_SIZE};
 use crate::calls;
 use crate::foreign::{CHUNK_PAGES, Mapped, PageSet, Window};
-use crate::{DomId, Errno, IoservId, SharedPage};
+use crate::{DomId, Errno, IoservId, SharedPage, restart};
 use alloc::boxed::Box;
 use core::cell::{Cell, RefCell};
 use core::ops::Range;
@@ -53,12 +53,25 @@ unsafe fn add_to_physmap(space: u16, idx: u64, gfn: u64) -> Result<(), Errno> {
     unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &mut arg) }.map(|_| ())
 }
 
+/// Unmaps what a former life had at `gfn`, if anything: Xen maps a page of its own (the shared
+/// page, the grant table) at one place only.
+fn forget(gfn: u64) {
+    let mut arg = RemoveFromPhysmap { domid: DOMID_SELF, pad: [0; 3], gpfn: gfn };
+    // SAFETY: the structure belongs to the command; all callers, in this file, pass a frame
+    // that is not RAM, at which this life has nothing (yet, or any more).
+    let _nothing_there =
+        unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
+}
+
 /// Frame `index` of our grant table, at its place in the grant region.
 ///
 /// # Errors
 /// What Xen answers, for instance when the table may not grow so far.
 pub(super) fn grant_frame(index: u32) -> Result<SharedPage, Errno> {
     let gfn = (GUEST_GNTTAB_BASE >> PAGE_SHIFT) + u64::from(index);
+    if restart::is_restarted() {
+        forget(gfn);
+    }
     // SAFETY: the grant region holds nothing else; `start` mapped all of it.
     unsafe {
         add_to_physmap(XENMAPSPACE_GRANT_TABLE, u64::from(index), gfn)?;
@@ -84,7 +97,8 @@ impl Physmap {
         let end = count.checked_mul(BLOCK_SIZE).and_then(|size| unused.start.checked_add(size));
         let end = end.filter(|&end| end <= unused.end).ok_or(Errno::ENOSPC)?;
         let start = unused.start;
-        arch::map_blocks(start, end - start).map_err(|_| Errno::ENOSPC)?;
+        // After a restart the MMU maps them already; each range is handed out once in a life.
+        arch::map_missing(start..end).map_err(|_| Errno::ENOSPC)?;
         unused.start = end;
         Ok(start)
     }
@@ -94,6 +108,9 @@ impl Physmap {
         let gfn = self.next_page.get();
         if gfn >= self.pages_end {
             return Err(Errno::ENOSPC);
+        }
+        if restart::is_restarted() {
+            forget(gfn);
         }
         map(gfn)?;
         self.next_page.set(gfn + 1);
@@ -169,7 +186,14 @@ impl XenWindow {
         let base = physmap.take_blocks(u64::from(slots))?;
         let batch =
             Batch { sources: [0; CHUNK_PAGES], destinations: [0; CHUNK_PAGES], errors: [0; CHUNK_PAGES] };
-        Ok(XenWindow { target, base, slots, batch: RefCell::new(Box::new(batch)) })
+        let window = XenWindow { target, base, slots, batch: RefCell::new(Box::new(batch)) };
+        if restart::is_restarted() {
+            // A former life's mappings would hold pages that the guest may have given away.
+            for page in 0..usize::from(slots) * CHUNK_PAGES {
+                forget(window.gfn(0, page));
+            }
+        }
+        Ok(window)
     }
 
     fn gfn(&self, slot: u16, page: usize) -> u64 {

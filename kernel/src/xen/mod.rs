@@ -10,14 +10,17 @@ pub use memory::XenWindow;
 use crate::boot::BootInfo;
 use crate::foreign::ForeignMap;
 use crate::{
-    DomId, Errno, GrantRef, Hypervisor, IoservId, Port, SharedPage, ShutdownReason, calls, magic, time,
+    DomId, Errno, GrantRef, Hypervisor, IoservId, Port, SharedPage, ShutdownReason, calls, magic, restart,
+    time,
 };
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use events::Events;
 use grants::GrantTable;
 use memory::Physmap;
+use xen_pv_sys::hvm::{HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_STORE_EVTCHN};
 use xen_pv_sys::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
 
 /// This domain's handle on Xen. Copies reach the same state.
@@ -37,7 +40,7 @@ impl fmt::Debug for Xen {
 }
 
 impl Xen {
-    /// Sets up event channels. Called once per boot.
+    /// Sets up event channels. Called once in each life.
     ///
     /// # Errors
     /// What Xen answers.
@@ -45,7 +48,9 @@ impl Xen {
     pub(crate) fn new(boot: &BootInfo) -> Result<Xen, Errno> {
         let physmap = Physmap::new(boot.unused.clone())?;
         let events = Events::new(&physmap)?;
-        let grants = RefCell::new(GrantTable::new(boot.ram.clone()));
+        let mut grants = GrantTable::new(boot.ram.clone());
+        grants.adopt(restart::grant_frames())?;
+        let grants = RefCell::new(grants);
         Ok(Xen(Box::leak(Box::new(State { events, grants, physmap }))))
     }
 
@@ -56,6 +61,31 @@ impl Xen {
     /// `ENOSPC` if there are not that many unused addresses left.
     pub fn foreign_map(&self, target: DomId, chunks: u16) -> Result<ForeignMap, Errno> {
         Ok(ForeignMap::new(XenWindow::new(&self.0.physmap, target, chunks)?))
+    }
+}
+
+/// After a restart: what a former life left.
+impl Xen {
+    /// Closes every port but `kept` and those of console and xenstore.
+    pub fn close_former_ports(&self, kept: &[Port]) {
+        let magic = [HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_STORE_EVTCHN].map(calls::hvm_param);
+        let magic = magic.into_iter().filter_map(|port| u32::try_from(port.ok()?).ok()).map(Port);
+        let kept: Vec<Port> = kept.iter().copied().chain(magic).collect();
+        events::close_all_but(&kept);
+    }
+
+    /// Ends its grants; returns how many of them a peer still uses. Only after 0 may there be
+    /// a further life.
+    pub fn end_former_grants(&self) -> usize {
+        self.0.grants.borrow_mut().end_former()
+    }
+
+    /// The page that it granted as `gref`, while that grant stands: RAM that this life leaves
+    /// alone otherwise. `None` if it is anything else.
+    #[must_use]
+    pub fn former_page(&self, gref: GrantRef) -> Option<SharedPage> {
+        let address = self.0.grants.borrow().former_page(gref)?;
+        restart::former_page(address)
     }
 }
 

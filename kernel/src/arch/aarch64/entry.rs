@@ -18,8 +18,8 @@ const SCTLR: u64 = (1 << 0) | (1 << 2) | (1 << 3) | (1 << 12) | (1 << 19) | SCTL
 const SCTLR_RES1: u64 = (1 << 11) | (1 << 20) | (1 << 22) | (1 << 23) | (1 << 28) | (1 << 29);
 /// `TCR_EL1` without IPS: 39-bit addresses, walks write-back and inner shareable, no upper half.
 const TCR: u64 = 25 | (1 << 8) | (1 << 10) | (3 << 12) | (1 << 23);
-/// `MAIR_EL1`: attribute 0 is Normal, write-back, allocating.
-const MAIR: u64 = 0xff;
+/// `MAIR_EL1`: attribute 0 is Normal, write-back, allocating; attribute 1 is Device-nGnRE.
+const MAIR: u64 = 0x04ff;
 
 global_asm!(
     r#"
@@ -61,15 +61,27 @@ _start:
     adrp    x1, __stack_top
     mov     sp, x1
 
-    adrp    x1, __bss_start
-    add     x1, x1, :lo12:__bss_start
+    // Zeroes for everything from the kept part to the end of .bss, and the copy of .data.
+    adrp    x1, __kept_start
+    add     x1, x1, :lo12:__kept_start
     adrp    x2, __bss_end
     add     x2, x2, :lo12:__bss_end
 3:  cmp     x1, x2
     b.hs    4f
     stp     xzr, xzr, [x1], #16
     b       3b
-4:
+4:  adrp    x1, __data_start
+    add     x1, x1, :lo12:__data_start
+    adrp    x2, __data_end
+    add     x2, x2, :lo12:__data_end
+    adrp    x3, __pristine_start
+    add     x3, x3, :lo12:__pristine_start
+30: cmp     x1, x2
+    b.hs    31f
+    ldp     x4, x5, [x1], #16
+    stp     x4, x5, [x3], #16
+    b       30b
+31:
     bl      {build_image_map}
     mov     x21, x0
 
@@ -109,6 +121,37 @@ _start:
     mov     x0, x20
     mov     x1, x19
     bl      {start}
+    b       9f
+
+    // A restart in place: as above, but with MMU and caches on and left alone. What is written
+    // here is data, and all of it is written by the same cacheable way by which it is read, so
+    // neither caches nor TLB need anything. x0, x1: what `start` gets.
+    .global {restart}
+{restart}:
+    msr     daifset, #0xf
+    adrp    x2, __stack_top
+    mov     sp, x2
+    adrp    x2, __bss_start
+    add     x2, x2, :lo12:__bss_start
+    adrp    x3, __bss_end
+    add     x3, x3, :lo12:__bss_end
+40: cmp     x2, x3
+    b.hs    41f
+    stp     xzr, xzr, [x2], #16
+    b       40b
+41: adrp    x2, __data_start
+    add     x2, x2, :lo12:__data_start
+    adrp    x3, __data_end
+    add     x3, x3, :lo12:__data_end
+    adrp    x4, __pristine_start
+    add     x4, x4, :lo12:__pristine_start
+42: cmp     x2, x3
+    b.hs    43f
+    ldp     x5, x6, [x4], #16
+    stp     x5, x6, [x2], #16
+    b       42b
+43: mov     x29, xzr
+    bl      {start}
 
     // Cannot run: end the domain as crashed.
 9:  mov     x0, #{shutdown}
@@ -127,6 +170,7 @@ _start:
     vectors = sym vectors::vector_table,
     build_image_map = sym mmu::build_image_map,
     start = sym start,
+    restart = sym pilotfish_restart,
     mair = const MAIR,
     tcr = const TCR,
     sctlr = const SCTLR,
@@ -135,6 +179,23 @@ _start:
     tag = const HYPERCALL_TAG,
     crash = const SHUTDOWN_CRASH,
 );
+
+unsafe extern "C" {
+    /// Zeroes .bss, puts .data back, empties the stack, and calls `start` with its arguments.
+    fn pilotfish_restart(dtb: u64, entry_counter: u64) -> !;
+}
+
+/// Starts the image again in place. Only what lies in `.bss.kept` outlives it.
+///
+/// # Safety
+/// Nothing that this life made is used any more: not by this CPU (it does not come back), not
+/// by anyone else, but for memory that the next life leaves alone.
+pub(crate) unsafe fn restart(dtb: u64, entry_counter: u64) -> ! {
+    // SAFETY: the image's code and constants are read-only and so as they were; the assembly
+    // above makes all other statics as they are at boot and drops both stacks; that the rest
+    // is not used is the caller's promise.
+    unsafe { pilotfish_restart(dtb, entry_counter) }
+}
 
 /// The first Rust code with caches on.
 extern "C" fn start(dtb: u64, entry_counter: u64) -> ! {

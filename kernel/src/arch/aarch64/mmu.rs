@@ -3,7 +3,7 @@
 //! 39-bit addresses, 4 KiB granule. The image's own 2 MiB are mapped by pages, each part with
 //! its rights and with holes below the stacks; everything else by 2 MiB blocks of data. The
 //! tables are static: nothing is allocated, and entries are only ever added. All memory is
-//! Normal, write-back, inner shareable, as Xen's ABI asks.
+//! Normal, write-back, inner shareable, as Xen's ABI asks; only registers are Device memory.
 
 use super::super::{BLOCK_SIZE, MapError};
 use super::{barrier, image};
@@ -31,6 +31,9 @@ const NO_USER_EXECUTE: u64 = 1 << 54;
 const CODE: u64 = NORMAL | READ_ONLY | NO_USER_EXECUTE;
 const CONSTANT: u64 = NORMAL | READ_ONLY | NO_EXECUTE;
 const DATA: u64 = NORMAL | NO_EXECUTE;
+/// Attribute index 1 (Device-nGnRE, see `mair`), access flag set.
+#[cfg(feature = "guest")]
+const REGISTERS: u64 = (1 << 2) | (1 << 10) | NO_EXECUTE;
 
 #[repr(C, align(4096))]
 struct Table([u64; ENTRIES]);
@@ -50,9 +53,12 @@ struct Global(UnsafeCell<Tables>);
 unsafe impl Sync for Global {}
 
 const EMPTY: Table = Table([0; ENTRIES]);
+// Kept over a restart in place: the MMU goes on using them.
+#[unsafe(link_section = ".bss.kept.tables")]
 static TABLES: Global =
     Global(UnsafeCell::new(Tables { level1: EMPTY, level2: [EMPTY; LEVEL2_TABLES], level3: EMPTY }));
 /// Level 2 tables in use.
+#[unsafe(link_section = ".bss.kept.tables_used")]
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `change` on the tables.
@@ -88,12 +94,12 @@ impl Tables {
         self.level2.get_mut(at).ok_or(MapError::NoTable(address))
     }
 
-    fn map_block(&mut self, address: u64) -> Result<(), MapError> {
+    fn map_block(&mut self, address: u64, rights: u64) -> Result<(), MapError> {
         let entry = &mut self.level2(address)?.0[index(address, 21)];
         if *entry != 0 {
             return Err(MapError::Taken(address));
         }
-        *entry = address | DATA | VALID;
+        *entry = address | rights | VALID;
         Ok(())
     }
 }
@@ -115,10 +121,22 @@ pub(crate) fn map_blocks(base: u64, len: u64) -> Result<(), MapError> {
                 .checked_mul(BLOCK_SIZE)
                 .and_then(|offset| base.checked_add(offset))
                 .ok_or(MapError::TooHigh(base))?;
-            tables.map_block(address)?;
+            tables.map_block(address, DATA)?;
         }
         Ok(())
     })
+}
+
+/// Maps the 2 MiB at `base` as registers: single accesses, in order, none of them invented.
+///
+/// # Errors
+/// See [`MapError`].
+#[cfg(feature = "guest")]
+pub(crate) fn map_registers(base: u64) -> Result<(), MapError> {
+    if !base.is_multiple_of(BLOCK_SIZE) {
+        return Err(MapError::Unaligned(base));
+    }
+    with_tables(|tables| tables.map_block(base, REGISTERS))
 }
 
 /// Fills the tables for the image itself and returns the level 1 table's address.
@@ -131,7 +149,9 @@ pub(super) extern "C" fn build_image_map() -> u64 {
             let address = layout.start + page * PAGE_SIZE;
             let rights = if address < layout.text_end {
                 CODE
-            } else if address < layout.rodata_end {
+            } else if address < layout.rodata_end
+                || (layout.pristine_start..layout.pristine_end).contains(&address)
+            {
                 CONSTANT
             } else if address == layout.guard_low || address == layout.guard_high {
                 continue;
