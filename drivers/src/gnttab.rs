@@ -63,6 +63,21 @@ impl<H: Hypervisor> GrantedPage<H> {
         self.end()
     }
 
+    /// As [`GrantedPage::revoke`], but a page that the peer still has mapped is handed back,
+    /// to be tried again later.
+    ///
+    /// # Errors
+    /// The page itself, still granted.
+    pub fn try_revoke(mut self) -> Result<(), Self> {
+        match self.hv.grant_end(self.gref) {
+            Ok(()) => {
+                self.revoked = true;
+                Ok(())
+            }
+            Err(_) => Err(self),
+        }
+    }
+
     fn end(&mut self) -> Result<(), Busy> {
         if mem::replace(&mut self.revoked, true) {
             return Ok(());
@@ -116,6 +131,20 @@ mod tests {
         drop((back, xen));
         let next: Vec<_> = core::iter::repeat_with(|| SharedPage::alloc().unwrap()).take(200).collect();
         assert!(next.iter().all(|page| !leaked.contains(&page.addr())));
+    }
+
+    #[test]
+    fn a_page_that_the_peer_keeps_can_be_tried_again() {
+        let xen = FakeXen::new(DomId(3));
+        let back = xen.domain(DomId(0));
+        let granted = GrantedPage::alloc(&xen, DomId(0)).unwrap();
+        let gref = granted.gref();
+        drop(back.map_grant(DomId(3), gref, true).unwrap());
+        let granted = granted.try_revoke().unwrap_err();
+        assert_eq!((granted.gref(), xen.live_grants()), (gref, 1));
+        back.unmap_grant(DomId(3), gref).unwrap();
+        assert!(granted.try_revoke().is_ok());
+        assert_eq!(xen.live_grants(), 0);
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub const fn step(phase: Phase, state: XenbusState) -> Step {
     }
 }
 
-/// The state under `directory`; no such node, or no number in it, is
+/// The state under `directory`; no such node, no number in it, or no right to read it (all
+/// that xenstored tells of the directory of a domain that has gone) is
 /// [`XenbusState::Unknown`].
 ///
 /// # Errors
@@ -79,7 +80,7 @@ pub const fn step(phase: Phase, state: XenbusState) -> Step {
 pub fn read_state<H: Hypervisor>(xs: &mut Xenstore<H>, directory: &str) -> Result<XenbusState, StoreError> {
     match xs.read_number(&state_path(directory)) {
         Ok(number) => Ok(XenbusState::from_number(number)),
-        Err(StoreError::Refused(Errno::ENOENT | Errno::EINVAL)) => Ok(XenbusState::Unknown),
+        Err(StoreError::Refused(Errno::ENOENT | Errno::EINVAL | Errno::EACCES)) => Ok(XenbusState::Unknown),
         Err(error) => Err(error),
     }
 }

@@ -1,36 +1,33 @@
-//! Negotiation over xenstore: connecting, watching the back end, closing.
+//! A connection's beginning, its watches, and its end.
 
 use super::geometry::number;
+use super::names::{self, Names};
 use super::pool::Pool;
+use super::reconnect::{Advance, Reconnect};
 use super::slots::Slots;
-use super::{BlkFront, ConnectError, Geometry, Health, MAX_POOL_PAGES, Names, PeerFault};
+use super::terms::Terms;
+use super::{BlkFront, ConnectError, Geometry, Health, MAX_POOL_PAGES, PeerFault};
 use crate::evtchn::OwnedPort;
 use crate::gnttab::GrantedPage;
-use crate::ring::{FrontRing, ring_entries};
+use crate::ring::FrontRing;
 use crate::xenbus::{self, Phase, Step};
 use crate::xenstore::{StoreError, Xenstore};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use kernel::{DomId, Errno, Hypervisor};
-use xen_pv_sys::io::blkif::{MAX_SEGMENTS_PER_REQUEST, RING_ENTRY_SIZE};
+use kernel::{Errno, Hypervisor};
+use xen_pv_sys::io::blkif::RING_ENTRY_SIZE;
 use xen_pv_sys::io::xenbus::XenbusState;
-use xen_pv_sys::io::xs_wire::ABS_PATH_MAX;
-use xen_pv_sys::xen::DOMID_FIRST_RESERVED;
 
 /// How long the back end may take for each step of the handshake. Its hotplug script may
 /// still be running.
 pub const CONNECT_TIMEOUT_NS: u64 = 60_000_000_000;
 /// How long it may take for each step of closing.
 const CLOSE_TIMEOUT_NS: u64 = 5_000_000_000;
-/// Ring pages at most: `2^3`, 256 entries.
-const MAX_RING_PAGE_ORDER: u32 = 3;
-/// Segments of one request at most; one indirect page holds them.
-const MAX_SEGMENTS: u16 = 256;
-/// Segments that a request needs before it takes an indirect page.
-const MIN_INDIRECT_SEGMENTS: u16 = 12;
-#[expect(clippy::cast_possible_truncation, reason = "11")]
-const DIRECT_SEGMENTS: u16 = MAX_SEGMENTS_PER_REQUEST as u16;
+/// Look again after so long without an event: one can be dropped when too many come.
+const LOOK_AGAIN_NS: u64 = 1_000_000_000;
+/// Transitions of a handshake at most: closing what an earlier life left, then connecting.
+const TRANSITIONS_MAX: u32 = 16;
 
 /// The layout of ring entries that we speak (`XEN_IO_PROTO_ABI_*`): the native one.
 const PROTOCOL: &str = if cfg!(target_arch = "x86_64") { "x86_64-abi" } else { "arm-abi" };
@@ -38,89 +35,23 @@ const PROTOCOL: &str = if cfg!(target_arch = "x86_64") { "x86_64-abi" } else { "
 /// What a watch event meant for a disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WatchOutcome {
-    /// It was not about this disk's back end.
+    /// It was not about this disk.
     NotOurs,
     /// Nothing changed.
     Unchanged,
     /// The disk has another length now; see [`BlkFront::geometry`].
     Resized,
-    /// The back end left; see [`BlkFront::health`].
+    /// The back end left, or is another one now; see [`BlkFront::health`].
     Lost,
-}
-
-/// What is agreed before the ring is offered.
-#[derive(Clone, Copy, Debug)]
-struct Terms {
-    ring_page_order: u32,
-    max_pages: u16,
-    pool_pages: u16,
-}
-
-impl Terms {
-    /// Reads the back end's limits and takes what is of use to us.
-    fn read<H: Hypervisor>(
-        xs: &mut Xenstore<H>,
-        backend: &str,
-        pool_pages: u16,
-    ) -> Result<Terms, ConnectError> {
-        let order = number(xs, backend, "max-ring-page-order")?.unwrap_or(0);
-        let order = u32::try_from(order).unwrap_or(u32::MAX).min(MAX_RING_PAGE_ORDER);
-        // No larger than needed for a request per page.
-        let enough = (0..order).find(|&order| entries(order) >= u32::from(pool_pages));
-        let indirect = number(xs, backend, "feature-max-indirect-segments")?.unwrap_or(0);
-        let indirect = u16::try_from(indirect).unwrap_or(u16::MAX).min(MAX_SEGMENTS);
-        let max_pages = indirect.max(DIRECT_SEGMENTS).min(pool_pages);
-        Ok(Terms { ring_page_order: enough.unwrap_or(order), max_pages, pool_pages })
-    }
-
-    /// Pages for segments: enough for all indirect requests that the pool allows.
-    fn indirect_pages(self) -> u16 {
-        if self.max_pages < MIN_INDIRECT_SEGMENTS {
-            return 0;
-        }
-        let requests = self.pool_pages.checked_div(MIN_INDIRECT_SEGMENTS).unwrap_or(0);
-        requests.min(u16::try_from(entries(self.ring_page_order)).unwrap_or(u16::MAX))
-    }
-}
-
-fn ring_pages(order: u32) -> usize {
-    1usize.checked_shl(order).unwrap_or(1)
-}
-
-fn entries(order: u32) -> u32 {
-    ring_entries(ring_pages(order), RING_ENTRY_SIZE)
-}
-
-impl Names {
-    fn find<H: Hypervisor>(xs: &mut Xenstore<H>, vdev: u32) -> Result<(Names, DomId), ConnectError> {
-        let frontend = format!("device/vbd/{vdev}");
-        let missing = |key| {
-            move |error: StoreError| {
-                if error.is_not_found() { ConnectError::Missing(key) } else { ConnectError::Store(error) }
-            }
-        };
-        let backend = xs.read_string(&format!("{frontend}/backend")).map_err(missing("backend"))?;
-        let plain = |byte: &u8| byte.is_ascii_graphic();
-        if !backend.starts_with('/')
-            || backend.len() > ABS_PATH_MAX / 2
-            || !backend.as_bytes().iter().all(plain)
-        {
-            return Err(ConnectError::BadValue("backend"));
-        }
-        let domid = xs.read_number(&format!("{frontend}/backend-id")).map_err(missing("backend-id"))?;
-        let domid = u16::try_from(domid).ok().filter(|&domid| domid < DOMID_FIRST_RESERVED);
-        let domid = domid.ok_or(ConnectError::BadValue("backend-id"))?;
-        let token = format!("vbd-{vdev}");
-        Ok((Names { frontend, backend, token }, DomId(domid)))
-    }
 }
 
 impl<H: Hypervisor> BlkFront<H> {
     /// Blocking handshake with the back end of `device/vbd/<vdev>` of our own directory.
-    /// Allocates and grants `pool_pages` bounce pages (1 to [`MAX_POOL_PAGES`]).
+    /// Allocates and grants `pool_pages` bounce pages (1 to [`MAX_POOL_PAGES`]). A connection
+    /// that an earlier life of this domain left behind is closed first.
     ///
-    /// A watch on the back end's state stays behind: hand its events to
-    /// [`BlkFront::on_watch`].
+    /// Watches on our `backend` node and the back end's state stay behind: hand their events
+    /// to [`BlkFront::on_watch`].
     ///
     /// # Errors
     /// Why there is no connection. Everything has been given back then, except for pages
@@ -129,59 +60,71 @@ impl<H: Hypervisor> BlkFront<H> {
         if !(1..=MAX_POOL_PAGES).contains(&pool_pages) {
             return Err(ConnectError::PoolSize(pool_pages));
         }
-        let (names, domid) = Names::find(xs, vdev)?;
-        match xs.watch(&xenbus::state_path(&names.backend), &names.token) {
-            Ok(()) | Err(StoreError::Refused(Errno::EEXIST)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let connected = Self::negotiate(hv, xs, &names, domid, pool_pages, vdev);
+        let mut way = Reconnect::new(hv, vdev, pool_pages);
+        let connected = Self::wait(xs, &mut way, vdev);
         if connected.is_err() {
-            // Best effort: the first error is the one to tell.
-            let _ = xs.unwatch(&xenbus::state_path(&names.backend), &names.token);
+            way.abandon(xs);
         }
         connected
     }
 
-    fn negotiate(
-        hv: &H,
-        xs: &mut Xenstore<H>,
-        names: &Names,
-        domid: DomId,
-        pool_pages: u16,
-        vdev: u32,
-    ) -> Result<Self, ConnectError> {
-        xenbus::write_state(xs, &names.frontend, XenbusState::Initialising)?;
-        wait_for(xs, names, Phase::Start, Step::Offer)?;
-        let terms = Terms::read(xs, &names.backend, pool_pages)?;
-        let mut front = Self::allocate(hv, names, domid, terms, vdev).map_err(ConnectError::Xen)?;
-        match front.offer_and_connect(xs) {
-            Ok(()) => Ok(front),
-            Err(error) => {
-                // It may have mapped our pages by now: ask for them back before they go.
-                let _ = front.close(xs);
-                front.disconnect();
-                Err(error)
+    fn wait(xs: &mut Xenstore<H>, way: &mut Reconnect<H>, vdev: u32) -> Result<Self, ConnectError> {
+        let token = names::token(vdev);
+        let mut transitions = 0u32;
+        let mut deadline_ns = xs.hypervisor().now_ns().saturating_add(CONNECT_TIMEOUT_NS);
+        loop {
+            let advance = way.advance(xs)?;
+            let now_ns = xs.hypervisor().now_ns();
+            match advance {
+                Advance::Connected(front) => return Ok(*front),
+                Advance::Again if transitions < TRANSITIONS_MAX => {
+                    transitions = transitions.saturating_add(1);
+                    deadline_ns = now_ns.saturating_add(CONNECT_TIMEOUT_NS);
+                }
+                Advance::Again => return Err(ConnectError::Restless),
+                Advance::Wait(state) if now_ns >= deadline_ns => return Err(ConnectError::TimedOut(state)),
+                Advance::Wait(_) => {
+                    xs.wait_event(&token, deadline_ns.min(now_ns.saturating_add(LOOK_AGAIN_NS)))?;
+                }
             }
         }
     }
 
-    /// Everything that needs memory, before the back end sees any of it.
-    fn allocate(hv: &H, names: &Names, domid: DomId, terms: Terms, vdev: u32) -> Result<Self, Errno> {
-        let port = OwnedPort::alloc(hv, domid)?;
-        let grant = |count: usize| -> Result<Vec<_>, Errno> {
-            core::iter::repeat_with(|| GrantedPage::alloc(hv, domid)).take(count).collect()
-        };
-        let ring_pages = grant(ring_pages(terms.ring_page_order))?;
+    /// Everything that needs memory, before the back end sees any of it. On failure, the pages
+    /// that were granted: it might have mapped them.
+    pub(super) fn allocate(
+        hv: &H,
+        names: &Names,
+        terms: Terms,
+        vdev: u32,
+    ) -> Result<Self, (Errno, Vec<GrantedPage<H>>)> {
+        let port = OwnedPort::alloc(hv, names.domid).map_err(|errno| (errno, Vec::new()))?;
+        let (ring, indirect) = (terms.ring_pages(), usize::from(terms.indirect_pages()));
+        let count = usize::from(terms.pool_pages).saturating_add(ring).saturating_add(indirect);
+        let mut pages = Vec::with_capacity(count);
+        for _ in 0..count {
+            match GrantedPage::alloc(hv, names.domid) {
+                Ok(page) => pages.push(page),
+                Err(errno) => return Err((errno, pages)),
+            }
+        }
+        let ring_pages: Vec<_> = pages.drain(..ring.min(pages.len())).collect();
+        let indirect: Vec<_> = pages.drain(..indirect.min(pages.len())).collect();
         let shared = ring_pages.iter().map(|page| page.page().clone()).collect();
-        let ring = FrontRing::new(shared, RING_ENTRY_SIZE).ok_or(Errno::EINVAL)?;
-        let indirect = grant(terms.indirect_pages().into())?;
-        let slots = Slots::new(u16::try_from(ring.entries()).map_err(|_| Errno::EINVAL)?);
+        let made = FrontRing::new(shared, RING_ENTRY_SIZE)
+            .and_then(|ring| u16::try_from(ring.entries()).ok().map(|entries| (ring, entries)));
+        let Some((ring, entries)) = made else {
+            return Err((Errno::EINVAL, pages.into_iter().chain(ring_pages).chain(indirect).collect()));
+        };
         Ok(BlkFront {
+            hv: hv.clone(),
+            vdev,
+            pool_pages: terms.pool_pages,
             ring,
-            slots,
-            pool: Pool::new(hv, domid, terms.pool_pages, port.port().0)?,
-            indirect,
+            slots: Slots::new(entries),
+            pool: Pool::new(pages, port.port().0),
             indirect_free: (0..terms.indirect_pages()).collect(),
+            indirect,
             ring_pages,
             port,
             handle: u16::try_from(vdev & 0xffff).unwrap_or(0),
@@ -189,21 +132,13 @@ impl<H: Hypervisor> BlkFront<H> {
             geometry: Geometry::default(),
             health: Health::Connected,
             names: names.clone(),
+            pause_ns: 0,
+            connected_at_ns: 0,
         })
     }
 
-    fn offer_and_connect(&mut self, xs: &mut Xenstore<H>) -> Result<(), ConnectError> {
-        self.offer(xs)?;
-        let names = self.names.clone();
-        xenbus::write_state(xs, &names.frontend, XenbusState::Initialised)?;
-        wait_for(xs, &names, Phase::Offered, Step::Connect)?;
-        self.geometry = Geometry::read(xs, &names.backend)?;
-        xenbus::write_state(xs, &names.frontend, XenbusState::Connected)?;
-        Ok(())
-    }
-
     /// Writes ring, port and features into our directory, all at once.
-    fn offer(&self, xs: &mut Xenstore<H>) -> Result<(), ConnectError> {
+    pub(super) fn offer(&self, xs: &mut Xenstore<H>) -> Result<(), ConnectError> {
         let dir = &self.names.frontend;
         let mut nodes = Vec::new();
         let mut gone = Vec::new();
@@ -235,17 +170,42 @@ impl<H: Hypervisor> BlkFront<H> {
         &self.names.backend
     }
 
-    /// Judges a watch event: whether the back end left or the disk was resized. Call it for
-    /// every disk when [`Xenstore::take_events_lost`] says that events were dropped, with
-    /// the disk's own `backend_path()`.
+    /// Judges a watch event: whether the back end left or the disk was resized.
     ///
     /// # Errors
     /// A failure of xenstore; nothing is known then.
     pub fn on_watch(&mut self, xs: &mut Xenstore<H>, path: &str) -> Result<WatchOutcome, StoreError> {
-        let below = path.strip_prefix(self.names.backend.as_str());
-        if !below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            return Ok(WatchOutcome::NotOurs);
+        if names::is_below(path, &self.names.frontend) {
+            return self.look(xs);
         }
+        if self.names.is_backend(path) {
+            return self.look_at_backend(xs);
+        }
+        Ok(WatchOutcome::NotOurs)
+    }
+
+    /// As [`BlkFront::on_watch`], for events of this disk that may have been dropped: call it
+    /// when [`Xenstore::take_events_lost`] says so.
+    ///
+    /// # Errors
+    /// A failure of xenstore; nothing is known then.
+    pub fn look(&mut self, xs: &mut Xenstore<H>) -> Result<WatchOutcome, StoreError> {
+        if self.health != Health::Connected {
+            return Ok(WatchOutcome::Unchanged);
+        }
+        let same = match Names::find(xs, self.vdev) {
+            Err(ConnectError::Store(error)) => return Err(error),
+            found => found.as_ref() == Ok(&self.names),
+        };
+        // A directory that was made anew holds nothing of our connection.
+        if !same || xenbus::read_state(xs, &self.names.frontend)? != XenbusState::Connected {
+            self.break_off(PeerFault::Replaced);
+            return Ok(WatchOutcome::Lost);
+        }
+        self.look_at_backend(xs)
+    }
+
+    fn look_at_backend(&mut self, xs: &mut Xenstore<H>) -> Result<WatchOutcome, StoreError> {
         if self.health != Health::Connected {
             return Ok(WatchOutcome::Unchanged);
         }
@@ -267,6 +227,14 @@ impl<H: Hypervisor> BlkFront<H> {
         Ok(WatchOutcome::Resized)
     }
 
+    /// Ends the use of the ring, whatever the back end does, and begins the way to another
+    /// connection. Requests under way are the caller's to submit again, with new pages: those
+    /// lent from this connection's pool are of no use any more.
+    #[must_use]
+    pub fn reconnect(self) -> Reconnect<H> {
+        Reconnect::after(self)
+    }
+
     /// Closes the connection in order: Closing, Closed, and the back end has let go of the
     /// pages. Drain first; requests still under way will not complete. Then
     /// [`BlkFront::disconnect`].
@@ -278,34 +246,29 @@ impl<H: Hypervisor> BlkFront<H> {
         self.health = Health::Closed;
         let names = self.names.clone();
         xenbus::write_state(xs, &names.frontend, XenbusState::Closing)?;
-        let closing = wait_for_within(xs, &names, Phase::Closing, Step::Done, CLOSE_TIMEOUT_NS);
+        let closing = wait_for(xs, &names, Phase::Closing);
         xenbus::write_state(xs, &names.frontend, XenbusState::Closed)?;
-        let closed = wait_for_within(xs, &names, Phase::Closed, Step::Done, CLOSE_TIMEOUT_NS);
+        let closed = wait_for(xs, &names, Phase::Closed);
         // The back end's directory may be gone, and the watch with it.
         let _ = xs.unwatch(&xenbus::state_path(&names.backend), &names.token);
+        let _ = xs.unwatch(&names::pointer(self.vdev), &names.token);
         closing.and(closed)
     }
 }
 
-fn wait_for<H: Hypervisor>(
-    xs: &mut Xenstore<H>,
-    names: &Names,
-    phase: Phase,
-    wanted: Step,
-) -> Result<(), ConnectError> {
-    wait_for_within(xs, names, phase, wanted, CONNECT_TIMEOUT_NS)
+fn wait_for<H: Hypervisor>(xs: &mut Xenstore<H>, names: &Names, phase: Phase) -> Result<(), ConnectError> {
+    wait_for_within(xs, names, phase, CLOSE_TIMEOUT_NS)
 }
 
-fn wait_for_within<H: Hypervisor>(
+pub(super) fn wait_for_within<H: Hypervisor>(
     xs: &mut Xenstore<H>,
     names: &Names,
     phase: Phase,
-    wanted: Step,
     timeout_ns: u64,
 ) -> Result<(), ConnectError> {
     let deadline_ns = xs.hypervisor().now_ns().saturating_add(timeout_ns);
     match xenbus::wait_step(xs, &names.backend, &names.token, phase, deadline_ns)? {
-        (step, _) if step == wanted => Ok(()),
+        (Step::Done, _) => Ok(()),
         (Step::Wait, state) => Err(ConnectError::TimedOut(state)),
         (_, state) => Err(ConnectError::Refused(state)),
     }

@@ -19,6 +19,10 @@ pub enum ConnectError {
     Refused(XenbusState),
     /// The back end stayed in this state.
     TimedOut(XenbusState),
+    /// The back end goes back and forth.
+    Restless,
+    /// It still has so many pages of the last connection mapped.
+    PagesOut(u32),
     /// Xen refused a grant or a port, or memory ran out.
     Xen(Errno),
     /// `pool_pages` is 0 or above [`super::MAX_POOL_PAGES`].
@@ -33,6 +37,10 @@ impl fmt::Display for ConnectError {
             ConnectError::BadValue(key) => write!(f, "xenstore node {key} has a bad value"),
             ConnectError::Refused(state) => write!(f, "the back end refused (state {state:?})"),
             ConnectError::TimedOut(state) => write!(f, "the back end stayed in state {state:?}"),
+            ConnectError::Restless => f.write_str("the back end goes back and forth"),
+            ConnectError::PagesOut(pages) => {
+                write!(f, "the back end still has {pages} pages of the last connection mapped")
+            }
             ConnectError::Xen(errno) => write!(f, "setting up the ring: {errno}"),
             ConnectError::PoolSize(pages) => write!(f, "a pool of {pages} pages"),
         }
@@ -65,6 +73,10 @@ pub enum PeerFault {
     Left(XenbusState),
     /// It cannot be notified any more.
     Unreachable(Errno),
+    /// The tool stack gave the disk another back end, or took it away.
+    Replaced,
+    /// It answered nothing for too long.
+    Silent,
 }
 
 impl fmt::Display for PeerFault {
@@ -77,6 +89,8 @@ impl fmt::Display for PeerFault {
             }
             PeerFault::Left(state) => write!(f, "the back end went to state {state:?}"),
             PeerFault::Unreachable(errno) => write!(f, "the back end cannot be notified: {errno}"),
+            PeerFault::Replaced => f.write_str("the disk was detached or given another back end"),
+            PeerFault::Silent => f.write_str("the back end does not answer"),
         }
     }
 }

@@ -176,8 +176,8 @@ impl<H: Hypervisor> BlkFront<H> {
     }
 
     /// Ends the use of the ring. Requests under way keep their pages: the back end may
-    /// still write to them.
-    pub(super) fn break_off(&mut self, fault: PeerFault) {
+    /// still write to them. Also for the caller, of a back end that it has lost patience with.
+    pub fn break_off(&mut self, fault: PeerFault) {
         if self.health == Health::Connected {
             log::error!("blkfront {}: {fault}; the connection is given up", self.names.frontend);
             self.health = Health::Broken(fault);

@@ -10,28 +10,34 @@
 //! operation that of the request; anything else ends the connection
 //! ([`Health::Broken`]). What it cannot be kept from is lying about the disk's content.
 //!
-//! One queue. Reconnecting and replaying is not done here yet: a broken connection keeps
-//! its requests ([`BlkFront::in_flight_ids`]) until [`BlkFront::disconnect`].
+//! One queue. A connection that broke is given up for a [`Reconnect`], which leads to the
+//! next one without ever waiting; what was under way is the caller's to submit again.
 
 mod connect;
 mod error;
+mod former;
 mod geometry;
 mod io;
+mod names;
 mod pool;
+mod reconnect;
 mod slots;
+mod terms;
 mod wire;
 
 pub use connect::{CONNECT_TIMEOUT_NS, WatchOutcome};
 pub use error::{ConnectError, Health, IoError, PeerFault, SubmitError};
+pub use former::close_former;
 pub use geometry::{Discard, Geometry};
 pub use pool::{Bounce, PoolCount};
+pub use reconnect::Reconnect;
 
 use crate::evtchn::OwnedPort;
 use crate::gnttab::GrantedPage;
 use crate::ring::FrontRing;
-use alloc::string::String;
 use alloc::vec::Vec;
-use kernel::{Hypervisor, Port, SharedPage};
+use kernel::{DomId, Hypervisor, Port, SharedPage};
+use names::Names;
 use pool::Pool;
 use slots::Slots;
 
@@ -100,6 +106,9 @@ pub struct Disconnected {
 /// A connection to a block back end.
 #[derive(Debug)]
 pub struct BlkFront<H: Hypervisor> {
+    hv: H,
+    vdev: u32,
+    pool_pages: u16,
     ring: FrontRing,
     slots: Slots,
     pool: Pool<H>,
@@ -114,15 +123,9 @@ pub struct BlkFront<H: Hypervisor> {
     geometry: Geometry,
     health: Health,
     names: Names,
-}
-
-/// Our nodes and the back end's.
-#[derive(Clone, Debug)]
-struct Names {
-    frontend: String,
-    backend: String,
-    /// Of the watch on the back end's state.
-    token: String,
+    /// The pause before this connection, and its beginning.
+    pause_ns: u64,
+    connected_at_ns: u64,
 }
 
 impl<H: Hypervisor> BlkFront<H> {
@@ -130,6 +133,12 @@ impl<H: Hypervisor> BlkFront<H> {
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// The back end's domain.
+    #[must_use]
+    pub fn backend_domid(&self) -> DomId {
+        self.names.domid
     }
 
     /// The ring's event channel.
@@ -198,11 +207,8 @@ impl<H: Hypervisor> BlkFront<H> {
     /// those that it still has mapped are leaked and counted.
     pub fn disconnect(self) -> Disconnected {
         let unfinished = self.in_flight_ids().collect();
-        let BlkFront { ring, pool, indirect, ring_pages, port, .. } = self;
-        // Nobody of ours uses the ring any more before its pages go.
-        drop((ring, port));
         let mut report = Disconnected { revoked_pages: 0, busy_pages: 0, unfinished };
-        for page in pool.into_pages().into_iter().chain(indirect).chain(ring_pages) {
+        for page in self.into_pages() {
             let counter = match page.revoke() {
                 Ok(()) => &mut report.revoked_pages,
                 Err(_) => &mut report.busy_pages,
@@ -213,6 +219,14 @@ impl<H: Hypervisor> BlkFront<H> {
             log::warn!("blkfront: {} pages still mapped by the back end are lost", report.busy_pages);
         }
         report
+    }
+
+    /// Closes the port and gives up the ring; what is left are the pages, still granted.
+    fn into_pages(self) -> Vec<GrantedPage<H>> {
+        let BlkFront { ring, pool, indirect, ring_pages, port, .. } = self;
+        // Nobody of ours uses the ring any more before its pages go.
+        drop((ring, port));
+        pool.into_pages().into_iter().chain(indirect).chain(ring_pages).collect()
     }
 }
 

@@ -10,7 +10,7 @@
 
 use crate::gnttab::GrantedPage;
 use alloc::vec::Vec;
-use kernel::{DomId, Errno, Hypervisor, SharedPage};
+use kernel::{Hypervisor, SharedPage};
 
 /// End of a list.
 const END: u16 = u16::MAX;
@@ -55,21 +55,17 @@ pub(super) struct Pool<H: Hypervisor> {
 }
 
 impl<H: Hypervisor> Pool<H> {
-    /// Allocates and grants `count` pages. `id` is unique among pools in use.
-    pub(super) fn new(hv: &H, remote: DomId, count: u16, id: u32) -> Result<Self, Errno> {
-        let mut pool = Pool {
+    /// Lends `pages`, at most `u16::MAX - 1`. `id` is unique among pools in use.
+    pub(super) fn new(pages: Vec<GrantedPage<H>>, id: u32) -> Self {
+        let count = u16::try_from(pages.len()).unwrap_or(END);
+        let after = |index: u16| Some(index.saturating_add(1)).filter(|&next| next != count);
+        Pool {
             id,
-            pages: Vec::with_capacity(count.into()),
-            next: Vec::with_capacity(count.into()),
+            pages,
+            next: (0..count).map(|index| after(index).unwrap_or(END)).collect(),
             free_head: if count == 0 { END } else { 0 },
             free: count,
-        };
-        for index in 0..count {
-            pool.pages.push(GrantedPage::alloc(hv, remote)?);
-            let next = index.saturating_add(1);
-            pool.next.push(if next == count { END } else { next });
         }
-        Ok(pool)
     }
 
     pub(super) fn count(&self) -> PoolCount {
@@ -139,12 +135,15 @@ impl<H: Hypervisor> Pool<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernel::DomId;
     use kernel::fake::FakeXen;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
     fn pool(count: u16) -> Pool<FakeXen> {
-        Pool::new(&FakeXen::new(DomId(1)), DomId(0), count, 7).unwrap()
+        let xen = FakeXen::new(DomId(1));
+        let pages = (0..count).map(|_| GrantedPage::alloc(&xen, DomId(0)).unwrap()).collect();
+        Pool::new(pages, 7)
     }
 
     proptest! {
@@ -181,13 +180,5 @@ mod tests {
         let mut pool = pool(4);
         assert_eq!(pool.take(0), None);
         assert_eq!(pool.take(5), None);
-    }
-
-    #[test]
-    fn a_pool_that_cannot_be_granted_gives_its_pages_back() {
-        let xen = FakeXen::new(DomId(1));
-        xen.limit_grants(3);
-        assert_eq!(Pool::new(&xen, DomId(0), 4, 1).err(), Some(Errno::ENOSPC));
-        assert_eq!(xen.live_grants(), 0);
     }
 }

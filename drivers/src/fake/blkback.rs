@@ -18,7 +18,7 @@ use core::cell::{Ref, RefCell, RefMut};
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, Hypervisor};
 use xen_pv_sys::io::blkif::{BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, RING_ENTRY_SIZE, Request, Response};
-use xen_pv_sys::io::ring::{REQ_EVENT, REQ_PROD};
+use xen_pv_sys::io::ring::{REQ_EVENT, REQ_PROD, RSP_PROD};
 use zerocopy::FromBytes;
 
 /// The disk and what the back end offers.
@@ -70,6 +70,7 @@ impl Default for BlkBackConfig {
 struct Inner {
     me: FakeXen,
     stub: DomId,
+    vdev: u32,
     store: XenStored,
     front_dir: String,
     back_dir: String,
@@ -78,7 +79,15 @@ struct Inner {
     random: Random,
     disk: Disk,
     connection: Option<Connection>,
+    /// Connections that are over and of which it keeps the pages.
+    kept: Vec<Connection>,
+    /// The driver serves the device.
+    is_bound: bool,
+    /// The tool stack takes the device away.
+    is_leaving: bool,
     requests: u64,
+    connections: u64,
+    order: Vec<(u8, u64)>,
     most_held: usize,
 }
 
@@ -90,15 +99,52 @@ pub struct BlkBack {
 
 impl BlkBack {
     /// Creates the device `vdev` of `stub`, both ends' nodes included, as the tool stack
-    /// does.
+    /// does. The back end is domain 0.
     #[must_use]
     pub fn attach(stub: &FakeXen, store: &XenStored, vdev: u32, config: BlkBackConfig) -> BlkBack {
         let (me, stub) = (stub.domain(DomId(0)), stub.me());
-        let front_dir = format!("/local/domain/{stub}/device/vbd/{vdev}");
-        let back_dir = format!("/local/domain/0/backend/vbd/{stub}/{vdev}");
+        let inner = Inner {
+            me: me.clone(),
+            stub,
+            vdev,
+            store: store.clone(),
+            front_dir: format!("/local/domain/{stub}/device/vbd/{vdev}"),
+            back_dir: String::new(),
+            disk: Disk::new(config.sectors),
+            config,
+            faults: Faults::default(),
+            random: Random::new(0),
+            connection: None,
+            kept: Vec::new(),
+            is_bound: false,
+            is_leaving: false,
+            requests: 0,
+            connections: 0,
+            order: Vec::new(),
+            most_held: 0,
+        };
+        let back = BlkBack { inner: Rc::new(RefCell::new(inner)) };
+        back.reattach(DomId(0));
+        let peer = back.clone();
+        me.on_idle(move || peer.inner.borrow_mut().step());
+        back
+    }
+
+    /// The tool stack makes the device anew, with domain `backend` as its back end and the
+    /// same disk behind it. Whatever was there before is gone, as if that domain had died.
+    pub fn reattach(&self, backend: DomId) {
+        let mut inner = self.inner.borrow_mut();
+        inner.disconnect();
+        let Inner { stub, vdev, store, front_dir, back_dir, .. } = &*inner;
+        store.rm(front_dir);
+        if !back_dir.is_empty() {
+            store.rm(back_dir);
+        }
+        let (front_dir, stub) = (front_dir.clone(), *stub);
+        let back_dir = format!("/local/domain/{backend}/backend/vbd/{stub}/{vdev}");
         let nodes = [
             (&front_dir, "backend", back_dir.clone()),
-            (&front_dir, "backend-id", "0".to_string()),
+            (&front_dir, "backend-id", backend.to_string()),
             (&front_dir, "state", "1".to_string()),
             (&back_dir, "frontend", front_dir.clone()),
             (&back_dir, "frontend-id", stub.to_string()),
@@ -108,24 +154,87 @@ impl BlkBack {
         for (dir, key, value) in nodes {
             store.write(&format!("{dir}/{key}"), &value);
         }
-        let inner = Inner {
-            me: me.clone(),
-            stub,
-            store: store.clone(),
-            front_dir,
-            back_dir,
-            disk: Disk::new(config.sectors),
-            config,
-            faults: Faults::default(),
-            random: Random::new(0),
-            connection: None,
-            requests: 0,
-            most_held: 0,
-        };
-        let back = BlkBack { inner: Rc::new(RefCell::new(inner)) };
-        let peer = back.clone();
-        me.on_idle(move || peer.inner.borrow_mut().step());
-        back
+        inner.me = inner.me.domain(backend);
+        inner.back_dir = back_dir;
+        inner.is_bound = true;
+        inner.is_leaving = false;
+    }
+
+    /// The tool stack takes the device away: it asks the back end to close and removes both
+    /// ends' nodes when that is done.
+    pub fn detach(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.is_leaving = true;
+        inner.store.write(&format!("{}/online", inner.back_dir), "0");
+        inner.go_to(5);
+    }
+
+    /// The back end's domain dies: Xen unmaps what it had mapped, its nodes go.
+    pub fn die(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.disconnect();
+        inner.is_bound = false;
+        inner.store.rm(&inner.back_dir);
+    }
+
+    /// Takes the driver off the device, as Linux does: requests are dropped, the state stays.
+    pub fn unbind(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.disconnect();
+        inner.is_bound = false;
+    }
+
+    /// Gives the device to its driver again. As in Linux, it takes up the ring that it finds
+    /// in the front end's nodes.
+    pub fn bind(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.is_bound = true;
+        inner.go_to(2);
+    }
+
+    /// Changes what it offers to the next connection.
+    pub fn configure(&self, change: impl FnOnce(&mut BlkBackConfig)) {
+        change(&mut self.inner.borrow_mut().config);
+    }
+
+    /// Breaks this rule with its next response.
+    pub fn misbehave(&self, misdeed: Misdeed) {
+        let at = self.responses();
+        let mut inner = self.inner.borrow_mut();
+        inner.faults.misdeed_at = Some((at, misdeed));
+        if let Some(connection) = &mut inner.connection {
+            connection.silent = false;
+        }
+    }
+
+    /// Responses given on the present connection.
+    #[must_use]
+    pub fn responses(&self) -> u64 {
+        self.inner.borrow().connection.as_ref().map_or(0, |connection| connection.responses)
+    }
+
+    /// Unmaps what [`Faults::keep_grants`] made it keep.
+    pub fn let_go(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let Inner { kept, me, stub, .. } = &mut *inner;
+        for mut connection in kept.drain(..) {
+            connection.grants.unmap_all();
+            for gref in &connection.grefs {
+                me.unmap_grant(*stub, *gref).expect("mapped");
+            }
+        }
+    }
+
+    /// Connections made so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.inner.borrow().connections
+    }
+
+    /// The requests completed since the last call, in that order: operation and first sector.
+    #[must_use]
+    pub fn take_order(&self) -> Vec<(u8, u64)> {
+        core::mem::take(&mut self.inner.borrow_mut().order)
     }
 
     /// Sets how it serves from now on.
@@ -183,7 +292,16 @@ impl Inner {
     }
 
     fn step(&mut self) -> bool {
+        if !self.is_bound {
+            return false;
+        }
         let (theirs, ours) = (self.state_of(&self.front_dir), self.state_of(&self.back_dir));
+        if self.is_leaving && theirs == 6 && ours == 6 {
+            self.store.rm(&self.front_dir);
+            self.store.rm(&self.back_dir);
+            self.is_bound = false;
+            return true;
+        }
         match (theirs, ours) {
             (_, 1) if !self.config.hangs_at_start => self.offer(),
             (3 | 4, 2) => self.connect(),
@@ -192,7 +310,11 @@ impl Inner {
                 self.disconnect();
                 self.go_to(6);
             }
-            (1, 6) => self.go_to(2),
+            (1, 6) if !self.is_leaving => self.go_to(2),
+            (_, 4) if self.faults.flaps => {
+                self.disconnect();
+                self.go_to(6);
+            }
             (_, 4) => return self.serve(),
             _ => return false,
         }
@@ -221,24 +343,30 @@ impl Inner {
             None => number("ring-ref").map(|gref| vec![gref]),
         };
         let (Some(grefs), Some(remote_port)) = (grefs, number("event-channel")) else { return self.go_to(5) };
+        // What the nodes name may be what is left of an earlier connection.
+        let Ok(port) = self.me.evtchn_bind_interdomain(self.stub, remote_port) else { return self.go_to(5) };
         let grefs: Vec<_> = grefs.into_iter().map(GrantRef).collect();
         let pages: Vec<_> = grefs
             .iter()
             .map(|gref| self.me.map_grant(self.stub, *gref, true).expect("a granted ring"))
             .collect();
         let persistent = self.config.persistent && number("feature-persistent") == Some(1);
-        self.connection = Some(Connection {
+        let mut connection = Connection {
             entries: ring_entries(pages.len(), RING_ENTRY_SIZE),
             pages,
             grefs,
-            port: self.me.evtchn_bind_interdomain(self.stub, remote_port).expect("the front end's port"),
+            port,
             req_cons: 0,
             rsp_prod: 0,
             grants: Grants::new(self.me.clone(), self.stub, persistent),
             held: VecDeque::new(),
             responses: 0,
             silent: false,
-        });
+        };
+        connection.rsp_prod = connection.word(RSP_PROD);
+        connection.req_cons = connection.rsp_prod;
+        self.connection = Some(connection);
+        self.connections += 1;
         let config = &self.config;
         let flag = u32::from;
         let nodes = [
@@ -265,14 +393,16 @@ impl Inner {
 
     fn disconnect(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if !self.faults.keep_grants {
-            connection.grants.unmap_all();
-            for gref in &connection.grefs {
-                self.me.unmap_grant(self.stub, *gref).expect("mapped");
-            }
-        }
         // The front end may have closed its end already.
         let _ = self.me.evtchn_close(connection.port);
+        if self.faults.keep_grants {
+            self.kept.push(connection);
+            return;
+        }
+        connection.grants.unmap_all();
+        for gref in &connection.grefs {
+            self.me.unmap_grant(self.stub, *gref).expect("mapped");
+        }
     }
 
     /// Takes requests if notified; completes some of those held. True if anything moved.
@@ -322,6 +452,12 @@ impl Inner {
             max_indirect_segments: self.config.max_indirect_segments.unwrap_or(0).into(),
         };
         let connection = self.connection.as_mut().expect("connected");
+        if self.faults.misdeed_at == Some((connection.responses, Misdeed::Silence)) {
+            connection.responses += 1;
+            connection.silent = true;
+            connection.held.clear();
+            return;
+        }
         let Some(held) = connection.held.remove(which) else { return };
         let (request, _) = Request::read_from_prefix(&held.entry).expect("an entry");
         let fails = self.faults.fail_every.is_some_and(|every| (held.number + 1).is_multiple_of(every));
@@ -331,20 +467,16 @@ impl Inner {
         } else {
             self.disk.serve(&held.entry, &mut connection.grants, rules)
         };
+        self.order.push((operation, request.sector_number));
         let mut response = Response { id: request.id, operation, status, ..Response::default() };
         let misdeed = self.faults.misdeed_at.filter(|(at, _)| *at == connection.responses);
         connection.responses += 1;
         match misdeed.map(|(_, misdeed)| misdeed) {
-            None => {}
+            None | Some(Misdeed::Silence) => {}
             Some(Misdeed::BogusId) => response.id ^= 1 << 40,
             Some(Misdeed::WrongOperation) => response.operation ^= 1,
             Some(Misdeed::Duplicate) => connection.put(response),
             Some(Misdeed::IndexJump(by)) => connection.rsp_prod = connection.rsp_prod.wrapping_add(by),
-            Some(Misdeed::Silence) => {
-                connection.silent = true;
-                connection.held.clear();
-                return;
-            }
             Some(Misdeed::Vanish) => {
                 self.disconnect();
                 return self.go_to(6);

@@ -34,6 +34,8 @@ pub struct Faults {
     pub misdeed_at: Option<(u64, Misdeed)>,
     /// Grants stay mapped when the connection ends.
     pub keep_grants: bool,
+    /// It closes each connection as soon as it stands.
+    pub flaps: bool,
 }
 
 /// A small pseudo-random generator (xorshift64*).

@@ -53,6 +53,11 @@ impl EventQueue {
         !self.events.is_empty()
     }
 
+    /// Has [`EventQueue::take_lost`] say that events were dropped.
+    pub fn set_lost(&mut self) {
+        self.lost = true;
+    }
+
     /// True, once, if events were dropped: read again everything that is watched.
     pub fn take_lost(&mut self) -> bool {
         core::mem::take(&mut self.lost)

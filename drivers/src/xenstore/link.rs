@@ -41,7 +41,7 @@ impl<H: Hypervisor> Xenstore<H> {
                 self.fault.get_or_insert(StoreFault::Stalled);
             })?;
         }
-        self.notify()?;
+        self.publish()?;
         let answer = loop {
             self.hv.evtchn_take_pending(self.port);
             match self.pump()? {
@@ -63,8 +63,10 @@ impl<H: Hypervisor> Xenstore<H> {
         }
     }
 
-    /// Puts bytes into the ring, waiting for room.
-    fn send(&mut self, mut bytes: &[u8], deadline_ns: u64) -> Result<(), StoreError> {
+    /// Puts bytes into the ring, waiting for room. xenstored sees them after
+    /// [`Xenstore::publish`]: a request that fits goes out whole or not at all, so that a
+    /// panic in between leaves nothing behind (see `resume.rs`).
+    pub(super) fn send(&mut self, mut bytes: &[u8], deadline_ns: u64) -> Result<(), StoreError> {
         while !bytes.is_empty() {
             self.hv.evtchn_take_pending(self.port);
             let used = self.req_prod.wrapping_sub(self.load(REQ_CONS));
@@ -76,12 +78,11 @@ impl<H: Hypervisor> Xenstore<H> {
                 let written = self.page.write(REQ.saturating_add(at), now);
                 debug_assert!(written.is_ok());
                 self.req_prod = advance(self.req_prod, room);
-                self.store(REQ_PROD, self.req_prod);
                 bytes = later;
                 continue;
             }
             // Full. xenstored may itself be waiting for us to read.
-            self.notify()?;
+            self.publish()?;
             while let Some(answer) = self.pump()? {
                 self.expect_abandoned(&answer)?;
             }
@@ -156,7 +157,13 @@ impl<H: Hypervisor> Xenstore<H> {
         StoreError::Fault(fault)
     }
 
-    fn notify(&self) -> Result<(), StoreError> {
+    /// Shows xenstored what was put into the ring.
+    pub(super) fn publish(&self) -> Result<(), StoreError> {
+        self.store(REQ_PROD, self.req_prod);
+        self.notify()
+    }
+
+    pub(super) fn notify(&self) -> Result<(), StoreError> {
         self.hv.evtchn_send(self.port).map_err(StoreError::Xen)
     }
 
@@ -165,13 +172,13 @@ impl<H: Hypervisor> Xenstore<H> {
         self.page.load(field, Order::AcqRel).unwrap_or_default()
     }
 
-    fn store(&self, field: usize, value: u32) {
+    pub(super) fn store(&self, field: usize, value: u32) {
         let stored = self.page.store(field, value, Order::AcqRel);
         debug_assert!(stored.is_ok());
     }
 }
 
 /// `index` moved on by at most a ring's length.
-fn advance(index: u32, bytes: usize) -> u32 {
+pub(super) fn advance(index: u32, bytes: usize) -> u32 {
     index.wrapping_add(u32::try_from(bytes).unwrap_or(0))
 }

@@ -1,11 +1,13 @@
 //! The configuration store shared with the tool stack: messages over a ring page.
 //!
-//! [`wire`] takes messages apart, `link` moves them over the ring, [`client`] makes requests,
+//! [`wire`] takes messages apart, `link` moves them over the ring, `resume` finds into a
+//! ring that was in use, [`client`] makes requests,
 //! [`transaction`] groups requests, [`events`] keeps watch events until they are asked for.
 
 pub mod client;
 pub mod events;
 mod link;
+mod resume;
 pub mod transaction;
 pub mod wire;
 

@@ -1,0 +1,369 @@
+//! The way to a connection, from none or from a broken one, a step at a time.
+//!
+//! ```text
+//! Begin ──────────────────────────► Release ─► Start ─► Offered ─► connected
+//!   │ something of an earlier life     ▲  pages back,
+//!   └──► Closing ─► Closed ────────────┘  pause over
+//! ```
+//!
+//! Nothing here waits: [`Reconnect::step`] makes at most one transition, a bounded number of
+//! requests to xenstored. So a caller with other work (vCPUs to be answered) can go on between.
+//!
+//! **The old connection is over before the next one begins.** The back end closes it (Closed),
+//! and has let go of *every* page of it: a back end unmaps the pages of a request when the
+//! request is done, so a page that cannot be taken back may belong to a write that is still on
+//! its way to the disk and would overwrite what a later one wrote. Until then the disk waits;
+//! no page is leaked, reused or freed, and no more memory is taken. That also bounds what a
+//! hostile back end can hold: the pages of one connection.
+//!
+//! A back end that keeps failing is tried after growing pauses, as is one whose connections do
+//! not last.
+
+use super::names::{self, Names};
+use super::terms::Terms;
+use super::{BlkFront, ConnectError, Geometry, geometry};
+use crate::gnttab::GrantedPage;
+use crate::xenbus::{self, Phase, Step};
+use crate::xenstore::{StoreError, Xenstore};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use kernel::{Errno, Hypervisor};
+use xen_pv_sys::io::xenbus::XenbusState;
+
+/// An event can be dropped when too many come, so look now and then without one.
+const LOOK_AGAIN_NS: u64 = 2_000_000_000;
+/// How often to try to take back pages that the back end still has mapped.
+const PAGES_AGAIN_NS: u64 = 50_000_000;
+/// Pause after a failure, doubled at each that follows.
+const PAUSE_MIN_NS: u64 = 100_000_000;
+const PAUSE_MAX_NS: u64 = 10_000_000_000;
+/// A connection that lasted so long was a good one: the next pause is none.
+const LASTING_NS: u64 = 5_000_000_000;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Find out what there is.
+    Begin,
+    /// We are Closing.
+    Closing,
+    /// We are Closed.
+    Closed,
+    /// The back end has closed; our pages come back.
+    Release,
+    /// We are Initialising.
+    Start,
+    /// Ring and port are in xenstore, and we are Initialised.
+    Offered,
+}
+
+/// What one transition led to.
+pub(super) enum Advance<H: Hypervisor> {
+    /// Another can follow at once.
+    Again,
+    /// The back end, in this state, is to move.
+    Wait(XenbusState),
+    Connected(Box<BlkFront<H>>),
+}
+
+/// A disk without a connection, on its way to one.
+#[derive(Debug)]
+pub struct Reconnect<H: Hypervisor> {
+    hv: H,
+    vdev: u32,
+    pool_pages: u16,
+    stage: Stage,
+    /// Our own `backend` node is watched.
+    watching: bool,
+    /// The back end that is watched.
+    names: Option<Names>,
+    offered: Option<Box<BlkFront<H>>>,
+    /// Pages of earlier connections that the back end may still reach.
+    old_pages: Vec<GrantedPage<H>>,
+    pause_ns: u64,
+    /// No new connection before this.
+    not_before_ns: u64,
+    /// After a failure: not even a look before this.
+    quiet_until_ns: u64,
+    look_at_ns: u64,
+    /// The last failure told, so that it is told once.
+    told: Option<ConnectError>,
+}
+
+impl<H: Hypervisor> Reconnect<H> {
+    /// A disk that was never connected.
+    pub(super) fn new(hv: &H, vdev: u32, pool_pages: u16) -> Self {
+        Reconnect {
+            hv: hv.clone(),
+            vdev,
+            pool_pages,
+            stage: Stage::Begin,
+            watching: false,
+            names: None,
+            offered: None,
+            old_pages: Vec::new(),
+            pause_ns: 0,
+            not_before_ns: 0,
+            quiet_until_ns: 0,
+            look_at_ns: 0,
+            told: None,
+        }
+    }
+
+    /// What is left of a connection that is over.
+    pub(super) fn after(front: BlkFront<H>) -> Self {
+        let now_ns = front.hv.now_ns();
+        let lasted = now_ns.saturating_sub(front.connected_at_ns) >= LASTING_NS;
+        let pause_ns = if lasted { 0 } else { longer(front.pause_ns) };
+        let mut next = Reconnect::new(&front.hv, front.vdev, front.pool_pages);
+        next.watching = true;
+        next.names = Some(front.names.clone());
+        next.old_pages = front.into_pages();
+        next.pause_ns = pause_ns;
+        next.not_before_ns = now_ns.saturating_add(pause_ns);
+        next
+    }
+
+    /// Does what can be done now, if anything is due, and returns the connection when it
+    /// stands. Call it after each [`Reconnect::on_watch`] and at [`Reconnect::due_ns`].
+    pub fn step(&mut self, xs: &mut Xenstore<H>) -> Option<BlkFront<H>> {
+        let now_ns = self.hv.now_ns();
+        if now_ns < self.look_at_ns {
+            return None;
+        }
+        self.look_at_ns = now_ns.saturating_add(LOOK_AGAIN_NS);
+        match self.advance(xs) {
+            Ok(Advance::Again) => self.look_at_ns = now_ns,
+            Ok(Advance::Wait(_)) => {}
+            Ok(Advance::Connected(front)) => return Some(*front),
+            Err(error) => self.fail(error),
+        }
+        None
+    }
+
+    /// When [`Reconnect::step`] has something to do, without an event.
+    #[must_use]
+    pub fn due_ns(&self) -> u64 {
+        self.look_at_ns
+    }
+
+    /// Pages of the old connection that the back end has not let go of yet.
+    #[must_use]
+    pub fn pages_out(&self) -> usize {
+        self.old_pages.len()
+    }
+
+    /// Takes note of a watch event, if it is about this disk.
+    pub fn on_watch(&mut self, path: &str) {
+        let ours = names::is_below(path, &names::frontend(self.vdev))
+            || self.names.as_ref().is_some_and(|names| names.is_backend(path));
+        if ours {
+            self.look();
+        }
+    }
+
+    /// Makes the next step due, as if an event had come.
+    pub fn look(&mut self) {
+        self.look_at_ns = self.look_at_ns.min(self.quiet_until_ns);
+    }
+
+    /// No new connection for so long.
+    pub fn hold_off(&mut self, pause_ns: u64) {
+        self.not_before_ns = self.hv.now_ns().saturating_add(pause_ns);
+    }
+
+    /// One transition, if the back end's state allows one.
+    pub(super) fn advance(&mut self, xs: &mut Xenstore<H>) -> Result<Advance<H>, ConnectError> {
+        let names = self.find(xs)?;
+        let ours = xenbus::read_state(xs, &names.frontend)?;
+        let state = xenbus::read_state(xs, &names.backend)?;
+        if !self.stage.is_told_by(ours) {
+            // The tool stack made our directory anew.
+            self.begin();
+        }
+        let waits = Ok(Advance::Wait(state));
+        match self.stage {
+            Stage::Begin => {
+                use XenbusState as S;
+                let fresh = matches!(ours, S::Unknown | S::Initialising);
+                if fresh && !matches!(state, S::Connected | S::Closing) {
+                    self.stage = Stage::Release;
+                    Ok(Advance::Again)
+                } else {
+                    self.go_to(xs, &names, Stage::Closing, S::Closing)
+                }
+            }
+            Stage::Closing if xenbus::step(Phase::Closing, state) == Step::Done => {
+                self.go_to(xs, &names, Stage::Closed, XenbusState::Closed)
+            }
+            Stage::Closed if xenbus::step(Phase::Closed, state) == Step::Done => {
+                self.stage = Stage::Release;
+                Ok(Advance::Again)
+            }
+            Stage::Closing | Stage::Closed => waits,
+            Stage::Release => {
+                if !self.may_start(xs, &names)? {
+                    return waits;
+                }
+                self.go_to(xs, &names, Stage::Start, XenbusState::Initialising)
+            }
+            Stage::Start => match xenbus::step(Phase::Start, state) {
+                Step::Offer => self.offer(xs, &names),
+                // It closes what we have not begun: follow it, or it never gets to the end.
+                Step::Wait if state == XenbusState::Closing => Err(ConnectError::Refused(state)),
+                Step::Wait => waits,
+                _ => Err(ConnectError::Refused(state)),
+            },
+            Stage::Offered => match xenbus::step(Phase::Offered, state) {
+                Step::Connect => self.connect(xs, &names),
+                Step::Wait => waits,
+                _ => Err(ConnectError::Refused(state)),
+            },
+        }
+    }
+
+    fn go_to(
+        &mut self,
+        xs: &mut Xenstore<H>,
+        names: &Names,
+        stage: Stage,
+        ours: XenbusState,
+    ) -> Result<Advance<H>, ConnectError> {
+        xenbus::write_state(xs, &names.frontend, ours)?;
+        self.stage = stage;
+        Ok(Advance::Again)
+    }
+
+    /// Who the back end is now. Another one than before: everything begins anew.
+    fn find(&mut self, xs: &mut Xenstore<H>) -> Result<Names, ConnectError> {
+        let found = Names::find(xs, self.vdev);
+        if let Err(error @ ConnectError::Store(_)) = found {
+            return Err(error);
+        }
+        if !self.watching {
+            watch(xs, &names::pointer(self.vdev), &names::token(self.vdev))?;
+            self.watching = true;
+        }
+        if self.names.as_ref() != found.as_ref().ok() {
+            if let Some(old) = self.names.take() {
+                // Best effort: the watch may have gone with the node.
+                let _ = xs.unwatch(&xenbus::state_path(&old.backend), &old.token);
+            }
+            self.begin();
+        }
+        let found = found?;
+        if self.names.is_none() {
+            // Before the look at the back end's state, so that no change is missed.
+            watch(xs, &xenbus::state_path(&found.backend), &found.token)?;
+            self.names = Some(found.clone());
+        }
+        Ok(found)
+    }
+
+    fn begin(&mut self) {
+        self.stage = Stage::Begin;
+        if let Some(front) = self.offered.take() {
+            // The back end may have mapped them by now.
+            self.old_pages.extend(front.into_pages());
+        }
+    }
+
+    /// Whether a new connection may begin: see the head of this file.
+    fn may_start(&mut self, xs: &mut Xenstore<H>, names: &Names) -> Result<bool, ConnectError> {
+        let now_ns = self.hv.now_ns();
+        let old_pages = core::mem::take(&mut self.old_pages);
+        self.old_pages = old_pages.into_iter().filter_map(|page| page.try_revoke().err()).collect();
+        if !self.old_pages.is_empty() {
+            self.look_at_ns = now_ns.saturating_add(PAGES_AGAIN_NS);
+            let pages = u32::try_from(self.old_pages.len()).unwrap_or(u32::MAX);
+            self.tell(ConnectError::PagesOut(pages));
+            return Ok(false);
+        }
+        if now_ns < self.not_before_ns {
+            self.look_at_ns = self.not_before_ns;
+            return Ok(false);
+        }
+        // The tool stack takes the disk away: there is nothing to begin.
+        Ok(geometry::number(xs, &names.backend, "online")? != Some(0))
+    }
+
+    fn offer(&mut self, xs: &mut Xenstore<H>, names: &Names) -> Result<Advance<H>, ConnectError> {
+        let terms = Terms::read(xs, &names.backend, self.pool_pages)?;
+        let front = BlkFront::allocate(&self.hv, names, terms, self.vdev).map_err(|(errno, pages)| {
+            self.old_pages.extend(pages);
+            ConnectError::Xen(errno)
+        })?;
+        self.offered.insert(Box::new(front)).offer(xs)?;
+        self.go_to(xs, names, Stage::Offered, XenbusState::Initialised)
+    }
+
+    fn connect(&mut self, xs: &mut Xenstore<H>, names: &Names) -> Result<Advance<H>, ConnectError> {
+        let geometry = Geometry::read(xs, &names.backend)?;
+        xenbus::write_state(xs, &names.frontend, XenbusState::Connected)?;
+        let Some(mut front) = self.offered.take() else {
+            return Err(ConnectError::Xen(Errno::EINVAL));
+        };
+        front.geometry = geometry;
+        front.pause_ns = self.pause_ns;
+        front.connected_at_ns = self.hv.now_ns();
+        Ok(Advance::Connected(front))
+    }
+
+    fn fail(&mut self, error: ConnectError) {
+        let now_ns = self.hv.now_ns();
+        self.begin();
+        self.tell(error);
+        if let ConnectError::Missing(_) = error {
+            // Detached: an event tells when it is attached again.
+            return;
+        }
+        self.pause_ns = longer(self.pause_ns);
+        self.quiet_until_ns = now_ns.saturating_add(self.pause_ns);
+        self.not_before_ns = self.quiet_until_ns;
+        self.look_at_ns = self.quiet_until_ns;
+    }
+
+    fn tell(&mut self, error: ConnectError) {
+        if self.told != Some(error) {
+            log::warn!("blkfront {}: no connection yet: {error}", names::frontend(self.vdev));
+            self.told = Some(error);
+        }
+    }
+
+    /// Gives up: closes what was offered, waits for it, and ends the watches.
+    pub(super) fn abandon(mut self, xs: &mut Xenstore<H>) {
+        if let Some(mut front) = self.offered.take() {
+            // It may have mapped our pages by now: ask for them back before they go.
+            let _ = front.close(xs);
+            front.disconnect();
+        }
+        // Best effort: the error that led here is the one to tell.
+        if let Some(names) = &self.names {
+            let _ = xs.unwatch(&xenbus::state_path(&names.backend), &names.token);
+        }
+        let _ = xs.unwatch(&names::pointer(self.vdev), &names::token(self.vdev));
+    }
+}
+
+impl Stage {
+    /// Whether our own state is the one that we wrote for this stage.
+    fn is_told_by(self, ours: XenbusState) -> bool {
+        match self {
+            Stage::Begin | Stage::Release => true,
+            Stage::Closing => ours == XenbusState::Closing,
+            Stage::Closed => ours == XenbusState::Closed,
+            Stage::Start => ours == XenbusState::Initialising,
+            Stage::Offered => ours == XenbusState::Initialised,
+        }
+    }
+}
+
+fn longer(pause_ns: u64) -> u64 {
+    pause_ns.saturating_mul(2).clamp(PAUSE_MIN_NS, PAUSE_MAX_NS)
+}
+
+fn watch<H: Hypervisor>(xs: &mut Xenstore<H>, path: &str, token: &str) -> Result<(), StoreError> {
+    match xs.watch(path, token) {
+        Ok(()) | Err(StoreError::Refused(Errno::EEXIST)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
