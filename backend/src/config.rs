@@ -1,16 +1,20 @@
 //! The stub's command line: which guest, which disks.
 //!
 //! Space-separated `key=value`:
-//! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]`.
-//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `serial` (optional), `store`. The daemon
-//! writes it; every rule is checked here all the same, and the first broken one is named.
+//! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
+//! [restarts=0..8]`.
+//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial` and
+//! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
+//! first broken one is named.
 
+use crate::storage::BACKEND_TIMEOUT_NS;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use kernel::DomId;
+use kernel::restart::RESTARTS_MAX;
 use xen_pv_sys::arch_arm::{
     GUEST_VIRTIO_MMIO_BASE, GUEST_VIRTIO_MMIO_SIZE, GUEST_VIRTIO_MMIO_SPI_FIRST, GUEST_VIRTIO_MMIO_SPI_LAST,
     VIRTIO_MMIO_DEV_SIZE,
@@ -23,6 +27,8 @@ pub const DISKS_MAX: usize = 11;
 pub const SERIAL_MAX: usize = 20;
 /// The smallest RAM disk: one sector.
 const RAM_BYTES_MIN: u64 = 512;
+/// The longest time to wait for a backend, but for ever: a day.
+const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// How much of a bad value an error repeats.
 const SHOWN_CHARS: usize = 64;
 
@@ -35,6 +41,8 @@ pub struct Config {
     pub disks: Vec<DiskConfig>,
     /// How much to log.
     pub log: log::LevelFilter,
+    /// Restarts in place after a panic, in the time that the kernel names; 0: none.
+    pub restarts: u32,
 }
 
 /// One disk.
@@ -52,6 +60,8 @@ pub struct DiskConfig {
     pub serial: String,
     /// Where the data is.
     pub store: Store,
+    /// Without a backend for longer than this, requests fail; `None`: they wait for ever.
+    pub backend_timeout_ns: Option<u64>,
 }
 
 /// Where a disk's data is.
@@ -97,11 +107,13 @@ impl Config {
     pub fn parse(command_line: &str) -> Result<Config, ConfigError> {
         let mut target = None;
         let mut log = None;
+        let mut restarts = None;
         let mut disks: Vec<DiskConfig> = Vec::new();
         for word in command_line.split_ascii_whitespace() {
             let (key, value) = split(word)?;
             match key {
                 "target" => once(&mut target, key, value, domid(value))?,
+                "restarts" => once(&mut restarts, key, value, restart_count(value))?,
                 "log" => once(&mut log, key, value, level(value))?,
                 "disk" if disks.len() == DISKS_MAX => {
                     return Err(ConfigError::new(key, value, "more disks than the 11 that a guest can have"));
@@ -111,14 +123,27 @@ impl Config {
                     disk.check_distinct(&disks)?;
                     disks.push(disk);
                 }
-                _ => return Err(ConfigError::new(key, value, "unknown key; known are target, disk, log")),
+                _ => {
+                    return Err(ConfigError::new(
+                        key,
+                        value,
+                        "unknown key; known are target, disk, log, restarts",
+                    ));
+                }
             }
         }
         let target = target.ok_or_else(|| ConfigError::new("target", "", "is missing"))?;
         if disks.is_empty() {
             return Err(ConfigError::new("disk", "", "is missing"));
         }
-        Ok(Config { target, disks, log: log.unwrap_or(log::LevelFilter::Info) })
+        let log = log.unwrap_or(log::LevelFilter::Info);
+        let restarts = restarts.unwrap_or(0);
+        let volatile = disks.iter().any(|disk| matches!(disk.store, Store::Ram(_)));
+        if restarts > 0 && volatile {
+            let rule = "a RAM disk's content does not outlive a restart";
+            return Err(ConfigError::new("restarts", &format!("{restarts}"), rule));
+        }
+        Ok(Config { target, disks, log, restarts })
     }
 }
 
@@ -126,7 +151,7 @@ impl DiskConfig {
     fn parse(place: usize, text: &str) -> Result<DiskConfig, ConfigError> {
         let name = |key: &str| format!("disk[{place}].{key}");
         let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
-        let (mut serial, mut store) = (None, None);
+        let (mut serial, mut store, mut timeout) = (None, None, None);
         for item in text.split(',') {
             let (key, value) = split(item).map_err(|error| ConfigError { key: name(&error.key), ..error })?;
             let full = name(key);
@@ -137,6 +162,7 @@ impl DiskConfig {
                 "mode" => once(&mut read_only, &full, value, mode(value))?,
                 "serial" => once(&mut serial, &full, value, serial_number(value))?,
                 "store" => once(&mut store, &full, value, store_of(value))?,
+                "backend-timeout-ms" => once(&mut timeout, &full, value, backend_timeout(value))?,
                 _ => return Err(ConfigError::new(full, value, "unknown key")),
             }
         }
@@ -149,6 +175,7 @@ impl DiskConfig {
             read_only: read_only.ok_or_else(|| missing("mode"))?,
             serial: serial.unwrap_or_else(|| format!("pf-{id}")),
             store: store.ok_or_else(|| missing("store"))?,
+            backend_timeout_ns: timeout.unwrap_or(Some(BACKEND_TIMEOUT_NS)),
         })
     }
 
@@ -203,6 +230,10 @@ fn domid(text: &str) -> Result<DomId, Rule> {
     domid.map(DomId).ok_or("not a guest's domid")
 }
 
+fn restart_count(text: &str) -> Result<u32, Rule> {
+    decimal(text).filter(|&count| count <= RESTARTS_MAX).ok_or("not a number from 0 to 8")
+}
+
 fn level(text: &str) -> Result<log::LevelFilter, Rule> {
     match text {
         "error" => Ok(log::LevelFilter::Error),
@@ -243,6 +274,13 @@ fn serial_number(text: &str) -> Result<String, Rule> {
         return Err("not 1 to 20 printable characters without comma, '=' and space");
     }
     Ok(text.to_owned())
+}
+
+/// Milliseconds, as nanoseconds; 0: none.
+fn backend_timeout(text: &str) -> Result<Option<u64>, Rule> {
+    let ms = decimal(text).filter(|&ms: &u64| ms <= BACKEND_TIMEOUT_MAX_MS);
+    let ns = ms.map(|ms| ms.saturating_mul(1_000_000)).ok_or("not 0 to 86400000 milliseconds")?;
+    Ok(Some(ns).filter(|&ns| ns > 0))
 }
 
 fn store_of(text: &str) -> Result<Store, Rule> {

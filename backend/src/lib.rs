@@ -27,7 +27,11 @@
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
         clippy::indexing_slicing,
+        clippy::string_slice,
         clippy::arithmetic_side_effects
     )
 )]
@@ -38,9 +42,11 @@ extern crate std;
 
 pub mod blk;
 pub mod config;
+pub mod crash;
 pub mod guest_mem;
 pub mod ioreq;
 mod irq;
+pub mod journal;
 mod limit;
 pub mod mmio;
 pub mod storage;
@@ -56,6 +62,7 @@ pub mod stub;
     )
 )]
 pub mod testkit;
+pub mod upkeep;
 pub mod virtq;
 
 pub use config::Config;

@@ -7,14 +7,16 @@
 //!     if stub.run_once() { continue; }         // work was done: look again
 //!     if still worth polling { continue; }     // bounded by time
 //!     if stub.arm() { continue; }              // something arrived meanwhile
-//!     hv.poll(stub.ports() and others, None);
+//!     hv.poll(stub.ports() and others, deadline);
 //! }
 //! ```
 
 use crate::blk::Device;
+use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Malformed, Reply, Request, Rescue, Server, StartError, Teardown};
 use crate::irq::IrqLine;
+use crate::journal::ServerState;
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::WINDOW_BYTES;
 use crate::storage::Storage;
@@ -50,6 +52,8 @@ pub struct Stub<H: Hypervisor, M, S> {
     mem: M,
     disks: Vec<Disk<H, S>>,
     ports: Vec<Port>,
+    /// Slots may hold what a former life took and did not answer.
+    resumed: bool,
     hv: H,
     limiter: Limiter,
 }
@@ -63,18 +67,38 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         let last = |first: u64| first.saturating_add(WINDOW_BYTES - 1);
         let ranges: Vec<_> = devices.iter().map(|attached| attached.mmio..=last(attached.mmio)).collect();
         let server = Server::start(hv, target, &ranges)?;
-        let mut ports = server.ports().to_vec();
-        let mut disks = Vec::with_capacity(devices.len());
-        for Attached { mmio, irq, mut device } in devices {
-            ports.extend(device.storage().port());
-            disks.push(Disk { mmio, line: IrqLine::new(hv, target, irq), device });
-        }
-        Ok(Stub { server, mem, disks, ports, hv: hv.clone(), limiter: Limiter::new() })
+        Ok(Self::compose(hv, target, server, mem, devices))
     }
 
-    /// Every port to wait for: the vCPUs' and the storage engines'. They do not change.
+    /// Goes on with a server of a former life and the devices that were resumed for it.
     #[must_use]
-    pub fn ports(&self) -> &[Port] {
+    pub fn resume(hv: &H, server: Server<H>, mem: M, devices: Vec<Attached<S>>) -> Self {
+        let target = server.state().target;
+        Stub { resumed: true, ..Self::compose(hv, target, server, mem, devices) }
+    }
+
+    fn compose(hv: &H, target: DomId, server: Server<H>, mem: M, devices: Vec<Attached<S>>) -> Self {
+        let mut disks = Vec::with_capacity(devices.len());
+        for Attached { mmio, irq, device } in devices {
+            disks.push(Disk { mmio, line: IrqLine::new(hv, target, irq), device });
+        }
+        let ports = Vec::with_capacity(server.ports().len().saturating_add(disks.len()));
+        Stub { server, mem, disks, ports, resumed: false, hv: hv.clone(), limiter: Limiter::new() }
+    }
+
+    /// What a later life needs to take the server over.
+    #[must_use]
+    pub fn server_state(&self) -> ServerState {
+        self.server.state()
+    }
+
+    /// Every port to wait for: the vCPUs' and the storage engines'. An engine's changes when it
+    /// has another backend: ask each time.
+    pub fn ports(&mut self) -> &[Port] {
+        self.ports.clear();
+        self.ports.extend_from_slice(self.server.ports());
+        let storages = self.disks.iter_mut().filter_map(|disk| disk.device.storage().port());
+        self.ports.extend(storages);
         &self.ports
     }
 
@@ -146,12 +170,15 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     fn answer_all(&mut self) -> bool {
         let mut worked = false;
+        let resumed = core::mem::take(&mut self.resumed);
         for vcpu in 0..self.server.ports().len() {
-            let Some(slot) = self.server.take(vcpu) else { continue };
+            let slot = if resumed { self.server.retake(vcpu) } else { self.server.take(vcpu) };
+            let Some(slot) = slot else { continue };
             worked = true;
             match slot.request() {
                 Ok(Request::Mmio(access)) => {
                     let reply = self.disks.iter_mut().find_map(|disk| disk.access(access));
+                    crash::point(Point::Answer);
                     // Between two windows, or across an end.
                     slot.answer(reply.unwrap_or(Reply::ALL_ONES));
                 }

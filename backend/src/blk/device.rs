@@ -11,7 +11,10 @@
 
 use super::config;
 use super::request::Ticket;
+use crate::crash::{self, Point};
+use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Reply};
+use crate::journal::{DeviceJournal, Unusable};
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC};
 use crate::mmio::{Effect, Identity, Transport};
@@ -86,6 +89,10 @@ pub struct Device<S> {
     pub(super) irq: bool,
     /// A write is flushed before it is answered.
     pub(super) write_through: bool,
+    /// What outlives a restart, if that is wanted.
+    journal: Option<DeviceJournal>,
+    /// The driver is to be interrupted for all that a former life may not have told it.
+    pub(super) resumed: bool,
     pub(super) limiter: Limiter,
 }
 
@@ -119,7 +126,73 @@ impl<S: Storage> Device<S> {
             orphans: 0,
             irq: false,
             write_through: false,
+            journal: None,
+            resumed: false,
             limiter: Limiter::new(),
+        }
+    }
+
+    /// Has the device, which is new, write down what must outlive a restart.
+    #[must_use]
+    pub fn with_journal(mut self, journal: DeviceJournal) -> Device<S> {
+        self.journal = Some(journal);
+        self.save();
+        self
+    }
+
+    /// A device that goes on where a former life's stopped. Requests that it had under way
+    /// are done again, the driver is interrupted once. A driver that broke its rings meanwhile
+    /// has to reset the device.
+    ///
+    /// # Errors
+    /// [`Unusable`] if the journal is not one of this device.
+    pub fn resume(
+        storage: S,
+        options: &DeviceOptions,
+        journal: DeviceJournal,
+        mem: &dyn GuestMemory,
+    ) -> Result<Device<S>, Unusable> {
+        let set_up = journal.load()?;
+        let mut device = Device::new(storage, options);
+        let transport = Transport::resume(*device.transport.identity(), &set_up, device.transport.config())?;
+        let told = config::check_same(device.transport.config(), transport.config())?;
+        device.transport = transport;
+        // As the driver knows it: `update_capacity` tells of another.
+        device.geometry.capacity_sectors = told;
+        device.write_through = set_up.write_through != 0;
+        device.resumed = true;
+        let features = device.ring_features();
+        for (index, lane) in device.lanes.iter_mut().enumerate() {
+            let Some(layout) = device.transport.layout(index)? else { continue };
+            let record = journal.queue(index).ok_or(Unusable::Nonsense)?;
+            let state = record.load()?;
+            match Queue::resume(layout, features, record, state, mem) {
+                Ok(queue) => {
+                    lane.queue = Some(queue);
+                    lane.kicked = true;
+                }
+                Err(fault) => {
+                    warn_limited!(device.limiter, "queue {index} cannot be resumed: {fault}");
+                    device.transport.set_needs_reset();
+                }
+            }
+        }
+        device.journal = Some(journal);
+        device.save();
+        Ok(device)
+    }
+
+    /// Writes the registers down, if that is wanted.
+    pub(super) fn save(&self) {
+        if let Some(journal) = &self.journal {
+            journal.save(&self.transport.set_up(self.write_through));
+        }
+    }
+
+    fn ring_features(&self) -> RingFeatures {
+        RingFeatures {
+            event_idx: self.transport.negotiated(F_EVENT_IDX),
+            indirect: self.transport.negotiated(F_INDIRECT_DESC),
         }
     }
 
@@ -145,6 +218,7 @@ impl<S: Storage> Device<S> {
         self.geometry.capacity_sectors = capacity;
         self.transport.set_config(config::CAPACITY, &capacity.to_le_bytes());
         self.irq |= self.transport.announce_config();
+        self.save();
         true
     }
 
@@ -158,6 +232,7 @@ impl<S: Storage> Device<S> {
     /// effect here, before the guest goes on; a notification is only noted.
     pub fn access(&mut self, access: Access) -> Reply {
         let (reply, effect) = self.transport.access(access);
+        let saves = access.changes_set_up();
         match effect {
             Effect::None => {}
             Effect::Notify(index) => {
@@ -190,16 +265,18 @@ impl<S: Storage> Device<S> {
                 self.irq = false;
             }
         }
+        crash::point(Point::Access);
+        if saves {
+            self.save();
+        }
         reply
     }
 
     fn start_queue(&mut self, index: u16, layout: Layout) {
-        let features = RingFeatures {
-            event_idx: self.transport.negotiated(F_EVENT_IDX),
-            indirect: self.transport.negotiated(F_INDIRECT_DESC),
-        };
+        let features = self.ring_features();
         if let Some(lane) = self.lanes.get_mut(usize::from(index)) {
-            lane.queue = Some(Queue::new(layout, features));
+            let journal = self.journal.as_ref().and_then(|journal| journal.queue(usize::from(index)));
+            lane.queue = Some(Queue::new(layout, features).with_journal(journal));
         }
     }
 

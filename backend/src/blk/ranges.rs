@@ -117,8 +117,16 @@ impl Ranges {
             return Err(Rejected::Data);
         }
         let mut ranges = Ranges { kind, next: 0, count: u16::try_from(count).unwrap_or(0) };
-        while ranges.take(chain, skip_bytes, pool, mem, geometry)?.is_some() {}
-        Ok(Ranges { next: 0, ..ranges })
+        let mut verdict = Ok(());
+        for _ in 0..count {
+            match ranges.take(chain, skip_bytes, pool, mem, geometry) {
+                Ok(_) => {}
+                // An unknown flag decides the status, whatever else is wrong.
+                Err(flags @ Rejected::Flags(_)) => return Err(flags),
+                Err(rejected) => verdict = verdict.and(Err(rejected)),
+            }
+        }
+        verdict.map(|()| Ranges { next: 0, ..ranges })
     }
 
     /// Whether the ranges' new content must be as durable as a write.

@@ -4,9 +4,11 @@
 use super::complete::{self, Status};
 use super::device::{Device, ID_BYTES};
 use super::request::{HEADER_BYTES, Operation, Rejected, Request, Ticket};
+use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
-use crate::mmio::regs::INT_USED;
+use crate::mmio::regs::{INT_CONFIG, INT_USED};
+use crate::mmio::status::Status as DeviceStatus;
 use crate::storage::{Io, Outcome, Storage, Submitted};
 use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
@@ -17,7 +19,8 @@ impl<S: Storage> Device<S> {
     /// Does a bounded amount of work: completions first, then new requests. Returns whether
     /// there was any; call again then.
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
-        let mut worked = self.collect(mem);
+        let mut worked = self.tell_resumed();
+        worked |= self.collect(mem);
         worked |= self.retry_held(mem);
         // Storage may have room for one queue's requests only: each comes first in turn.
         let (first, end) = (self.first_lane, self.lanes.len());
@@ -30,9 +33,23 @@ impl<S: Storage> Device<S> {
             self.storage.kick();
         }
         if worked {
+            crash::point(Point::Finished);
             self.publish(mem);
         }
         worked
+    }
+
+    /// After a restart: the former life may have finished requests, or changed the
+    /// configuration, without telling. Not before the accesses that it left unanswered have
+    /// been executed again: one of them may acknowledge an interrupt.
+    fn tell_resumed(&mut self) -> bool {
+        let tell =
+            core::mem::take(&mut self.resumed) && self.transport.status().contains(DeviceStatus::DRIVER_OK);
+        if tell {
+            self.transport.raise(INT_USED | INT_CONFIG);
+            self.irq = true;
+        }
+        tell
     }
 
     /// Asks driver and storage for events, before the stub blocks. True: there is work now,
@@ -115,7 +132,10 @@ impl<S: Storage> Device<S> {
             };
             lane.kicked = false;
             match popped {
-                Ok(Some(chain)) => self.start(mem, index, chain),
+                Ok(Some(chain)) => {
+                    crash::point(Point::Taken);
+                    self.start(mem, index, chain);
+                }
                 Ok(None) => break,
                 Err(fault) => self.fail(fault),
             }
@@ -269,5 +289,6 @@ impl<S: Storage> Device<S> {
     fn fail(&mut self, fault: QueueFault) {
         warn_limited!(self.limiter, "the guest broke its queue: {fault}");
         self.irq |= self.transport.set_needs_reset();
+        self.save();
     }
 }

@@ -21,6 +21,7 @@ fn a_good_line_gives_every_value() {
         read_only: false,
         serial: "pf-51712".to_owned(),
         store: Store::Pv(51712),
+        backend_timeout_ns: Some(60_000_000_000),
     };
     let second = DiskConfig {
         id: 51728,
@@ -29,6 +30,7 @@ fn a_good_line_gives_every_value() {
         read_only: true,
         serial: "second".to_owned(),
         store: Store::Ram(8_388_608),
+        backend_timeout_ns: Some(60_000_000_000),
     };
     assert_eq!(config.disks, [first, second]);
 }
@@ -62,6 +64,19 @@ fn an_error_names_key_and_value() {
     assert!(with("mode=ro,", "mode=ro,,").contains("disk[1].=: not of the form key=value"));
     assert_eq!(error("target=5"), "disk=: is missing");
     assert!(error("").contains("target"));
+}
+
+#[test]
+fn a_backend_timeout_is_in_milliseconds_and_0_is_none() {
+    let with = |value: &str| GOOD.replace("mode=ro", &format!("mode=ro,backend-timeout-ms={value}"));
+    for (value, ns) in [("5000", Some(5_000_000_000)), ("0", None), ("86400000", Some(86_400_000_000_000))] {
+        let config = Config::parse(&with(value)).expect("good");
+        assert_eq!(config.disks[1].backend_timeout_ns, ns, "{value}");
+    }
+    for value in ["86400001", "-1", "5s", "", "never"] {
+        let said = error(&with(value));
+        assert!(said.contains("disk[1].backend-timeout-ms") && said.contains("0 to 86400000"), "{said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a guest's access means, decoded from one copy of its ioreq slot
 //! (`public/hvm/ioreq.h`).
 
+use crate::mmio::regs;
 use core::fmt;
 use xen_pv_sys::dm_op::ioreq;
 
@@ -80,6 +81,13 @@ impl Access {
         let addr = self.addr.checked_sub(base)?;
         let end = addr.checked_add(self.width.bytes())?;
         (end <= len_bytes).then_some(Access { addr, ..self })
+    }
+
+    /// Whether the access, at an offset in a device's window, may change what was agreed with
+    /// the driver. The two registers written for each request and each interrupt do not.
+    pub(crate) fn changes_set_up(&self) -> bool {
+        matches!(self.direction, Direction::Write(_))
+            && !matches!(self.addr, regs::QUEUE_NOTIFY | regs::INTERRUPT_ACK)
     }
 }
 

@@ -5,6 +5,7 @@
 //! answer, destroy. A server destroyed earlier would leave a vCPU waiting for ever.
 
 use super::slot::{Place, Slot};
+use crate::journal::ServerState;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
@@ -170,6 +171,32 @@ impl<H: Hypervisor> Server<H> {
             server.parts.ports.push(port);
         }
         Ok(server)
+    }
+
+    /// Takes over a server that a former life enabled. Until the devices are there, its slots
+    /// wait; if they never are, dropping it ends it in order. Look at every slot with
+    /// [`Server::retake`] once, before the first [`Server::take`].
+    ///
+    /// # Errors
+    /// [`StartError::Page`]: the server's page cannot be mapped again.
+    pub fn resume(hv: &H, state: &ServerState) -> Result<Server<H>, StartError> {
+        let page = hv.ioreq_server_page(state.target, state.id).map_err(StartError::Page)?;
+        let (target, id, ports) = (state.target, state.id, state.ports.clone());
+        Ok(Server { parts: Rescue { hv: hv.clone(), target, id, page, ports }, ended: false })
+    }
+
+    /// What a later life needs to take the server over.
+    #[must_use]
+    pub fn state(&self) -> ServerState {
+        let Rescue { target, id, ports, .. } = &self.parts;
+        ServerState { target: *target, id: *id, ports: ports.clone() }
+    }
+
+    /// Takes the access in the slot of vCPU `vcpu` whether or not there is an event, also one
+    /// that a former life took and did not answer.
+    pub fn retake(&self, vcpu: usize) -> Option<Slot<'_, H>> {
+        let port = *self.parts.ports.get(vcpu)?;
+        Slot::retake(&self.parts.page, &self.parts.hv, vcpu, port)
     }
 
     /// One port for each vCPU, in order.

@@ -92,6 +92,26 @@ impl<'a, H: Hypervisor> Slot<'a, H> {
         if bits & ioreq::STATE_MASK != ioreq::STATE_READY {
             return None;
         }
+        Self::take_from(place, bits, hv, port)
+    }
+
+    /// Takes an access that a former life may have taken and not answered. INPROCESS stays
+    /// INPROCESS: Xen crashes a guest whose slot goes backwards (`wait_for_io`).
+    pub(super) fn retake(page: &'a SharedPage, hv: &'a H, vcpu: usize, port: Port) -> Option<Slot<'a, H>> {
+        let place = Place::new(page, vcpu);
+        let bits = place.bits().ok()?;
+        match bits & ioreq::STATE_MASK {
+            ioreq::STATE_READY | ioreq::STATE_INPROCESS => Self::take_from(place, bits, hv, port),
+            ioreq::STATE_RESP_READY => {
+                // Answered, but perhaps not told.
+                let _gone = hv.evtchn_send(port);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn take_from(place: Place<'a>, bits: u8, hv: &'a H, port: Port) -> Option<Slot<'a, H>> {
         let raw = place.copy_out(bits).ok()?;
         place.set_state(bits, ioreq::STATE_INPROCESS).ok()?;
         Some(Slot { place, hv, port, raw, answered: false })

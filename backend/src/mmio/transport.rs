@@ -6,6 +6,7 @@ use super::regs;
 use super::status::{Status, Transition};
 use crate::guest_mem::GuestAddr;
 use crate::ioreq::{Access, Direction, Reply, Width};
+use crate::journal::{self, QueueSetUp, SetUp, Unusable};
 use crate::virtq::{Layout, QUEUE_SIZE_MAX, layout::BadLayout};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -95,6 +96,92 @@ impl Transport {
             queue_sel: 0,
             interrupt_status: 0,
         }
+    }
+
+    /// A device that goes on where a former life's stopped. The configuration space is as the
+    /// driver knows it; its properties must be those that were told.
+    ///
+    /// # Errors
+    /// [`Unusable`] if the journal does not fit this device.
+    pub(crate) fn resume(identity: Identity, set_up: &SetUp, config: &[u8]) -> Result<Transport, Unusable> {
+        if set_up.features != identity.features
+            || set_up.queue_count != u64::from(identity.queues)
+            || set_up.config.len() != config.len()
+        {
+            return Err(Unusable::Changed);
+        }
+        let regs = set_up.queues.iter().take(usize::from(identity.queues)).map(|queue| QueueRegs {
+            size: queue.size,
+            ready: queue.ready != 0,
+            desc: queue.desc,
+            driver: queue.driver,
+            device: queue.device,
+        });
+        let queues: Vec<_> = regs.collect();
+        if queues.len() != usize::from(identity.queues) {
+            return Err(Unusable::Nonsense);
+        }
+        Ok(Transport {
+            identity,
+            queues,
+            config: set_up.config.to_vec(),
+            config_generation: set_up.config_generation,
+            config_news: set_up.config_news != 0,
+            status: Status::from_bits(set_up.status).ok_or(Unusable::Nonsense)?,
+            device_features_sel: set_up.device_features_sel,
+            driver_features_sel: set_up.driver_features_sel,
+            driver_features: set_up.driver_features,
+            foreign_features: set_up.foreign_features != 0,
+            queue_sel: set_up.queue_sel,
+            interrupt_status: 0,
+        })
+    }
+
+    /// All that has to outlive a restart.
+    pub(crate) fn set_up(&self, write_through: bool) -> SetUp {
+        let mut set_up = SetUp {
+            features: self.identity.features,
+            driver_features: self.driver_features,
+            status: self.status.bits(),
+            device_features_sel: self.device_features_sel,
+            driver_features_sel: self.driver_features_sel,
+            foreign_features: u32::from(self.foreign_features),
+            queue_sel: self.queue_sel,
+            config_generation: self.config_generation,
+            config_news: u32::from(self.config_news),
+            write_through: u32::from(write_through),
+            queue_count: u64::from(self.identity.queues),
+            queues: [QueueSetUp::default(); journal::QUEUES],
+            config: [0; journal::CONFIG_BYTES],
+        };
+        for (to, queue) in set_up.queues.iter_mut().zip(&self.queues) {
+            let QueueRegs { size, ready, desc, driver, device } = *queue;
+            *to = QueueSetUp { size, ready: u32::from(ready), desc, driver, device };
+        }
+        for (to, from) in set_up.config.iter_mut().zip(&self.config) {
+            *to = *from;
+        }
+        set_up
+    }
+
+    /// Where the rings of a ready queue lie.
+    ///
+    /// # Errors
+    /// [`Unusable`]: only a checked set-up becomes ready.
+    pub(crate) fn layout(&self, index: usize) -> Result<Option<Layout>, Unusable> {
+        let Some(queue) = self.queues.get(index).filter(|queue| queue.ready) else { return Ok(None) };
+        let [desc, avail, used] = [queue.desc, queue.driver, queue.device].map(GuestAddr::new);
+        Layout::new(queue.size, desc, avail, used).map(Some).map_err(|_| Unusable::Nonsense)
+    }
+
+    /// What the device is.
+    pub(crate) const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Bytes of the configuration space.
+    pub(crate) fn config(&self) -> &[u8] {
+        &self.config
     }
 
     /// The device status.

@@ -3,6 +3,7 @@
 use super::{Geometry, Io, Outcome, PvDisk, RamDisk, Storage, Submitted};
 use crate::blk::Ticket;
 use alloc::boxed::Box;
+use drivers::xenstore::{StoreError, Xenstore};
 use kernel::{Hypervisor, Port};
 
 /// One of the engines.
@@ -20,6 +21,47 @@ macro_rules! each {
             AnyStorage::Ram($engine) => $call,
         }
     };
+}
+
+impl<H: Hypervisor> AnyStorage<H> {
+    /// See [`PvDisk::on_watch`].
+    ///
+    /// # Errors
+    /// A failure of xenstore.
+    pub fn on_watch(&mut self, xs: &mut Xenstore<H>, path: &str) -> Result<(), StoreError> {
+        match self {
+            AnyStorage::Pv(disk) => disk.on_watch(xs, path),
+            AnyStorage::Ram(_) => Ok(()),
+        }
+    }
+
+    /// See [`PvDisk::look`].
+    ///
+    /// # Errors
+    /// A failure of xenstore.
+    pub fn look(&mut self, xs: &mut Xenstore<H>) -> Result<(), StoreError> {
+        match self {
+            AnyStorage::Pv(disk) => disk.look(xs),
+            AnyStorage::Ram(_) => Ok(()),
+        }
+    }
+
+    /// See [`PvDisk::tend`].
+    pub fn tend(&mut self, xs: &mut Xenstore<H>) -> bool {
+        match self {
+            AnyStorage::Pv(disk) => disk.tend(xs),
+            AnyStorage::Ram(_) => false,
+        }
+    }
+
+    /// See [`PvDisk::due_ns`].
+    #[must_use]
+    pub fn due_ns(&self) -> Option<u64> {
+        match self {
+            AnyStorage::Pv(disk) => disk.due_ns(),
+            AnyStorage::Ram(_) => None,
+        }
+    }
 }
 
 impl<H: Hypervisor> Storage for AnyStorage<H> {

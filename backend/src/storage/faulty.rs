@@ -38,6 +38,13 @@ impl<S: Storage> FaultyStorage<S> {
     pub fn new(inner: S, faults: Rc<Faults>) -> FaultyStorage<S> {
         FaultyStorage { inner, faults, waiting: VecDeque::new() }
     }
+
+    /// The engine in a later life of its device: what was done is done, and no request of
+    /// the life before comes back.
+    #[must_use]
+    pub fn forget(self) -> FaultyStorage<S> {
+        FaultyStorage { waiting: VecDeque::new(), ..self }
+    }
 }
 
 impl<S: Storage> Storage for FaultyStorage<S> {

@@ -4,14 +4,21 @@
 //! request longer than one ring request can be is split into pieces of equal length, which
 //! finish in any order; the request is over with its last piece. The ring carries the
 //! request's slot and the piece's number, so nothing is searched for.
+//!
+//! The connection may break at any time; `pv/life.rs` has the rest of that story.
+
+mod life;
+
+pub use life::BACKEND_TIMEOUT_NS;
 
 use super::{Discard, Geometry, Io, Outcome, Storage, Submitted};
 use crate::blk::{Operation, Ticket};
 use crate::limit::{Limiter, warn_limited};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use drivers::BlkFront;
-use drivers::blkfront::{Bounce, Completion, Health, IoError, Op, SubmitError};
-use kernel::{Hypervisor, Port, SharedPage};
+use drivers::blkfront::{Bounce, Completion, Health, IoError, Op, Reconnect, SubmitError};
+use kernel::{DomId, Hypervisor, Port, SharedPage};
 
 const PAGE_BYTES: u64 = xen_pv_sys::PAGE_SIZE as u64;
 /// Requests under way at most.
@@ -25,11 +32,15 @@ const MAX_WRITE_ZEROES_SECTORS: u32 = 1 << 15;
 /// A request that the engine owns.
 struct InFlight {
     ticket: Ticket,
+    /// Its place among all requests ever submitted.
+    sequence: u64,
     /// Pieces in all, and how many have been submitted.
     pieces: u16,
     issued: u16,
     outstanding: u16,
     outcome: Outcome,
+    /// For a flush: the writes that it makes durable, see [`Cache`].
+    covers: u64,
 }
 
 impl InFlight {
@@ -46,39 +57,98 @@ enum Issue {
     NoRoom,
 }
 
+/// What the backend may hold in a volatile cache.
+#[derive(Default)]
+struct Cache {
+    /// Writes and discards completed so far.
+    completed: u64,
+    /// How many of them a flush has made durable.
+    durable: u64,
+    /// Some were lost with their backend: the next flush has to fail.
+    lost: bool,
+}
+
+/// The connection, or the way to the next one.
+#[expect(clippy::large_enum_variant, reason = "there is one for each disk, on the heap")]
+enum Link<H: Hypervisor> {
+    Up(BlkFront<H>),
+    Down(Reconnect<H>),
+}
+
 /// The engine.
 pub struct PvDisk<H: Hypervisor> {
-    front: BlkFront<H>,
+    /// `None` only while one becomes the other.
+    link: Option<Link<H>>,
+    /// What the guest was told, but for the length.
+    geometry: Geometry,
+    /// The backend's domain, of the connection there is or was last.
+    domid: DomId,
     requests: Vec<Option<InFlight>>,
     free: Vec<u16>,
-    /// The one request of which pieces are still to be submitted.
-    partial: Option<u16>,
+    /// Requests of which pieces are still to be submitted, in the order to submit them. One
+    /// at most, unless the connection broke.
+    queue: VecDeque<u16>,
+    sequence: u64,
+    /// Pieces at the backend.
+    outstanding: u32,
+    cache: Cache,
+    patience: life::Patience,
     limiter: Limiter,
 }
 
 impl<H: Hypervisor> PvDisk<H> {
-    /// Serves from a connected blkfront.
+    /// Serves from a connected blkfront. Without a backend for longer than
+    /// `backend_timeout_ns` (`None`: ever so long), requests fail until there is one again.
     #[must_use]
-    pub fn new(front: BlkFront<H>) -> PvDisk<H> {
+    pub fn new(front: BlkFront<H>, backend_timeout_ns: Option<u64>) -> PvDisk<H> {
         let requests = core::iter::repeat_with(|| None).take(usize::from(REQUESTS)).collect();
-        let free = (0..REQUESTS).rev().collect();
-        PvDisk { front, requests, free, partial: None, limiter: Limiter::new() }
+        PvDisk {
+            geometry: geometry_of(&front),
+            domid: front.backend_domid(),
+            link: Some(Link::Up(front)),
+            requests,
+            free: (0..REQUESTS).rev().collect(),
+            queue: VecDeque::with_capacity(usize::from(REQUESTS)),
+            sequence: 0,
+            outstanding: 0,
+            cache: Cache::default(),
+            patience: life::Patience::new(backend_timeout_ns),
+            limiter: Limiter::new(),
+        }
     }
 
-    /// The connection, for its watch events.
-    pub fn front(&mut self) -> &mut BlkFront<H> {
-        &mut self.front
-    }
-
-    /// Gives the connection back, for its orderly end. Requests under way are lost.
+    /// Gives the connection back, if there is one, for its orderly end. Requests under way are
+    /// lost.
     #[must_use]
-    pub fn into_front(self) -> BlkFront<H> {
-        self.front
+    pub fn into_front(self) -> Option<BlkFront<H>> {
+        match self.link {
+            Some(Link::Up(front)) => Some(front),
+            _ => None,
+        }
+    }
+
+    fn up(&self) -> Option<&BlkFront<H>> {
+        match &self.link {
+            Some(Link::Up(front)) => Some(front),
+            _ => None,
+        }
+    }
+
+    fn up_mut(&mut self) -> Option<&mut BlkFront<H>> {
+        match &mut self.link {
+            Some(Link::Up(front)) => Some(front),
+            _ => None,
+        }
+    }
+
+    /// Whether requests can be sent off now.
+    fn is_connected(&self) -> bool {
+        self.up().is_some_and(|front| front.health() == Health::Connected)
     }
 
     /// Bytes of every piece but the last. A multiple of a page, so of any logical block.
     fn piece_bytes(&self) -> u64 {
-        u64::from(self.front.max_pages_per_request()).max(1).saturating_mul(PAGE_BYTES)
+        u64::from(self.geometry.transfer_bytes).max(PAGE_BYTES)
     }
 
     fn pieces(&self, operation: Operation) -> Option<u16> {
@@ -114,6 +184,7 @@ impl<H: Hypervisor> PvDisk<H> {
             }
             match self.issue_piece(io, slot, &request) {
                 Ok(()) => {
+                    self.outstanding = self.outstanding.saturating_add(1);
                     request.issued = request.issued.saturating_add(1);
                     request.outstanding = request.outstanding.saturating_add(1);
                 }
@@ -121,6 +192,7 @@ impl<H: Hypervisor> PvDisk<H> {
                     issue = Issue::NoRoom;
                     break;
                 }
+                Err(Refusal::NotNeeded) => request.issued = request.issued.saturating_add(1),
                 Err(Refusal::Failed(outcome)) => request.outcome = outcome,
             }
         }
@@ -133,50 +205,46 @@ impl<H: Hypervisor> PvDisk<H> {
     fn issue_piece(&mut self, io: &Io<'_>, slot: u16, request: &InFlight) -> Result<(), Refusal> {
         let ticket = &request.ticket;
         let id = (u64::from(slot) << 16) | u64::from(request.issued);
+        let flush = self.geometry.flush;
+        let piece = self.piece(ticket.operation(), request.issued);
+        let Some(front) = self.up_mut() else { return Err(Refusal::NoRoom) };
         let op = match ticket.operation() {
+            // This backend has no cache, where an earlier one had: a completed write is durable.
+            Operation::Flush if flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
             Operation::Flush => Op::Flush,
             Operation::Read { first_sector, .. } => {
-                let (skip, len_bytes, bounce) = self.bounce(ticket, request.issued)?;
+                let (skip, len_bytes, bounce) = bounce(front, piece)?;
                 Op::Read { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
             }
             Operation::Write { first_sector, .. } => {
-                let (skip, len_bytes, bounce) = self.bounce(ticket, request.issued)?;
-                if io.gather(ticket, skip, len_bytes.into(), self.front.pages(&bounce)).is_err() {
-                    self.front.give_back(bounce);
+                let (skip, len_bytes, bounce) = bounce(front, piece)?;
+                if io.gather(ticket, skip, len_bytes.into(), front.pages(&bounce)).is_err() {
+                    front.give_back(bounce);
                     return Err(Refusal::Failed(Outcome::IoError));
                 }
                 Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
             }
             // The ring has no such operation, and a discard does not promise zeros.
             Operation::WriteZeroes { first_sector, .. } => {
-                let (skip, len_bytes, bounce) = self.bounce(ticket, request.issued)?;
-                self.front.pages(&bounce).for_each(SharedPage::zero);
+                let (skip, len_bytes, bounce) = bounce(front, piece)?;
+                front.pages(&bounce).for_each(SharedPage::zero);
                 Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
             }
             Operation::Discard { first_sector, len_bytes, secure } => {
                 Op::Discard { first_sector, sectors: len_bytes / super::SECTOR_BYTES, secure }
             }
         };
-        self.front.submit(id, op).map_err(|(error, op)| {
+        front.submit(id, op).map_err(|(error, op)| {
             if let Op::Read { bounce, .. } | Op::Write { bounce, .. } = op {
-                self.front.give_back(bounce);
+                front.give_back(bounce);
             }
             match error {
-                SubmitError::RingFull => Refusal::NoRoom,
+                // It is submitted again once there is a connection.
+                SubmitError::RingFull | SubmitError::NotConnected => Refusal::NoRoom,
                 SubmitError::Unsupported => Refusal::Failed(Outcome::Unsupported),
-                SubmitError::NotConnected | SubmitError::BadRange => Refusal::Failed(Outcome::IoError),
+                SubmitError::BadRange => Refusal::Failed(Outcome::IoError),
             }
         })
-    }
-
-    /// Pages for a piece: its offset in the data, its length, and the pages.
-    fn bounce(&mut self, ticket: &Ticket, index: u16) -> Result<(u64, u32, Bounce), Refusal> {
-        let failed = Refusal::Failed(Outcome::IoError);
-        let (skip, len) = self.piece(ticket.operation(), index).ok_or(failed)?;
-        let len_bytes = u32::try_from(len).map_err(|_| failed)?;
-        let pages = u16::try_from(len.div_ceil(PAGE_BYTES)).map_err(|_| failed)?;
-        let bounce = self.front.take_pages(pages).ok_or(Refusal::NoRoom)?;
-        Ok((skip, len_bytes, bounce))
     }
 
     /// Takes a request out if it is over.
@@ -184,14 +252,19 @@ impl<H: Hypervisor> PvDisk<H> {
         let entry = self.requests.get_mut(usize::from(slot))?;
         let request = entry.take_if(|request| request.is_over())?;
         self.free.push(slot);
-        if self.partial == Some(slot) {
-            self.partial = None;
+        // Only the first one can be over before all of it was submitted.
+        if self.queue.front() == Some(&slot) {
+            self.queue.pop_front();
+        }
+        if request.outcome == Outcome::Done {
+            self.cache.note(&request);
         }
         Some((request.ticket, request.outcome))
     }
 
     /// Books one completed piece; returns its request's slot.
     fn book(&mut self, io: &Io<'_>, completion: Completion) -> Option<u16> {
+        self.outstanding = self.outstanding.saturating_sub(1);
         let slot = u16::try_from(completion.id >> 16).ok()?;
         let index = u16::try_from(completion.id & 0xffff).ok()?;
         let place = self.requests.get(usize::from(slot)).and_then(Option::as_ref);
@@ -204,12 +277,14 @@ impl<H: Hypervisor> PvDisk<H> {
         };
         if let (Some(request), Some(Operation::Read { .. }), Some((skip, len)), Some(bounce), Outcome::Done) =
             (place, operation, piece, completion.bounce.as_ref(), outcome)
-            && io.scatter(&request.ticket, skip, len, self.front.pages(bounce)).is_err()
+            && self
+                .up()
+                .is_none_or(|front| io.scatter(&request.ticket, skip, len, front.pages(bounce)).is_err())
         {
             outcome = Outcome::IoError;
         }
-        if let Some(bounce) = completion.bounce {
-            self.front.give_back(bounce);
+        if let (Some(bounce), Some(front)) = (completion.bounce, self.up_mut()) {
+            front.give_back(bounce);
         }
         let request = self.requests.get_mut(usize::from(slot))?.as_mut()?;
         request.outstanding = request.outstanding.saturating_sub(1);
@@ -219,30 +294,39 @@ impl<H: Hypervisor> PvDisk<H> {
         Some(slot)
     }
 
-    /// After the backend broke the connection: every request has failed.
-    fn fail_one(&mut self) -> Option<(Ticket, Outcome)> {
-        let slot = self.requests.iter().position(Option::is_some)?;
-        let request = self.requests.get_mut(slot)?.take()?;
-        self.free.push(u16::try_from(slot).ok()?);
-        self.partial = None;
-        warn_limited!(self.limiter, "a request failed: the disk's backend is gone");
-        Some((request.ticket, Outcome::IoError))
-    }
-
-    /// Submits more of the request that did not fit; returns it if it is over by that.
+    /// Submits what waits for room; returns the first request that is over by that.
     fn go_on(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
-        let slot = self.partial?;
-        if self.issue(io, slot) == Issue::All {
-            self.partial = None;
+        while let Some(&slot) = self.queue.front() {
+            if self.issue(io, slot) == Issue::NoRoom {
+                return None;
+            }
+            self.queue.pop_front();
+            if let Some(finished) = self.finish(slot) {
+                return Some(finished);
+            }
         }
-        self.finish(slot)
+        None
     }
+}
+
+/// Pages for a piece of that offset and length: both, and the pages.
+fn bounce<H: Hypervisor>(
+    front: &mut BlkFront<H>,
+    piece: Option<(u64, u64)>,
+) -> Result<(u64, u32, Bounce), Refusal> {
+    let failed = Refusal::Failed(Outcome::IoError);
+    let (skip, len) = piece.ok_or(failed)?;
+    let len_bytes = u32::try_from(len).map_err(|_| failed)?;
+    let pages = u16::try_from(len.div_ceil(PAGE_BYTES)).map_err(|_| failed)?;
+    let bounce = front.take_pages(pages).ok_or(Refusal::NoRoom)?;
+    Ok((skip, len_bytes, bounce))
 }
 
 /// Why a piece was not submitted.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     NoRoom,
+    NotNeeded,
     Failed(Outcome),
 }
 
@@ -251,42 +335,65 @@ fn piece_sector(first_sector: u64, skip_bytes: u64) -> u64 {
     first_sector.saturating_add(skip_bytes / super::SECTOR_BYTES)
 }
 
+fn geometry_of<H: Hypervisor>(front: &BlkFront<H>) -> Geometry {
+    let geometry = front.geometry();
+    let piece_bytes = u64::from(front.max_pages_per_request()).saturating_mul(PAGE_BYTES);
+    Geometry {
+        capacity_sectors: geometry.sectors,
+        block_size_bytes: geometry.sector_size_bytes,
+        physical_block_size_bytes: geometry.physical_sector_size_bytes,
+        transfer_bytes: u32::try_from(piece_bytes).unwrap_or(u32::MAX),
+        read_only: geometry.read_only,
+        flush: geometry.flush,
+        discard: geometry.discard.map(|discard| Discard {
+            granularity_bytes: discard.granularity_bytes,
+            max_sectors: MAX_DISCARD_SECTORS,
+            secure: discard.secure,
+        }),
+        max_write_zeroes_sectors: MAX_WRITE_ZEROES_SECTORS,
+    }
+}
+
 impl<H: Hypervisor> Storage for PvDisk<H> {
     fn geometry(&self) -> Geometry {
-        let geometry = self.front.geometry();
-        Geometry {
-            capacity_sectors: geometry.sectors,
-            block_size_bytes: geometry.sector_size_bytes,
-            physical_block_size_bytes: geometry.physical_sector_size_bytes,
-            transfer_bytes: u32::try_from(self.piece_bytes()).unwrap_or(u32::MAX),
-            read_only: geometry.read_only,
-            flush: geometry.flush,
-            discard: geometry.discard.map(|discard| Discard {
-                granularity_bytes: discard.granularity_bytes,
-                max_sectors: MAX_DISCARD_SECTORS,
-                secure: discard.secure,
-            }),
-            max_write_zeroes_sectors: MAX_WRITE_ZEROES_SECTORS,
-        }
+        self.geometry
     }
 
     fn port(&self) -> Option<Port> {
-        Some(self.front.port())
+        self.up().map(BlkFront::port)
     }
 
     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
-        if self.partial.is_some() {
+        if self.patience.is_over() {
+            warn_limited!(self.limiter, "a request failed: the disk has no backend");
+            return Submitted::Done(ticket, Outcome::IoError);
+        }
+        let connected = self.is_connected();
+        if connected && !self.queue.is_empty() {
             return Submitted::Full(ticket);
+        }
+        if ticket.operation() == Operation::Flush && self.cache.take_lost() {
+            self.tell_lost();
+            return Submitted::Done(ticket, Outcome::IoError);
         }
         let Some(pieces) = self.pieces(ticket.operation()) else {
             return Submitted::Done(ticket, Outcome::IoError);
         };
         let Some(slot) = self.free.pop() else { return Submitted::Full(ticket) };
+        self.sequence = self.sequence.wrapping_add(1);
         if let Some(entry) = self.requests.get_mut(usize::from(slot)) {
-            *entry = Some(InFlight { ticket, pieces, issued: 0, outstanding: 0, outcome: Outcome::Done });
+            *entry = Some(InFlight {
+                ticket,
+                sequence: self.sequence,
+                pieces,
+                issued: 0,
+                outstanding: 0,
+                outcome: Outcome::Done,
+                covers: self.cache.completed,
+            });
         }
-        if self.issue(io, slot) == Issue::NoRoom {
-            self.partial = Some(slot);
+        if !connected || self.issue(io, slot) == Issue::NoRoom {
+            self.queue.push_back(slot);
         }
         match self.finish(slot) {
             Some((ticket, outcome)) => Submitted::Done(ticket, outcome),
@@ -295,24 +402,27 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
     }
 
     fn kick(&mut self) {
-        self.front.kick();
+        if let Some(front) = self.up_mut() {
+            front.kick();
+        }
     }
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
-        while let Some(completion) = self.front.next_completion() {
+        while let Some(completion) = self.up_mut().and_then(BlkFront::next_completion) {
+            self.patience.has_heard();
             let slot = self.book(io, completion);
             if let Some(finished) = slot.and_then(|slot| self.finish(slot)) {
                 return Some(finished);
             }
         }
-        if self.front.health() != Health::Connected {
-            return self.fail_one();
-        }
-        self.go_on(io)
+        if self.is_connected() { self.go_on(io) } else { self.give_up_one(io) }
     }
 
     fn arm(&mut self) -> bool {
-        // A broken connection sends no event: what is under way fails now.
-        self.front.rearm() || self.front.health() != Health::Connected
+        match self.up_mut() {
+            // A fault that shows only now: the broken connection sends no event.
+            Some(front) => front.health() == Health::Connected && front.rearm(),
+            None => false,
+        }
     }
 }

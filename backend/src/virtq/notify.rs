@@ -49,7 +49,7 @@ impl Queue {
         self.armed = true;
         // The request for notifications must be visible before avail.idx is read again.
         full_barrier();
-        self.look_for_more(mem)
+        Ok(self.look_for_more(mem)? || self.has_again())
     }
 
     /// Tells the driver that notifications are not needed while the queue is being polled.

@@ -8,7 +8,10 @@ use super::chain::{Chain, Segment, SegmentPool};
 use super::layout::{
     DESC_BYTES, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc, Layout, QUEUE_SIZE_MAX, UsedElem,
 };
+use crate::crash::{self, Point};
 use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
+use crate::journal::{QueueJournal, WORDS};
+use alloc::vec::Vec;
 use core::fmt;
 use kernel::Order;
 use zerocopy::{FromZeros, IntoBytes};
@@ -41,6 +44,8 @@ pub enum QueueFault {
     IndirectLength(u32),
     /// A chain has no byte that the device may write, so no status can be told.
     NoStatusByte,
+    /// After a restart: the used ring is not what we wrote there.
+    UsedChanged,
     /// A ring or a descriptor cannot be reached.
     Memory(MemFault),
 }
@@ -67,6 +72,7 @@ impl fmt::Display for QueueFault {
             QueueFault::IndirectWithNext => f.write_str("an indirect descriptor that continues"),
             QueueFault::IndirectLength(len) => write!(f, "an indirect table of {len} bytes"),
             QueueFault::NoStatusByte => f.write_str("a request without a status byte"),
+            QueueFault::UsedChanged => f.write_str("the used ring was changed by somebody else"),
             QueueFault::Memory(fault) => fault.fmt(f),
         }
     }
@@ -101,7 +107,11 @@ pub struct Queue {
     /// Whether the driver was asked to notify.
     pub(super) armed: bool,
     /// One bit for each head that was taken and not returned.
-    in_flight: [u64; QUEUE_SIZE_MAX as usize / 64],
+    in_flight: [u64; WORDS],
+    /// What outlives a restart, if that is wanted.
+    journal: Option<QueueJournal>,
+    /// Heads that a former life took and did not return: taken again before any new one.
+    again: Vec<u16>,
 }
 
 impl Queue {
@@ -118,8 +128,64 @@ impl Queue {
             signalled: 0,
             // The driver zeroed the rings: flags 0 and avail_event 0 ask for notifications.
             armed: true,
-            in_flight: [0; QUEUE_SIZE_MAX as usize / 64],
+            in_flight: [0; WORDS],
+            journal: None,
+            again: Vec::new(),
         }
+    }
+
+    /// Has the queue, which is new, write down what must outlive a restart.
+    #[must_use]
+    pub fn with_journal(mut self, journal: Option<QueueJournal>) -> Queue {
+        if let Some(journal) = &journal {
+            journal.start();
+        }
+        self.journal = journal;
+        self
+    }
+
+    /// A queue that goes on where a former life's stopped: `next_avail` and `heads` are what
+    /// its journal holds. Chains that were taken and not returned are taken again.
+    ///
+    /// # Errors
+    /// [`QueueFault`] if that and the used ring, which the driver may have written to, do not
+    /// agree.
+    pub fn resume(
+        layout: Layout,
+        features: RingFeatures,
+        journal: QueueJournal,
+        (next_avail, heads): (u16, [u64; WORDS]),
+        mem: &dyn GuestMemory,
+    ) -> Result<Queue, QueueFault> {
+        let mut queue = Queue { in_flight: heads, armed: false, ..Queue::new(layout, features) };
+        let taken = (0..QUEUE_SIZE_MAX).filter(|&head| queue.is_marked(head));
+        let taken: Vec<u16> = taken.collect();
+        let count = u16::try_from(taken.len()).unwrap_or(u16::MAX);
+        let used_idx = mem.load_u16(layout.used_idx(), Order::AcqRel)?;
+        // The journal is written after used.idx: some of the heads may be done already, and
+        // those are the last that the used ring names.
+        let done = used_idx.wrapping_sub(next_avail.wrapping_sub(count));
+        if count > layout.size() || done > count {
+            return Err(QueueFault::UsedChanged);
+        }
+        for back in 1..=done {
+            let mut elem = UsedElem::new_zeroed();
+            mem.read(layout.used_ring(used_idx.wrapping_sub(back)), elem.as_mut_bytes())?;
+            let head = u16::try_from(elem.id.get()).map_err(|_| QueueFault::UsedChanged)?;
+            match queue.bit(head) {
+                Some((word, bit)) if *word & bit != 0 => *word &= !bit,
+                _ => return Err(QueueFault::UsedChanged),
+            }
+        }
+        queue.again = taken.into_iter().filter(|&head| queue.is_marked(head)).collect();
+        if queue.again.iter().any(|&head| head >= layout.size()) {
+            return Err(QueueFault::UsedChanged);
+        }
+        (queue.next_avail, queue.avail_idx) = (next_avail, next_avail);
+        (queue.next_used, queue.published, queue.signalled) = (used_idx, used_idx, used_idx);
+        journal.used(&queue.in_flight);
+        queue.journal = Some(journal);
+        Ok(queue)
     }
 
     /// Where the rings lie.
@@ -141,6 +207,9 @@ impl Queue {
         if pool.available() < QUEUE_SIZE_MAX {
             return Ok(None);
         }
+        if let Some(head) = self.again.pop() {
+            return self.read_chain(mem, pool, head).map(Some);
+        }
         if self.next_avail == self.avail_idx && !self.look_for_more(mem)? {
             return Ok(None);
         }
@@ -151,13 +220,26 @@ impl Queue {
         if !self.mark(head) {
             return Err(QueueFault::HeadInFlight(head));
         }
+        let chain = self.read_chain(mem, pool, head)?;
+        self.next_avail = self.next_avail.wrapping_add(1);
+        if let Some(journal) = &self.journal {
+            journal.taken(head, self.next_avail);
+        }
+        Ok(Some(chain))
+    }
+
+    fn read_chain(
+        &self,
+        mem: &dyn GuestMemory,
+        pool: &mut SegmentPool,
+        head: u16,
+    ) -> Result<Chain, QueueFault> {
         let mut chain = Chain::new(head);
         if let Err(fault) = self.walk(mem, pool, &mut chain) {
             pool.release(&mut chain);
             return Err(fault);
         }
-        self.next_avail = self.next_avail.wrapping_add(1);
-        Ok(Some(chain))
+        Ok(chain)
     }
 
     /// Reads `avail.idx` and checks it. The load orders the ring entries after it.
@@ -258,8 +340,24 @@ impl Queue {
         if self.published != self.next_used {
             mem.store_u16(self.layout.used_idx(), self.next_used, Order::AcqRel)?;
             self.published = self.next_used;
+            crash::point(Point::Published);
+            if let Some(journal) = &self.journal {
+                // Heads are below the queue's size.
+                let words = usize::from(self.layout.size()).div_ceil(64);
+                journal.used(self.in_flight.get(..words).unwrap_or_default());
+            }
         }
         Ok(())
+    }
+
+    fn is_marked(&self, head: u16) -> bool {
+        let word = self.in_flight.get(usize::from(head / 64)).copied().unwrap_or(0);
+        word.wrapping_shr(u32::from(head % 64)) & 1 != 0
+    }
+
+    /// Whether there are heads to be taken again.
+    pub(super) fn has_again(&self) -> bool {
+        !self.again.is_empty()
     }
 
     fn bit(&mut self, head: u16) -> Option<(&mut u64, u64)> {

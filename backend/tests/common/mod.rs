@@ -8,7 +8,7 @@ use backend::mmio::regs;
 use backend::storage::{AnyStorage, PvDisk, RamDisk};
 use backend::stub::{Attached, Stub};
 use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
-use backend::{GuestAddr, GuestMemory, MemFault};
+use backend::{GuestAddr, GuestMemory, MemFault, upkeep};
 use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
 use drivers::{BlkFront, Xenstore};
 use kernel::fake::{Event, FakeXen};
@@ -24,6 +24,8 @@ pub const PV_MMIO: u64 = 0x0200_0000;
 pub const RAM_MMIO: u64 = 0x0200_0200;
 pub const PV_IRQ: u32 = 33;
 pub const RAM_IRQ: u32 = 34;
+/// Without a backend for so long, requests fail.
+pub const TIMEOUT_NS: u64 = 60_000_000_000;
 pub const RAM_BYTES: u64 = 1 << 20;
 
 pub type TestStub = Stub<FakeXen, WatchfulMemory, AnyStorage<FakeXen>>;
@@ -124,16 +126,34 @@ impl World {
 
     /// The event loop, until nothing is left to do.
     pub fn run(&mut self) {
-        let stub = self.stub.as_mut().expect("running");
-        for _ in 0..100_000 {
-            if stub.run_once() || stub.arm() {
+        self.events_until(|now_ns| now_ns + 1_000_000);
+    }
+
+    /// The event loop, for so long. Returns how often it went round.
+    pub fn run_for(&mut self, time_ns: u64) -> u32 {
+        let end_ns = self.xen.now_ns() + time_ns;
+        self.events_until(|_| end_ns)
+    }
+
+    /// The event loop, until an end that may move with the last round that did something.
+    fn events_until(&mut self, end: impl Fn(u64) -> u64) -> u32 {
+        let World { stub, xs, xen, .. } = self;
+        let stub = stub.as_mut().expect("running");
+        let mut end_ns = end(xen.now_ns());
+        for round in 0..100_000 {
+            let worked = stub.run_once();
+            let changed = upkeep::look_after(xs, stub, |_, _| ());
+            if worked || changed || stub.arm() {
+                end_ns = end(xen.now_ns());
                 continue;
             }
-            let deadline_ns = self.xen.now_ns() + 1_000_000;
-            self.xen.poll(stub.ports(), Some(deadline_ns)).expect("good ports");
+            let mut ports = stub.ports().to_vec();
+            ports.push(xs.port());
+            let deadline_ns = upkeep::due_ns(stub).unwrap_or(u64::MAX).min(end_ns);
+            xen.poll(&ports, Some(deadline_ns)).expect("good ports");
             // The fake's clock moves only if nothing became pending.
-            if self.xen.now_ns() >= deadline_ns {
-                return;
+            if xen.now_ns() >= end_ns {
+                return round;
             }
         }
         panic!("the stub never comes to rest");
@@ -181,12 +201,13 @@ pub struct Setup {
     pub pool_pages: u16,
     pub vcpus: u32,
     pub queues: u16,
+    pub backend_timeout_ns: Option<u64>,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
         let back = BlkBackConfig { sectors: 8192, ..BlkBackConfig::default() };
-        Setup { back, pool_pages: 128, vcpus: 2, queues: 1 }
+        Setup { back, pool_pages: 128, vcpus: 2, queues: 1, backend_timeout_ns: Some(TIMEOUT_NS) }
     }
 }
 
@@ -204,7 +225,7 @@ impl Machine {
         let queues = setup.queues;
         let options = |serial: &str| DeviceOptions { serial: serial.into(), queues, read_only: false };
         let ram = AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory"));
-        let pv = AnyStorage::Pv(Box::new(PvDisk::new(front)));
+        let pv = AnyStorage::Pv(Box::new(PvDisk::new(front, setup.backend_timeout_ns)));
         let devices = vec![
             Attached { mmio: PV_MMIO, irq: PV_IRQ, device: Device::new(pv, &options("pf-51712")) },
             Attached { mmio: RAM_MMIO, irq: RAM_IRQ, device: Device::new(ram, &options("pf-51728")) },

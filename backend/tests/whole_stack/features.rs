@@ -3,8 +3,8 @@
 use super::common::*;
 use backend::ioreq::Width;
 use backend::mmio::regs;
-use backend::storage::AnyStorage;
 use backend::testkit::{BlkRequest, Framing};
+use backend::upkeep;
 use drivers::fake::{BlkBackConfig, Faults};
 use kernel::Hypervisor;
 
@@ -184,14 +184,7 @@ fn resize(machine: &Machine, sectors: u64) {
     let stub = stub.as_mut().expect("running");
     // xenstored gets a moment to send its events.
     xen.poll(&[xs.port()], Some(xen.now_ns() + 1_000_000)).expect("a good port");
-    xs.poll_events().expect("a xenstore");
-    while let Some(event) = xs.next_event() {
-        for storage in stub.storages() {
-            let AnyStorage::Pv(disk) = storage else { continue };
-            disk.front().on_watch(xs, &event.path).expect("a xenstore");
-        }
-    }
-    stub.update_capacities();
+    upkeep::look_after(xs, stub, |_, _| ());
     // Before blocking: the interrupt does not wait for the next event.
     stub.arm();
 }

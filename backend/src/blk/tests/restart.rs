@@ -1,0 +1,319 @@
+//! A device that is dropped at any moment and goes on by its journal: every request is
+//! answered exactly once, as if nothing had happened.
+
+use super::*;
+use crate::guest_mem::{GuestAddr, MemFault};
+use crate::journal::{DeviceJournal, Unusable};
+use crate::storage::Storage;
+use core::cell::Cell;
+use kernel::{Order, SharedPage};
+use std::boxed::Box;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Guest memory that ends the device's life at a chosen access: before or after it.
+#[derive(Clone)]
+struct Mortal {
+    inner: TestMemory,
+    /// Half accesses until the end; none if it is 0.
+    left: Rc<Cell<u32>>,
+}
+
+/// What a life ends with. No panic message.
+struct Death;
+
+impl Mortal {
+    fn tick(&self) {
+        match self.left.get() {
+            0 => {}
+            1 => {
+                self.left.set(0);
+                resume_unwind(Box::new(Death));
+            }
+            left => self.left.set(left - 1),
+        }
+    }
+
+    fn around<T>(&self, access: impl FnOnce(&TestMemory) -> T) -> T {
+        self.tick();
+        let result = access(&self.inner);
+        self.tick();
+        result
+    }
+}
+
+impl GuestMemory for Mortal {
+    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault> {
+        self.around(|mem| mem.read(addr, dst))
+    }
+    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault> {
+        self.around(|mem| mem.write(addr, src))
+    }
+    fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault> {
+        self.around(|mem| mem.load_u16(addr, order))
+    }
+    fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
+        self.around(|mem| mem.store_u16(addr, value, order))
+    }
+    fn copy_to_page(&self, a: GuestAddr, page: &SharedPage, o: usize, len: usize) -> Result<(), MemFault> {
+        self.around(|mem| mem.copy_to_page(a, page, o, len))
+    }
+    fn copy_from_page(&self, a: GuestAddr, page: &SharedPage, o: usize, len: usize) -> Result<(), MemFault> {
+        self.around(|mem| mem.copy_from_page(a, page, o, len))
+    }
+    fn invalidate(&self) {
+        self.inner.invalidate();
+    }
+}
+
+/// A rig whose device has a journal.
+struct Lives {
+    rig: Rig,
+    journal: SharedPage,
+    mem: Mortal,
+    deaths: u32,
+    options: DeviceOptions,
+}
+
+impl Lives {
+    fn new() -> Lives {
+        let rig = Rig::build(Faults::default(), false, 2);
+        let journal = SharedPage::alloc().expect("host memory");
+        let mem = Mortal { inner: rig.mem.clone(), left: Rc::default() };
+        let options = DeviceOptions { serial: String::from("pf-test"), read_only: false, queues: 2 };
+        let storage =
+            FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), rig.faults.clone());
+        *rig.device.borrow_mut() =
+            Device::new(storage, &options).with_journal(DeviceJournal::new(journal.clone()));
+        Lives { rig, journal, mem, deaths: 0, options }
+    }
+
+    /// The next life of the device: with nothing but disk, guest and journal.
+    fn next_life(&mut self) {
+        self.deaths += 1;
+        let spare = RamDisk::new(512, false).expect("memory");
+        let spare = Device::new(FaultyStorage::new(spare, Rc::default()), &DeviceOptions::default());
+        let old = self.rig.device.replace(spare);
+        let storage = old.into_storage().forget();
+        let journal = DeviceJournal::new(self.journal.clone());
+        let device = Device::resume(storage, &self.options, journal, &self.rig.mem).expect("a good journal");
+        *self.rig.device.borrow_mut() = device;
+    }
+
+    /// Lets the device work until it would block; it may die on the way, each time after
+    /// another number of half accesses.
+    fn run(&mut self, deaths: &mut impl Iterator<Item = u32>) {
+        for _ in 0..10_000 {
+            let (device, mem) = (self.rig.device.clone(), self.mem.clone());
+            let step = catch_unwind(AssertUnwindSafe(|| {
+                let worked = device.borrow_mut().process(&mem);
+                worked || device.borrow_mut().arm(&mem)
+            }));
+            match step {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(death) => {
+                    assert!(death.is::<Death>(), "a real panic");
+                    self.next_life();
+                    self.mem.left.set(deaths.next().unwrap_or(0));
+                }
+            }
+            self.rig.irqs += u32::from(self.rig.device.borrow_mut().take_irq());
+        }
+        panic!("the device never comes to rest");
+    }
+
+    /// Takes what was used; the driver itself checks that it is each head once.
+    fn reap(&mut self, asked: &mut Vec<(u16, u16, BlkRequest)>) {
+        for queue in 0..2 {
+            self.rig.driver.queue = queue;
+            while let Some((head, answer)) = self.rig.driver.next_used() {
+                let at = asked.iter().position(|(q, h, _)| (*q, *h) == (queue, head)).expect("asked once");
+                let (.., request) = asked.remove(at);
+                assert_eq!(answer.status, S_OK);
+                if request.kind == T_IN {
+                    let tag = request.sector.to_le_bytes()[0];
+                    assert_eq!(answer.data, bytes(request.in_len, tag), "sector {}", request.sector);
+                }
+            }
+        }
+    }
+}
+
+fn write_request(sector: u64) -> BlkRequest {
+    BlkRequest { kind: T_OUT, sector, out: bytes(512, sector.to_le_bytes()[0]), in_len: 0 }
+}
+
+fn flush_request() -> BlkRequest {
+    BlkRequest { kind: T_FLUSH, sector: 0, out: vec![], in_len: 0 }
+}
+
+proptest! {
+    #[test]
+    fn each_request_is_answered_once_whenever_the_device_dies(
+        features in prop::sample::select(vec![ALL, F_VERSION_1 | F_FLUSH, ALL & !F_EVENT_IDX, ALL & !F_INDIRECT_DESC]),
+        batches in prop::collection::vec((1..4usize, 0..3u16, prop::collection::vec(1..60u32, 0..6)), 1..8),
+        write_back: bool,
+    ) {
+        let mut lives = Lives::new();
+        lives.rig.driver.init_queues(features, 16, 2);
+        if write_back {
+            lives.rig.driver.set_config(32, crate::ioreq::Width::One, 1);
+        }
+        let mut sector = 0;
+        for (count, release, deaths) in batches {
+            let mut asked = Vec::new();
+            for at in 0..count {
+                // What was written before is read again, beside new writes and a flush.
+                let queue = (at % 2) as u16;
+                lives.rig.driver.queue = queue;
+                sector += 1;
+                let mut requests = vec![write_request(sector), flush_request()];
+                if sector > 10 {
+                    requests.push(read_request(sector - 10, 512));
+                }
+                for request in requests {
+                    if lives.rig.driver.free_descs() >= 4 {
+                        let head = lives.rig.driver.submit(&request, &Framing::Usual);
+                        asked.push((queue, head, request));
+                    }
+                }
+                lives.rig.driver.kick();
+            }
+            // Some completions come at once, others later and in another life.
+            lives.rig.faults.hold.set(true);
+            lives.rig.faults.release.set(release.into());
+            let mut deaths = deaths.into_iter();
+            lives.mem.left.set(deaths.next().unwrap_or(0));
+            lives.run(&mut deaths);
+            lives.reap(&mut asked);
+            lives.next_life();
+            lives.rig.faults.hold.set(false);
+            lives.run(&mut deaths);
+            lives.reap(&mut asked);
+            prop_assert!(asked.is_empty(), "{asked:?}");
+            prop_assert!(!lives.rig.needs_reset());
+            lives.mem.left.set(0);
+        }
+        for sector in 1..=sector {
+            lives.rig.driver.queue = 0;
+            let answer = lives.rig.read(sector, 512, &Framing::Usual);
+            prop_assert_eq!(answer.data, bytes(512, sector.to_le_bytes()[0]));
+        }
+    }
+}
+
+#[test]
+fn a_death_at_each_single_half_access_of_a_batch() {
+    let mut points = 0;
+    loop {
+        points += 1;
+        let mut lives = Lives::new();
+        lives.rig.driver.init_queues(ALL, 16, 2);
+        lives.rig.driver.queue = 1;
+        let mut asked = Vec::new();
+        for request in [write_request(3), flush_request(), write_request(4)] {
+            asked.push((1, lives.rig.driver.submit(&request, &Framing::Usual), request));
+        }
+        lives.rig.driver.kick();
+        lives.mem.left.set(points);
+        lives.run(&mut core::iter::empty());
+        lives.reap(&mut asked);
+        assert!(asked.is_empty(), "point {points}: {asked:?}");
+        // Heads are used again at once, so a record that lagged would show.
+        for sector in [3, 4] {
+            let answer = lives.rig.read(sector, 512, &Framing::Usual);
+            assert_eq!(answer.data, bytes(512, sector.to_le_bytes()[0]));
+        }
+        if lives.deaths == 0 {
+            break;
+        }
+    }
+    assert!(points > 50, "{points} points are too few to be all");
+}
+
+#[test]
+fn a_driver_sets_its_device_up_over_any_number_of_lives() {
+    /// A bus on which the device dies around every access: after it has taken effect, once
+    /// before and once after the journal knows. The access is executed again each time.
+    struct Dying(Rc<RefCell<Lives>>);
+    impl Bus for Dying {
+        fn access(&mut self, access: Access) -> u64 {
+            let mut lives = self.0.borrow_mut();
+            let mut before = [0; 4096];
+            lives.journal.read(0, &mut before).expect("inside");
+            let _unanswered = lives.rig.device.borrow_mut().access(access);
+            lives.journal.write(0, &before).expect("inside");
+            lives.next_life();
+            let _unanswered = lives.rig.device.borrow_mut().access(access);
+            lives.next_life();
+            let Reply(value) = lives.rig.device.borrow_mut().access(access);
+            value
+        }
+    }
+    let lives = Rc::new(RefCell::new(Lives::new()));
+    let mem = lives.borrow().rig.mem.clone();
+    let mut driver = Driver::new(Dying(lives.clone()), mem, 0);
+    driver.init_queues(ALL, 16, 2);
+    driver.set_config(32, crate::ioreq::Width::One, 0);
+    for sector in [1, 2] {
+        driver.queue = 0;
+        let head = driver.submit(&write_request(sector), &Framing::Usual);
+        driver.kick();
+        lives.borrow_mut().run(&mut core::iter::empty());
+        let (used, answer) = driver.next_used().expect("an answer");
+        assert_eq!((used, answer.status), (head, S_OK));
+    }
+    assert_eq!(lives.borrow().rig.faults.flushes.get(), 2, "write-through outlives the device");
+    driver.write(STATUS, 0);
+    driver.init_queues(ALL, 8, 1);
+}
+
+#[test]
+fn a_resumed_device_interrupts_once_for_whatever_was_not_told() {
+    let mut lives = Lives::new();
+    lives.next_life();
+    lives.run(&mut core::iter::empty());
+    assert_eq!(lives.rig.irqs, 0, "a driver that is not set up is left alone");
+    lives.rig.driver.init_queues(ALL, 16, 2);
+    lives.rig.irqs = 0;
+    lives.next_life();
+    lives.run(&mut core::iter::empty());
+    assert_eq!(lives.rig.irqs, 1);
+    assert_eq!(lives.rig.driver.take_interrupt(), INT_USED | INT_CONFIG);
+}
+
+#[test]
+fn a_used_ring_that_the_driver_wrote_to_costs_it_a_reset() {
+    for idx in [1, 7, 0xffff] {
+        let mut lives = Lives::new();
+        lives.rig.driver.init_queues(ALL, 16, 2);
+        lives.rig.driver.queue = 0;
+        let used_idx = lives.rig.driver.used(2);
+        lives.rig.mem.poke_u16(used_idx, idx);
+        lives.next_life();
+        assert!(lives.rig.needs_reset());
+        lives.rig.driver.init_queues(ALL, 16, 2);
+        assert!(!lives.rig.needs_reset());
+    }
+}
+
+#[test]
+fn a_disk_that_has_become_another_is_not_resumed() {
+    let mut lives = Lives::new();
+    lives.rig.driver.init_queues(ALL, 16, 2);
+    let geometry = RamDisk::new(DISK_BYTES, false).expect("memory").geometry();
+    let resume = |geometry: Geometry, queues: u16| {
+        let faults = Faults::default();
+        faults.geometry.set(Some(geometry));
+        let storage = FaultyStorage::new(RamDisk::new(512, false).expect("memory"), Rc::new(faults));
+        let options = DeviceOptions { queues, ..lives.options.clone() };
+        Device::resume(storage, &options, DeviceJournal::new(lives.journal.clone()), &lives.rig.mem)
+            .map(|mut device| (device.update_capacity(), device.take_irq()))
+    };
+    assert_eq!(resume(geometry, 2), Ok((false, false)));
+    let larger = Geometry { capacity_sectors: geometry.capacity_sectors + 8, ..geometry };
+    assert_eq!(resume(larger, 2), Ok((true, true)), "another length is told as ever");
+    assert_eq!(resume(geometry, 1), Err(Unusable::Changed));
+    assert_eq!(resume(Geometry { block_size_bytes: 4096, ..geometry }, 2), Err(Unusable::Changed));
+    assert_eq!(resume(Geometry { read_only: true, ..geometry }, 2), Err(Unusable::Changed));
+}
