@@ -22,8 +22,14 @@ const POOL_PAGES: u16 = 1024;
 /// Bounce pages that one disk can use: beyond that, more depth does not help.
 const POOL_PAGES_MAX: u16 = 512;
 
-/// Connects every disk; the error names the one that failed.
-pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Vec<Attached<Engine>>, String> {
+/// Connects every disk and has `make` turn each into a device; the error names the one that
+/// failed.
+pub fn connect(
+    xen: &Xen,
+    xs: &mut Xenstore<Xen>,
+    config: &Config,
+    make: impl Fn(usize, Engine, &DeviceOptions) -> Result<Device<Engine>, String>,
+) -> Result<Vec<Attached<Engine>>, String> {
     let pv_disks = config.disks.iter().filter(|disk| matches!(disk.store, Store::Pv(_))).count();
     let share = POOL_PAGES / u16::try_from(pv_disks.max(1)).unwrap_or(u16::MAX);
     let pool_pages = share.min(POOL_PAGES_MAX);
@@ -34,11 +40,11 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Vec
         1
     });
     let queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES).clamp(1, MAX_QUEUES);
-    let attach = |disk: &DiskConfig| {
+    let attach = |(index, disk): (usize, &DiskConfig)| {
         let named = |why: String| format!("disk {}: {why}", disk.id);
         let engine = match disk.store {
             Store::Pv(vdev) => BlkFront::connect(xen, xs, vdev, pool_pages)
-                .map(|front| AnyStorage::Pv(Box::new(PvDisk::new(front))))
+                .map(|front| AnyStorage::Pv(Box::new(PvDisk::new(front, disk.backend_timeout_ns))))
                 .map_err(|error| named(format!("PV disk {vdev}: {error}")))?,
             Store::Ram(len_bytes) => RamDisk::new(len_bytes, disk.read_only)
                 .map(AnyStorage::Ram)
@@ -46,7 +52,7 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Vec
         };
         let options = DeviceOptions { serial: disk.serial.clone(), read_only: disk.read_only, queues };
         info!("disk {} at {:#x}, interrupt {}: {:?}", disk.id, disk.mmio, disk.irq, disk.store);
-        Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: Device::new(engine, &options) })
+        Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: make(index, engine, &options).map_err(named)? })
     };
-    config.disks.iter().map(attach).collect()
+    config.disks.iter().enumerate().map(attach).collect()
 }

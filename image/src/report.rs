@@ -4,7 +4,7 @@
 
 use alloc::string::ToString;
 use drivers::xenstore::Xenstore;
-use kernel::{BootInfo, Xen};
+use kernel::{BootInfo, Xen, restart};
 use log::warn;
 
 /// Longest reason given for a failure, in bytes.
@@ -20,6 +20,13 @@ pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
     // Last: the daemon acts on it.
     write(xs, "state", "serving");
     log::info!("serving {ready_us} us after the first instruction; {heap:?}");
+}
+
+/// We are here again after a panic, and why it came.
+pub fn restarted(xs: &mut Xenstore<Xen>) {
+    write(xs, "last_panic", &restart::last_panic());
+    // Last: the daemon looks at it.
+    write(xs, "restarts", &restart::life().to_string());
 }
 
 /// We cannot serve, and why.

@@ -3,12 +3,10 @@
 use crate::disks::Engine;
 use crate::report;
 use alloc::vec::Vec;
-use backend::Stub;
-use backend::storage::AnyStorage;
-use drivers::blkfront::WatchOutcome;
+use backend::{Stub, upkeep};
 use drivers::xenstore::Xenstore;
 use kernel::{BootInfo, ForeignMap, Hypervisor, Port, ShutdownReason, Xen};
-use log::{error, info, warn};
+use log::error;
 
 /// How long to look for more work before giving the CPU away. A blocked stub answers a
 /// guest's access several times later than one that looks.
@@ -23,8 +21,7 @@ pub fn run(
     xs: &mut Xenstore<Xen>,
     mut stub: Stub<Xen, ForeignMap, Engine>,
 ) -> ShutdownReason {
-    let mut ports: Vec<Port> = stub.ports().to_vec();
-    ports.push(xs.port());
+    let mut ports: Vec<Port> = Vec::new();
     report::serving(xs, boot);
     let mut last_work_ns = xen.now_ns();
     let mut rounds = 0u32;
@@ -39,11 +36,15 @@ pub fn run(
         } else if xen.now_ns().saturating_sub(last_work_ns) < SPIN_NS {
             continue;
         }
-        look_at_store(xs, &mut stub);
-        if worked || stub.arm() {
+        let changed = upkeep::look_after(xs, &mut stub, on_event);
+        if changed || worked || stub.arm() {
             continue;
         }
-        if let Err(errno) = xen.poll(&ports, None) {
+        // A disk has another port when it has another backend.
+        ports.clear();
+        ports.extend_from_slice(stub.ports());
+        ports.push(xs.port());
+        if let Err(errno) = xen.poll(&ports, upkeep::due_ns(&mut stub)) {
             error!("cannot wait for events: {errno}");
             let (teardown, _) = stub.stop();
             error!("ioreq server ended: {teardown:?}");
@@ -52,36 +53,8 @@ pub fn run(
     }
 }
 
-/// Lets the PV disks judge what happened to their backends; the guest learns of new lengths.
-fn look_at_store(xs: &mut Xenstore<Xen>, stub: &mut Stub<Xen, ForeignMap, Engine>) {
-    if let Err(error) = xs.poll_events() {
-        warn!("{error}");
-        return;
-    }
-    if xs.take_events_lost() {
-        for engine in stub.storages() {
-            if let AnyStorage::Pv(disk) = engine {
-                let path = alloc::string::String::from(disk.front().backend_path());
-                judge(xs, engine, &path);
-            }
-        }
-    }
-    while let Some(event) = xs.next_event() {
-        for engine in stub.storages() {
-            judge(xs, engine, &event.path);
-        }
-    }
-    stub.update_capacities();
-}
-
-fn judge(xs: &mut Xenstore<Xen>, engine: &mut Engine, path: &str) {
-    let AnyStorage::Pv(disk) = engine else { return };
-    match disk.front().on_watch(xs, path) {
-        Ok(WatchOutcome::Lost) => error!("{path}: the backend left; its requests fail from now on"),
-        Ok(WatchOutcome::Resized) => {
-            info!("{path}: the disk has {} sectors now", disk.front().geometry().sectors)
-        }
-        Ok(WatchOutcome::NotOurs | WatchOutcome::Unchanged) => {}
-        Err(error) => warn!("{path}: {error}"),
-    }
-}
+/// The image itself watches nothing, unless it is to have bugs.
+#[cfg(not(feature = "crash-on-demand"))]
+fn on_event(_: &mut Xenstore<Xen>, _: &drivers::xenstore::WatchEvent) {}
+#[cfg(feature = "crash-on-demand")]
+use crate::crash::on_event;

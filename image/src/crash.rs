@@ -1,0 +1,63 @@
+//! Bugs on demand: what a test writes to `data/pilotfish/crash` happens. Only with the feature
+//! `crash-on-demand`, which no shipped image has.
+//!
+//! `access N`, `answer N`, `taken N`, `finished N`, `published N`: panics the N-th time that
+//! the place is passed ([`backend::crash::Point`]). `panic`, `alloc`, `stack`: at once.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use backend::crash::{self, Point};
+use core::hint::black_box;
+use drivers::xenstore::{WatchEvent, Xenstore};
+use kernel::Xen;
+use log::warn;
+
+const NODE: &str = "data/pilotfish/crash";
+const TOKEN: &str = "crash";
+
+/// Waits for what the test wants.
+pub fn watch(xs: &mut Xenstore<Xen>) {
+    // After a restart it is there already.
+    let _ = xs.watch(NODE, TOKEN);
+}
+
+/// Does it, once.
+pub fn on_event(xs: &mut Xenstore<Xen>, event: &WatchEvent) {
+    if event.token != TOKEN {
+        return;
+    }
+    let Ok(order) = xs.read_string(NODE) else { return };
+    // Not again in the next life.
+    if let Err(error) = xs.rm(NODE) {
+        warn!("{NODE}: {error}");
+        return;
+    }
+    warn!("bug on demand: {order}");
+    obey(&order);
+}
+
+fn obey(order: &str) {
+    let (what, passes) = order.split_once(' ').unwrap_or((order, "1"));
+    let point = match what {
+        "access" => Point::Access,
+        "answer" => Point::Answer,
+        "taken" => Point::Taken,
+        "finished" => Point::Finished,
+        "published" => Point::Published,
+        "alloc" => return drop(black_box(Vec::<u8>::with_capacity(1 << 40))),
+        "stack" => {
+            black_box(deeper(1));
+            return;
+        }
+        _ => panic!("a bug on demand: {}", String::from(what)),
+    };
+    crash::arm(point, passes.parse().unwrap_or(1));
+}
+
+/// Overflows the stack.
+#[inline(never)]
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn deeper(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    room[(depth % 64) as usize] + deeper(black_box(depth + 1))
+}

@@ -1,0 +1,105 @@
+//! How a life begins: the first one at boot, each later one after a panic of the one before.
+
+use crate::disks::{self, Engine};
+use alloc::format;
+use alloc::string::{String, ToString};
+use backend::blk::Device;
+use backend::config::Store;
+use backend::ioreq::Server;
+use backend::journal::{DeviceJournal, ServerJournal};
+use backend::{Config, Stub};
+use drivers::blkfront;
+use drivers::xenstore::Xenstore;
+use kernel::{ForeignMap, Xen, restart};
+use log::{info, warn};
+
+/// Chunks of 2 MiB of the guest's RAM that are mapped at once.
+const MAP_CHUNKS: u16 = 64;
+
+/// The image's stub.
+pub type ImageStub = Stub<Xen, ForeignMap, Engine>;
+
+/// At boot: connects the disks, then creates the ioreq server.
+pub fn first(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<ImageStub, String> {
+    let kept = config.restarts > 0;
+    let devices = disks::connect(xen, xs, config, |index, engine, options| {
+        let device = Device::new(engine, options);
+        Ok(if kept { device.with_journal(device_journal(index)?) } else { device })
+    })?;
+    let memory = map(xen, config)?;
+    let stub = Stub::start(xen, config.target, memory, devices).map_err(|error| error.to_string())?;
+    rescue_by(stub.rescue());
+    if kept {
+        server_journal()?.save(&stub.server_state());
+    }
+    Ok(stub)
+}
+
+/// After a panic: takes the ioreq server over, whose vCPUs wait, so that from here on it ends
+/// in order if anything fails.
+pub fn take_over(xen: &Xen, config: &Config) -> Result<Server<Xen>, String> {
+    let state = server_journal()?.load().map_err(|error| error.to_string())?;
+    if state.target != config.target {
+        return Err(String::from("the journal is about another guest"));
+    }
+    let server = Server::resume(xen, &state).map_err(|error| error.to_string())?;
+    rescue_by(server.rescue());
+    Ok(server)
+}
+
+/// After a panic: makes everything anew but the ioreq server, and goes on by the journal.
+pub fn again(
+    xen: &Xen,
+    xs: &mut Xenstore<Xen>,
+    config: &Config,
+    server: Server<Xen>,
+) -> Result<ImageStub, String> {
+    let memory = map(xen, config)?;
+    for disk in &config.disks {
+        if let Store::Pv(vdev) = disk.store {
+            // Before anything is done again: nothing old may reach the disk afterwards.
+            blkfront::close_former(xen, xs, vdev, |gref| xen.former_page(gref))
+                .map_err(|error| format!("disk {}: closing the former connection: {error}", disk.id))?;
+        }
+    }
+    xen.close_former_ports(server.ports());
+    let devices = disks::connect(xen, xs, config, |index, engine, options| {
+        let journal = device_journal(index)?;
+        Device::resume(engine, options, journal, &memory).map_err(|error| error.to_string())
+    })?;
+    let mut stub = Stub::resume(xen, server, memory, devices);
+    stub.update_capacities();
+    Ok(stub)
+}
+
+/// From now on a panic leads to another life, if the configuration wants that and nobody uses
+/// memory of the life before this one any more.
+pub fn arm(xen: &Xen) {
+    match xen.end_former_grants() {
+        0 if restart::arm() => info!("a panic will be followed by a restart in place"),
+        0 => {}
+        busy => warn!("no further restart: {busy} pages of the former life are still in use"),
+    }
+}
+
+fn map(xen: &Xen, config: &Config) -> Result<ForeignMap, String> {
+    let map = xen.foreign_map(config.target, MAP_CHUNKS);
+    map.map_err(|errno| format!("no room to map the guest's memory: {errno}"))
+}
+
+fn rescue_by(rescue: backend::ioreq::Rescue<Xen>) {
+    kernel::on_panic(move || {
+        let _teardown = rescue.run();
+    });
+}
+
+fn server_journal() -> Result<ServerJournal, String> {
+    let page = restart::journal_page(0).ok_or("no page for the journal")?;
+    Ok(ServerJournal::new(page))
+}
+
+/// Page 0 is the server's.
+fn device_journal(index: usize) -> Result<DeviceJournal, String> {
+    let page = restart::journal_page(index.saturating_add(1)).ok_or("no page for the journal")?;
+    Ok(DeviceJournal::new(page))
+}
