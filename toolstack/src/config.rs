@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::disk_file::BACKEND_TIMEOUT_MAX_MS;
 use crate::text::toml_error;
 
 /// The default configuration, with an explanation of every key.
@@ -30,6 +31,9 @@ pub enum OnStubCrash {
     PauseGuest,
     /// Leave it.
     Ignore,
+    /// Have the stub start again in place after a panic; where that cannot be, end the guest
+    /// as crashed.
+    Restart,
 }
 
 /// Who attaches the stubs' PV disks.
@@ -64,6 +68,7 @@ struct File {
     stub_log: Option<Level>,
     stub_seclabel: Option<String>,
     block_script: Option<BlockScript>,
+    backend_timeout_ms: Option<u64>,
     on_stub_crash: Option<OnStubCrash>,
     quiet_ms: Option<u64>,
     launch_timeout_ms: Option<u64>,
@@ -91,6 +96,8 @@ pub struct Config {
     pub stub_seclabel: String,
     /// Who attaches the stub's PV disks.
     pub block_script: BlockScript,
+    /// How long requests of a disk wait for its backend; 0: for ever.
+    pub backend_timeout_ms: u64,
     /// What happens to a guest whose stub died.
     pub on_stub_crash: OnStubCrash,
     /// No new disk for this long: the guest is complete.
@@ -143,6 +150,7 @@ impl Config {
             stub_log: value!(stub_log),
             stub_seclabel: value!(stub_seclabel),
             block_script: value!(block_script),
+            backend_timeout_ms: value!(backend_timeout_ms),
             on_stub_crash: value!(on_stub_crash),
             quiet: Duration::from_millis(value!(quiet_ms)),
             launch_timeout: Duration::from_millis(value!(launch_timeout_ms)),
@@ -184,6 +192,12 @@ impl Config {
             if time > Duration::from_secs(600) {
                 bail!("{key} = {}: must be at most 600000", time.as_millis());
             }
+        }
+        if self.backend_timeout_ms > BACKEND_TIMEOUT_MAX_MS {
+            bail!(
+                "backend-timeout-ms = {}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for ever",
+                self.backend_timeout_ms
+            );
         }
         if self.quiet >= self.launch_timeout {
             bail!("quiet-ms = {}: must be less than launch-timeout-ms", self.quiet.as_millis());
@@ -233,6 +247,7 @@ mod tests {
             ("stub-image = \"stub.img\"\n", "c.toml", "stub.img"),
             ("run-dir = '/run/a\"b'\n", "c.toml", "run-dir"),
             ("quiet-ms = 9000\n", "c.toml", "quiet-ms"),
+            ("backend-timeout-ms = 86400001\n", "c.toml", "backend-timeout-ms"),
             ("tidy-ms = 600001\n", "c.toml", "tidy-ms"),
         ] {
             let error = format!("{:#}", Config::parse("c.toml", source).unwrap_err());

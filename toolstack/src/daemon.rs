@@ -50,6 +50,8 @@ pub struct Daemon {
     host: Arc<dyn Host>,
     times: Times,
     guests: BTreeMap<u16, Guest>,
+    /// By the stub's domain: restarts of it that were logged.
+    restarts: BTreeMap<u16, u32>,
 }
 
 /// Does a task; this is what a worker runs.
@@ -69,8 +71,11 @@ pub fn perform(config: &Config, store: &dyn Store, host: &dyn Host, task: &Task)
 fn mourn(env: &Env<'_>, stub: &Stub, why: &str) {
     let (guest, policy) = (stub.identity.guest, env.config.on_stub_crash);
     log::error!("guest {guest}: its stub (domain {}) {why}; policy: {policy:?}", stub.domid);
+    if policy == OnStubCrash::Restart {
+        log::error!("guest {guest}: no restart: {}; crash-guest applies", launch::why_no_restart(why));
+    }
     let done = match policy {
-        OnStubCrash::CrashGuest => env.host.crash(guest),
+        OnStubCrash::CrashGuest | OnStubCrash::Restart => env.host.crash(guest),
         OnStubCrash::DestroyGuest => env.host.destroy(guest),
         OnStubCrash::PauseGuest => env.host.pause(guest),
         OnStubCrash::Ignore => Ok(()),
@@ -101,7 +106,7 @@ impl Daemon {
             }
             guests.insert(guest, Guest::adopted(record));
         }
-        Ok(Daemon { config, store, host, times, guests })
+        Ok(Daemon { config, store, host, times, guests, restarts: BTreeMap::new() })
     }
 
     /// Looks at every guest there is and returns the tasks to be started.
@@ -140,6 +145,7 @@ impl Daemon {
                     return None;
                 }
             };
+            self.note_restarts(guest);
             let now = self.host.now();
             let known = self.guests.entry(guest).or_insert_with(Guest::new);
             let action = known.step(&seen, now, &self.times);
@@ -203,6 +209,30 @@ impl Daemon {
         let now = self.host.now();
         self.guests.entry(guest).or_insert_with(Guest::new).stopped(ok, now, &self.times);
         self.look_at(guest)
+    }
+
+    /// Logs what a serving stub says of its restarts, each once.
+    fn note_restarts(&mut self, guest: u16) {
+        let Some(Phase::Serving(stub)) = self.guests.get(&guest).map(|known| &known.phase) else { return };
+        let domid = stub.domid;
+        // A domid that is used again is another stub's.
+        let stubs: BTreeSet<u16> = self.guests.values().filter_map(Guest::stub_domid).collect();
+        self.restarts.retain(|stub, _| stubs.contains(stub));
+        let count = match launch::restarts(&*self.store, domid) {
+            Ok(count) => count,
+            Err(e) => {
+                log::warn!("guest {guest}: {e:#}");
+                return;
+            }
+        };
+        let known = self.restarts.entry(domid).or_insert(0);
+        if count > *known {
+            *known = count;
+            let why = launch::last_panic(&*self.store, domid);
+            log::error!(
+                "guest {guest}: its stub (domain {domid}) restarted in place, {count} times so far: {why}"
+            );
+        }
     }
 
     fn env(&self) -> Env<'_> {

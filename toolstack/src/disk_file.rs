@@ -14,6 +14,10 @@ pub const SUFFIX: &str = ".pilotfish";
 const MAX_BYTES: u64 = 64 << 10;
 /// virtio-blk's serial (`VIRTIO_BLK_ID_BYTES`).
 const SERIAL_MAX: usize = 20;
+/// Domain names longer than this are refused.
+const NAME_MAX: usize = 64;
+/// The longest time to wait for a backend, but for ever: a day.
+pub const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// RAM disks come in pages.
 const RAM_UNIT: u64 = 4096;
 
@@ -32,7 +36,10 @@ struct File {
     storage: Storage,
     size: Option<ByteSize>,
     target: Option<String>,
+    backend: Option<String>,
     serial: Option<String>,
+    #[serde(rename = "backend-timeout-ms")]
+    backend_timeout_ms: Option<u64>,
 }
 
 /// What a disk file says.
@@ -42,6 +49,8 @@ pub struct DiskFile {
     pub storage: DiskStorage,
     /// The serial number the guest reads.
     pub serial: Option<String>,
+    /// How long requests wait for a backend; 0: for ever.
+    pub backend_timeout_ms: Option<u64>,
 }
 
 /// Where the data lives.
@@ -50,7 +59,12 @@ pub enum DiskStorage {
     /// In the stub's own memory, so many bytes.
     Ram(u64),
     /// In an image or a block device.
-    Pv(String),
+    Pv {
+        /// Its path.
+        target: String,
+        /// The domain that has it, by name; `None`: dom0.
+        backend: Option<String>,
+    },
 }
 
 impl DiskFile {
@@ -79,6 +93,18 @@ impl DiskFile {
                 );
             }
         }
+        if let Some(backend) = &file.backend {
+            let fit = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            if backend.is_empty() || backend.len() > NAME_MAX || !backend.bytes().all(fit) {
+                let shown = crate::text::printable(backend, 60);
+                bail!(
+                    "{name}: backend = \"{shown}\": must be a domain's name: letters, digits, '.', '_', '-'"
+                );
+            }
+            if file.storage == Storage::Ram {
+                bail!("{name}: backend: storage = \"ram\" has none");
+            }
+        }
         let storage = match (file.storage, file.size, file.target) {
             (Storage::Ram, Some(size), None) => {
                 let bytes = size.as_u64();
@@ -89,13 +115,23 @@ impl DiskFile {
                 }
                 DiskStorage::Ram(bytes)
             }
-            (Storage::Pv, None, Some(target)) => DiskStorage::Pv(target),
+            (Storage::Pv, None, Some(target)) => DiskStorage::Pv { target, backend: file.backend },
             (Storage::Ram, None, _) => bail!("{name}: storage = \"ram\": needs size = \"...\""),
             (Storage::Ram, _, Some(_)) => bail!("{name}: target: storage = \"ram\" has none"),
             (Storage::Pv, _, None) => bail!("{name}: storage = \"pv\": needs target = \"/...\""),
             (Storage::Pv, Some(_), _) => bail!("{name}: size: storage = \"pv\" has that of its target"),
         };
-        Ok(DiskFile { storage, serial: file.serial })
+        if let Some(ms) = file.backend_timeout_ms {
+            if matches!(storage, DiskStorage::Ram(_)) {
+                bail!("{name}: backend-timeout-ms: storage = \"ram\" has no backend");
+            }
+            if ms > BACKEND_TIMEOUT_MAX_MS {
+                bail!(
+                    "{name}: backend-timeout-ms = {ms}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for ever"
+                );
+            }
+        }
+        Ok(DiskFile { storage, serial: file.serial, backend_timeout_ms: file.backend_timeout_ms })
     }
 }
 
@@ -106,9 +142,19 @@ mod tests {
     #[test]
     fn ram_and_pv_disks_are_read() {
         let ram = DiskFile::parse("d", "storage = \"ram\"\nsize = \"64MiB\"\nserial = \"swap-0\"\n").unwrap();
-        assert_eq!(ram, DiskFile { storage: DiskStorage::Ram(64 << 20), serial: Some("swap-0".into()) });
-        let pv = DiskFile::parse("d", "storage = \"pv\"\ntarget = \"/dev/vg/guest\"\n").unwrap();
-        assert_eq!(pv, DiskFile { storage: DiskStorage::Pv("/dev/vg/guest".into()), serial: None });
+        let expected = |storage, serial: Option<&str>, backend_timeout_ms| DiskFile {
+            storage,
+            serial: serial.map(str::to_owned),
+            backend_timeout_ms,
+        };
+        assert_eq!(ram, expected(DiskStorage::Ram(64 << 20), Some("swap-0"), None));
+        let source = "storage = \"pv\"\ntarget = \"/dev/vg/guest\"\nbackend-timeout-ms = 0\n";
+        let target = "/dev/vg/guest".to_owned();
+        let storage = DiskStorage::Pv { target: target.clone(), backend: None };
+        assert_eq!(DiskFile::parse("d", source).unwrap(), expected(storage, None, Some(0)));
+        let source = "storage = \"pv\"\ntarget = \"/dev/vg/guest\"\nbackend = \"store-1\"\n";
+        let storage = DiskStorage::Pv { target, backend: Some("store-1".into()) };
+        assert_eq!(DiskFile::parse("d", source).unwrap(), expected(storage, None, None));
     }
 
     #[test]
@@ -124,6 +170,12 @@ mod tests {
             ("storage = \"ram\"\nsize = \"1MiB\"\ntarget = \"/x\"", "target"),
             ("storage = \"pv\"", "target"),
             ("storage = \"pv\"\ntarget = \"/x\"\nsize = \"1MiB\"", "size"),
+            ("storage = \"ram\"\nsize = \"1MiB\"\nbackend = \"x\"", "backend"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nbackend = \"\"", "backend"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nbackend = \"a,b\"", "a,b"),
+            ("storage = \"ram\"\nsize = \"1MiB\"\nbackend-timeout-ms = 5", "backend-timeout-ms"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nbackend-timeout-ms = 86400001", "86400001"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nbackend-timeout-ms = -1", "-1"),
             ("storage = \"pv\"\ntarget = \"/x\"\nseriel = \"a\"", "seriel"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a b\"", "a b"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"123456789012345678901\"", "serial"),

@@ -279,6 +279,12 @@ impl Guest {
         }
     }
 
+    /// The domain of the stub that serves.
+    #[must_use]
+    pub fn stub_domid(&self) -> Option<u16> {
+        if let Phase::Serving(stub) = &self.phase { Some(stub.domid) } else { None }
+    }
+
     /// When to step even if nothing changes.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {

@@ -24,6 +24,8 @@ use crate::{stop, target};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// xenconsoled writes down a dead domain's last words somewhat later than it dies.
 const CONSOLE_DELAY: Duration = Duration::from_millis(300);
+/// What is said of a stub that is no more.
+const GONE: &str = "domain has gone";
 /// How often a stub is made anew because a disk was added late.
 const TRIES: u32 = 3;
 
@@ -65,6 +67,9 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
         });
         let plan = Plan::new(cx.config, job.identity.clone(), &disks.collect::<Result<Vec<_>>>()?)?;
         log::debug!("guest {guest}: stub: {}", plan.command_line);
+        if let Some(why) = &plan.no_restart {
+            log::warn!("guest {guest}: its stub cannot be restarted: {why}; crash-guest applies");
+        }
         record::launching(cx.store, &job.identity)?;
         match run(cx, job, &plan, &nodes) {
             Ok(Some(domid)) => {
@@ -171,7 +176,7 @@ fn wait_until_serving(cx: &Env<'_>, job: &Job, stub: u16) -> Result<()> {
 /// How the stub domain ended, if it did.
 pub fn death(cx: &Env<'_>, stub: u16) -> Result<Option<String>> {
     Ok(match cx.host.domain(stub)? {
-        None => Some("domain has gone".to_owned()),
+        None => Some(GONE.to_owned()),
         Some(s) if s.dying => Some("domain is being destroyed".to_owned()),
         Some(s) => match s.shutdown {
             Some(3) => Some("crashed".to_owned()),
@@ -250,7 +255,7 @@ fn report(cx: &Env<'_>, stub: &Stub, took: Duration) {
 pub fn illness(cx: &Env<'_>, stub: &Stub) -> Result<Option<String>> {
     let same = crate::identity::identity_of(cx.store, stub.domid)?;
     if same.as_ref() != Some(&stub.identity) {
-        return Ok(Some("domain has gone".to_owned()));
+        return Ok(Some(GONE.to_owned()));
     }
     if let Some(why) = death(cx, stub.domid)? {
         let said = cx.store.read(&paths::stub_says(stub.domid, "error"))?;
@@ -262,6 +267,30 @@ pub fn illness(cx: &Env<'_>, stub: &Stub) -> Result<Option<String>> {
         return Ok(Some(format!("failed: {}", failure(cx.store, stub.domid))));
     }
     Ok(None)
+}
+
+/// How often a stub was restarted in place, by its own account.
+pub fn restarts(store: &dyn Store, stub: u16) -> Result<u32> {
+    let said = store.read(&paths::stub_says(stub, "restarts"))?;
+    Ok(said.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// What the stub says of the panic before its last restart.
+pub fn last_panic(store: &dyn Store, stub: u16) -> String {
+    match store.read(&paths::stub_says(stub, "last_panic")) {
+        Ok(Some(text)) if !text.trim().is_empty() => printable(&text, 200),
+        _ => "no reason is given".to_owned(),
+    }
+}
+
+/// Why a stub that has ended is not restarted.
+pub fn why_no_restart(why: &str) -> &'static str {
+    if why.starts_with(GONE) {
+        "a stub domain that is gone cannot be replaced under a running guest: its ioreq server stays \
+         enabled in Xen, and only the guest's end removes it"
+    } else {
+        "it ended for good: too many panics, or one from which it could not restart (see its console)"
+    }
 }
 
 /// `anyhow` for a thread that ended badly.

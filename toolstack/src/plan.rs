@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
-use crate::config::{BlockScript, Config, Level, fit_for_xl};
+use crate::config::{BlockScript, Config, Level, OnStubCrash, fit_for_xl};
 use crate::disk_file::DiskStorage;
 use crate::identity::Identity;
 use crate::target::Disk;
@@ -15,6 +15,10 @@ use crate::target::Disk;
 const XVDA: u32 = 202 << 8;
 /// Disks of a stub beyond this would need another numbering; libxl's interrupts end at 11.
 const DISKS_MAX: usize = 16;
+/// The stub's own default, which need not be said: a command line has an end.
+const STUB_BACKEND_TIMEOUT_MS: u64 = 60_000;
+/// How often a stub may be restarted in the time that it counts over (10 minutes).
+const RESTARTS: u32 = 3;
 /// Bytes of guest memory that one 4 KiB page table of the stub maps.
 const MAPPED_BY_TABLE: u64 = 2 << 20;
 
@@ -29,6 +33,8 @@ pub struct Plan {
     pub command_line: String,
     /// The complete xl configuration.
     pub xl_config: String,
+    /// Why the stub will not be restarted although the configuration asks for it.
+    pub no_restart: Option<String>,
 }
 
 impl Plan {
@@ -51,18 +57,22 @@ impl Plan {
                     ram = ram.saturating_add(*bytes);
                     format!("ram:{bytes}")
                 }
-                DiskStorage::Pv(path) => {
+                DiskStorage::Pv { target, backend } => {
                     let (letter, number) = vbd(vbds.len())?;
-                    let script = script(config)?;
+                    let place = match backend {
+                        // Its own `xl devd` attaches the disk there.
+                        Some(domain) => format!("backend={domain},"),
+                        None => script(config)?,
+                    };
                     let access = if disk.node.read_only { "ro" } else { "rw" };
                     // target= comes last: xl takes all that follows as the path.
                     vbds.push(format!(
-                        "vdev=xvd{letter},format=raw,backendtype=phy,{script}access={access},target={path}"
+                        "vdev=xvd{letter},format=raw,backendtype=phy,{place}access={access},target={target}"
                     ));
                     format!("pv:{number}")
                 }
             };
-            words.push(disk_word(disk, &store));
+            words.push(disk_word(config, disk, &store));
         }
         if ram > config.ram_disk_limit {
             bail!(
@@ -72,10 +82,20 @@ impl Plan {
             );
         }
         words.push(format!("log={}", level_word(config.stub_log)));
+        let mut no_restart = None;
+        if config.on_stub_crash == OnStubCrash::Restart {
+            match disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_))) {
+                None => words.push(format!("restarts={RESTARTS}")),
+                Some(disk) => {
+                    no_restart = Some(format!("disk {} is in the stub's own memory", disk.node.disk));
+                }
+            }
+        }
         let command_line = words.join(" ");
         let memory = config.stub_memory.saturating_add(ram).div_ceil(1 << 20);
         let xl_config = xl_config(config, &identity, memory, &command_line, &vbds);
-        Ok(Plan { identity, disks: disks.iter().map(|d| d.node.disk).collect(), command_line, xl_config })
+        let disks = disks.iter().map(|d| d.node.disk).collect();
+        Ok(Plan { identity, disks, command_line, xl_config, no_restart })
     }
 }
 
@@ -95,7 +115,7 @@ fn script(config: &Config) -> Result<String> {
 }
 
 /// The `disk=` word of the stub's command line.
-fn disk_word(disk: &Disk, store: &str) -> String {
+fn disk_word(config: &Config, disk: &Disk, store: &str) -> String {
     let node = &disk.node;
     let mode = if node.read_only { "ro" } else { "rw" };
     let mut word =
@@ -103,6 +123,10 @@ fn disk_word(disk: &Disk, store: &str) -> String {
     if let Some(serial) = &disk.serial {
         // Writing to a String cannot fail.
         let _ = write!(word, ",serial={serial}");
+    }
+    let timeout_ms = disk.backend_timeout_ms.unwrap_or(config.backend_timeout_ms);
+    if timeout_ms != STUB_BACKEND_TIMEOUT_MS && matches!(disk.storage, DiskStorage::Pv { .. }) {
+        let _ = write!(word, ",backend-timeout-ms={timeout_ms}");
     }
     word
 }
@@ -177,7 +201,11 @@ mod tests {
             mmio: 0x0200_0000 + 0x200 * u64::from(n),
             irq: 33 + n,
         };
-        Disk { node, storage, serial: serial.map(str::to_owned) }
+        Disk { node, storage, serial: serial.map(str::to_owned), backend_timeout_ms: None }
+    }
+
+    fn here(target: &str) -> DiskStorage {
+        DiskStorage::Pv { target: target.to_owned(), backend: None }
     }
 
     fn identity() -> Identity {
@@ -187,9 +215,9 @@ mod tests {
     #[test]
     fn the_command_line_is_the_one_the_image_parses() {
         let disks = [
-            disk(0, DiskStorage::Pv("/a.img".into()), false, None),
+            disk(0, here("/a.img"), false, None),
             disk(1, DiskStorage::Ram(8 << 20), false, Some("swap")),
-            disk(2, DiskStorage::Pv("/b,c.img".into()), true, None),
+            disk(2, here("/b,c.img"), true, None),
         ];
         let config = Config { block_script: BlockScript::Xen, ..Config::default_for_tests() };
         let plan = Plan::new(&config, identity(), &disks).unwrap();
@@ -209,6 +237,48 @@ mod tests {
         let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
         let script = format!("script={},access=rw,target=/a.img", std::env::current_exe().unwrap().display());
         assert!(plan.xl_config.contains(&script), "{}", plan.xl_config);
+    }
+
+    #[test]
+    fn a_driver_domains_disk_names_the_domain_and_no_script() {
+        let storage = DiskStorage::Pv { target: "/dev/vdb".into(), backend: Some("store".into()) };
+        let disks = [disk(0, storage, false, None)];
+        let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+        let expected = "\"vdev=xvda,format=raw,backendtype=phy,backend=store,access=rw,target=/dev/vdb\"";
+        assert!(plan.xl_config.contains(expected), "{}", plan.xl_config);
+    }
+
+    #[test]
+    fn the_time_to_wait_for_a_backend_is_said_where_it_is_not_the_stubs_own() {
+        let mut disks = [
+            disk(0, here("/a.img"), false, None),
+            disk(1, DiskStorage::Ram(4096), false, None),
+            disk(2, here("/b.img"), false, Some("x")),
+        ];
+        disks[2].backend_timeout_ms = Some(0);
+        let line = |ms, disks: &[Disk]| {
+            let config = Config { backend_timeout_ms: ms, ..Config::default_for_tests() };
+            Plan::new(&config, identity(), disks).unwrap().command_line
+        };
+        assert!(!line(60_000, &disks[..2]).contains("backend-timeout"));
+        let line = line(5000, &disks);
+        assert!(line.contains(",store=pv:51712,backend-timeout-ms=5000 "), "{line}");
+        assert!(line.contains(",store=ram:4096 "), "{line}");
+        assert!(line.contains(",serial=x,backend-timeout-ms=0 "), "{line}");
+    }
+
+    #[test]
+    fn only_a_stub_without_ram_disks_may_restart() {
+        let config = Config { on_stub_crash: OnStubCrash::Restart, ..Config::default_for_tests() };
+        let pv = disk(0, here("/a.img"), false, None);
+        let plan = Plan::new(&config, identity(), std::slice::from_ref(&pv)).unwrap();
+        assert!(plan.command_line.ends_with(" restarts=3") && plan.no_restart.is_none());
+        let ram = disk(1, DiskStorage::Ram(4096), false, None);
+        let plan = Plan::new(&config, identity(), &[pv.clone(), ram]).unwrap();
+        assert!(!plan.command_line.contains("restarts"), "{}", plan.command_line);
+        assert!(plan.no_restart.unwrap().contains("51728"));
+        let plan = Plan::new(&Config::default_for_tests(), identity(), &[pv]).unwrap();
+        assert!(!plan.command_line.contains("restarts"));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Disk {
     pub storage: DiskStorage,
     /// The serial number the guest reads; `None`: the stub's default.
     pub serial: Option<String>,
+    /// How long requests wait for a backend, 0: for ever; `None`: as the configuration says.
+    pub backend_timeout_ms: Option<u64>,
 }
 
 /// Follows a disk's target.
@@ -34,17 +36,19 @@ pub fn resolve(node: DiskNode) -> Result<Disk> {
         check_path(&node.target).context("target")?;
         DiskFile::load(&node.target)?
     } else {
-        DiskFile { storage: DiskStorage::Pv(node.target.clone()), serial: None }
+        let storage = DiskStorage::Pv { target: node.target.clone(), backend: None };
+        DiskFile { storage, serial: None, backend_timeout_ms: None }
     };
-    if let DiskStorage::Pv(path) = &file.storage {
-        let checked = check_data(path);
+    if let DiskStorage::Pv { target: path, backend } = &file.storage {
+        // What another domain has, only that domain can look at.
+        let checked = if backend.is_some() { check_path(path) } else { check_data(path) };
         if path == &node.target {
             checked.context("target")
         } else {
             checked.with_context(|| format!("{}: target", node.target))
         }?;
     }
-    Ok(Disk { node, storage: file.storage, serial: file.serial })
+    Ok(Disk { node, storage: file.storage, serial: file.serial, backend_timeout_ms: file.backend_timeout_ms })
 }
 
 /// What the target at `path` stands for, in words.
@@ -56,7 +60,10 @@ pub fn describe(path: &str) -> Result<String> {
     let disk = resolve(node)?;
     let storage = match &disk.storage {
         DiskStorage::Ram(bytes) => format!("RAM disk of {}", bytesize::ByteSize(*bytes)),
-        DiskStorage::Pv(path) => format!("PV disk of {path}"),
+        DiskStorage::Pv { target, backend: None } => format!("PV disk of {target}"),
+        DiskStorage::Pv { target, backend: Some(domain) } => {
+            format!("PV disk of {target} in domain {domain}")
+        }
     };
     Ok(disk.serial.map_or(storage.clone(), |serial| format!("{storage}, serial {serial}")))
 }
@@ -107,10 +114,17 @@ mod tests {
         std::fs::write(at("pv.pilotfish"), format!("storage = \"pv\"\ntarget = \"{}\"", at("d.img")))
             .unwrap();
 
-        assert_eq!(resolve(node(&at("d.img"))).unwrap().storage, DiskStorage::Pv(at("d.img")));
+        let here = DiskStorage::Pv { target: at("d.img"), backend: None };
+        assert_eq!(resolve(node(&at("d.img"))).unwrap().storage, here);
         let ram = resolve(node(&at("ram.pilotfish"))).unwrap();
         assert_eq!((ram.storage, ram.serial.as_deref()), (DiskStorage::Ram(1 << 20), Some("s1")));
-        assert_eq!(resolve(node(&at("pv.pilotfish"))).unwrap().storage, DiskStorage::Pv(at("d.img")));
+        assert_eq!(resolve(node(&at("pv.pilotfish"))).unwrap().storage, here);
+        let far = "storage = \"pv\"\ntarget = \"/not/in/this/domain\"\nbackend = \"store\"";
+        std::fs::write(at("far.pilotfish"), far).unwrap();
+        let storage = resolve(node(&at("far.pilotfish"))).unwrap().storage;
+        let expected =
+            DiskStorage::Pv { target: "/not/in/this/domain".into(), backend: Some("store".into()) };
+        assert_eq!(storage, expected);
     }
 
     #[test]
