@@ -1,0 +1,65 @@
+//! A tiny guest that is not Linux: what other drivers make of the disk.
+//!
+//! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]) or `firmware`
+//! (a driver written here, see [`firmware`]); `disk=` which of the disks, by address, from 0;
+//! `tag=` marks what it writes. What it sees, it prints as `PF key=value`; `PF done=1` is the
+//! last line, and `PF error=` says what was wrong.
+//!
+//! Test guests are never shipped. `unsafe` stands in one file, `hal.rs`, as the crate asks it of
+//! whoever gives it memory.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![deny(unsafe_code)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod by_crate;
+#[cfg(target_os = "none")]
+mod devices;
+#[cfg(target_os = "none")]
+mod firmware;
+#[cfg(target_os = "none")]
+mod hal;
+#[cfg(target_os = "none")]
+mod pattern;
+#[cfg(target_os = "none")]
+mod say;
+#[cfg(target_os = "none")]
+mod virtio;
+
+#[cfg(target_os = "none")]
+mod frontend {
+    use crate::say::say;
+    use crate::{by_crate, devices, firmware};
+    use alloc::string::{String, ToString};
+    use kernel::{BootInfo, ShutdownReason, Xen};
+
+    kernel::main!(run);
+
+    fn run(xen: Xen, boot: &'static BootInfo) -> ShutdownReason {
+        match work(&xen, boot) {
+            Ok(()) => say(&xen, "done", 1),
+            Err(error) => say(&xen, "error", error),
+        }
+        ShutdownReason::Poweroff
+    }
+
+    fn work(xen: &Xen, boot: &'static BootInfo) -> Result<(), String> {
+        let found = devices::find(boot.device_tree);
+        say(xen, "devices", found.len());
+        let which = boot.option("disk").unwrap_or("0").parse::<usize>().map_err(|_| "disk= is no number")?;
+        let window = found.get(which).ok_or("no such virtio-mmio device")?.clone();
+        let tag = boot.option("tag").unwrap_or("frontend");
+        match boot.option("mode") {
+            Some("crate") => by_crate::run(xen, &window, tag),
+            Some("firmware") => firmware::run(xen, &window, tag),
+            _ => Err("mode= is crate or firmware".to_string()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this is a Xen domain's kernel: build it for aarch64-unknown-none");
+}

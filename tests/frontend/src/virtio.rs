@@ -1,0 +1,340 @@
+//! virtio-mmio and one split queue by hand, with no more than firmware has: no interrupts, one
+//! request at a time, polling (virtio 1.3, sections 2.7, 3.1 and 4.2).
+
+use crate::say::sleep;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use kernel::device::Registers;
+use kernel::{Hypervisor, Order, OutOfPage, SharedPage, Xen, full_barrier};
+
+const MAGIC_VALUE: usize = 0x00;
+const VERSION: usize = 0x04;
+const DEVICE_ID: usize = 0x08;
+const DEVICE_FEATURES: usize = 0x10;
+const DEVICE_FEATURES_SEL: usize = 0x14;
+const DRIVER_FEATURES: usize = 0x20;
+const DRIVER_FEATURES_SEL: usize = 0x24;
+const QUEUE_SEL: usize = 0x30;
+const QUEUE_SIZE_MAX: usize = 0x34;
+const QUEUE_SIZE: usize = 0x38;
+const QUEUE_READY: usize = 0x44;
+const QUEUE_NOTIFY: usize = 0x50;
+const INTERRUPT_STATUS: usize = 0x60;
+const STATUS: usize = 0x70;
+const QUEUE_DESC: usize = 0x80;
+const QUEUE_DRIVER: usize = 0x90;
+const QUEUE_DEVICE: usize = 0xa0;
+const CONFIG_GENERATION: usize = 0xfc;
+const CONFIG: usize = 0x100;
+
+/// Status bits.
+pub const ACKNOWLEDGE: u32 = 1;
+/// Status bit.
+pub const DRIVER: u32 = 2;
+/// Status bit.
+pub const DRIVER_OK: u32 = 4;
+/// Status bit.
+pub const FEATURES_OK: u32 = 8;
+/// Status bit.
+pub const NEEDS_RESET: u32 = 64;
+/// `VIRTIO_F_VERSION_1`.
+pub const F_VERSION_1: u64 = 1 << 32;
+/// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
+pub const NO_INTERRUPT: u16 = 1;
+
+const DESC_NEXT: u16 = 1;
+const DESC_WRITE: u16 = 2;
+const PAGE: usize = 4096;
+/// The longest wait for a device, on a slow emulator.
+const PATIENCE_NS: u64 = 20_000_000_000;
+
+/// A bug here: all offsets are constants.
+pub fn outside(_: OutOfPage) -> String {
+    String::from("an offset outside its page")
+}
+
+/// Waits for a condition of the device's making; whether it came.
+pub fn wait(xen: &Xen, mut condition: impl FnMut() -> bool) -> bool {
+    let until_ns = xen.now_ns().saturating_add(PATIENCE_NS);
+    while !condition() {
+        if xen.now_ns() > until_ns {
+            return false;
+        }
+        xen.yield_cpu();
+    }
+    true
+}
+
+/// The registers, with their names.
+pub struct Device<'a> {
+    /// Time and sleep.
+    pub xen: &'a Xen,
+    registers: &'a Registers,
+}
+
+impl<'a> Device<'a> {
+    /// Looks whether a disk is there.
+    pub fn new(xen: &'a Xen, registers: &'a Registers) -> Result<Device<'a>, String> {
+        let [magic, version, id] = [MAGIC_VALUE, VERSION, DEVICE_ID].map(|at| registers.read(at));
+        if (magic, version, id) != (0x7472_6976, 2, 2) {
+            return Err(format!("magic {magic:#x}, version {version}, device {id}"));
+        }
+        Ok(Device { xen, registers })
+    }
+
+    /// `Status`.
+    pub fn status(&self) -> u32 {
+        self.registers.read(STATUS)
+    }
+
+    /// Sets these bits of `Status`, one write.
+    pub fn add_status(&self, bits: u32) {
+        self.registers.write(STATUS, self.status() | bits);
+    }
+
+    /// Writes `Status` as it is given.
+    pub fn set_status(&self, bits: u32) {
+        self.registers.write(STATUS, bits);
+    }
+
+    /// `InterruptStatus`.
+    pub fn interrupts(&self) -> u32 {
+        self.registers.read(INTERRUPT_STATUS)
+    }
+
+    /// Resets, and looks whether the device is as new.
+    pub fn reset(&self) -> Result<(), String> {
+        self.set_status(0);
+        if !wait(self.xen, || self.status() == 0) {
+            return Err(format!("status {:#x} after a reset", self.status()));
+        }
+        self.registers.write(QUEUE_SEL, 0);
+        let (ready, interrupts) = (self.registers.read(QUEUE_READY), self.interrupts());
+        if (ready, interrupts) != (0, 0) {
+            return Err(format!("after a reset: QueueReady {ready}, InterruptStatus {interrupts}"));
+        }
+        Ok(())
+    }
+
+    /// All that the device offers.
+    pub fn offered(&self) -> u64 {
+        let word = |select| {
+            self.registers.write(DEVICE_FEATURES_SEL, select);
+            u64::from(self.registers.read(DEVICE_FEATURES))
+        };
+        word(0) | word(1) << 32
+    }
+
+    /// Accepts `features`.
+    pub fn accept(&self, features: u64) {
+        for (select, shift) in [(0, 0), (1, 32)] {
+            self.registers.write(DRIVER_FEATURES_SEL, select);
+            self.registers.write(DRIVER_FEATURES, low(features >> shift));
+        }
+    }
+
+    /// The steps of initialisation up to the features, which are these and no other; whether
+    /// the device takes them.
+    pub fn negotiate(&self, features: u64) -> bool {
+        self.add_status(ACKNOWLEDGE);
+        self.add_status(DRIVER);
+        self.accept(features);
+        self.add_status(FEATURES_OK);
+        self.status() & FEATURES_OK != 0
+    }
+
+    /// Gives the device its queue 0.
+    pub fn use_queue(&self, queue: &Queue) -> Result<(), String> {
+        self.registers.write(QUEUE_SEL, 0);
+        let most = self.registers.read(QUEUE_SIZE_MAX);
+        if most < u32::from(queue.size) || self.registers.read(QUEUE_READY) != 0 {
+            return Err(format!("a queue of {most} at most, or in use"));
+        }
+        self.registers.write(QUEUE_SIZE, queue.size.into());
+        let places = [(QUEUE_DESC, &queue.desc), (QUEUE_DRIVER, &queue.avail), (QUEUE_DEVICE, &queue.used)];
+        for (register, page) in places {
+            self.registers.write(register, low(page.addr()));
+            self.registers.write(register + 4, low(page.addr() >> 32));
+        }
+        self.registers.write(QUEUE_READY, 1);
+        Ok(())
+    }
+
+    /// Tells the device to look at queue 0.
+    pub fn notify(&self) {
+        self.registers.write(QUEUE_NOTIFY, 0);
+    }
+
+    /// The disk's sectors.
+    pub fn capacity(&self) -> u64 {
+        loop {
+            let generation = self.registers.read(CONFIG_GENERATION);
+            let [low, high] = [CONFIG, CONFIG + 4].map(|at| u64::from(self.registers.read(at)));
+            if self.registers.read(CONFIG_GENERATION) == generation {
+                return low | high << 32;
+            }
+        }
+    }
+
+    /// Sleeps.
+    pub fn sleep_ms(&self, ms: u64) {
+        sleep(self.xen, ms.saturating_mul(1_000_000));
+    }
+}
+
+/// The low half.
+fn low(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// A new page.
+pub fn page() -> Result<SharedPage, String> {
+    SharedPage::alloc().ok_or_else(|| String::from("no memory"))
+}
+
+/// A piece of memory that a descriptor names.
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// Its address.
+    pub addr: u64,
+    /// Its bytes.
+    pub len: usize,
+    /// Whether the device writes it.
+    pub writable: bool,
+}
+
+/// A split queue with one request in it at a time.
+pub struct Queue {
+    size: u16,
+    desc: SharedPage,
+    avail: SharedPage,
+    used: SharedPage,
+    offered: u16,
+    taken_back: u16,
+    head: u16,
+}
+
+impl Queue {
+    /// An empty queue of `size`, at most 256.
+    pub fn new(size: u16, flags: u16) -> Result<Queue, String> {
+        let (desc, avail, used) = (page()?, page()?, page()?);
+        avail.store(0, flags, Order::Relaxed).map_err(outside)?;
+        Ok(Queue { size, desc, avail, used, offered: 0, taken_back: 0, head: 0 })
+    }
+
+    /// Offers a chain; the next one begins where this one ends, so the table is used all round.
+    pub fn offer(&mut self, pieces: &[Piece]) -> Result<(), String> {
+        if pieces.len() > usize::from(self.size) || pieces.is_empty() {
+            return Err(format!("{} pieces for a queue of {}", pieces.len(), self.size));
+        }
+        let mut index = self.head;
+        for (n, piece) in pieces.iter().enumerate() {
+            let next = (index + 1) % self.size;
+            let last = n + 1 == pieces.len();
+            let flags = if last { 0 } else { DESC_NEXT } | if piece.writable { DESC_WRITE } else { 0 };
+            let at = usize::from(index) * 16;
+            let store = || -> Result<(), OutOfPage> {
+                self.desc.store(at, piece.addr, Order::Relaxed)?;
+                self.desc.store(at + 8, low(piece.len as u64), Order::Relaxed)?;
+                self.desc.store(at + 12, flags, Order::Relaxed)?;
+                self.desc.store(at + 14, if last { 0 } else { next }, Order::Relaxed)
+            };
+            store().map_err(outside)?;
+            index = next;
+        }
+        let slot = 4 + 2 * usize::from(self.offered % self.size);
+        self.avail.store(slot, self.head, Order::Relaxed).map_err(outside)?;
+        self.offered = self.offered.wrapping_add(1);
+        self.avail.store(2, self.offered, Order::AcqRel).map_err(outside)?;
+        full_barrier();
+        self.head = index;
+        Ok(())
+    }
+
+    /// How many chains the device has used.
+    pub fn used_index(&self) -> u16 {
+        self.used.load(2, Order::AcqRel).unwrap_or(0)
+    }
+
+    /// Polls for the one chain that is out; how many bytes the device says it wrote.
+    pub fn take_back(&mut self, xen: &Xen, head: u16) -> Result<u32, String> {
+        let next = self.taken_back.wrapping_add(1);
+        if !wait(xen, || self.used_index() != self.taken_back) {
+            return Err(String::from("a request was never answered"));
+        }
+        if self.used_index() != next {
+            return Err(format!("used index {} after {}", self.used_index(), self.taken_back));
+        }
+        let at = 4 + 8 * usize::from(self.taken_back % self.size);
+        let id = self.used.load::<u32>(at, Order::Relaxed).map_err(outside)?;
+        let len = self.used.load::<u32>(at + 4, Order::Relaxed).map_err(outside)?;
+        self.taken_back = next;
+        if id == u32::from(head) { Ok(len) } else { Err(format!("chain {id} came back for {head}")) }
+    }
+
+    /// The descriptor at which the next chain begins.
+    pub fn head(&self) -> u16 {
+        self.head
+    }
+}
+
+/// Memory that a request's bytes lie in one after the other, over page borders.
+pub struct Bytes {
+    pages: Vec<SharedPage>,
+}
+
+impl Bytes {
+    /// That many pages.
+    pub fn new(pages: usize) -> Result<Bytes, String> {
+        Ok(Bytes { pages: (0..pages).map(|_| page()).collect::<Result<_, _>>()? })
+    }
+
+    fn page(&self, at: usize) -> Result<&SharedPage, String> {
+        self.pages.get(at / PAGE).ok_or_else(|| String::from("a request beyond its memory"))
+    }
+
+    /// Writes `data` at `at`.
+    pub fn write(&self, mut at: usize, mut data: &[u8]) -> Result<(), String> {
+        while !data.is_empty() {
+            let (head, tail) = data.split_at(data.len().min(PAGE - at % PAGE));
+            self.page(at)?.write(at % PAGE, head).map_err(outside)?;
+            (at, data) = (at + head.len(), tail);
+        }
+        Ok(())
+    }
+
+    /// Reads from `at` into `data`.
+    pub fn read(&self, mut at: usize, data: &mut [u8]) -> Result<(), String> {
+        let mut rest = data;
+        while !rest.is_empty() {
+            let count = rest.len().min(PAGE - at % PAGE);
+            let (head, tail) = rest.split_at_mut(count);
+            self.page(at)?.read(at % PAGE, head).map_err(outside)?;
+            (at, rest) = (at + count, tail);
+        }
+        Ok(())
+    }
+
+    /// Cuts `len` bytes from `at` on into pieces of these lengths in turn, and at page borders.
+    pub fn pieces(
+        &self,
+        mut at: usize,
+        len: usize,
+        cuts: &[usize],
+        writable: bool,
+        to: &mut Vec<Piece>,
+    ) -> Result<(), String> {
+        let end = at + len;
+        for cut in cuts.iter().cycle() {
+            if at >= end {
+                break;
+            }
+            let len = (*cut).min(end - at).min(PAGE - at % PAGE);
+            let addr = self.page(at)?.addr() + (at % PAGE) as u64;
+            to.push(Piece { addr, len, writable });
+            at += len;
+        }
+        Ok(())
+    }
+}
