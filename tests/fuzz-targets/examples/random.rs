@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-type Target = fn(&[u8]);
+type Target = fn(&[u8]) -> bool;
 
 const TARGETS: [(&str, Target); 7] = [
     ("mmio_seq", fuzz_targets::mmio_seq),
@@ -41,7 +41,7 @@ fn main() {
     let mut random = Random(seed | 1);
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut data = Vec::new();
-    let mut executions = 0u64;
+    let (mut executions, mut deep) = (0u64, 0u64);
     while !executions.is_multiple_of(256) || start.elapsed() < limit {
         let len = usize::try_from(random.next() % 512).unwrap_or(0);
         data.clear();
@@ -51,12 +51,13 @@ fn main() {
             let mask = if word >> 63 == 0 { 0x0f0f_0f0f_0f0f_0f0f } else { u64::MAX };
             data.extend((word & mask).to_le_bytes());
         }
-        let caught = std::panic::catch_unwind(|| target(&data));
-        if caught.is_err() {
+        let Ok(reached) = std::panic::catch_unwind(|| target(&data)) else {
             println!("{name}: execution {executions} of seed {seed} failed: {data:?}");
             std::process::exit(1);
-        }
+        };
+        deep += u64::from(reached);
         executions += 1;
     }
-    println!("{name}: {executions} executions in {} s, seed {seed}, no failure", start.elapsed().as_secs());
+    let took = start.elapsed().as_secs();
+    println!("{name}: {executions} executions in {took} s, {deep} of them deep, seed {seed}, no failure");
 }

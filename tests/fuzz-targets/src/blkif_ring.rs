@@ -2,16 +2,23 @@
 
 use crate::Input;
 use drivers::blkfront::{Bounce, Health, Op};
-use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
+use drivers::fake::XenStored;
 use drivers::{BlkFront, Xenstore};
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, Order, SharedPage};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use xen_pv_sys::io::blkif::{RING_ENTRY_SIZE, Response};
 use xen_pv_sys::io::ring::{HEADER_SIZE, REQ_EVENT, RSP_EVENT, RSP_PROD};
 use zerocopy::IntoBytes;
 
+const STUB: DomId = DomId(5);
 const VDEV: u32 = 51712;
+const FRONT: &str = "/local/domain/5/device/vbd/51712";
+const FRONT_STATE: &str = "/local/domain/5/device/vbd/51712/state";
+const BACK: &str = "/local/domain/0/backend/vbd/5/51712";
+const BACK_STATE: &str = "/local/domain/0/backend/vbd/5/51712/state";
 const POOL_PAGES: u16 = 12;
 const STEPS: usize = 200;
 /// Entries of a ring of one page.
@@ -30,38 +37,102 @@ const NODES: [&str; 8] = [
 const VALUES: [&str; 12] =
     ["", "0", "1", "-1", "511", "512", "4096", "3", "18446744073709551615", "4294967296", "x", "6"];
 
-/// Runs a hostile back end.
+/// The back end: as much of one as lets the front end connect. It lets go of the ring when
+/// the front end closes; that one which keeps it loses pages is another test's.
+struct Back {
+    me: FakeXen,
+    store: XenStored,
+    ring: Option<(GrantRef, SharedPage)>,
+}
+
+impl Back {
+    fn state(&self, path: &str) -> u32 {
+        self.store.read(path).and_then(|state| state.parse().ok()).unwrap_or(0)
+    }
+
+    fn set(&self, key: &str, value: &str) {
+        self.store.write(&format!("{BACK}/{key}"), value);
+    }
+
+    /// One step of the handshake, if there is one to take.
+    fn step(&mut self) -> bool {
+        match (self.state(FRONT_STATE), self.state(BACK_STATE)) {
+            (_, 1) => self.set("state", "2"),
+            (3 | 4, 2) => {
+                if self.ring.is_none() {
+                    self.map_ring();
+                }
+                self.set("state", "4");
+            }
+            (5, 2..=4) => self.set("state", "5"),
+            (6, _) if self.ring.is_some() => self.let_go(),
+            (6, 2..=5) => self.set("state", "6"),
+            _ => return false,
+        }
+        true
+    }
+
+    fn map_ring(&mut self) {
+        let gref = self.store.read(&format!("{FRONT}/ring-ref"));
+        let gref = GrantRef(gref.and_then(|gref| gref.parse().ok()).expect("one ring page"));
+        let page = self.me.map_grant(STUB, gref, true).expect("granted");
+        self.ring = Some((gref, page));
+    }
+
+    fn let_go(&mut self) {
+        if let Some((gref, _)) = self.ring.take() {
+            self.me.unmap_grant(STUB, gref).expect("mapped");
+        }
+    }
+}
+
+/// Runs a hostile back end. Returns whether a request was completed well.
 ///
 /// # Panics
 /// If the front end breaks a rule: see `drive`.
-pub fn blkif_ring(data: &[u8]) {
-    let xen = FakeXen::new(DomId(5));
-    drive(&xen, data);
+pub fn blkif_ring(data: &[u8]) -> bool {
+    let xen = FakeXen::new(STUB);
+    let completed = drive(&xen, data);
     xen.forget_peers();
+    completed
 }
 
-/// Connects, then uses the disk while the ring is written by the script.
+/// Both ends' nodes, as the tool stack leaves them, and what the script wants others to be.
+fn nodes(store: &XenStored, input: &mut Input<'_>) {
+    for (key, value) in [("backend", BACK), ("backend-id", "0"), ("state", "1")] {
+        store.write(&format!("{FRONT}/{key}"), value);
+    }
+    for (key, value) in [("state", "1"), ("sectors", "64"), ("sector-size", "512"), ("feature-discard", "1")]
+    {
+        store.write(&format!("{BACK}/{key}"), value);
+    }
+    for _ in 0..input.u8() % 4 {
+        let key = input.choose(&NODES);
+        store.write(&format!("{BACK}/{key}"), input.choose(&VALUES));
+    }
+}
+
+/// Connects, then uses the disk while ring and nodes are written by the script.
 ///
 /// # Panics
 /// If a request completes that is not under way, or twice; if pages are lost; if a broken
 /// connection completes anything.
-fn drive(xen: &FakeXen, data: &[u8]) {
+fn drive(xen: &FakeXen, data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let store = XenStored::start(xen);
-    let config = BlkBackConfig { max_ring_page_order: None, sectors: 64, ..BlkBackConfig::default() };
-    let back = BlkBack::attach(xen, &store, VDEV, config);
+    nodes(&store, &mut input);
+    let back = Rc::new(RefCell::new(Back { me: xen.domain(DomId(0)), store, ring: None }));
+    let peer = back.clone();
+    xen.on_idle(move || peer.borrow_mut().step());
     let mut xs = Xenstore::new(xen).expect("a ring");
-    for _ in 0..input.u8() % 4 {
-        let key = input.choose(&NODES);
-        back.set_node(key, input.choose(&VALUES));
-    }
     let Ok(mut front) = BlkFront::connect(xen, &mut xs, VDEV, POOL_PAGES) else {
-        return;
+        assert_eq!(xen.live_grants(), 0, "everything was taken back");
+        return false;
     };
-    let gref = store.read(&format!("/local/domain/5/device/vbd/{VDEV}/ring-ref"));
-    let gref = gref.and_then(|gref| gref.parse().ok()).expect("one ring page");
-    let ring = xen.domain(DomId(0)).map_grant(DomId(5), GrantRef(gref), true).expect("granted");
+    let ring = back.borrow().ring.as_ref().map(|(_, page)| page.clone()).expect("mapped");
+    let orderly = input.u8() & 1 == 0;
 
+    let mut completed = false;
     let mut under_way = BTreeSet::new();
     let mut pages_out = 0u16;
     for id in 0..STEPS as u64 {
@@ -86,6 +157,7 @@ fn drive(xen: &FakeXen, data: &[u8]) {
             3 | 4 => {
                 if let Some(completion) = front.next_completion() {
                     assert!(under_way.remove(&completion.id), "under way, and once");
+                    completed |= completion.outcome.is_ok();
                     if let Some(bounce) = completion.bounce {
                         pages_out -= bounce.page_count();
                         front.give_back(bounce);
@@ -94,6 +166,10 @@ fn drive(xen: &FakeXen, data: &[u8]) {
             }
             5 => {
                 let _ = front.rearm();
+                if input.u8().is_multiple_of(8) {
+                    back.borrow().set(input.choose(&["sectors", "state"]), input.choose(&VALUES));
+                    let _ = front.on_watch(&mut xs, BACK_STATE);
+                }
             }
             _ => misdeed(&mut input, &ring),
         }
@@ -104,8 +180,15 @@ fn drive(xen: &FakeXen, data: &[u8]) {
         assert_eq!(count.free + pages_out, count.total, "no page is lost");
         assert_eq!(front.in_flight_ids().count(), under_way.len());
     }
+    if orderly {
+        let _ = front.close(&mut xs);
+    } else {
+        back.borrow_mut().let_go();
+    }
     let left = front.disconnect();
     assert_eq!(left.unfinished.len(), under_way.len());
+    assert_eq!((left.busy_pages, xen.live_grants()), (0, 0), "every page was taken back");
+    completed
 }
 
 fn operation(input: &mut Input<'_>, front: &mut BlkFront<FakeXen>, pages: u16) -> Option<Op> {

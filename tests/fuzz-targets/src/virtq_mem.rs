@@ -7,14 +7,21 @@ use backend::virtq::{Layout, QUEUE_SIZE_MAX, Queue, SegmentPool};
 use backend::{GuestAddr, GuestMemory};
 
 const RAM: usize = 0x4000;
-const POOL: u16 = 4096;
+/// Room for two of the longest chains: it runs short as well.
+const POOL: u16 = 2 * QUEUE_SIZE_MAX;
 
-/// Fills a small RAM with the input, puts a queue somewhere in it and uses the queue.
+/// An address of a half-word in the RAM.
+fn clamp(at: u64) -> u64 {
+    at.min(TestMemory::BASE + RAM as u64 - 2)
+}
+
+/// Fills a small RAM with the input, puts a queue somewhere in it and uses the queue. Returns
+/// whether a chain came out.
 ///
 /// # Panics
 /// If a chain is inconsistent, if more chains come out than the queue has entries, or if a
 /// segment is lost.
-pub fn virtq_mem(data: &[u8]) {
+pub fn virtq_mem(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let size = 1u16 << (input.u8() % 10);
     let mut place = |align: u64| {
@@ -24,7 +31,7 @@ pub fn virtq_mem(data: &[u8]) {
     let (desc, avail, used) = (place(16), place(2), place(4));
     let Ok(layout) = Layout::new(size.into(), desc, avail, used) else {
         assert!(size > QUEUE_SIZE_MAX, "aligned parts below the top of memory");
-        return;
+        return false;
     };
     let flags = input.u8();
     let features = RingFeatures { event_idx: flags & 1 != 0, indirect: flags & 2 != 0 };
@@ -38,26 +45,36 @@ pub fn virtq_mem(data: &[u8]) {
         let room = RAM - usize::try_from(start.raw() - TestMemory::BASE).expect("inside");
         ram.poke(start.raw(), &part[..part.len().min(room)]);
     }
+    if flags & 8 != 0 {
+        // Heads that are in the table, and so many of them that they may be taken.
+        let heads = u16::from(content.first().copied().unwrap_or(0)) % (size + 1);
+        ram.poke_u16(clamp(avail.raw() + 2), heads);
+        for entry in 0..u64::from(heads.min(8)) {
+            let at = clamp(avail.raw() + 4 + entry * 2);
+            ram.poke_u16(at, ram.peek_u16(at) % size);
+        }
+    }
     let hostile = HostileMemory::new(ram.clone(), TestMemory::BASE..TestMemory::BASE + RAM as u64, seed);
     let mem: &dyn GuestMemory = if flags & 4 != 0 { &hostile } else { &ram };
 
     let mut queue = Queue::new(layout, features);
     let mut pool = SegmentPool::new(POOL);
     let mut held = Vec::new();
+    let mut popped = false;
     for op in ops {
         match op % 6 {
             0..=2 => match queue.pop(mem, &mut pool) {
                 Ok(Some(chain)) => {
                     assert!(chain.head() < size);
-                    let bytes = |runs: u64| runs;
                     let readable: u64 =
                         pool.readable(&chain, 0, u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
                     let writable: u64 =
                         pool.writable(&chain, 0, u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
-                    assert_eq!(bytes(readable), chain.readable_bytes());
-                    assert_eq!(bytes(writable), chain.writable_bytes());
+                    assert_eq!(readable, chain.readable_bytes());
+                    assert_eq!(writable, chain.writable_bytes());
                     assert!(held.iter().all(|other: &backend::virtq::Chain| other.head() != chain.head()));
                     held.push(chain);
+                    popped = true;
                     assert!(held.len() <= size.into(), "no more than the queue has");
                 }
                 Ok(None) => {}
@@ -80,4 +97,5 @@ pub fn virtq_mem(data: &[u8]) {
         let _ = queue.push(mem, &mut pool, chain, 0);
     }
     assert_eq!(pool.available(), POOL, "every segment came back");
+    popped
 }

@@ -1,4 +1,6 @@
 //! See `fuzz_targets::blk_chain`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::blk_chain(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz_targets::blk_chain(data);
+});

@@ -1,4 +1,6 @@
 //! See `fuzz_targets::mmio_seq`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::mmio_seq(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz_targets::mmio_seq(data);
+});

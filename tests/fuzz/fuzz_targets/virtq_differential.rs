@@ -1,4 +1,6 @@
 //! See `fuzz_targets::virtq_differential`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::virtq_differential(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz_targets::virtq_differential(data);
+});

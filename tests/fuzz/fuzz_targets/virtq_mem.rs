@@ -1,4 +1,6 @@
 //! See `fuzz_targets::virtq_mem`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::virtq_mem(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz_targets::virtq_mem(data);
+});
