@@ -80,8 +80,8 @@ pv_disk() { echo "vdev=$1,format=raw,access=${3:-rw},target=$2"; }
 # --- guests ----------------------------------------------------------------------
 
 # guest_config NAME SCENARIO DISK...: writes /run/NAME.cfg; the guest runs
-# /guest/SCENARIO.sh. memory=, vcpus= and extra= (kernel arguments) may be set before
-# the call: `memory=256 vcpus=2 guest_config ...`. Prints the path.
+# /guest/SCENARIO.sh. memory=, vcpus=, extra= (kernel arguments), on_reboot= and on_crash=
+# may be set before the call: `memory=256 vcpus=2 guest_config ...`. Prints the path.
 guest_config() {
     local name=$1 scenario=$2 disks="" disk
     shift 2
@@ -94,8 +94,8 @@ kernel = '/guest/Image'
 ramdisk = '/guest/initrd'
 extra = 'console=hvc0 rdinit=/init loglevel=4 panic=5 pf.run=$scenario ${extra:-}'
 disk = [ $disks ]
-on_reboot = 'restart'
-on_crash = 'destroy'
+on_reboot = '${on_reboot:-restart}'
+on_crash = '${on_crash:-destroy}'
 END
     echo "/run/$name.cfg"
 }

@@ -33,8 +33,8 @@ more_rounds() {
     wait_for "$3" pf_rounds_at_least "$1" $((from + $2))
 }
 
-# pattern TAG ROUND: the MiB that guests write in a round (guest/disk.sh has the same).
-pattern() { yes "$1 round $2" | head -c 1048576; }
+# pattern TAG ROUND [BYTES]: what guests write in a round (guest/disk.sh has the same).
+pattern() { yes "$1 round $2" | head -c "${3:-1048576}"; }
 
 # image_holds_round FILE TAG ROUND: whether the image holds what that round wrote, at its place.
 image_holds_round() {
@@ -52,6 +52,24 @@ image_holds() {
             echo "$1 does not hold round $n of $2"
             return 1
         fi
+    done
+}
+
+# workers_hold NAME FILE TAG WORKERS: whether the image holds the last rounds that each worker of
+# the guest told of (guest/disk.sh). A worker has four places, and may be amid a fourth round.
+workers_hold() {
+    local worker last n
+    for worker in $(seq 0 $(($4 - 1))); do
+        last=$(guest_value "$1" "w$worker")
+        for n in $(seq $((last > 2 ? last - 2 : 1)) "${last:-0}"); do
+            dd if="$2" of=/run/place bs=256k skip=$((worker * 4 + n % 4)) count=1 2>/dev/null
+            if ! pattern "$3-$worker" "$n" 262144 | cmp -s - /run/place; then
+                echo "$2 does not hold round $n of worker $worker"
+                return 1
+            fi
+        done
+        echo "worker $worker: $last rounds"
+        [ "${last:-0}" -gt 0 ] || return 1
     done
 }
 
@@ -175,4 +193,68 @@ heartbeat() {
             echo "$late" >"/run/stall.$phase"
         fi
     done
+}
+
+# --- guests that are not Linux -------------------------------------------------------
+
+# start_frontend NAME ARGUMENTS DISK...: the tiny guest of tests/frontend; its status.
+start_frontend() {
+    local name=$1 arguments=$2 disks="" disk
+    shift 2
+    for disk; do disks="$disks'$disk', "; done
+    cat >"/run/$name.cfg" <<END_OF_CONFIG
+name = '$name'
+kernel = '/guest/frontend.img'
+cmdline = '$arguments'
+memory = ${memory:-8}
+vcpus = 1
+on_crash = 'destroy'
+disk = [ $disks ]
+END_OF_CONFIG
+    : >"$(guest_log "$name")"
+    timeout 60 xl create "/run/$name.cfg"
+}
+
+# sectors TAG FROM TO: what that guest writes into the sectors FROM to TO - 1
+# (tests/frontend/src/pattern.rs has the same).
+sectors() {
+    awk -v tag="$1" -v from="$2" -v to="$3" 'BEGIN {
+        for (n = from; n < to; n++) {
+            line = sprintf("%-31s%32d\n", tag, n)
+            line = line line line line
+            printf "%s%s", line, line
+        }
+    }'
+}
+
+# image_holds_sectors FILE TAG SECTORS: whether all of the image is as that guest left it.
+image_holds_sectors() { sectors "$2" 0 "$3" | cmp -s - "$1"; }
+
+# tools_disk VDEV: a disk line for the tools' image, through the guest's stub and read-only.
+tools_disk() { virtio_disk "$1" /guest/tools.img ro; }
+
+# --- a stub that restarts -------------------------------------------------------------
+
+# restart_daemon: starts the daemon with on-stub-crash = "restart" and the stub with bugs on
+# demand; it does not run.
+restart_daemon() {
+    printf '%s\n' "stub-image = \"$pf_hostile/fragile.img\"" 'on-stub-crash = "restart"' >/run/restart.toml
+    /usr/sbin/pilotfishd --config /run/restart.toml >>/var/log/pilotfishd.log 2>&1 </dev/null &
+    echo $! >/run/pilotfishd.test.pid
+}
+
+# bug_in STUB-DOMID BUG: has the stub meet a bug; see image/src/crash.rs for which.
+bug_in() { xenstore-write "/local/domain/$1/data/pilotfish/crash" "$2"; }
+
+# restarted_times STUB-DOMID COUNT: whether it says that it was restarted so often.
+restarted_times() { [ "$(xenstore-read "/local/domain/$1/data/pilotfish/restarts" 2>/dev/null)" = "$2" ]; }
+
+# end_guest NAME IMAGE: the guest saw no error, is destroyed, and the image holds what it wrote.
+end_guest() {
+    local rounds
+    equal "the guest saw no error" "" "$(guest_value "$1" error)"
+    rounds=$(rounds_of "$1")
+    check "the guest is destroyed" timeout 40 xl destroy "$1"
+    # The round after the last that was reported may have overwritten the oldest place.
+    check "the image holds what the guest wrote" image_holds "$2" "$1" "$rounds" 14
 }

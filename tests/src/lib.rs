@@ -7,10 +7,12 @@
 //! - [`manifest`]: which scenarios there are, what rule each states, where each runs.
 //! - [`runner`]: boots machines and runs what the manifest asks for.
 //! - [`report`]: verdict lines, a log file per scenario, `tests.json`.
+//! - [`power`]: what writes in the guest and checks in dom0 for the power failure scenarios.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "harness")]
 pub mod manifest;
+pub mod power;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]

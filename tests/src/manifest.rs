@@ -20,6 +20,10 @@ pub struct Scenario {
     pub limit_s: u64,
     /// Whether it may share a boot with others.
     pub boot: Boot,
+    /// Whether it runs only when named: it takes longer than a usual run may.
+    pub long: bool,
+    /// Whether its guest uses the tools' disk: fio and the like.
+    pub tools: bool,
 }
 
 /// Which machine a scenario gets.
@@ -44,7 +48,12 @@ const ANY_CPU: &[&str] = &[DEFAULT_CPU];
 
 /// A scenario for both Xens on the usual CPU, in the shared boot.
 const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
-    Scenario { name, rule, xens: BOTH, cpus: ANY_CPU, limit_s, boot: Boot::Shared }
+    Scenario { name, rule, xens: BOTH, cpus: ANY_CPU, limit_s, boot: Boot::Shared, long: false, tools: false }
+}
+
+/// As [`shared`], with the tools' disk, and only when named.
+const fn with_tools(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
+    Scenario { tools: true, long: true, ..shared(name, limit_s, rule) }
 }
 
 /// Every scenario, in the order of running.
@@ -59,9 +68,41 @@ pub const SCENARIOS: &[Scenario] = &[
     shared(
         "features",
         150,
-        "queues, write-cache modes, discard and a growing disk work for an unmodified kernel",
+        "queues, write-cache modes, discard, zeroing and a resized disk work for an unmodified kernel",
+    ),
+    shared(
+        "features-4k",
+        120,
+        "disks with blocks of 512 and 4096 bytes, serials and a read-only one are as told",
+    ),
+    shared(
+        "virtio-drivers",
+        120,
+        "the virtio-drivers crate in a guest that is not Linux finds a disk that works",
+    ),
+    shared(
+        "firmware-driver",
+        120,
+        "a driver with no optional feature and tiny queues, as firmware has, is served",
+    ),
+    with_tools(
+        "fio-verify",
+        240,
+        "fio finds every block as it wrote it, at all sizes, depths and patterns, trims too",
+    ),
+    with_tools("block-layer", 240, "what an unmodified block layer does to a disk in use costs no data"),
+    with_tools(
+        "filesystems",
+        300,
+        "ext4 and xfs that were filled, trimmed and half emptied keep their files and are clean",
     ),
     shared("reboot-loop", 180, "each boot of a guest gets a fresh stub, and the old one is gone"),
+    shared("pause", 180, "pausing guest or stub under I/O is latency, nothing else"),
+    shared("save-refused", 90, "a refused save leaves guest, stub and I/O as they were"),
+    shared("vcpu-hotplug", 240, "a guest's vCPUs go off- and online under I/O on a queue for each"),
+    shared("driver-reload", 240, "the guest's driver lets go and returns many times, also amid I/O"),
+    shared("kexec", 150, "a crashed kernel's successor resets the device amid its requests and uses it"),
+    shared("guest-crash", 240, "a guest that panics or is ended as crashed loses nothing that was synced"),
     shared("destroy-under-io", 120, "xl destroy amid heavy I/O leaves nothing behind"),
     shared("missing-backing", 90, "a missing backing device fails the guest's start with the reason"),
     shared(
@@ -70,6 +111,14 @@ pub const SCENARIOS: &[Scenario] = &[
         "a disk file that cannot be read fails the guest's start, naming key and value",
     ),
     shared("no-daemon", 90, "without the daemon xl create gives up after its wait and leaves nothing"),
+    Scenario {
+        xens: &[XenVersion::V4_17],
+        ..shared(
+            "power-cut",
+            180,
+            "whatever dies under a writing guest, what was acknowledged after a flush is there, whole",
+        )
+    },
     shared("daemon-restart", 150, "a restarted daemon adopts running stubs; the guest notices nothing"),
     shared(
         "daemon-killed-early",
@@ -77,9 +126,30 @@ pub const SCENARIOS: &[Scenario] = &[
         "a daemon killed between a stub's launch and its readiness leaves nothing",
     ),
     shared("storage-error", 120, "a storage error fails its own requests only; the disk stays usable"),
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        ..shared("driver-domain", 240, "the data may be another domain's, which is killed and made anew")
+    },
+    shared(
+        "backend-restart",
+        200,
+        "a backend driver that is unbound and bound, or closes, costs the guest only time",
+    ),
+    shared("backend-reattach", 200, "a disk that is detached and attached again costs the guest only time"),
+    shared(
+        "backend-gone",
+        150,
+        "without a backend for longer than the timeout the guest gets errors, and then recovers",
+    ),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),
+    shared("stub-restart", 200, "a stub that panics amid I/O starts again in place; its guest sees a pause"),
+    shared(
+        "stub-restart-limits",
+        150,
+        "where a stub cannot be restarted, the daemon says why and ends the guest as crashed",
+    ),
     shared("stub-memory", 60, "a stub cannot write its code, execute its data or touch what is not mapped"),
     shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
@@ -89,6 +159,18 @@ pub const SCENARIOS: &[Scenario] = &[
         cpus: &[DEFAULT_CPU, LSE_CPU],
         limit_s: 240,
         boot: Boot::Own,
+        long: false,
+        tools: false,
+    },
+    Scenario {
+        name: "power-failure",
+        rule: "as power-cut, with 50 ends",
+        xens: BOTH,
+        cpus: ANY_CPU,
+        limit_s: 3600,
+        boot: Boot::Own,
+        long: true,
+        tools: false,
     },
 ];
 

@@ -22,7 +22,7 @@ const BOOTS_IN_VAIN: u32 = 2;
 /// Which scenarios to run, where.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Only these, by name; all if empty.
+    /// Only these, by name; all but the long ones if empty.
     pub names: Vec<String>,
     /// Only on this Xen.
     pub xen: Option<XenVersion>,
@@ -32,7 +32,8 @@ pub struct Selection {
 
 impl Selection {
     fn wants(&self, scenario: &Scenario, xen: XenVersion, cpu: &str) -> bool {
-        (self.names.is_empty() || self.names.iter().any(|name| name == scenario.name))
+        let named = self.names.iter().any(|name| name == scenario.name);
+        (named || self.names.is_empty() && !scenario.long)
             && scenario.xens.contains(&xen)
             && scenario.cpus.contains(&cpu)
             && self.cpu.as_deref().is_none_or(|only| only == cpu)
@@ -60,21 +61,36 @@ impl Selection {
     }
 }
 
+/// What came of a run.
+#[derive(Debug)]
+pub struct Run {
+    /// One for each scenario and machine that ran.
+    pub verdicts: Vec<Verdict>,
+    /// Scenarios whose Xen cannot be had here.
+    pub skipped: usize,
+}
+
 /// Sets up, builds, and runs everything selected; `on_verdict` sees each verdict at once.
 ///
 /// # Errors
 /// When the set-up or a build fails, or on Ctrl-C. A machine that does not boot is no error:
 /// its scenarios fail.
-pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Result<Vec<Verdict>> {
+pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Result<Run> {
     let machines = selection.machines();
-    let mut versions: Vec<XenVersion> = machines.iter().map(|(xen, ..)| *xen).collect();
-    versions.dedup();
-    let ready = setup::ensure(&versions)?;
+    let ready = setup::ensure(selection.xen)?;
     let mut products = build::all(&ready.toolchain)?;
-    // Goes where the hostile images go: it is launched like them, by the scenario's script.
-    products.hostile.push(set_target(&ready.toolchain)?);
+    // They go where the hostile images go: scenarios run them in dom0 as they launch those.
+    products.hostile.push(program(&ready.toolchain, "set-target")?);
+    let power_failure = program(&ready.toolchain, "power-failure")?;
+    products.hostile.push(power_failure.clone());
+    products.guest.push(power_failure);
     let mut verdicts = Vec::new();
+    let mut skipped = 0;
     for (xen, cpu, scenarios) in machines {
+        if let Some(missing) = ready.missing.iter().find(|missing| missing.version == xen) {
+            skipped += scenarios.len();
+            println!("skip  {} scenarios on {cpu}: {}", scenarios.len(), missing.why);
+        }
         if let Some(fixture) = ready.fixtures.iter().find(|fixture| fixture.version == xen) {
             let mut machine = Machine { fixture, products: &products, cpu, agent: None, boots: 0 };
             machine.run_all(&scenarios, &mut |verdict| {
@@ -83,18 +99,18 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
             })?;
         }
     }
-    Ok(verdicts)
+    Ok(Run { verdicts, skipped })
 }
 
-/// Builds dom0's `set-target`.
-fn set_target(toolchain: &Toolchain) -> Result<PathBuf> {
-    let package = ["--quiet", "--package", "pilotfish-tests", "--bin", "set-target"];
+/// Builds one of this package's programs for dom0 and guests.
+fn program(toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
+    let package = ["--quiet", "--package", "pilotfish-tests", "--bin", name];
     process::run_shown(toolchain.dom0.cargo("build").args(package).args([
         "--no-default-features",
         "--profile",
         "release",
     ]))?;
-    Ok(toolchain.dom0.products("release").join("set-target"))
+    Ok(toolchain.dom0.products("release").join(name))
 }
 
 /// One Xen version on one CPU model.
@@ -154,8 +170,11 @@ impl Machine<'_> {
         self.boots += 1;
         let first = rest.first().map_or("none", |scenario| scenario.name);
         let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.cpu, self.boots);
-        let mut options = Options::new(self.fixture.version, &name);
+        let mut options = Options::new(Some(self.fixture.version), &name);
         options.cpu = self.cpu.to_owned();
+        if rest.iter().any(|scenario| scenario.tools) {
+            options.tools = Some(setup::tools(self.fixture.version)?);
+        }
         options.timeout = rest.iter().map(Scenario::limit).sum::<Duration>() + OVERHEAD;
         system::boot(self.fixture, self.products, &options)
     }
@@ -166,11 +185,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_runs_unless_selected_otherwise() {
+    fn everything_but_the_long_ones_runs_unless_selected_otherwise() {
         let all: usize = Selection::default().machines().iter().map(|(.., scenarios)| scenarios.len()).sum();
-        let expected: usize =
-            SCENARIOS.iter().map(|scenario| scenario.xens.len() * scenario.cpus.len()).sum();
+        let usual = SCENARIOS.iter().filter(|scenario| !scenario.long);
+        let expected: usize = usual.map(|scenario| scenario.xens.len() * scenario.cpus.len()).sum();
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_long_scenario_runs_when_named() {
+        for scenario in SCENARIOS.iter().filter(|scenario| scenario.long) {
+            let named = Selection { names: vec![scenario.name.to_owned()], ..Selection::default() };
+            assert_eq!(named.machines().len(), scenario.xens.len() * scenario.cpus.len());
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Runs the QEMU scenarios and ends with a line `N passed, N failed`.
+//! Runs the QEMU scenarios and ends with a line `N passed, N failed` (and `, N skipped`).
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use xtask::{interrupt, paths};
 /// Runs Pilotfish's scenarios on real Xen in QEMU, one verdict each.
 #[derive(Parser)]
 struct Cli {
-    /// Only these scenarios (default: all).
+    /// Only these scenarios (default: all but the long ones).
     names: Vec<String>,
     /// Only this Xen version.
     #[arg(long, value_name = "VERSION")]
@@ -29,7 +29,8 @@ struct Cli {
 fn run(cli: Cli) -> Result<bool> {
     if cli.list {
         for scenario in SCENARIOS {
-            println!("{:<20} {}", scenario.name, scenario.rule);
+            let long = if scenario.long { " (long: only by name)" } else { "" };
+            println!("{:<20} {}{long}", scenario.name, scenario.rule);
         }
         return Ok(true);
     }
@@ -39,7 +40,7 @@ fn run(cli: Cli) -> Result<bool> {
     interrupt::install()?;
     let selection = runner::Selection { names: cli.names, xen: cli.xen, cpu: cli.cpu };
     let logs = paths::logs().join("scenarios");
-    let verdicts = runner::run(&selection, |verdict| {
+    let runner::Run { verdicts, skipped } = runner::run(&selection, |verdict| {
         println!("{}", verdict.line());
         match verdict.write_log(&logs) {
             Ok(path) if !verdict.passed() => println!("        log: {}", path.display()),
@@ -50,7 +51,8 @@ fn run(cli: Cli) -> Result<bool> {
     report::write_json(&verdicts, &paths::target().join("tests.json"))?;
     let passed = verdicts.iter().filter(|verdict| verdict.passed()).count();
     let failed = verdicts.len() - passed;
-    println!("{passed} passed, {failed} failed");
+    let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    println!("{passed} passed, {failed} failed{skipped}");
     Ok(failed == 0 && passed > 0)
 }
 

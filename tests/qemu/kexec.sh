@@ -1,0 +1,36 @@
+# The guest's kernel panics amid I/O and a crash kernel, loaded beforehand, takes its place within
+# the same domain: it resets the device while the old kernel's requests are under way, then uses it.
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+begin
+image=$(raw_disk kexec 32)
+# Kernel and initramfs of the second life, each at a MiB of its own.
+kernel=$(stat -c %s /guest/Image)
+initrd=$(stat -c %s /guest/initrd)
+both=$(raw_disk kexec-images 0)
+dd if=/guest/Image of="$both" bs=1M conv=sync 2>/dev/null
+dd if=/guest/initrd of="$both" bs=1M conv=sync,notrunc seek=$(((kernel + 1048575) / 1048576)) 2>/dev/null
+vcpus=2 memory=640 extra="crashkernel=256M pf.kernel_bytes=$kernel pf.initrd_bytes=$initrd" \
+    check "xl create" start_guest kexec kexec "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$both" ro)"
+wait_guest_line kexec 'PF \(crashing=1\|error=\)' 90
+[ -z "$(guest_value kexec error)" ] || die "the guest comes to its panic: $(guest_value kexec error)"
+pass "the guest panics amid I/O"
+equal "a crash kernel was loaded" 1 "$(guest_value kexec loaded)"
+guest=$(domid kexec)
+stub=$(domid "$(stub_of kexec)")
+sleep 2
+equal "the domain is the same" "$guest" "$(domid kexec)"
+equal "so is its stub" "$stub" "$(domid "pilotfish-$guest")"
+check "the second kernel powers off" wait_gone kexec 90
+equal "the first kernel saw no error" "" "$(guest_value kexec error)"
+said=$(dd if="$image" bs=4096 skip=$((20 * 256)) count=1 2>/dev/null | tr -d '\0')
+echo "it said: $said"
+check "the second kernel verified 24 rounds" expr "$said" : 'second kernel: 24 rounds'
+for n in 21 22 23 24; do
+    dd if="$image" of=/run/place bs=1M skip=$((8 + n % 8)) count=1 2>/dev/null
+    check "the image holds its round $n" sh -c "yes 'second round $n' | head -c 1048576 | cmp -s - /run/place"
+done
+check "the image holds what the first kernel wrote" workers_hold kexec "$image" first 4
+nothing_left
+finish

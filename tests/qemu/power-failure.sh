@@ -1,0 +1,3 @@
+# The power failure scenario with as many ends as a claim needs.
+kills=${kills:-50}
+. /scenarios/power-cut.sh
