@@ -57,6 +57,23 @@ impl Server {
         Ok(true)
     }
 
+    /// Has Xen send no access any more, by a port that is not the slot's, and answers the one
+    /// that may be under way: whatever is written to the slot from then on, no vCPU waits in it.
+    ///
+    /// # Errors
+    /// Never, as above.
+    pub fn withdraw<H: Hypervisor>(&self, xen: &H) -> Result<(), OutOfPage> {
+        self.page.store(ioreq::VP_EPORT, !self.remote, Order::AcqRel)?;
+        full_barrier();
+        // Xen may have looked at the port just before.
+        let until = xen.now_ns().saturating_add(200_000_000);
+        while xen.now_ns() < until {
+            self.answer(xen)?;
+            xen.yield_cpu();
+        }
+        Ok(())
+    }
+
     /// Puts the slot back into the state in which Xen takes it: empty, and with its port.
     ///
     /// # Errors

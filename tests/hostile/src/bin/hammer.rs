@@ -5,7 +5,7 @@
 //!
 //! Runs through phases, told on the console with the guest's accesses answered in each. At
 //! first the hammering leaves values as they are, so that the guest lives and Xen keeps coming
-//! to the page; then the slot is rewritten with nonsense and nothing is answered; at last an
+//! to the page; then, with no vCPU in it, the slot is rewritten with nonsense; at last an
 //! access's state goes backwards, for which Xen crashes the guest.
 //!
 //! Command line: `target=`, `seconds=` for each phase.
@@ -64,6 +64,8 @@ mod hammer {
             phase(xen, server, (name, "events"), for_ns, |_| way(&events, bits, 0, BURST))?;
         }
         report("phase", "rewrite");
+        // Nonsense in a slot in which a vCPU waits would end the guest before its time.
+        server.withdraw(xen)?;
         let until = xen.now_ns().saturating_add(for_ns);
         let mut n: u32 = 0;
         while xen.now_ns() < until {
