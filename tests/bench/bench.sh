@@ -37,7 +37,7 @@ echo "the guest is gone"
 
 # --- bare round trips -----------------------------------------------------------------
 
-# turns TAG STUB GUEST: lets the two run for a turn and tells their lines of it.
+# turn STUB GUEST: lets the two run for a turn and tells their lines of it.
 turn() {
     local from
     from=$(wc -l <"$(guest_log "$2")")
@@ -56,7 +56,7 @@ turn() {
 
 if [ "$turns" -gt 0 ]; then
     lines=0
-    memory=$large_mib check "a large guest is made" start_frontend real mode=roundtrip "$(virtio_disk xvda "$(ram_disk real 1)")"
+    memory=$large_mib check "a large guest is made" start_frontend real mode=roundtrip "$(virtio_disk xvda "$(raw_disk real 4)")"
     real=pilotfish-$(domid real)
     fact large_guest_mib "$(xl list real | awk 'NR == 2 { print $3 }')"
     fact stub_beside_large_mib "$(xl list "$real" | awk 'NR == 2 { print $3 }')"

@@ -82,6 +82,17 @@ impl Report {
             "\nCPU time of one I/O, in microseconds, and as a ratio to native PV (less is better)\n"
         )?;
         out.push_str(&self.cpu_times().text());
+        if let Some(idle) = &self.measured.idle {
+            let percent = |ns| float(ns) / 1e7 / idle.dom0_seconds;
+            writeln!(
+                out,
+                "\nWith all disks idle: dom0 {:.1} %, guest {:.1} %, stub {:.1} % of a CPU. \"dom0 net\" is the \
+                 ratio without what dom0 takes when idle.",
+                percent(idle.cpu.dom0_ns),
+                percent(idle.cpu.guest_ns),
+                percent(idle.cpu.stub_ns)
+            )?;
+        }
         writeln!(out, "\nBare round trips: a register read that a stub answers, in nanoseconds\n")?;
         out.push_str(&self.round_trips().text());
         writeln!(out, "\nTargets\n")?;
@@ -123,6 +134,7 @@ impl Report {
             "guest us",
             "total us",
             "dom0 ratio",
+            "dom0 net",
             "total ratio",
         ]);
         for &workload in &self.plan.workloads {
@@ -145,6 +157,10 @@ impl Report {
                     of(|cpu| cpu.guest_ns),
                     of(Cpu::total_ns),
                     to_native(|cpu| cpu.dom0_ns),
+                    match kind {
+                        Kind::Native => String::new(),
+                        _ => shown(targets::dom0_net(&self.measured, kind, workload), 2),
+                    },
                     to_native(Cpu::total_ns),
                 ]);
             }

@@ -79,10 +79,8 @@ impl Target {
     pub fn found(&self) -> String {
         match self.measured {
             None => "-".to_owned(),
-            Some(spread) if spread.count == 1 => {
-                format!("{:.1} {}", spread.median, self.unit).trim_end().to_owned()
-            }
-            Some(spread) => format!("{spread:.2} {}", self.unit).trim_end().to_owned(),
+            Some(spread) if self.unit.is_empty() => spread.to_string(),
+            Some(spread) => format!("{:.1} {}", spread.median, self.unit),
         }
     }
 }
@@ -97,6 +95,16 @@ pub fn rate(measured: &Measured, kind: Kind, workload: Workload) -> Option<Sprea
 #[must_use]
 pub fn cpu(measured: &Measured, kind: Kind, workload: Workload, part: fn(Cpu) -> u64) -> Option<Spread> {
     ratio(measured, kind, workload, |span| span.us_per_io(workload, part))
+}
+
+/// As [`cpu`] for dom0, without what dom0 takes when all disks are idle (its clock, above all).
+#[must_use]
+pub fn dom0_net(measured: &Measured, kind: Kind, workload: Workload) -> Option<Spread> {
+    let idle = measured.idle.as_ref()?;
+    let idle_rate = float(idle.cpu.dom0_ns) / idle.dom0_seconds;
+    let net =
+        |span: &Span| (float(span.cpu.dom0_ns) - idle_rate * span.dom0_seconds).max(0.0) / span.ios(workload);
+    ratio(measured, kind, workload, net)
 }
 
 fn ratio(
