@@ -93,6 +93,8 @@ impl Report {
                 percent(idle.cpu.stub_ns)
             )?;
         }
+        writeln!(out, "\nWhat the stub did for one request of the guest, by its own counters (median)\n")?;
+        out.push_str(&self.counts().text());
         writeln!(out, "\nBare round trips: a register read that a stub answers, in nanoseconds\n")?;
         out.push_str(&self.round_trips().text());
         writeln!(out, "\nTargets\n")?;
@@ -162,6 +164,43 @@ impl Report {
                         _ => shown(targets::dom0_net(&self.measured, kind, workload), 2),
                     },
                     to_native(Cpu::total_ns),
+                ]);
+            }
+        }
+        table
+    }
+
+    fn counts(&self) -> Table {
+        let mut table = Table::new([
+            "workload",
+            "disk",
+            "answers",
+            "notifications",
+            "interrupts",
+            "to blkback",
+            "looks",
+            "with work",
+            "blocks",
+            "map misses",
+            "KiB",
+        ]);
+        for &workload in &self.plan.workloads {
+            for kind in [Kind::Pilotfish, Kind::Ram] {
+                let median = |key| Spread::of(self.measured.per_request(kind, workload, key));
+                let of = |key| median(key).map_or("-".to_owned(), |spread| format!("{:.2}", spread.median));
+                table.row([
+                    workload.to_string(),
+                    kind.name().to_owned(),
+                    of("answers"),
+                    of("notifications"),
+                    of("interrupts"),
+                    of("sends"),
+                    of("looks"),
+                    of("worked"),
+                    of("blocks"),
+                    of("map_misses"),
+                    median("data_bytes")
+                        .map_or("-".to_owned(), |bytes| format!("{:.1}", bytes.median / 1024.0)),
                 ]);
             }
         }

@@ -68,6 +68,13 @@ measure() {
     span "$1.$2.$3" "$device" "$seconds"
     kill -INT $fio
     wait $fio
+    [ "$2" = native ] || stub_stats "$1.$2.$3"
+}
+
+# stub_stats LABEL: has dom0 look at the stub's counters, and waits until it has.
+stub_stats() {
+    echo "PF stats $1"
+    read -r -t 10 _
 }
 
 for device in xvdc vda vdb; do
@@ -91,6 +98,7 @@ done
 value fio "$(chroot /tools fio --version)"
 [ "$idle" = 0 ] || { sleep 1 && span 0.idle.idle vda "$idle"; }
 
+stub_stats 0.start.start
 round=1
 while [ $round -le "$rounds" ]; do
     case $((round % 3)) in

@@ -4,13 +4,16 @@
 //! It answers `PF ready` with a line, on which the guest begins. At `PF begin WORDS` and at
 //! `PF end LABEL WORDS` it asks Xen for the CPU time of the domains named, in nanoseconds, and
 //! tells the span as the fact `m.LABEL`: the words of both marks and what each domain has run
-//! in between. `PF done` and `PF error` end it. It runs through the whole measurement, so that
+//! in between. At `PF stats LABEL` it asks the stub (the domain named `stub`) for its counters,
+//! tells them as the fact `s.LABEL` and answers with a line. `PF done` and `PF error` end it. It runs through the whole measurement, so that
 //! no process starts within a span.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::time::Instant;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use xen_privcmd::Privcmd;
@@ -55,6 +58,26 @@ fn fact(label: &str, domains: &[Domain], from: &Mark, to: &Mark) -> String {
     fact
 }
 
+/// How long the stub may take to answer, in steps.
+const STEP: Duration = Duration::from_millis(20);
+const STEPS: u32 = 100;
+
+/// Has the stub write its counters, and returns them; see `image/src/stats.rs`.
+fn counters(stub: u16, word: u32) -> Result<Option<String>> {
+    let node = |name: &str| format!("/local/domain/{stub}/data/pilotfish/{name}");
+    Command::new("xenstore-write").args([node("ask"), word.to_string()]).status()?;
+    let answered = format!("asked={word} ");
+    for _ in 0..STEPS {
+        let output = Command::new("xenstore-read").arg(node("stats")).output()?;
+        let line = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        if line.starts_with(&answered) {
+            return Ok(Some(line));
+        }
+        sleep(STEP);
+    }
+    Ok(None)
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((tty, domains)) = arguments.split_first() else {
@@ -70,6 +93,8 @@ fn main() -> Result<()> {
     let console = File::options().read(true).write(true).open(tty).with_context(|| tty.clone())?;
     let mut answers = console.try_clone()?;
     let mut begun: Option<Mark> = None;
+    let stub = domains.iter().find(|domain| domain.name == "stub").map(|domain| domain.domid);
+    let mut questions = 0;
     for line in BufReader::new(console).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
@@ -84,6 +109,13 @@ fn main() -> Result<()> {
                 let to = Mark::take(&xen, &domains, words)?;
                 let from = begun.take().context("an end without a begin")?;
                 println!("{}", fact(label, &domains, &from, &to));
+            }
+            "stats" => {
+                questions += 1;
+                if let Some(line) = stub.map(|stub| counters(stub, questions)).transpose()?.flatten() {
+                    println!("@@PF fact s.{rest}={line}");
+                }
+                answers.write_all(b"go\n")?;
             }
             "done" => return Ok(()),
             "error" => bail!("the guest says: {rest}"),
