@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Pilotfish against Xen's native PV disk, in one run on one machine.
 //!
+//! - [`host`]: what else the machine was busy with.
 //! - [`plan`]: what is measured: kinds of disk, workloads, rounds.
 //! - [`sample`]: what dom0 tells of each span, read.
 //! - [`stats`]: medians, ranges, and ratios of what was measured in the same round.
@@ -9,6 +10,7 @@
 //! The other sides are `tests/bench/bench.sh` (dom0), `tests/bench/guest/bench.sh` (guest) and
 //! `tests/src/bin/meter.rs` (CPU times). How to read the result: `docs/performance.md`.
 
+pub mod host;
 pub mod plan;
 pub mod plot;
 pub mod report;
@@ -17,11 +19,13 @@ pub mod stats;
 pub mod table;
 pub mod targets;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::bench::host::Others;
 use crate::bench::plan::Plan;
 use crate::bench::report::Report;
 use crate::bench::sample::Measured;
@@ -57,11 +61,16 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
     let mut agent = system::boot(&fixture, &products, &options)?;
     let spans = plan.spans();
     let what = format!("{spans} spans of {} s in {} rounds", plan.seconds, plan.rounds);
+    let mut others = Others::than(agent.pid());
+    let mut disturbed = BTreeMap::new();
     let outcome = ui::step(what, |step| {
         let mut seen = 0;
         agent.run(SCENARIO, limit(plan), |event| match event {
             Event::Fact { key, .. } if key.starts_with("m.") => {
                 seen += 1;
+                if let Some(cpus) = others.since_last() {
+                    disturbed.insert(key.clone(), cpus);
+                }
                 step.say(format!("{seen} of {spans}: {key}"));
             }
             Event::Check { passed: false, what } => step.note(format!("✗ {what}")),
@@ -76,6 +85,7 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
         plan: plan.clone(),
         measured,
         facts: outcome.facts.clone(),
+        others: disturbed,
         image_bytes: products.image_bytes(),
         cpu: options.cpu.clone(),
         xen: fixture.xen_version.clone(),

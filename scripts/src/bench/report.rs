@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::bench::host::TOO_MUCH;
 use crate::bench::plan::{Kind, Plan, Workload};
 use crate::bench::sample::{Cpu, Measured, Span, float};
 use crate::bench::stats::Spread;
@@ -21,6 +22,8 @@ pub struct Report {
     pub measured: Measured,
     /// Everything that dom0 told, as it told it.
     pub facts: BTreeMap<String, String>,
+    /// CPUs that others on this machine took while a fact of this key came about.
+    pub others: BTreeMap<String, f64>,
     /// Size of the stub's image.
     pub image_bytes: u64,
     /// QEMU's CPU model.
@@ -75,6 +78,15 @@ impl Report {
             self.plan.mib,
             self.wall.as_secs_f64()
         )?;
+        let disturbed = self.others.values().filter(|&&cpus| cpus > TOO_MUCH).count();
+        if disturbed > 0 {
+            writeln!(
+                out,
+                "\nTHE MACHINE WAS NOT ALONE: during {disturbed} of {} spans others took more than {TOO_MUCH} \
+                 of a CPU. These spans count all the same; measure again on an idle machine.",
+                self.others.len()
+            )?;
+        }
         writeln!(out, "\nRate as a ratio to native PV in the same round (more is better)\n")?;
         out.push_str(&self.rates().text());
         writeln!(
@@ -233,7 +245,8 @@ impl Report {
             .iter()
             .filter_map(|((round, kind, words), span)| {
                 let workload = self.plan.workloads.iter().find(|workload| workload.words() == *words)?;
-                Some(span_json(*round, *kind, *workload, span))
+                let others = self.others.get(&format!("m.{round}.{}.{words}", kind.name()));
+                Some(span_json(*round, *kind, *workload, span, others.copied()))
             })
             .collect();
         let trips = |trips: &[crate::bench::sample::RoundTrip]| -> Vec<Value> {
@@ -272,7 +285,8 @@ In each round each workload meets each disk in turn, in an order that rotates by
 when fio has been at work for 0.3 s. Bytes and requests are differences of /sys/block/*/stat in the \
 guest, seconds of its /proc/uptime; CPU times are differences of XEN_DOMCTL_getdomaininfo's cpu_time, \
 asked by dom0 when the guest's marks arrive on its console. An I/O is one of fio's: bytes divided by \
-the block size. Ratios are of two spans of the same round. raw has what was told, verbatim.";
+the block size. others_cpus is how many of this machine's CPUs others than QEMU took since the \
+span before. Ratios are of two spans of the same round. raw has what was told, verbatim.";
 
 fn shown(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or("-".to_owned(), |spread| format!("{spread:.digits$}"))
@@ -304,7 +318,7 @@ fn target_json(target: &Target) -> Value {
     })
 }
 
-fn span_json(round: u32, kind: Kind, workload: Workload, span: &Span) -> Value {
+fn span_json(round: u32, kind: Kind, workload: Workload, span: &Span, others: Option<f64>) -> Value {
     json!({
         "round": round,
         "disk": kind.name(),
@@ -320,6 +334,7 @@ fn span_json(round: u32, kind: Kind, workload: Workload, span: &Span) -> Value {
             "guest": span.cpu.guest_ns,
             "stub": span.cpu.stub_ns,
         },
+        "others_cpus": others,
         "total_cpu_us_per_io": span.us_per_io(workload, Cpu::total_ns),
     })
 }
@@ -334,6 +349,7 @@ mod tests {
             plan: Plan { workloads, ..Plan::full() },
             measured: Measured::read(&facts),
             facts,
+            others: BTreeMap::new(),
             image_bytes: 150 * 1024,
             cpu: "cortex-a57".to_owned(),
             xen: "4.20.4".to_owned(),
