@@ -49,6 +49,7 @@ mod irq;
 pub mod journal;
 mod limit;
 pub mod mmio;
+mod pace;
 pub mod stats;
 pub mod storage;
 pub mod stub;

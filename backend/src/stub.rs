@@ -19,6 +19,7 @@ use crate::irq::IrqLine;
 use crate::journal::ServerState;
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::WINDOW_BYTES;
+use crate::pace::Pace;
 use crate::stats::{Count, DeviceStats};
 use crate::storage::Storage;
 use alloc::vec::Vec;
@@ -56,6 +57,7 @@ pub struct Stub<H: Hypervisor, M, S> {
     /// Slots may hold what a former life took and did not answer.
     resumed: bool,
     hv: H,
+    pace: Pace,
     /// Accesses answered.
     answers: Count,
     limiter: Limiter,
@@ -93,7 +95,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             ports,
             resumed: false,
             hv: hv.clone(),
-            answers: Count::default(),
+            pace: Pace::new(), answers: Count::default(),
             limiter: Limiter::new(),
         }
     }
@@ -189,6 +191,19 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             }
         }
         more
+    }
+
+    /// After [`Stub::arm`]: when to look again even without an event, because it asked for
+    /// events of batches only. `now_ns` reads the clock.
+    pub fn nap_until_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
+        let batch = self.disks.iter().map(|disk| disk.device.batch()).max()?;
+        if batch <= 1 {
+            return None;
+        }
+        let now_ns = now_ns();
+        let ended = self.disks.iter().map(|disk| disk.device.stats().used.get());
+        self.pace.note(ended.fold(0, u64::wrapping_add), now_ns);
+        Some(now_ns.saturating_add(self.pace.nap_ns(batch)))
     }
 
     /// Ends the server, then gives the engines back for their orderly end.

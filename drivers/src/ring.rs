@@ -208,17 +208,19 @@ impl FrontRing {
         Ok(true)
     }
 
-    /// Asks for an event at the next response; true if responses came meanwhile, so that
-    /// the caller must look again before it sleeps (`RING_FINAL_CHECK_FOR_RESPONSES`).
+    /// Asks for an event once there are `batch` responses (from 1 up to all that are due);
+    /// true if some came meanwhile, so that the caller must look again before it sleeps
+    /// (`RING_FINAL_CHECK_FOR_RESPONSES`).
     ///
     /// # Errors
     /// [`ResponseOverrun`] as for [`FrontRing::next_response`].
-    pub fn final_check(&mut self) -> Result<bool, ResponseOverrun> {
+    pub fn final_check(&mut self, batch: u32) -> Result<bool, ResponseOverrun> {
         self.refresh()?;
         if self.rsp_prod != self.rsp_cons {
             return Ok(true);
         }
-        self.store(RSP_EVENT, self.rsp_cons.wrapping_add(1));
+        let due = self.req_prod.wrapping_sub(self.rsp_cons);
+        self.store(RSP_EVENT, self.rsp_cons.wrapping_add(batch.clamp(1, due.max(1))));
         // The store of rsp_event must not sink below the load of rsp_prod.
         full_barrier();
         self.refresh()?;

@@ -12,6 +12,8 @@ use log::error;
 /// How long to look for more work before giving the CPU away. A blocked stub answers a
 /// guest's access several times later than one that looks.
 const SPIN_NS: u64 = 50_000;
+/// Looks in vain between two readings of the clock, which is dear in an emulator.
+const CLOCK_LOOKS: u32 = 16;
 /// Busy rounds after which xenstore gets a look, so that load cannot keep it out.
 const STORE_ROUNDS: u32 = 256;
 
@@ -26,7 +28,9 @@ pub fn run(
     report::serving(xs, boot);
     stats::watch(xs);
     let mut counts = Rounds::default();
-    let mut last_work_ns = xen.now_ns();
+    // Looks in vain since the last work, and when the first reading of the clock was.
+    let mut idle_looks = 0u32;
+    let mut idle_since_ns = 0;
     let mut rounds = 0u32;
     loop {
         rounds = rounds.wrapping_add(1);
@@ -34,12 +38,22 @@ pub fn run(
         counts.looks.bump();
         if worked {
             counts.worked.bump();
-            last_work_ns = xen.now_ns();
+            idle_looks = 0;
             if !rounds.is_multiple_of(STORE_ROUNDS) {
                 continue;
             }
-        } else if xen.now_ns().saturating_sub(last_work_ns) < SPIN_NS {
-            continue;
+        } else {
+            idle_looks = idle_looks.wrapping_add(1);
+            if !idle_looks.is_multiple_of(CLOCK_LOOKS) {
+                continue;
+            }
+            let now_ns = xen.now_ns();
+            if idle_looks == CLOCK_LOOKS {
+                idle_since_ns = now_ns;
+            }
+            if now_ns.saturating_sub(idle_since_ns) < SPIN_NS {
+                continue;
+            }
         }
         let mut asked = false;
         let changed = upkeep::look_after(xs, &mut stub, |xs, event| {
@@ -57,7 +71,9 @@ pub fn run(
         ports.extend_from_slice(stub.ports());
         ports.push(xs.port());
         counts.blocks.bump();
-        if let Err(errno) = xen.poll(&ports, upkeep::due_ns(&mut stub)) {
+        let nap_ns = stub.nap_until_ns(|| xen.now_ns());
+        let due_ns = upkeep::due_ns(&mut stub).into_iter().chain(nap_ns).min();
+        if let Err(errno) = xen.poll(&ports, due_ns) {
             error!("cannot wait for events: {errno}");
             let (teardown, _) = stub.stop();
             error!("ioreq server ended: {teardown:?}");

@@ -68,7 +68,8 @@ pub(super) struct Lane {
 impl Lane {
     /// There may be chains to take.
     pub(super) fn wants_service(&self) -> bool {
-        self.queue.as_ref().is_some_and(|queue| self.kicked || !queue.is_armed())
+        // Of less than a batch the driver does not notify.
+        self.queue.as_ref().is_some_and(|queue| self.kicked || !queue.is_armed() || queue.batch() > 1)
     }
 }
 
@@ -94,6 +95,11 @@ pub struct Device<S> {
     journal: Option<DeviceJournal>,
     /// The driver is to be interrupted for all that a former life may not have told it.
     pub(super) resumed: bool,
+    /// The largest batch that the last [`Device::arm`] asked for an event of.
+    pub(super) batch: u32,
+    /// Finished requests that were published and not signalled, and for how many looks.
+    pub(super) unsignalled: u32,
+    pub(super) signal_looks: u32,
     pub(super) stats: DeviceStats,
     pub(super) limiter: Limiter,
 }
@@ -130,6 +136,9 @@ impl<S: Storage> Device<S> {
             write_through: false,
             journal: None,
             resumed: false,
+            batch: 1,
+            unsignalled: 0,
+            signal_looks: 0,
             stats: DeviceStats::default(),
             limiter: Limiter::new(),
         }
@@ -235,6 +244,13 @@ impl<S: Storage> Device<S> {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.lanes.iter().fold(self.orphans, |sum, lane| sum.saturating_add(lane.in_flight))
+    }
+
+    /// Of how many requests or completions the last [`Device::arm`] asked for an event. If of
+    /// more than one, fewer than that wait until somebody looks.
+    #[must_use]
+    pub fn batch(&self) -> u32 {
+        self.batch
     }
 
     /// Decides a guest's access; `access.addr` is the offset in the window. A reset takes

@@ -14,6 +14,12 @@ use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
 /// Chains taken from a queue before other devices and vCPUs get a turn.
 const BUDGET: u32 = 64;
+/// Finished requests that are signalled at once, however many are still to come.
+const SIGNAL_BATCH: u32 = 16;
+/// Chains of which the driver notifies at once, at most.
+const KICK_BATCH: u32 = 8;
+/// Looks without a further completion after which what is finished is signalled all the same.
+const SIGNAL_LOOKS: u32 = 64;
 
 impl<S: Storage> Device<S> {
     /// Does a bounded amount of work: completions first, then new requests. Returns whether
@@ -36,6 +42,7 @@ impl<S: Storage> Device<S> {
             crash::point(Point::Finished);
             self.publish(mem);
         }
+        self.signal_if_due(mem);
         worked
     }
 
@@ -55,7 +62,15 @@ impl<S: Storage> Device<S> {
     /// Asks driver and storage for events, before the stub blocks. True: there is work now,
     /// do not block.
     pub fn arm(&mut self, mem: &dyn GuestMemory) -> bool {
-        if self.in_flight() > 0 && self.storage.arm() {
+        if self.unsignalled > 0 {
+            self.signal(mem);
+        }
+        // While much is under way, an event for each would cost more than the requests do.
+        let coming = if self.storage.port().is_some() { self.in_flight() } else { 0 };
+        let done_batch = (coming / 2).clamp(1, SIGNAL_BATCH);
+        let new_batch = u16::try_from((coming / 4).clamp(1, KICK_BATCH)).unwrap_or(1);
+        self.batch = done_batch.max(new_batch.into());
+        if self.in_flight() > 0 && self.storage.arm(done_batch) {
             return true;
         }
         if !self.may_pop() {
@@ -64,8 +79,11 @@ impl<S: Storage> Device<S> {
         }
         let mut more = false;
         for lane in &mut self.lanes {
-            let Some(queue) = lane.queue.as_mut().filter(|queue| !queue.is_armed()) else { continue };
-            match queue.arm(mem) {
+            let Some(queue) = lane.queue.as_mut() else { continue };
+            if queue.is_armed() && queue.batch() <= new_batch {
+                continue;
+            }
+            match queue.arm(mem, new_batch) {
                 Ok(arrived) => {
                     lane.kicked |= arrived;
                     more |= arrived;
@@ -268,15 +286,47 @@ impl<S: Storage> Device<S> {
         }
     }
 
-    /// Shows the driver what was finished; one interrupt for all of it.
+    /// Shows the driver what was finished.
     fn publish(&mut self, mem: &dyn GuestMemory) {
+        if !self.transport.status().is_live() {
+            return;
+        }
+        let published = self.lanes.iter_mut().filter_map(|lane| lane.queue.as_mut());
+        if let Err(fault) = published.map(|queue| queue.publish(mem)).collect::<Result<(), _>>() {
+            self.fail(fault);
+        }
+    }
+
+    /// Signals what was published, unless more is to come at once: each interrupt costs the
+    /// driver two accesses for which its vCPU waits, so a batch shares one. Nothing waits that
+    /// is waited for alone: what is done is held back only while more than that is still at the
+    /// storage, and for a few looks.
+    fn signal_if_due(&mut self, mem: &dyn GuestMemory) {
+        let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
+        let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
+        if unsignalled > self.unsignalled {
+            self.signal_looks = 0;
+        }
+        self.unsignalled = unsignalled;
+        if unsignalled == 0 {
+            return;
+        }
+        self.signal_looks = self.signal_looks.saturating_add(1);
+        if unsignalled >= self.in_flight().min(SIGNAL_BATCH) || self.signal_looks >= SIGNAL_LOOKS {
+            self.signal(mem);
+        }
+    }
+
+    /// Signals what was published, if the driver wants that; one interrupt for all of it.
+    fn signal(&mut self, mem: &dyn GuestMemory) {
+        self.unsignalled = 0;
         if !self.transport.status().is_live() {
             return;
         }
         let mut signal = false;
         for lane in &mut self.lanes {
             let Some(queue) = lane.queue.as_mut() else { continue };
-            match queue.publish(mem).and_then(|()| queue.should_signal(mem)) {
+            match queue.should_signal(mem) {
                 Ok(wanted) => signal |= wanted,
                 Err(fault) => {
                     self.fail(fault);

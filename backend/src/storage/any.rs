@@ -94,7 +94,7 @@ impl<H: Hypervisor> Storage for AnyStorage<H> {
         each!(self, engine => engine.next_completion(io))
     }
 
-    fn arm(&mut self) -> bool {
-        each!(self, engine => engine.arm())
+    fn arm(&mut self, batch: u32) -> bool {
+        each!(self, engine => engine.arm(batch))
     }
 }

@@ -22,6 +22,10 @@ pub struct Faults {
     pub submitted: Cell<u32>,
     /// Flushes among them.
     pub flushes: Cell<u32>,
+    /// The port to tell of: that of an engine with events.
+    pub port: Cell<Option<Port>>,
+    /// For how many completions it was last asked for an event.
+    pub batch: Cell<u32>,
     /// The geometry to tell of, instead of the engine's own.
     pub geometry: Cell<Option<Geometry>>,
 }
@@ -53,7 +57,7 @@ impl<S: Storage> Storage for FaultyStorage<S> {
     }
 
     fn port(&self) -> Option<Port> {
-        self.inner.port()
+        self.faults.port.get().or_else(|| self.inner.port())
     }
 
     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
@@ -91,7 +95,8 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.waiting.pop_front().or_else(|| self.inner.next_completion(io))
     }
 
-    fn arm(&mut self) -> bool {
-        (!self.faults.hold.get() && !self.waiting.is_empty()) || self.inner.arm()
+    fn arm(&mut self, batch: u32) -> bool {
+        self.faults.batch.set(batch);
+        (!self.faults.hold.get() && !self.waiting.is_empty()) || self.inner.arm(batch)
     }
 }

@@ -167,8 +167,9 @@ pub trait Storage {
     /// The next request that is over.
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)>;
 
-    /// Asks for an event at the next completion. True: look now, do not wait.
-    fn arm(&mut self) -> bool;
+    /// Asks for an event once there are `batch` completions, from 1 up to all that are due (an
+    /// engine may count in parts of requests). True: look now, do not wait.
+    fn arm(&mut self, batch: u32) -> bool;
 }
 
 /// The sector range of an operation, as byte offset and length.

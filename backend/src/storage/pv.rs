@@ -424,10 +424,10 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
         if self.is_connected() { self.go_on(io) } else { self.give_up_one(io) }
     }
 
-    fn arm(&mut self) -> bool {
+    fn arm(&mut self, batch: u32) -> bool {
         match self.up_mut() {
             // A fault that shows only now: the broken connection sends no event.
-            Some(front) => front.health() == Health::Connected && front.rearm(),
+            Some(front) => front.health() == Health::Connected && front.rearm(batch),
             None => false,
         }
     }

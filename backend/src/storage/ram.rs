@@ -103,7 +103,7 @@ impl Storage for RamDisk {
         None
     }
 
-    fn arm(&mut self) -> bool {
+    fn arm(&mut self, _batch: u32) -> bool {
         false
     }
 }

@@ -15,6 +15,12 @@ fn passes(event: u16, new: u16, old: u16) -> bool {
 }
 
 impl Queue {
+    /// How many chains were published since the last decision whether to signal.
+    #[must_use]
+    pub const fn unsignalled(&self) -> u16 {
+        self.published.wrapping_sub(self.signalled)
+    }
+
     /// Whether what was published since the last call deserves a used-buffer notification.
     ///
     /// # Errors
@@ -35,14 +41,19 @@ impl Queue {
         Ok(flags & AVAIL_F_NO_INTERRUPT == 0)
     }
 
-    /// Asks the driver for a notification of the next chain, then looks again: true if a
-    /// chain arrived before the driver could know. In that case pop, do not wait.
+    /// Asks the driver for a notification of the `batch`-th chain from now (of the next one, if
+    /// `VIRTIO_F_EVENT_IDX` was not negotiated), then looks again: true if a chain arrived
+    /// before the driver could know. In that case pop, do not wait. After a `batch` of more than 1,
+    /// fewer chains may wait without a notification: somebody must look in time.
     ///
     /// # Errors
     /// [`QueueFault`] as for [`Queue::pop`].
-    pub fn arm(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
+    pub fn arm(&mut self, mem: &dyn GuestMemory, batch: u16) -> Result<bool, QueueFault> {
+        self.batch = 1;
         if self.features.event_idx {
-            mem.store_u16(self.layout.avail_event(), self.next_avail, Order::Relaxed)?;
+            self.batch = batch.max(1);
+            let event = self.next_avail.wrapping_add(self.batch).wrapping_sub(1);
+            mem.store_u16(self.layout.avail_event(), event, Order::Relaxed)?;
         } else if !self.armed {
             mem.store_u16(self.layout.used_flags(), 0, Order::Relaxed)?;
         }
@@ -69,6 +80,12 @@ impl Queue {
     #[must_use]
     pub const fn is_armed(&self) -> bool {
         self.armed
+    }
+
+    /// For how many chains the driver notifies at once, if it was asked to.
+    #[must_use]
+    pub const fn batch(&self) -> u16 {
+        self.batch
     }
 }
 

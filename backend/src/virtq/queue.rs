@@ -106,6 +106,8 @@ pub struct Queue {
     pub(super) signalled: u16,
     /// Whether the driver was asked to notify.
     pub(super) armed: bool,
+    /// Of how many chains it is asked to notify at once.
+    pub(super) batch: u16,
     /// One bit for each head that was taken and not returned.
     in_flight: [u64; WORDS],
     /// What outlives a restart, if that is wanted.
@@ -128,6 +130,7 @@ impl Queue {
             signalled: 0,
             // The driver zeroed the rings: flags 0 and avail_event 0 ask for notifications.
             armed: true,
+            batch: 1,
             in_flight: [0; WORDS],
             journal: None,
             again: Vec::new(),

@@ -250,7 +250,7 @@ fn without_event_index_the_flags_decide_on_both_sides() {
     }
     rig.queue.disarm(&rig.mem).expect("mapped");
     assert_eq!(rig.mem.peek_u16(USED), 1);
-    assert_eq!(rig.queue.arm(&rig.mem), Ok(false));
+    assert_eq!(rig.queue.arm(&rig.mem, 1), Ok(false));
     assert_eq!(rig.mem.peek_u16(USED), 0);
 }
 
@@ -259,11 +259,11 @@ fn arming_finds_a_chain_that_came_before_the_driver_could_know() {
     for features in [ALL, NONE] {
         let mut rig = Rig::new(features);
         rig.queue.disarm(&rig.mem).expect("mapped");
-        assert_eq!(rig.queue.arm(&rig.mem), Ok(false));
+        assert_eq!(rig.queue.arm(&rig.mem, 1), Ok(false));
         rig.queue.disarm(&rig.mem).expect("mapped");
         rig.desc(BASE, 0, BASE, 1, 0, 0);
         rig.offer(0, &[0]);
-        assert_eq!(rig.queue.arm(&rig.mem), Ok(true));
+        assert_eq!(rig.queue.arm(&rig.mem, 1), Ok(true));
         assert!(rig.queue.is_armed());
         let avail_event = rig.mem.peek_u16(USED + 4 + 64);
         assert_eq!(avail_event, 0, "the next index to be taken");
@@ -326,7 +326,7 @@ proptest! {
                 let _ = rig.queue.publish(mem);
                 let _ = rig.queue.should_signal(mem);
             }
-            let _ = rig.queue.arm(mem);
+            let _ = rig.queue.arm(mem, 1);
         }
         for chain in held {
             let _ = rig.queue.push(mem, &mut rig.pool, chain, 0);

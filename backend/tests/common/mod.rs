@@ -149,7 +149,8 @@ impl World {
             }
             let mut ports = stub.ports().to_vec();
             ports.push(xs.port());
-            let deadline_ns = upkeep::due_ns(stub).unwrap_or(u64::MAX).min(end_ns);
+            let nap_ns = stub.nap_until_ns(|| xen.now_ns()).unwrap_or(u64::MAX);
+            let deadline_ns = upkeep::due_ns(stub).unwrap_or(u64::MAX).min(nap_ns).min(end_ns);
             xen.poll(&ports, Some(deadline_ns)).expect("good ports");
             // The fake's clock moves only if nothing became pending.
             if xen.now_ns() >= end_ns {

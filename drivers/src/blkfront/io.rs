@@ -163,13 +163,13 @@ impl<H: Hypervisor> BlkFront<H> {
         Some(Completion { id: request.caller_id, outcome, bounce: request.bounce })
     }
 
-    /// Asks for an event at the next response. True if there is something to look at now:
+    /// Asks for an event once there are `batch` responses, or all that are due. True if there is something to look at now:
     /// call [`BlkFront::next_completion`] again before sleeping.
-    pub fn rearm(&mut self) -> bool {
+    pub fn rearm(&mut self, batch: u32) -> bool {
         if self.health != Health::Connected {
             return false;
         }
-        self.ring.final_check().unwrap_or_else(|overrun: ResponseOverrun| {
+        self.ring.final_check(batch).unwrap_or_else(|overrun: ResponseOverrun| {
             self.break_off(PeerFault::ResponseOverrun(overrun));
             true
         })

@@ -41,7 +41,7 @@ impl Machine {
 
     /// Waits as the main loop does; false if nothing came within a second.
     fn wait(&self, front: &mut BlkFront<FakeXen>) -> bool {
-        if front.rearm() {
+        if front.rearm(1) {
             return true;
         }
         self.xen.poll(&[front.port()], Some(self.xen.now_ns() + 1_000_000_000)).unwrap();
@@ -543,7 +543,7 @@ proptest! {
             | (Misdeed::Vanish, Health::Broken(PeerFault::Left(XenbusState::Closed))) => {
                 let bounce = front.take_pages(1);
                 prop_assert!(front.submit(50, Op::Flush).is_err());
-                prop_assert!(front.next_completion().is_none() && !front.rearm());
+                prop_assert!(front.next_completion().is_none() && !front.rearm(1));
                 bounce.into_iter().for_each(|bounce| front.give_back(bounce));
             }
             (Misdeed::Silence, Health::Connected) => prop_assert!(!flying.is_empty()),
@@ -620,11 +620,11 @@ fn a_resize_is_taken_over_and_nonsense_is_not() {
 fn a_fault_seen_while_going_to_sleep_is_looked_at() {
     let mut machine = Machine::new(BlkBackConfig::default());
     let mut front = machine.connect(8).unwrap();
-    assert!(!front.rearm());
+    assert!(!front.rearm(1));
     front.ring_pages[0].page().store(8, 1u32, kernel::Order::AcqRel).unwrap();
-    assert!(front.rearm(), "there is something to look at");
+    assert!(front.rearm(1), "there is something to look at");
     assert!(matches!(front.health(), Health::Broken(PeerFault::ResponseOverrun(_))));
-    assert!(!front.rearm(), "once");
+    assert!(!front.rearm(1), "once");
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn unpublished_requests_cannot_be_answered() {
     // Dead for good, even if the index becomes sane.
     back.set_word(RSP_PROD, 0);
     assert_eq!(ring.next_response(&mut [0; 16]), Err(overrun));
-    assert_eq!(ring.final_check(), Err(overrun));
+    assert_eq!(ring.final_check(1), Err(overrun));
     assert_eq!(ring.queue(&[1]), Err(RingFull));
 }
 
@@ -150,11 +150,11 @@ fn the_final_check_sees_what_came_before_it() {
     let (mut ring, mut back) = ring(1);
     ring.queue(&[1]).unwrap();
     assert!(ring.publish());
-    assert_eq!(ring.final_check(), Ok(false));
+    assert_eq!(ring.final_check(1), Ok(false));
     assert!(back.respond(&[0; 16]), "the check asked for this event");
-    assert_eq!(ring.final_check(), Ok(true));
+    assert_eq!(ring.final_check(1), Ok(true));
     assert_eq!(ring.next_response(&mut [0; 16]), Ok(true));
-    assert_eq!(ring.final_check(), Ok(false));
+    assert_eq!(ring.final_check(1), Ok(false));
 }
 
 #[derive(Clone, Debug)]
@@ -215,7 +215,7 @@ proptest! {
                     let got = ring.next_response(&mut response).unwrap();
                     prop_assert_eq!(got.then_some(response), answered.pop_front().map(|tag| [tag; 16]));
                 }
-                Move::FinalCheck => prop_assert_eq!(ring.final_check(), Ok(!answered.is_empty())),
+                Move::FinalCheck => prop_assert_eq!(ring.final_check(1), Ok(!answered.is_empty())),
             }
         }
     }
@@ -238,7 +238,7 @@ proptest! {
             while ring.next_response(&mut [0; 16]) == Ok(true) {
                 taken += 1;
             }
-            let _ = ring.final_check();
+            let _ = ring.final_check(1);
             prop_assert!(taken <= requests.min(32));
         }
     }

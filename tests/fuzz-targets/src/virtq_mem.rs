@@ -89,7 +89,7 @@ pub fn virtq_mem(data: &[u8]) -> bool {
                 let _ = queue.publish(mem).and_then(|()| queue.should_signal(mem));
             }
             _ => {
-                let _ = if op & 0x80 != 0 { queue.arm(mem).map(drop) } else { queue.disarm(mem) };
+                let _ = if op & 0x80 != 0 { queue.arm(mem, 1).map(drop) } else { queue.disarm(mem) };
             }
         }
     }

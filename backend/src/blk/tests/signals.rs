@@ -61,3 +61,93 @@ fn what_a_device_does_is_counted() {
     assert_eq!(counts, [50, 50, 1, 1]);
     assert_eq!(stats.data_bytes.get(), 50 * 512);
 }
+
+/// So many reads are under way at a storage that has events, and wants to be asked for them.
+fn under_way(wanted: u64, count: u32) -> Rig {
+    let mut rig = Rig::new(wanted, 256);
+    rig.faults.hold.set(true);
+    rig.faults.port.set(Some(kernel::Port(9)));
+    rig.driver.want_interrupt(1);
+    for sector in 0..count {
+        rig.driver.submit(&read_request(sector.into(), 512), &Framing::Usual);
+    }
+    rig.driver.kick();
+    rig.run();
+    rig
+}
+
+/// Lets `count` of them come back, and looks once.
+fn one_look(rig: &mut Rig, count: u32) -> u32 {
+    rig.faults.release.set(count);
+    rig.device.borrow_mut().process(&rig.mem);
+    let irq = rig.device.borrow_mut().take_irq();
+    rig.irqs += u32::from(irq);
+    rig.irqs
+}
+
+#[test]
+fn what_is_waited_for_alone_is_signalled_at_once() {
+    let mut rig = under_way(ALL, 1);
+    assert_eq!((one_look(&mut rig, 1), rig.faults.batch.get()), (1, 1));
+    let mut rig = under_way(ALL, 2);
+    assert_eq!(one_look(&mut rig, 1), 1, "as many are done as are still to come");
+}
+
+#[test]
+fn an_interrupt_is_shared_while_more_is_still_to_come() {
+    let mut rig = under_way(ALL, 16);
+    for _ in 0..7 {
+        assert_eq!(one_look(&mut rig, 1), 0);
+    }
+    assert_eq!(one_look(&mut rig, 1), 1);
+    assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 8);
+}
+
+#[test]
+fn nothing_is_held_back_when_the_stub_sleeps_or_has_looked_in_vain() {
+    let mut rig = under_way(ALL, 16);
+    assert_eq!(one_look(&mut rig, 1), 0);
+    rig.run();
+    assert_eq!(rig.irqs, 1, "before it sleeps");
+    rig.driver.take_interrupt();
+    assert!(rig.driver.next_used().is_some());
+    rig.driver.want_interrupt(1);
+    assert_eq!(one_look(&mut rig, 1), 1);
+    for look in 0.. {
+        assert!(look < 100, "held back for ever");
+        if one_look(&mut rig, 0) == 2 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again() {
+    for (wanted, unnoticed) in [(ALL, 3), (ALL & !F_EVENT_IDX, 0)] {
+        let mut rig = under_way(wanted, 16);
+        assert_eq!((rig.faults.batch.get(), rig.device.borrow().batch()), (8, 8));
+        let kicks = rig.driver.kicks;
+        for sector in 0..4 {
+            rig.driver.submit(&read_request(sector, 512), &Framing::Usual);
+            rig.driver.kick();
+        }
+        assert_eq!(rig.driver.kicks - kicks, 4 - unnoticed, "one for a batch");
+        // One more than that would wait for a look: it is found without a notification.
+        rig.driver.submit(&read_request(0, 512), &Framing::Usual);
+        rig.faults.hold.set(false);
+        rig.run();
+        assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 21);
+        assert_eq!(rig.device.borrow().batch(), 1, "nothing is under way: every event counts");
+        let kicks = rig.driver.kicks;
+        rig.read(0, 512, &Framing::Usual);
+        assert_eq!(rig.driver.kicks, kicks + 1);
+    }
+}
+
+#[test]
+fn without_a_backend_every_event_is_asked_for() {
+    let mut rig = under_way(ALL, 16);
+    rig.faults.port.set(None);
+    rig.run();
+    assert_eq!(rig.device.borrow().batch(), 1);
+}
