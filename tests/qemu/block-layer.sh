@@ -22,7 +22,6 @@ yields both_on_disk 1 "and so it is on the disk"
 yields one_sector_zeroed 1 "a single sector is zeroed, no other"
 yields read_at_end 512 "a read over the end yields what there is"
 yields beyond_end_refused 1 "a write beyond the end is refused"
-yields half_sector_refused 1 "half a sector cannot be read"
 check "fsync reaches the disk as a flush" test "$(guest_value layer flushes)" -gt 0
 yields settings_fio 0 "fio verifies its blocks while schedulers, limits and CPUs change"
 check "which they did" test "$(guest_value layer settings_turns)" -gt 1

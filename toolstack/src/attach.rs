@@ -16,7 +16,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock, major, minor};
 
-use crate::xenstore::{Client, Store};
+use crate::host::Host;
+use crate::xenstore::{Client, Store, paths};
 
 /// The lock of the `block` script: a file that is locked by flock and removed by its holder.
 const LOCK_DIR: &str = "/var/run/xen-hotplug";
@@ -85,6 +86,7 @@ fn attach(store: &dyn Store, dir: &str) -> Result<()> {
             losetup([OsStr::new("-d"), device.as_os_str()])?;
             bail!("{dir}: closed");
         }
+        store.write(&record(dir), &format!("{} {}", device.display(), path.display()))?;
         store.write(&format!("{dir}/node"), &device.display().to_string())?;
         let number = number_of(&fs::metadata(&device)?);
         (device, number)
@@ -97,10 +99,68 @@ fn attach(store: &dyn Store, dir: &str) -> Result<()> {
 fn detach(store: &dyn Store, dir: &str) -> Result<()> {
     match store.read(&format!("{dir}/node"))? {
         Some(node) if node.starts_with("/dev/loop") => {
-            losetup([OsStr::new("-d"), OsStr::new(&node)]).map(drop)
+            losetup([OsStr::new("-d"), OsStr::new(&node)])?;
+            forget(store, &record(dir))
         }
         _ => Ok(()),
     }
+}
+
+/// Where the loop device of the backend in `dir` is written down. libxl runs nobody to detach
+/// it if the backend does not close within its 10 s, and removes `dir`: this record stays.
+fn record(dir: &str) -> String {
+    format!("{}{}", paths::LOOPS, dir.strip_prefix(VBDS).unwrap_or_default())
+}
+
+/// Removes a record, and the directories that are empty without it.
+fn forget(store: &dyn Store, record: &str) -> Result<()> {
+    store.remove(record)?;
+    for dir in Path::new(record).ancestors().skip(1).take(2).filter_map(Path::to_str) {
+        if !store.list(dir)?.is_empty() {
+            break;
+        }
+        store.remove(dir)?;
+    }
+    Ok(())
+}
+
+/// Detaches the loop devices of stubs that are not among `alive`: those that libxl left.
+///
+/// # Errors
+/// xenstore cannot be read or written. A device that cannot be detached is logged.
+pub fn sweep_loops(store: &dyn Store, host: &dyn Host, alive: &[u16]) -> Result<()> {
+    for stub in store.list(paths::LOOPS)? {
+        if stub.parse().is_ok_and(|domid| alive.contains(&domid)) {
+            continue;
+        }
+        for disk in store.list(&format!("{}/{stub}", paths::LOOPS))? {
+            let record = format!("{}/{stub}/{disk}", paths::LOOPS);
+            let value = store.read(&record)?.unwrap_or_default();
+            if let Some((device, image)) = value.split_once(' ')
+                && let Err(e) = host.detach_loop(device, image)
+            {
+                log::warn!("{device}, left by stub domain {stub}: {e:#}");
+            }
+            forget(store, &record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Detaches `device` if it leads to `image`. One that blkback still holds goes when blkback lets
+/// it go.
+///
+/// # Errors
+/// losetup's.
+pub fn detach_loop(device: &str, image: &str) -> Result<()> {
+    let _lock = Lock::take(Path::new(LOCK_DIR))?;
+    let name = device.strip_prefix("/dev/").unwrap_or_default();
+    let backing = fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap_or_default();
+    if backing.trim_end() == image {
+        log::info!("{device}: detaching it from {image}; nobody uses it any more");
+        losetup([OsStr::new("-d"), OsStr::new(device)])?;
+    }
+    Ok(())
 }
 
 fn number_of(device: &Metadata) -> DeviceNumber {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::attach;
 use crate::config::{Config, OnStubCrash};
 use crate::guest::{Action, Guest, Phase, Seen, Times};
 use crate::host::Host;
@@ -106,6 +107,8 @@ impl Daemon {
             }
             guests.insert(guest, Guest::adopted(record));
         }
+        let alive: Vec<u16> = find_stubs(&*store)?.iter().map(|stub| stub.domid).collect();
+        attach::sweep_loops(&*store, &*host, &alive)?;
         Ok(Daemon { config, store, host, times, guests, restarts: BTreeMap::new() })
     }
 

@@ -59,6 +59,8 @@ pub struct State {
     kill_in: Option<u32>,
     process: u32,
     pub changes: u32,
+    /// Loop devices that were detached.
+    pub detached: Vec<String>,
     after_create: Option<Hook>,
     /// Stub domains that existed at once for one guest, at most.
     pub most_stubs: usize,
@@ -82,6 +84,7 @@ impl World {
             kill_in: None,
             process: 0,
             changes: 0,
+            detached: Vec::new(),
             after_create: None,
             most_stubs: 0,
         })))
@@ -331,6 +334,10 @@ impl Host for Handle {
             s.clear(&paths::domain(domid));
             Ok(())
         })?
+    }
+
+    fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
+        self.change(|s| s.detached.push(format!("{device} {image}")))
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {

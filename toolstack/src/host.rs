@@ -31,6 +31,9 @@ pub trait Host: Send + Sync {
     /// Ends a domain as crashed.
     fn crash(&self, domid: u16) -> Result<()>;
 
+    /// Detaches the loop device `device`, if it still leads to `image`.
+    fn detach_loop(&self, device: &str, image: &str) -> Result<()>;
+
     /// Looks at a domain; `None` if there is none.
     fn domain(&self, domid: u16) -> Result<Option<DomainState>>;
 

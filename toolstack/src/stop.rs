@@ -3,13 +3,14 @@
 
 use anyhow::{Context, Result, bail};
 
+use crate::attach;
 use crate::identity::find_stubs;
 use crate::launch::Env;
 use crate::node::{self, state};
 use crate::record;
 use crate::xenstore::paths;
 
-/// Destroys whatever stub domains exist for `guest`.
+/// Destroys whatever stub domains exist for `guest`, and detaches what stubs left that are gone.
 ///
 /// # Errors
 /// One is still there.
@@ -24,7 +25,8 @@ pub fn sweep(cx: &Env<'_>, guest: u16) -> Result<()> {
             bail!("domain {} is still there after xl destroy", stub.domid);
         }
     }
-    Ok(())
+    let alive: Vec<u16> = find_stubs(cx.store)?.iter().map(|stub| stub.domid).collect();
+    attach::sweep_loops(cx.store, cx.host, &alive)
 }
 
 /// Ends service for `guest`: no stub, disks closed, nothing recorded.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use xen_privcmd::Privcmd;
 
+use crate::attach;
 use crate::config::Config;
 use crate::host::{DomainState, Host};
 use crate::plan::Plan;
@@ -120,6 +121,10 @@ impl Host for XlHost {
             (Instant::now() >= give_up).then_some("not done within destroy-timeout-ms")
         })?;
         Ok(())
+    }
+
+    fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
+        attach::detach_loop(device, image)
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {

@@ -5,18 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-type Target = fn(&[u8]) -> bool;
-
-const TARGETS: [(&str, Target); 7] = [
-    ("mmio_seq", fuzz_targets::mmio_seq),
-    ("virtq_mem", fuzz_targets::virtq_mem),
-    ("blk_chain", fuzz_targets::blk_chain),
-    ("xenstore_wire", fuzz_targets::xenstore_wire),
-    ("blkif_ring", fuzz_targets::blkif_ring),
-    ("config_parse", fuzz_targets::config_parse),
-    ("virtq_differential", fuzz_targets::virtq_differential),
-];
-
 /// xorshift64.
 struct Random(u64);
 
@@ -32,8 +20,8 @@ impl Random {
 fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().unwrap_or_default();
-    let Some((name, target)) = TARGETS.iter().find(|(known, _)| *known == name) else {
-        eprintln!("usage: random TARGET SECONDS [SEED]; targets: {:?}", TARGETS.map(|(name, _)| name));
+    let Some(target) = fuzz_targets::target(&name) else {
+        eprintln!("usage: random TARGET SECONDS [SEED]; targets: {:?}", fuzz_targets::TARGETS.map(|(name, _)| name));
         std::process::exit(2);
     };
     let seconds = args.next().and_then(|text| text.parse().ok()).unwrap_or(10);

@@ -18,6 +18,7 @@
 mod blk_chain;
 mod blkif_ring;
 mod config_parse;
+pub mod corpus;
 mod input;
 mod mmio_seq;
 mod rig;
@@ -34,3 +35,23 @@ pub use mmio_seq::mmio_seq;
 pub use virtq_differential::virtq_differential;
 pub use virtq_mem::virtq_mem;
 pub use xenstore_wire::xenstore_wire;
+
+/// A target: whether the case got as far as what it is about.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every target by its name.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("mmio_seq", mmio_seq),
+    ("virtq_mem", virtq_mem),
+    ("blk_chain", blk_chain),
+    ("xenstore_wire", xenstore_wire),
+    ("blkif_ring", blkif_ring),
+    ("config_parse", config_parse),
+    ("virtq_differential", virtq_differential),
+];
+
+/// The target called `name`.
+#[must_use]
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|&(_, target)| target)
+}

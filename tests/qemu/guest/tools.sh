@@ -16,5 +16,10 @@ mount_tools() {
     while read -r module; do insmod "/tools/modules/$module.ko" 2>/dev/null; done </tools/modules/list
 }
 
-# tool PROGRAM ARGUMENT...: runs one of them; /tools is its root directory.
-tool() { chroot /tools "$@"; }
+# tool PROGRAM ARGUMENT...: runs one of them; /tools is its root directory. By its path: of a mere
+# name busybox's chroot runs its own applet, if it has one (of blkdiscard and fstrim it has).
+tool() {
+    tool_program=$1
+    shift
+    chroot /tools "/usr/bin/$tool_program" "$@"
+}

@@ -435,3 +435,21 @@ fn the_stub_of_a_killed_daemons_xl_that_appears_later_is_removed() {
     rig.settle();
     rig.assert_nothing_left(guest);
 }
+
+#[test]
+fn loop_devices_that_libxl_left_are_detached_and_those_in_use_are_not() {
+    let mut rig = Rig::new();
+    let guest = rig.guest();
+    rig.settle();
+    let (stub, other) = (rig.world.stubs()[0].0, 999);
+    let record = |stub: u16| format!("{}/{stub}/51712", paths::LOOPS);
+    rig.world.set(&record(stub), "/dev/loop0 /disks/a b.img");
+    rig.world.set(&record(other), "/dev/loop7 /disks/old.img");
+    rig.restart();
+    rig.settle();
+    assert_eq!(rig.world.state().detached, ["/dev/loop7 /disks/old.img"], "what a dead daemon's stub left");
+    assert_eq!((rig.world.get(&record(other)), rig.world.get(&record(stub)).is_some()), (None, true));
+    rig.settle_destroy(guest);
+    assert_eq!(rig.world.state().detached[1..], ["/dev/loop0 /disks/a b.img"]);
+    assert!(rig.world.state().nodes.keys().all(|node| !node.starts_with(paths::LOOPS)));
+}
