@@ -9,9 +9,10 @@ use drivers::xenstore::Xenstore;
 use kernel::{BootInfo, ForeignMap, Hypervisor, Port, ShutdownReason, Xen};
 use log::error;
 
-/// How long to look for more work before giving the CPU away. A blocked stub answers a
-/// guest's access several times later than one that looks.
-const SPIN_NS: u64 = 50_000;
+/// How long to look for more work before blocking, at least and at most. A blocked stub answers
+/// a guest's access several times later than one that looks.
+const SPIN_MIN_NS: u64 = 20_000;
+const SPIN_MAX_NS: u64 = 400_000;
 /// Looks in vain between two readings of the clock, which is dear in an emulator.
 const CLOCK_LOOKS: u32 = 16;
 /// Busy rounds after which xenstore gets a look, so that load cannot keep it out.
@@ -31,6 +32,7 @@ pub fn run(
     // Looks in vain since the last work, and when the first reading of the clock was.
     let mut idle_looks = 0u32;
     let mut idle_since_ns = 0;
+    let mut spin_ns = SPIN_MIN_NS;
     let mut rounds = 0u32;
     loop {
         rounds = rounds.wrapping_add(1);
@@ -51,7 +53,9 @@ pub fn run(
             if idle_looks == CLOCK_LOOKS {
                 idle_since_ns = now_ns;
             }
-            if now_ns.saturating_sub(idle_since_ns) < SPIN_NS {
+            if now_ns.saturating_sub(idle_since_ns) < spin_ns {
+                // Whoever has work to do comes first, our backend above all.
+                xen.yield_cpu();
                 continue;
             }
         }
@@ -73,12 +77,17 @@ pub fn run(
         counts.blocks.bump();
         let nap_ns = stub.nap_until_ns(|| xen.now_ns());
         let due_ns = upkeep::due_ns(&mut stub).into_iter().chain(nap_ns).min();
+        let blocked_ns = xen.now_ns();
         if let Err(errno) = xen.poll(&ports, due_ns) {
             error!("cannot wait for events: {errno}");
             let (teardown, _) = stub.stop();
             error!("ioreq server ended: {teardown:?}");
             return ShutdownReason::Crash;
         }
+        // Work that came soon after would have been found by looking for longer.
+        let waited_ns = xen.now_ns().saturating_sub(blocked_ns);
+        spin_ns = if waited_ns < SPIN_MAX_NS { spin_ns.saturating_mul(2) } else { spin_ns / 2 };
+        spin_ns = spin_ns.clamp(SPIN_MIN_NS, SPIN_MAX_NS);
     }
 }
 
