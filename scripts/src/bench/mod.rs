@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::bench::host::Others;
+use crate::bench::host::{Others, TOO_MUCH};
 use crate::bench::plan::Plan;
 use crate::bench::report::Report;
 use crate::bench::sample::Measured;
@@ -80,7 +80,8 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
     })?;
     // At once: a large guest's memory would be cleared first, and nobody needs that.
     drop(agent);
-    let measured = Measured::read(&outcome.facts);
+    let mut measured = Measured::read(&outcome.facts);
+    measured.set_aside(|key| disturbed.get(key).is_some_and(|&cpus| cpus > TOO_MUCH));
     let report = Report {
         plan: plan.clone(),
         measured,
@@ -103,7 +104,7 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
 #[must_use]
 pub fn limit(plan: &Plan) -> Duration {
     let spans = u32::try_from(plan.spans()).unwrap_or(u32::MAX);
-    Duration::from_secs(180) + Duration::from_secs_f64(plan.seconds + 6.0) * spans
+    Duration::from_secs(180) + Duration::from_secs_f64(plan.seconds + 4.0) * spans
 }
 
 /// Prints the report and writes its files.

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::{
-    BLACK, ChartBuilder, Color, IntoDrawingArea, PathElement, RGBColor, Rectangle, SVGBackend, WHITE,
+    BLACK, ChartBuilder, Color, IntoDrawingArea, PathElement, RGBColor, Rectangle, SVGBackend,
+    SeriesLabelPosition, WHITE,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, TextStyle};
@@ -90,7 +91,13 @@ fn bars(title: &str, plan: &Plan, series: &[Series], to: &Path) -> Result<()> {
         .y_label_area_size(44)
         .build_cartesian_2d(0.0..groups, 0.0..top)
         .map_err(|error| failed(&error))?;
-    chart.configure_mesh().disable_x_mesh().x_labels(0).draw().map_err(|error| failed(&error))?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .max_light_lines(1)
+        .x_labels(0)
+        .draw()
+        .map_err(|error| failed(&error))?;
     let width = GROUP / f64::from(u32::try_from(series.len().max(1))?);
     for (n, one) in (0_u32..).zip(series) {
         let place = |group: u32| f64::from(group) + (1.0 - GROUP) / 2.0 + f64::from(n) * width;
@@ -114,6 +121,7 @@ fn bars(title: &str, plan: &Plan, series: &[Series], to: &Path) -> Result<()> {
     chart.draw_series([native]).map_err(|error| failed(&error))?;
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperMiddle)
         .background_style(WHITE.mix(0.9))
         .border_style(BLACK)
         .label_font((FONT, 14))

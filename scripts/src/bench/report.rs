@@ -78,13 +78,13 @@ impl Report {
             self.plan.mib,
             self.wall.as_secs_f64()
         )?;
-        let disturbed = self.others.values().filter(|&&cpus| cpus > TOO_MUCH).count();
-        if disturbed > 0 {
+        let aside = self.measured.aside.len();
+        if aside > 0 {
             writeln!(
                 out,
-                "\nTHE MACHINE WAS NOT ALONE: during {disturbed} of {} spans others took more than {TOO_MUCH} \
-                 of a CPU. These spans count all the same; measure again on an idle machine.",
-                self.others.len()
+                "\nTHE MACHINE WAS NOT ALONE: during {aside} of {} spans others took more than {TOO_MUCH} of a \
+                 CPU. They are in no figure below (bench.json has them); measure again on an idle machine.",
+                aside + self.measured.spans.len()
             )?;
         }
         writeln!(out, "\nRate as a ratio to native PV in the same round (more is better)\n")?;
@@ -243,6 +243,7 @@ impl Report {
             .measured
             .spans
             .iter()
+            .chain(&self.measured.aside)
             .filter_map(|((round, kind, words), span)| {
                 let workload = self.plan.workloads.iter().find(|workload| workload.words() == *words)?;
                 let others = self.others.get(&format!("m.{round}.{}.{words}", kind.name()));
@@ -286,7 +287,7 @@ when fio has been at work for 0.3 s. Bytes and requests are differences of /sys/
 guest, seconds of its /proc/uptime; CPU times are differences of XEN_DOMCTL_getdomaininfo's cpu_time, \
 asked by dom0 when the guest's marks arrive on its console. An I/O is one of fio's: bytes divided by \
 the block size. others_cpus is how many of this machine's CPUs others than QEMU took since the \
-span before. Ratios are of two spans of the same round. raw has what was told, verbatim.";
+span before; spans with more than 0.15 are set aside and in no figure. Ratios are of two spans of the same round. raw has what was told, verbatim.";
 
 fn shown(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or("-".to_owned(), |spread| format!("{spread:.digits$}"))
@@ -335,6 +336,7 @@ fn span_json(round: u32, kind: Kind, workload: Workload, span: &Span, others: Op
             "stub": span.cpu.stub_ns,
         },
         "others_cpus": others,
+        "set_aside": others.is_some_and(|cpus| cpus > TOO_MUCH),
         "total_cpu_us_per_io": span.us_per_io(workload, Cpu::total_ns),
     })
 }

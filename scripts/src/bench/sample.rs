@@ -172,6 +172,8 @@ impl Counts {
 pub struct Measured {
     /// By round, kind and the workload's words.
     pub spans: BTreeMap<(u32, Kind, String), Span>,
+    /// Those that something else on the machine disturbed: told, but in no figure.
+    pub aside: BTreeMap<(u32, Kind, String), Span>,
     /// The stub's counters after each span, by the question's number, with what was measured
     /// before it: nothing for the first.
     pub counts: BTreeMap<u64, (Option<(Kind, String)>, Counts)>,
@@ -211,6 +213,19 @@ impl Measured {
             }
         }
         measured
+    }
+
+    /// Sets the spans aside whose facts have such a key.
+    pub fn set_aside(&mut self, disturbed: impl Fn(&str) -> bool) {
+        for (span, what) in core::mem::take(&mut self.spans) {
+            let (round, kind, workload) = &span;
+            let to = if disturbed(&format!("m.{round}.{}.{workload}", kind.name())) {
+                &mut self.aside
+            } else {
+                &mut self.spans
+            };
+            to.insert(span, what);
+        }
     }
 
     /// How many of what `key` counts came for each of the guest's requests, one for each time that
@@ -332,7 +347,13 @@ mod tests {
         assert!(measured.idle.is_some());
         assert_eq!(measured.spin, [RoundTrip { hot_ns: 53000, cold_ns: 280_000 }]);
         assert_eq!(measured.real.len(), 1);
-        let rounds = measured.by_round(Kind::Ram, READ, |span| span.iops(READ));
-        assert_eq!(rounds.keys().copied().collect::<Vec<_>>(), [2]);
+        let rounds = |measured: &Measured| -> Vec<u32> {
+            measured.by_round(Kind::Ram, READ, |span| span.iops(READ)).into_keys().collect()
+        };
+        assert_eq!(rounds(&measured), [2]);
+        let mut measured = measured;
+        measured.set_aside(|key| key == "m.2.ram.randread-4k-1");
+        assert!(rounds(&measured).is_empty());
+        assert_eq!((measured.spans.len(), measured.aside.len()), (1, 1));
     }
 }

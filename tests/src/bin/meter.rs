@@ -5,14 +5,16 @@
 //! `PF end LABEL WORDS` it asks Xen for the CPU time of the domains named, in nanoseconds, and
 //! tells the span as the fact `m.LABEL`: the words of both marks and what each domain has run
 //! in between. At `PF stats LABEL` it asks the stub (the domain named `stub`) for its counters,
-//! tells them as the fact `s.LABEL` and answers with a line. `PF done` and `PF error` end it. It runs through the whole measurement, so that
+//! tells them as the fact `s.LABEL` and answers with a line. `PF done` and `PF error` end it, and
+//! so does a guest that says nothing for a minute: then the counters tell what hangs. It runs through the whole measurement, so that
 //! no process starts within a span.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
-use std::thread::sleep;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -58,6 +60,8 @@ fn fact(label: &str, domains: &[Domain], from: &Mark, to: &Mark) -> String {
     fact
 }
 
+/// A guest that says nothing for so long has hung.
+const SILENCE: Duration = Duration::from_secs(60);
 /// How long the stub may take to answer, in steps.
 const STEP: Duration = Duration::from_millis(20);
 const STEPS: u32 = 100;
@@ -78,6 +82,19 @@ fn counters(stub: u16, word: u32) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// The lines of the console, read by a thread of their own, so that one can wait for a time.
+fn lines_of(console: File) -> Receiver<std::io::Result<Vec<u8>>> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n') {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((tty, domains)) = arguments.split_first() else {
@@ -95,8 +112,17 @@ fn main() -> Result<()> {
     let mut begun: Option<Mark> = None;
     let stub = domains.iter().find(|domain| domain.name == "stub").map(|domain| domain.domid);
     let mut questions = 0;
-    for line in BufReader::new(console).split(b'\n') {
-        let line = line?;
+    let lines = lines_of(console);
+    loop {
+        let line = match lines.recv_timeout(SILENCE) {
+            Ok(line) => line?,
+            Err(RecvTimeoutError::Timeout) => {
+                questions += 1;
+                let told = stub.map(|stub| counters(stub, questions)).transpose()?.flatten();
+                bail!("the guest is silent; the stub says: {}", told.as_deref().unwrap_or("nothing"));
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("the console ended before the guest was done"),
+        };
         let line = String::from_utf8_lossy(&line);
         let Some((_, said)) = line.split_once("PF ") else { continue };
         let said = said.trim_end();
@@ -122,5 +148,4 @@ fn main() -> Result<()> {
             _ => println!("@@PF fact guest_{word}={rest}"),
         }
     }
-    bail!("the console ended before the guest was done")
 }
