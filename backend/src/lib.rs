@@ -49,6 +49,7 @@ mod irq;
 pub mod journal;
 mod limit;
 pub mod mmio;
+pub mod stats;
 pub mod storage;
 pub mod stub;
 #[cfg(any(test, feature = "testkit"))]

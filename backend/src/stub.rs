@@ -19,6 +19,7 @@ use crate::irq::IrqLine;
 use crate::journal::ServerState;
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::WINDOW_BYTES;
+use crate::stats::{Count, DeviceStats};
 use crate::storage::Storage;
 use alloc::vec::Vec;
 use kernel::{DomId, Hypervisor, Port};
@@ -55,6 +56,8 @@ pub struct Stub<H: Hypervisor, M, S> {
     /// Slots may hold what a former life took and did not answer.
     resumed: bool,
     hv: H,
+    /// Accesses answered.
+    answers: Count,
     limiter: Limiter,
 }
 
@@ -83,7 +86,16 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             disks.push(Disk { mmio, line: IrqLine::new(hv, target, irq), device });
         }
         let ports = Vec::with_capacity(server.ports().len().saturating_add(disks.len()));
-        Stub { server, mem, disks, ports, resumed: false, hv: hv.clone(), limiter: Limiter::new() }
+        Stub {
+            server,
+            mem,
+            disks,
+            ports,
+            resumed: false,
+            hv: hv.clone(),
+            answers: Count::default(),
+            limiter: Limiter::new(),
+        }
     }
 
     /// What a later life needs to take the server over.
@@ -117,6 +129,23 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// The storage engines, in the order of the devices.
     pub fn storages(&mut self) -> impl Iterator<Item = &mut S> {
         self.disks.iter_mut().map(|disk| disk.device.storage())
+    }
+
+    /// Accesses of the guest that were answered, each with a notification of Xen.
+    #[must_use]
+    pub fn answers(&self) -> Count {
+        self.answers
+    }
+
+    /// What each device has done, in their order, and its storage engine.
+    pub fn stats(&self) -> impl Iterator<Item = (DeviceStats, &S)> {
+        self.disks.iter().map(|disk| (disk.device.stats(), disk.device.engine()))
+    }
+
+    /// The guest's memory.
+    #[must_use]
+    pub fn memory(&self) -> &M {
+        &self.mem
     }
 
     /// Tells the guest of every disk whose storage has another length now. Call it when a
@@ -175,6 +204,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             let slot = if resumed { self.server.retake(vcpu) } else { self.server.take(vcpu) };
             let Some(slot) = slot else { continue };
             worked = true;
+            self.answers.bump();
             match slot.request() {
                 Ok(Request::Mmio(access)) => {
                     let reply = self.disks.iter_mut().find_map(|disk| disk.access(access));

@@ -19,6 +19,8 @@ mod life;
 mod report;
 #[cfg(target_os = "none")]
 mod serve;
+#[cfg(target_os = "none")]
+mod stats;
 
 #[cfg(target_os = "none")]
 mod stub {

@@ -2,6 +2,7 @@
 
 use crate::disks::Engine;
 use crate::report;
+use crate::stats::{self, Rounds};
 use alloc::vec::Vec;
 use backend::{Stub, upkeep};
 use drivers::xenstore::Xenstore;
@@ -23,12 +24,16 @@ pub fn run(
 ) -> ShutdownReason {
     let mut ports: Vec<Port> = Vec::new();
     report::serving(xs, boot);
+    stats::watch(xs);
+    let mut counts = Rounds::default();
     let mut last_work_ns = xen.now_ns();
     let mut rounds = 0u32;
     loop {
         rounds = rounds.wrapping_add(1);
         let worked = stub.run_once();
+        counts.looks.bump();
         if worked {
+            counts.worked.bump();
             last_work_ns = xen.now_ns();
             if !rounds.is_multiple_of(STORE_ROUNDS) {
                 continue;
@@ -36,7 +41,14 @@ pub fn run(
         } else if xen.now_ns().saturating_sub(last_work_ns) < SPIN_NS {
             continue;
         }
-        let changed = upkeep::look_after(xs, &mut stub, on_event);
+        let mut asked = false;
+        let changed = upkeep::look_after(xs, &mut stub, |xs, event| {
+            asked |= stats::is_asked(event);
+            on_event(xs, event);
+        });
+        if asked {
+            stats::tell(xs, &stub, &counts);
+        }
         if changed || worked || stub.arm() {
             continue;
         }
@@ -44,6 +56,7 @@ pub fn run(
         ports.clear();
         ports.extend_from_slice(stub.ports());
         ports.push(xs.port());
+        counts.blocks.bump();
         if let Err(errno) = xen.poll(&ports, upkeep::due_ns(&mut stub)) {
             error!("cannot wait for events: {errno}");
             let (teardown, _) = stub.stop();

@@ -120,6 +120,12 @@ impl Agent {
         Ok(())
     }
 
+    /// QEMU's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.qemu.pid()
+    }
+
     /// Gives the console away, for an interactive session.
     #[must_use]
     pub fn into_console(self) -> Qemu {

@@ -103,6 +103,16 @@ fn image(toolchain: &Toolchain, binary: &str, dir: &str, name: &str) -> Result<P
     Ok(image)
 }
 
+/// Builds one of the tests' programs for dom0 and guests.
+///
+/// # Errors
+/// When it does not compile.
+pub fn program(toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
+    let package = ["--quiet", "--package", "pilotfish-tests", "--bin", name, "--no-default-features"];
+    process::run_shown(toolchain.dom0.cargo("build").args(package).args(["--profile", DAEMON_PROFILE]))?;
+    Ok(toolchain.dom0.products(DAEMON_PROFILE).join(name))
+}
+
 fn cargo(target: &Target, package: &str, profile: &str, more: &[&str]) -> Result<()> {
     ui::heading(format!("  > build {package} for {}", target.triple));
     process::run_shown(

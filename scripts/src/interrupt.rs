@@ -78,6 +78,12 @@ impl Group {
         group
     }
 
+    /// The process that leads it.
+    #[must_use]
+    pub fn leader(&self) -> u32 {
+        self.0.unsigned_abs()
+    }
+
     /// Sends `signal` to every process of the group.
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.0) {

@@ -6,10 +6,12 @@
 //! - [`initramfs`]: cpio archives; the variable part of dom0 and guest.
 //! - [`qemu`]: one emulated machine with its serial console, never outliving us.
 //! - [`agent`]: the conversation with dom0's agent over that console.
+//! - [`mod@bench`]: Pilotfish beside Xen's native PV disk, measured.
 //! - [`system`]: all of the above put together: "boot me Xen 4.20 and run a scenario".
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod bench;
 pub mod build;
 pub mod check;
 pub mod clean;

@@ -4,11 +4,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use xtask::bench::plan::Plan;
 use xtask::setup::XenVersion;
 use xtask::system::Options;
-use xtask::{build, check, clean, demo, interrupt, setup, shell, ui};
+use xtask::{bench, build, check, clean, demo, interrupt, setup, shell, ui};
 
 /// Sets up, builds, runs and tests Pilotfish, a stub domain that serves disks on Xen.
 ///
@@ -63,6 +64,15 @@ enum Command {
         #[arg(long)]
         bare: bool,
     },
+    /// Compare Pilotfish with Xen's native PV disk: rates, CPU times, bare round trips.
+    ///
+    /// One guest does the same I/O (fio) on a native PV disk, on a disk of its stub over
+    /// the same kind of backing, and on one in the stub's memory, in turns; dom0 looks at
+    /// everybody's CPU time. Prints the figures beside the project's targets, and writes
+    /// target/bench.json (every raw number) and target/bench/ (tables, SVG). Ends well when
+    /// all was measured, whatever the figures. Leave the machine alone meanwhile. What the
+    /// figures mean: docs/performance.md.
+    Bench(BenchArgs),
     /// Run every check: format, lints, docs, host tests, QEMU scenarios.
     Test {
         /// Only what needs no QEMU.
@@ -108,6 +118,49 @@ impl Machine {
     }
 }
 
+#[derive(Args)]
+struct BenchArgs {
+    /// How often each disk meets each workload (default: 5; quick: 2).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Length of each measurement, without fio's start and end (default: 1.5; quick: 1).
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// Few rounds and workloads, for a look: some two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// vCPUs of the guest.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    vcpus: u32,
+    /// Only these workloads, by fio's words, e.g. randread-4k-16,write-1024k-4.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    workloads: Vec<String>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+impl BenchArgs {
+    fn plan(&self) -> Result<Plan> {
+        let mut plan = if self.quick { Plan::quick() } else { Plan::full() };
+        plan.rounds = self.rounds.unwrap_or(plan.rounds);
+        plan.seconds = self.seconds.unwrap_or(plan.seconds);
+        ensure!((0.2..=600.0).contains(&plan.seconds), "--seconds is 0.2 to 600");
+        plan.vcpus = self.vcpus;
+        if !self.workloads.is_empty() {
+            let known = Plan::all_workloads();
+            let named = |name: &String| {
+                let found = known.iter().copied().find(|workload| workload.words() == *name);
+                found.with_context(|| {
+                    let names: Vec<String> = known.iter().map(|workload| workload.words()).collect();
+                    format!("no workload {name:?}; there are {}", names.join(", "))
+                })
+            };
+            plan.workloads = self.workloads.iter().map(named).collect::<Result<_>>()?;
+        }
+        Ok(plan)
+    }
+}
+
 fn run(command: Command) -> Result<bool> {
     match command {
         Command::Setup { xen } => {
@@ -136,6 +189,11 @@ fn run(command: Command) -> Result<bool> {
         Command::Run { name, machine, bare } => {
             let options = machine.options(&format!("run-{name}"), Duration::from_secs(600));
             shell::scenario(&options, &name, bare, Duration::from_secs(240))
+        }
+        Command::Bench(args) => {
+            let plan = args.plan()?;
+            let limit = bench::limit(&plan) + Duration::from_secs(240);
+            bench::run(&plan, &args.machine.options("bench", limit))
         }
         Command::Test { host_only, qemu_only, scenario, xen } => check::run(&check::Selection {
             host: !qemu_only && scenario.is_none(),

@@ -196,6 +196,12 @@ impl Qemu {
         self.reader.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// QEMU's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.group.leader()
+    }
+
     /// Where the console is logged.
     #[must_use]
     pub fn log(&self) -> &Path {

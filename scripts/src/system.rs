@@ -35,6 +35,8 @@ pub struct Options {
     pub dom0_args: String,
     /// The tools' disk image, for guests that need it: `/guest/tools.img` in dom0.
     pub tools: Option<PathBuf>,
+    /// More files for dom0, by path: what a script is to know of this run.
+    pub files: Vec<(&'static str, String)>,
 }
 
 impl Options {
@@ -51,6 +53,7 @@ impl Options {
             xen_args: String::new(),
             dom0_args: String::new(),
             tools: None,
+            files: Vec::new(),
         }
     }
 }
@@ -60,13 +63,16 @@ const XEN_ARGS: &str = "console=dtuart dtuart=/pl011@9000000 dom0_mem=1536M dom0
                         xsm=dummy bootscrub=0 loglvl=info guest_loglvl=info";
 const DOM0_ARGS: &str = "console=hvc0 rdinit=/init loglevel=4 panic=5";
 
+/// Where dom0's scripts are, those of guests in `guest/` below.
+const SCENARIO_DIRS: [&str; 2] = ["qemu", "bench"];
+
 /// Boots the system to dom0's agent.
 ///
 /// # Errors
 /// When the initramfs cannot be made or the machine does not come up.
 pub fn boot(fixture: &Fixture, products: &Products, options: &Options) -> Result<Agent> {
     let initrd = paths::target().join(format!("qemu/{}.cpio", options.name));
-    write_initrd(&initrd, fixture, products, options.tools.as_deref())?;
+    write_initrd(&initrd, fixture, products, options)?;
     let machine = Machine {
         xen: fixture.xen.clone(),
         xen_args: format!("{XEN_ARGS} {}", options.xen_args),
@@ -87,15 +93,18 @@ pub fn boot(fixture: &Fixture, products: &Products, options: &Options) -> Result
 }
 
 /// The fixed part of dom0's initramfs and behind it a small one with all that changes.
-fn write_initrd(to: &Path, fixture: &Fixture, products: &Products, tools: Option<&Path>) -> Result<()> {
+fn write_initrd(to: &Path, fixture: &Fixture, products: &Products, options: &Options) -> Result<()> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;
     }
     let mut out = File::create(to)?;
     io::copy(&mut File::open(&fixture.dom0_cpio)?, &mut out)?;
     let mut overlay = dom0_overlay(fixture, products)?;
-    if let Some(image) = tools {
+    if let Some(image) = &options.tools {
         overlay.file("guest/tools.img", image)?;
+    }
+    for (path, text) in &options.files {
+        overlay.bytes(path, text.as_str(), 0o644);
     }
     overlay.write(&mut out)
 }
@@ -118,7 +127,9 @@ fn dom0_overlay(fixture: &Fixture, products: &Products) -> Result<Tree> {
     tree.bytes("guest/initrd", guest_initrd(fixture, products)?, 0o644);
     tree.directory("disks");
     tree.directory("scenarios");
-    add_scenarios(&mut tree, "scenarios", &tests_dir().join("qemu"))?;
+    for dir in SCENARIO_DIRS {
+        add_scenarios(&mut tree, "scenarios", &tests_dir().join(dir))?;
+    }
     if let Some(image) = &products.image {
         tree.file("usr/lib/pilotfish/pilotfish.img", image)?;
     }
@@ -139,7 +150,9 @@ fn guest_initrd(fixture: &Fixture, products: &Products) -> Result<Vec<u8>> {
     let mut tree = Tree::new();
     script(&mut tree, "init", &scripts.join("guest-init.sh"))?;
     script(&mut tree, "guest/lib.sh", &scripts.join("guest-lib.sh"))?;
-    add_scenarios(&mut tree, "guest", &tests_dir().join("qemu/guest"))?;
+    for dir in SCENARIO_DIRS {
+        add_scenarios(&mut tree, "guest", &tests_dir().join(dir).join("guest"))?;
+    }
     for program in &products.guest {
         let name = program.file_name().context("a guest's program without a name")?;
         tree.file(&format!("guest/{}", name.to_string_lossy()), program)?;

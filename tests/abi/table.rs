@@ -264,7 +264,11 @@ fn domctls(checks: &mut Vec<Check>) {
         call::DOMINF_PAUSED = "XEN_DOMINF_paused";
         call::DOMINF_SHUTDOWN_SHIFT = "XEN_DOMINF_shutdownshift";
     }
-    sizes! { checks: call::DOMCTL_UNION = "__builtin_offsetof(struct xen_domctl, u)"; }
+    sizes! { checks:
+        call::DOMCTL_UNION = "__builtin_offsetof(struct xen_domctl, u)";
+        call::INFO_TOT_PAGES = "__builtin_offsetof(struct xen_domctl_getdomaininfo, tot_pages)";
+        call::INFO_CPU_TIME = "__builtin_offsetof(struct xen_domctl_getdomaininfo, cpu_time)";
+    }
     let versions: Vec<String> = call::INTERFACE_VERSIONS
         .iter()
         .map(|version| format!("XEN_DOMCTL_INTERFACE_VERSION == {version:#x}"))

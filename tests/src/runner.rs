@@ -1,6 +1,5 @@
 //! Boots machines and runs scenarios on them.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,8 +7,7 @@ use xtask::agent::{Agent, Outcome};
 use xtask::build::{self, Products};
 use xtask::setup::{self, Fixture, XenVersion};
 use xtask::system::{self, Options};
-use xtask::toolchain::Toolchain;
-use xtask::{interrupt, process, ui};
+use xtask::{interrupt, ui};
 
 use crate::manifest::{Boot, SCENARIOS, Scenario};
 use crate::report::Verdict;
@@ -80,8 +78,8 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
     let ready = setup::ensure(selection.xen)?;
     let mut products = build::all(&ready.toolchain)?;
     // They go where the hostile images go: scenarios run them in dom0 as they launch those.
-    products.hostile.push(program(&ready.toolchain, "set-target")?);
-    let power_failure = program(&ready.toolchain, "power-failure")?;
+    products.hostile.push(build::program(&ready.toolchain, "set-target")?);
+    let power_failure = build::program(&ready.toolchain, "power-failure")?;
     products.hostile.push(power_failure.clone());
     products.guest.push(power_failure);
     let mut verdicts = Vec::new();
@@ -100,17 +98,6 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
         }
     }
     Ok(Run { verdicts, skipped })
-}
-
-/// Builds one of this package's programs for dom0 and guests.
-fn program(toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
-    let package = ["--quiet", "--package", "pilotfish-tests", "--bin", name];
-    process::run_shown(toolchain.dom0.cargo("build").args(package).args([
-        "--no-default-features",
-        "--profile",
-        "release",
-    ]))?;
-    Ok(toolchain.dom0.products("release").join(name))
 }
 
 /// One Xen version on one CPU model.

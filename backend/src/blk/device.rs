@@ -18,6 +18,7 @@ use crate::journal::{DeviceJournal, Unusable};
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC};
 use crate::mmio::{Effect, Identity, Transport};
+use crate::stats::DeviceStats;
 use crate::storage::{Geometry, Storage};
 use crate::virtq::queue::RingFeatures;
 use crate::virtq::{Layout, Queue, SegmentPool};
@@ -93,6 +94,7 @@ pub struct Device<S> {
     journal: Option<DeviceJournal>,
     /// The driver is to be interrupted for all that a former life may not have told it.
     pub(super) resumed: bool,
+    pub(super) stats: DeviceStats,
     pub(super) limiter: Limiter,
 }
 
@@ -128,6 +130,7 @@ impl<S: Storage> Device<S> {
             write_through: false,
             journal: None,
             resumed: false,
+            stats: DeviceStats::default(),
             limiter: Limiter::new(),
         }
     }
@@ -201,6 +204,12 @@ impl<S: Storage> Device<S> {
         &mut self.storage
     }
 
+    /// The storage engine, to look at.
+    #[must_use]
+    pub fn engine(&self) -> &S {
+        &self.storage
+    }
+
     /// Gives the storage engine up, for its orderly end.
     #[must_use]
     pub fn into_storage(self) -> S {
@@ -236,6 +245,7 @@ impl<S: Storage> Device<S> {
         match effect {
             Effect::None => {}
             Effect::Notify(index) => {
+                self.stats.notifications.bump();
                 if let Some(lane) = self.lanes.get_mut(usize::from(index)) {
                     lane.kicked = true;
                 }
@@ -301,6 +311,14 @@ impl<S: Storage> Device<S> {
 
     /// Whether an interrupt is due; asking takes it. One for each batch.
     pub fn take_irq(&mut self) -> bool {
-        core::mem::take(&mut self.irq)
+        let due = core::mem::take(&mut self.irq);
+        self.stats.interrupts.add(due.into());
+        due
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn stats(&self) -> DeviceStats {
+        self.stats
     }
 }

@@ -146,6 +146,7 @@ impl<S: Storage> Device<S> {
 
     /// Judges a chain and sends it on its way.
     fn start(&mut self, mem: &dyn GuestMemory, index: usize, chain: Chain) {
+        self.stats.requests.bump();
         match Request::parse(&chain, &self.pool, mem, &self.geometry) {
             Ok(Ok(Request::Storage(operation))) => {
                 let ticket = self.ticket(index, chain, operation);
@@ -179,12 +180,15 @@ impl<S: Storage> Device<S> {
         }
     }
 
-    fn ticket(&self, index: usize, chain: Chain, operation: Operation) -> Ticket {
+    fn ticket(&mut self, index: usize, chain: Chain, operation: Operation) -> Ticket {
         let (written_bytes, flush_after) = match operation {
             Operation::Read { len_bytes, .. } => (len_bytes, false),
             Operation::Write { .. } | Operation::WriteZeroes { .. } => (0, self.write_through),
             Operation::Flush | Operation::Discard { .. } => (0, false),
         };
+        if let Operation::Read { len_bytes, .. } | Operation::Write { len_bytes, .. } = operation {
+            self.stats.data_bytes.add(len_bytes);
+        }
         Ticket {
             queue: u16::try_from(index).unwrap_or(u16::MAX),
             epoch: self.epochs.get(index).copied().unwrap_or(0),
@@ -254,8 +258,9 @@ impl<S: Storage> Device<S> {
         match self.lanes.get_mut(index).and_then(|lane| lane.queue.as_mut()).filter(|_| live) {
             Some(queue) => {
                 let pushed = complete::finish(mem, queue, &mut self.pool, chain, status, data_bytes);
-                if let Err(fault) = pushed {
-                    self.fail(fault);
+                match pushed {
+                    Ok(()) => self.stats.used.bump(),
+                    Err(fault) => self.fail(fault),
                 }
             }
             // The device waits for a reset: its rings are left alone.

@@ -54,6 +54,15 @@ impl<H: Hypervisor> AnyStorage<H> {
         }
     }
 
+    /// See [`PvDisk::sends`].
+    #[must_use]
+    pub fn sends(&self) -> u64 {
+        match self {
+            AnyStorage::Pv(disk) => disk.sends(),
+            AnyStorage::Ram(_) => 0,
+        }
+    }
+
     /// See [`PvDisk::due_ns`].
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {

@@ -141,6 +141,12 @@ impl<H: Hypervisor> PvDisk<H> {
         }
     }
 
+    /// How often the backend was notified, over the present connection.
+    #[must_use]
+    pub fn sends(&self) -> u64 {
+        self.up().map_or(0, BlkFront::sends)
+    }
+
     /// Whether requests can be sent off now.
     fn is_connected(&self) -> bool {
         self.up().is_some_and(|front| front.health() == Health::Connected)

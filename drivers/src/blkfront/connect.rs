@@ -131,6 +131,7 @@ impl<H: Hypervisor> BlkFront<H> {
             max_pages: terms.max_pages,
             geometry: Geometry::default(),
             health: Health::Connected,
+            sends: 0,
             names: names.clone(),
             pause_ns: 0,
             connected_at_ns: 0,

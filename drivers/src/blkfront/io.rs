@@ -119,11 +119,11 @@ impl<H: Hypervisor> BlkFront<H> {
 
     /// Shows the queued requests to the back end; notifies it if it asked for that.
     pub fn kick(&mut self) {
-        if self.health == Health::Connected
-            && self.ring.publish()
-            && let Err(errno) = self.port.notify()
-        {
-            self.break_off(PeerFault::Unreachable(errno));
+        if self.health == Health::Connected && self.ring.publish() {
+            self.sends = self.sends.wrapping_add(1);
+            if let Err(errno) = self.port.notify() {
+                self.break_off(PeerFault::Unreachable(errno));
+            }
         }
     }
 

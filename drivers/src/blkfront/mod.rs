@@ -122,6 +122,8 @@ pub struct BlkFront<H: Hypervisor> {
     max_pages: u16,
     geometry: Geometry,
     health: Health,
+    /// Notifications of the back end.
+    sends: u64,
     names: Names,
     /// The pause before this connection, and its beginning.
     pause_ns: u64,
@@ -165,6 +167,12 @@ impl<H: Hypervisor> BlkFront<H> {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health
+    }
+
+    /// How often the back end was notified.
+    #[must_use]
+    pub fn sends(&self) -> u64 {
+        self.sends
     }
 
     /// The requests under way, by the caller's ids, in no order.

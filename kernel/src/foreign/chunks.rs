@@ -29,6 +29,8 @@ pub(super) struct Chunks {
     /// By chunk: its slot. Leaves exist for the GiBs in which something was mapped.
     index: Vec<Option<Leaf>>,
     clock: u64,
+    /// Look-ups that led to a hypercall.
+    misses: u64,
 }
 
 impl Chunks {
@@ -37,12 +39,16 @@ impl Chunks {
         let mut index = Vec::new();
         index.resize_with(LEAVES, || None);
         // Slots are numbered from 0, so the largest number is never one: see `NO_SLOT`.
-        Chunks { slots: alloc::vec![empty; usize::from(slots)], opened: 0, index, clock: 0 }
+        Chunks { slots: alloc::vec![empty; usize::from(slots)], opened: 0, index, clock: 0, misses: 0 }
     }
 
     /// Whether `page` of the chunk in `slot` is mapped.
     pub(super) fn has(&self, slot: u16, page: usize) -> bool {
         self.slots.get(usize::from(slot)).is_some_and(|slot| slot.pages.contains(page))
+    }
+
+    pub(super) fn misses(&self) -> u64 {
+        self.misses
     }
 
     fn find(&self, chunk: u64) -> Option<u16> {
@@ -75,6 +81,7 @@ impl Chunks {
             Some(slot) if self.has(slot, page) => slot,
             // The chunk is there without this page: perhaps it has become RAM since.
             Some(slot) => {
+                self.misses += 1;
                 let mapped = window.map(slot, chunk * CHUNK_PAGES as u64, &PageSet::one(page));
                 if !mapped.pages.contains(page) {
                     return Err(mapped.failure.unwrap_or(Errno::EFAULT));
@@ -94,6 +101,7 @@ impl Chunks {
 
     /// Maps `chunk` into a slot that is free or was not used for longest.
     fn bring_in<W: Window>(&mut self, window: &W, chunk: u64, page: usize) -> Result<u16, Errno> {
+        self.misses += 1;
         match self.victim(self.opened < self.slots.len()) {
             Some(slot) => match self.replace(window, slot, chunk, page) {
                 // No memory for a new slot's tables: make do with those that exist.

@@ -122,6 +122,12 @@ impl<W: Window> ForeignMap<W> {
         ForeignMap { window, chunks, last: Cell::new(None) }
     }
 
+    /// How often something had to be mapped, or could not be.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.chunks.borrow().misses()
+    }
+
     /// Where the byte at `gpa` appears: valid up to the end of its page, until anything else
     /// is mapped.
     fn locate(&self, gpa: u64) -> Result<*mut u8, ForeignFault> {

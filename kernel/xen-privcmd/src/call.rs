@@ -26,6 +26,10 @@ pub const DOMCTL_GETDOMAININFO: u32 = 5;
 pub const DOMCTL_SET_TARGET: u32 = 46;
 /// Offset of the union `u` in `struct xen_domctl`: cmd, interface_version, domain, padding.
 pub const DOMCTL_UNION: usize = 16;
+/// Offset of `tot_pages` in `struct xen_domctl_getdomaininfo`.
+pub const INFO_TOT_PAGES: usize = 8;
+/// Offset of `cpu_time` in it.
+pub const INFO_CPU_TIME: usize = 56;
 /// `SCHEDOP_remote_shutdown`.
 pub const SCHEDOP_REMOTE_SHUTDOWN: u64 = 4;
 
@@ -72,6 +76,15 @@ pub struct DomainState {
     pub shutdown: Option<u8>,
     /// Its vCPUs are paused by the toolstack.
     pub paused: bool,
+}
+
+/// What a domain has used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DomainUsage {
+    /// Time that its vCPUs have run, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Pages of memory that belong to it.
+    pub pages: u64,
 }
 
 /// Access to Xen for a privileged process of dom0.
@@ -170,8 +183,20 @@ impl Privcmd {
         }
     }
 
-    /// Makes a domctl with `payload` in its union; returns the first 8 bytes of the union.
-    fn domctl(&self, cmd: u32, domid: u16, payload: &[u8]) -> io::Result<[u8; 8]> {
+    /// What a domain has used up to now; `None` if there is none.
+    ///
+    /// # Errors
+    /// What Xen says, other than that there is no such domain.
+    pub fn domain_usage(&self, domid: u16) -> Result<Option<DomainUsage>, Error> {
+        match self.domctl(DOMCTL_GETDOMAININFO, domid, &[]) {
+            Ok(info) => Ok(decode_usage(domid, &info)),
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            Err(e) => Err(Error::Refused("getdomaininfo", e)),
+        }
+    }
+
+    /// Makes a domctl with `payload` in its union; returns the head of the union.
+    fn domctl(&self, cmd: u32, domid: u16, payload: &[u8]) -> io::Result<Answer> {
         let mut args = Vec::with_capacity(DOMCTL_UNION + payload.len());
         args.extend_from_slice(&cmd.to_le_bytes());
         args.extend_from_slice(&self.interface_version.to_le_bytes());
@@ -190,10 +215,13 @@ impl Privcmd {
     }
 }
 
+/// The part of a domctl's answer that is looked at.
+type Answer = [u8; 64];
+
 /// Decodes the head of `struct xen_domctl_getdomaininfo`: domain, padding, flags.
 /// Xen before 4.19 answers with the next higher domain where there is none with this number.
-fn decode_info(asked: u16, head: [u8; 8]) -> Option<DomainState> {
-    let [d0, d1, _, _, f0, f1, f2, f3] = head;
+fn decode_info(asked: u16, answer: Answer) -> Option<DomainState> {
+    let [d0, d1, _, _, f0, f1, f2, f3, ..] = answer;
     if u16::from_le_bytes([d0, d1]) != asked {
         return None;
     }
@@ -206,22 +234,45 @@ fn decode_info(asked: u16, head: [u8; 8]) -> Option<DomainState> {
     })
 }
 
+/// As [`decode_info`]: `tot_pages` and `cpu_time`.
+fn decode_usage(asked: u16, answer: &Answer) -> Option<DomainUsage> {
+    decode_info(asked, *answer)?;
+    let word = |at| Some(u64::from_le_bytes(*answer.get(at..)?.first_chunk()?));
+    Some(DomainUsage { pages: word(INFO_TOT_PAGES)?, cpu_ns: word(INFO_CPU_TIME)? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// An answer that begins so.
+    fn answer(head: [u8; 8]) -> Answer {
+        let mut answer = [0; 64];
+        answer[..8].copy_from_slice(&head);
+        answer
+    }
+
+    #[test]
+    fn the_time_and_the_pages_of_a_domain_are_found() {
+        let mut info = answer([5, 0, 0, 0, 0b10_0010, 0, 0, 0]);
+        info[INFO_TOT_PAGES..][..8].copy_from_slice(&4096_u64.to_le_bytes());
+        info[INFO_CPU_TIME..][..8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+        assert_eq!(decode_usage(5, &info), Some(DomainUsage { cpu_ns: 1 << 40, pages: 4096 }));
+        assert_eq!(decode_usage(4, &info), None);
+    }
+
     #[test]
     fn another_domain_in_the_answer_means_that_there_is_none() {
-        assert_eq!(decode_info(4, [5, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(decode_info(4, answer([5, 0, 0, 0, 0, 0, 0, 0])), None);
     }
 
     #[test]
     fn a_crash_is_told_from_a_running_and_a_dying_domain() {
-        let crashed = decode_info(5, [5, 0, 0, 0, 0b0100, 0, 3, 0]).unwrap();
+        let crashed = decode_info(5, answer([5, 0, 0, 0, 0b0100, 0, 3, 0])).unwrap();
         assert_eq!(crashed, DomainState { dying: false, shutdown: Some(3), paused: false });
-        let running = decode_info(5, [5, 0, 0xff, 0xff, 0b10_0010, 0, 0, 0]).unwrap();
+        let running = decode_info(5, answer([5, 0, 0xff, 0xff, 0b10_0010, 0, 0, 0])).unwrap();
         assert_eq!(running, DomainState { dying: false, shutdown: None, paused: false });
-        let dying = decode_info(5, [5, 0, 0, 0, 0b1001, 0, 0, 0]).unwrap();
+        let dying = decode_info(5, answer([5, 0, 0, 0, 0b1001, 0, 0, 0])).unwrap();
         assert_eq!(dying, DomainState { dying: true, shutdown: None, paused: true });
     }
 }

@@ -10,4 +10,4 @@
 pub mod call;
 mod device;
 
-pub use call::{DomainState, Error, Privcmd};
+pub use call::{DomainState, DomainUsage, Error, Privcmd};

@@ -1,7 +1,8 @@
 //! A tiny guest that is not Linux: what other drivers make of the disk.
 //!
-//! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]) or `firmware`
-//! (a driver written here, see [`firmware`]); `disk=` which of the disks, by address, from 0;
+//! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]), `firmware`
+//! (a driver written here, see [`firmware`]) or `roundtrip` (a register is read over and over, see
+//! [`roundtrip`]); `disk=` which of the disks, by address, from 0;
 //! `tag=` marks what it writes. What it sees, it prints as `PF key=value`; `PF done=1` is the
 //! last line, and `PF error=` says what was wrong.
 //!
@@ -24,6 +25,8 @@ mod hal;
 #[cfg(target_os = "none")]
 mod pattern;
 #[cfg(target_os = "none")]
+mod roundtrip;
+#[cfg(target_os = "none")]
 mod say;
 #[cfg(target_os = "none")]
 mod virtio;
@@ -31,9 +34,12 @@ mod virtio;
 #[cfg(target_os = "none")]
 mod frontend {
     use crate::say::say;
-    use crate::{by_crate, devices, firmware};
+    use crate::{by_crate, devices, firmware, roundtrip};
     use alloc::string::{String, ToString};
     use kernel::{BootInfo, ShutdownReason, Xen};
+
+    /// Where libxl puts a guest's first virtio device, whether or not it tells the guest.
+    const FIRST_WINDOW: u64 = 0x0200_0000;
 
     kernel::main!(run);
 
@@ -48,13 +54,16 @@ mod frontend {
     fn work(xen: &Xen, boot: &'static BootInfo) -> Result<(), String> {
         let found = devices::find(boot.device_tree);
         say(xen, "devices", found.len());
+        if boot.option("mode") == Some("roundtrip") {
+            return roundtrip::run(xen, &(FIRST_WINDOW..FIRST_WINDOW + 0x200));
+        }
         let which = boot.option("disk").unwrap_or("0").parse::<usize>().map_err(|_| "disk= is no number")?;
         let window = found.get(which).ok_or("no such virtio-mmio device")?.clone();
         let tag = boot.option("tag").unwrap_or("frontend");
         match boot.option("mode") {
             Some("crate") => by_crate::run(xen, &window, tag),
             Some("firmware") => firmware::run(xen, &window, tag),
-            _ => Err("mode= is crate or firmware".to_string()),
+            _ => Err("mode= is crate, firmware or roundtrip".to_string()),
         }
     }
 }

@@ -46,3 +46,18 @@ fn no_notification_and_no_interrupt_is_lost_across_65535() {
         assert_eq!(rig.driver.kicks, 66_000, "the device slept each time");
     }
 }
+
+#[test]
+fn what_a_device_does_is_counted() {
+    let mut rig = Rig::new(ALL, 256);
+    rig.driver.want_interrupt(1);
+    for sector in 0..50 {
+        rig.driver.submit(&read_request(sector, 512), &Framing::Usual);
+        rig.driver.kick();
+    }
+    rig.run();
+    let stats = rig.device.borrow().stats();
+    let counts = [stats.requests, stats.used, stats.notifications, stats.interrupts].map(|count| count.get());
+    assert_eq!(counts, [50, 50, 1, 1]);
+    assert_eq!(stats.data_bytes.get(), 50 * 512);
+}

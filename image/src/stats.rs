@@ -1,0 +1,67 @@
+//! Statistics for whoever asks: dom0 writes a word to `data/pilotfish/ask`, and
+//! `data/pilotfish/stats` holds that word and all counters a moment later.
+//!
+//! One line of `key=value`: first `asked=WORD` and what concerns the whole stub, then for each
+//! disk, in the order of their windows, `disk=N` and what concerns it.
+
+use crate::life::ImageStub;
+use alloc::format;
+use alloc::string::String;
+use backend::stats::Count;
+use core::fmt::Write as _;
+use drivers::xenstore::{WatchEvent, Xenstore};
+use kernel::Xen;
+use log::warn;
+
+const ASK: &str = "data/pilotfish/ask";
+const STATS: &str = "data/pilotfish/stats";
+const TOKEN: &str = "ask";
+/// The longest word that is given back.
+const WORD_BYTES: usize = 20;
+
+/// What the event loop counts.
+#[derive(Default)]
+pub struct Rounds {
+    /// Looks at all slots, queues and rings.
+    pub looks: Count,
+    /// Those that found work.
+    pub worked: Count,
+    /// Times that the CPU was given away.
+    pub blocks: Count,
+}
+
+/// Lets dom0 ask. Without xenstore nobody can, and the disks work all the same.
+pub fn watch(xs: &mut Xenstore<Xen>) {
+    if let Err(error) = xs.watch(ASK, TOKEN) {
+        warn!("{ASK}: {error}");
+    }
+}
+
+/// Whether this event is a question.
+pub fn is_asked(event: &WatchEvent) -> bool {
+    event.token == TOKEN
+}
+
+/// Answers.
+pub fn tell(xs: &mut Xenstore<Xen>, stub: &ImageStub, rounds: &Rounds) {
+    // The first event of a watch comes without any question.
+    let Ok(mut word) = xs.read_string(ASK) else { return };
+    word.retain(|character| character.is_ascii_alphanumeric());
+    word.truncate(WORD_BYTES);
+    if let Err(error) = xs.write(STATS, line(&word, stub, rounds).as_bytes()) {
+        warn!("{STATS}: {error}");
+    }
+}
+
+fn line(word: &str, stub: &ImageStub, rounds: &Rounds) -> String {
+    let Rounds { looks, worked, blocks } = rounds;
+    let (answers, misses) = (stub.answers(), stub.memory().misses());
+    let mut line = format!(
+        "asked={word} answers={answers} looks={looks} worked={worked} blocks={blocks} map_misses={misses}"
+    );
+    for (index, (disk, engine)) in stub.stats().enumerate() {
+        // Writing into a String cannot fail.
+        let _ = write!(line, " disk={index} {disk} sends={}", engine.sends());
+    }
+    line
+}

@@ -1,0 +1,195 @@
+//! What is measured: kinds of disk, workloads, rounds.
+
+use std::fmt::{self, Write as _};
+
+/// A kind of disk.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// Linux's blkfront and xen-blkback, no stub: what the others are compared with.
+    Native,
+    /// The stub's PV engine over xen-blkback and a backing of the same kind.
+    Pilotfish,
+    /// The stub's RAM disk.
+    Ram,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Native, Self::Pilotfish, Self::Ram];
+
+    /// Its name, in the guest's script and in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Pilotfish => "pilotfish",
+            Self::Ram => "ram",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What is done to a disk.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Workload {
+    /// KiB of each I/O.
+    pub block_kib: u32,
+    /// I/Os under way at once.
+    pub depth: u32,
+    /// Reads, or else writes.
+    pub read: bool,
+    /// One after the other, or else anywhere.
+    pub sequential: bool,
+}
+
+impl Workload {
+    /// As the guest's script takes it: fio's `rw`, block size and depth.
+    #[must_use]
+    pub fn words(self) -> String {
+        let rw = match (self.read, self.sequential) {
+            (true, true) => "read",
+            (false, true) => "write",
+            (true, false) => "randread",
+            (false, false) => "randwrite",
+        };
+        format!("{rw}-{}k-{}", self.block_kib, self.depth)
+    }
+
+    /// Whether this is a random one of that size and depth.
+    #[must_use]
+    pub const fn is_random(self, block_kib: u32, depth: u32) -> bool {
+        !self.sequential && self.block_kib == block_kib && self.depth == depth
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.block_kib {
+            kib if kib >= 1024 && kib.is_multiple_of(1024) => write!(f, "{} MiB", kib / 1024)?,
+            kib => write!(f, "{kib} KiB")?,
+        }
+        let order = if self.sequential { "sequential" } else { "random" };
+        let what = if self.read { "read" } else { "write" };
+        write!(f, " {order} {what}, QD{}", self.depth)
+    }
+}
+
+/// A benchmark to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How often each kind meets each workload.
+    pub rounds: u32,
+    /// Length of a span, without fio's start and end.
+    pub seconds: f64,
+    /// Seconds for which the disks are left alone; 0: not measured.
+    pub idle_seconds: u32,
+    /// Turns of bare round trips for each of the two stubs.
+    pub turns: u32,
+    /// vCPUs of the guest.
+    pub vcpus: u32,
+    /// Size of each disk.
+    pub mib: u32,
+    /// What to do.
+    pub workloads: Vec<Workload>,
+}
+
+impl Plan {
+    /// What the project's targets ask for.
+    #[must_use]
+    pub fn full() -> Self {
+        Self {
+            rounds: 5,
+            seconds: 1.5,
+            idle_seconds: 5,
+            turns: 3,
+            vcpus: 1,
+            mib: 64,
+            workloads: Self::all_workloads(),
+        }
+    }
+
+    /// A look: the workloads of 4 KiB at depths 1 and 16, few rounds.
+    #[must_use]
+    pub fn quick() -> Self {
+        let mut workloads = Self::all_workloads();
+        workloads.retain(|workload| workload.is_random(4, 1) || workload.is_random(4, 16));
+        Self { rounds: 2, seconds: 1.0, idle_seconds: 3, turns: 1, workloads, ..Self::full() }
+    }
+
+    /// The workloads of the project's targets, each as a read and as a write.
+    #[must_use]
+    pub fn all_workloads() -> Vec<Workload> {
+        let shapes =
+            [(4, 1, false), (4, 16, false), (4, 64, false), (64, 16, false), (1024, 4, true)].into_iter();
+        shapes
+            .flat_map(|(block_kib, depth, sequential)| {
+                [true, false].map(|read| Workload { block_kib, depth, read, sequential })
+            })
+            .collect()
+    }
+
+    /// How many spans are measured.
+    #[must_use]
+    pub fn spans(&self) -> usize {
+        let rounds = usize::try_from(self.rounds).unwrap_or(usize::MAX);
+        rounds.saturating_mul(self.workloads.len()).saturating_mul(Kind::ALL.len())
+    }
+
+    /// As `tests/bench/bench.sh` reads it.
+    #[must_use]
+    pub fn config(&self) -> String {
+        let workloads: Vec<String> = self.workloads.iter().map(|workload| workload.words()).collect();
+        let mut text = String::new();
+        for (key, value) in [
+            ("rounds", self.rounds.to_string()),
+            ("seconds", self.seconds.to_string()),
+            ("idle", self.idle_seconds.to_string()),
+            ("turns", self.turns.to_string()),
+            ("turn_s", "2".to_owned()),
+            ("vcpus", self.vcpus.to_string()),
+            ("mib", self.mib.to_string()),
+            ("guest_mib", GUEST_MIB.to_string()),
+            ("large_mib", LARGE_GUEST_MIB.to_string()),
+            ("workloads", workloads.join(",")),
+        ] {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "{key}={value}");
+        }
+        text
+    }
+}
+
+/// Memory of the guest that measures.
+pub const GUEST_MIB: u32 = 384;
+/// Memory of the guest beside which the stub's own is looked at.
+pub const LARGE_GUEST_MIB: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_has_words_for_fio_and_for_people() {
+        let workload = Workload { block_kib: 1024, depth: 4, read: false, sequential: true };
+        assert_eq!(workload.words(), "write-1024k-4");
+        assert_eq!(workload.to_string(), "1 MiB sequential write, QD4");
+        let workload = Workload { block_kib: 4, depth: 16, read: true, sequential: false };
+        assert_eq!(workload.words(), "randread-4k-16");
+        assert_eq!(workload.to_string(), "4 KiB random read, QD16");
+        assert!(workload.is_random(4, 16) && !workload.is_random(4, 1));
+    }
+
+    #[test]
+    fn every_kind_meets_every_workload_in_every_round() {
+        let plan = Plan::full();
+        assert_eq!(plan.spans(), 150);
+        let config = plan.config();
+        assert!(config.contains("seconds=1.5\n"));
+        assert!(config.contains("workloads=randread-4k-1,randwrite-4k-1,randread-4k-16"));
+    }
+}

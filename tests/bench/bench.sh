@@ -1,0 +1,84 @@
+# The benchmark, dom0's side: one guest with a native PV disk, a disk of its stub over the same
+# kind of backing, and one in the stub's memory; then bare round trips to the stub and to one
+# that only spins. What to measure is in /pf/bench.conf.
+# shellcheck disable=SC2154
+. /pf/lib.sh
+. /scenarios/checks.sh
+. /pf/bench.conf
+
+begin
+fact xen_version "$(xl info | sed -n 's/^xen_version *: //p')"
+fact dom0_kernel "$(uname -r)"
+native=$(raw_disk native "$mib")
+image=$(raw_disk pilotfish "$mib")
+# Real pages from the start, for both.
+for file in "$native" "$image"; do
+    dd if=/dev/zero of="$file" bs=1M count="$mib" conv=notrunc 2>/dev/null
+done
+memory=$guest_mib vcpus=$vcpus extra="pf.tools=xvdd pf.rounds=$rounds pf.seconds=$seconds pf.idle=$idle pf.workloads=$workloads pf.mib=$mib" \
+    start_guest bench bench "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
+    "$(pv_disk xvdc "$native")" "$(pv_disk xvdd /guest/tools.img ro)" || die "xl create of a guest with all disks"
+pass "a guest with all disks is made"
+guest=$(domid bench)
+stub=$(domid "pilotfish-$guest")
+[ -n "$stub" ] || die "no stub beside the guest"
+fact stub_ready_us "$(xenstore-read "/local/domain/$stub/data/pilotfish/ready_us")"
+losetup -l -n -O NAME,DIO,BACK-FILE 2>/dev/null | while read -r name dio file; do
+    case $file in
+        "$native") fact backing_native "loop,dio=$dio" ;;
+        "$image") fact backing_pilotfish "loop,dio=$dio" ;;
+    esac
+done
+check "the guest measures to its end" "$pf_hostile/meter" "$(xenstore-read "/local/domain/$guest/console/tty")" \
+    dom0=0 guest="$guest" stub="$stub"
+xl destroy bench
+wait_for 20 pf_no_domains
+echo "the guest is gone"
+
+# --- bare round trips -----------------------------------------------------------------
+
+# turn STUB GUEST: lets the two run for a turn and tells their lines of it.
+turn() {
+    local from
+    from=$(wc -l <"$(guest_log "$2")")
+    xl unpause "$1"
+    xl unpause "$2"
+    sleep "$turn_s"
+    xl pause "$2"
+    xl pause "$1"
+    # The first line began in the turn before.
+    tail -n +$((from + 1)) "$(guest_log "$2")" | sed -n 's/^.*PF roundtrip=\([^[:cntrl:]]*\).*/\1/p' | tail -n +2 >/run/turn
+    while read -r words; do
+        lines=$((lines + 1))
+        fact "rt.$lines.$2" "$words"
+    done </run/turn
+}
+
+if [ "$turns" -gt 0 ]; then
+    lines=0
+    memory=$large_mib check "a large guest is made" start_frontend real mode=roundtrip "$(virtio_disk xvda "$(raw_disk real 4)")"
+    real=pilotfish-$(domid real)
+    fact large_guest_mib "$(xl list real | awk 'NR == 2 { print $3 }')"
+    fact stub_beside_large_mib "$(xl list "$real" | awk 'NR == 2 { print $3 }')"
+    fact stub_beside_large_ready_us "$(xenstore-read "/local/domain/$(domid "$real")/data/pilotfish/ready_us")"
+    xl pause real
+    xl pause "$real"
+    cat >/run/spin.cfg <<END
+name = 'spin'
+kernel = '/guest/frontend.img'
+cmdline = 'mode=roundtrip'
+memory = 8
+vcpus = 1
+END
+    : >"$(guest_log spin)"
+    check "a guest for the spinning stub is made" xl create -p /run/spin.cfg
+    check "the spinning stub runs" launch_stub spinner spinner "$(domid spin)"
+    check "it serves" wait_guest_line spinner 'PF serving=1' 30
+    xl pause spinner
+    for _ in $(seq "$turns"); do
+        turn spinner spin
+        turn "$real" real
+    done
+    check "round trips were told" test "$lines" -gt 1
+fi
+finish
