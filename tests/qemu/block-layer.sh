@@ -20,6 +20,7 @@ yields zeroing_said "" "zeroing succeeds"
 yields zeroes_in_cache 1 "so is zeroing"
 yields both_on_disk 1 "and so it is on the disk"
 yields one_sector_zeroed 1 "a single sector is zeroed, no other"
+yields last_sector_zeroed 1 "a range over the end is cut to the disk's last sector"
 yields read_at_end 512 "a read over the end yields what there is"
 yields beyond_end_refused 1 "a write beyond the end is refused"
 check "fsync reaches the disk as a flush" test "$(guest_value layer flushes)" -gt 0

@@ -10,7 +10,8 @@ use fuzz_targets::corpus::{KEPT_MAX, LEN_MAX, from_line, path, to_line};
 fn unpack(target: &str, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     for (number, line) in std::fs::read_to_string(path(target))?.lines().enumerate() {
-        let input = from_line(line).ok_or_else(|| Error::other(format!("line {}: not an input", number + 1)))?;
+        let input =
+            from_line(line).ok_or_else(|| Error::other(format!("line {}: not an input", number + 1)))?;
         std::fs::write(dir.join(format!("kept-{number}")), input)?;
     }
     Ok(())

@@ -21,7 +21,10 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().unwrap_or_default();
     let Some(target) = fuzz_targets::target(&name) else {
-        eprintln!("usage: random TARGET SECONDS [SEED]; targets: {:?}", fuzz_targets::TARGETS.map(|(name, _)| name));
+        eprintln!(
+            "usage: random TARGET SECONDS [SEED]; targets: {:?}",
+            fuzz_targets::TARGETS.map(|(name, _)| name)
+        );
         std::process::exit(2);
     };
     let seconds = args.next().and_then(|text| text.parse().ok()).unwrap_or(10);

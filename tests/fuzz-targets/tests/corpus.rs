@@ -6,7 +6,8 @@ use fuzz_targets::{TARGETS, corpus};
 fn every_kept_input_is_survived_and_most_reach_something() {
     for (name, target) in TARGETS {
         let path = corpus::path(name);
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let inputs: Vec<Vec<u8>> =
             text.lines().map(|line| corpus::from_line(line).expect("hexadecimal digits")).collect();
         assert!((10..=corpus::KEPT_MAX).contains(&inputs.len()), "{name}: {} inputs", inputs.len());
