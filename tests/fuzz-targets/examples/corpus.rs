@@ -1,6 +1,6 @@
 //! Kept inputs for libFuzzer and back: `corpus unpack TARGET DIR` or `corpus pack TARGET DIR`.
 //!
-//! `pack` takes the shortest inputs of a directory that `-merge=1` has thinned out.
+//! `pack` takes some of the shorter inputs of a directory that libFuzzer has filled.
 
 use std::io::{Error, Result};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Inputs worth keeping, as text: `corpus/TARGET.hex`, one to a line in hexadecimal.
 //!
-//! libFuzzer found them and its `-merge=1` thinned them out. Every test run takes them; the
+//! libFuzzer found them: each reached something new when it was kept. Every test run takes them; the
 //! example `corpus` turns them into a directory for libFuzzer and back.
 
 use std::fmt::Write as _;
