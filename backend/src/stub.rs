@@ -95,7 +95,8 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             ports,
             resumed: false,
             hv: hv.clone(),
-            pace: Pace::new(), answers: Count::default(),
+            pace: Pace::new(),
+            answers: Count::default(),
             limiter: Limiter::new(),
         }
     }

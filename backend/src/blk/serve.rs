@@ -291,8 +291,8 @@ impl<S: Storage> Device<S> {
         if !self.transport.status().is_live() {
             return;
         }
-        let published = self.lanes.iter_mut().filter_map(|lane| lane.queue.as_mut());
-        if let Err(fault) = published.map(|queue| queue.publish(mem)).collect::<Result<(), _>>() {
+        let mut published = self.lanes.iter_mut().filter_map(|lane| lane.queue.as_mut());
+        if let Err(fault) = published.try_for_each(|queue| queue.publish(mem)) {
             self.fail(fault);
         }
     }
