@@ -2,17 +2,14 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "test values are small, or cut on purpose")]
 
-mod traced;
-
 use backend::GuestMemory;
 use backend::blk::{Device, DeviceOptions};
 use backend::ioreq::{Access, Direction, Width};
 use backend::mmio::regs::*;
 use backend::storage::RamDisk;
-use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
+use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, Observed, Observer, TestMemory, Touch};
 use std::cell::RefCell;
 use std::rc::Rc;
-use traced::{Touch, Traced};
 
 const DISK_BYTES: u64 = 1 << 20;
 const ALL: u64 = u64::MAX;
@@ -39,6 +36,16 @@ struct Direct(Rc<RefCell<Dev>>);
 impl Bus for Direct {
     fn access(&mut self, access: Access) -> u64 {
         self.0.borrow_mut().access(access).0
+    }
+}
+
+/// What the device did to the memory, in order.
+#[derive(Default)]
+struct Log(RefCell<Vec<Touch>>);
+
+impl Observer for Log {
+    fn touch(&self, touch: Touch) {
+        self.0.borrow_mut().push(touch);
     }
 }
 
@@ -83,9 +90,9 @@ impl Rig {
 
     /// As [`Rig::run`]; tells what the device did to the memory, in order.
     fn run_traced(&mut self) -> Vec<Touch> {
-        let traced = Traced::new(self.mem.clone());
+        let traced = Observed { inner: self.mem.clone(), observer: Log::default() };
         self.run_on(&traced);
-        traced.into_log()
+        traced.observer.0.into_inner()
     }
 
     fn ask(&mut self, kind: u32, sector: u64, out: Vec<u8>, in_len: usize) -> Answer {

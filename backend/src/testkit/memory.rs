@@ -1,4 +1,5 @@
-//! Guest memory for tests: a plain buffer, with holes on demand, and one that lies.
+//! Guest memory for tests: a plain buffer, with holes on demand, one with an observer, and one
+//! that lies.
 
 use crate::guest_mem::{GuestAddr, GuestMemory, MemFault};
 use alloc::rc::Rc;
@@ -142,6 +143,80 @@ impl GuestMemory for TestMemory {
 
     fn invalidate(&self) {
         self.invalidations.set(self.invalidations.get() + 1);
+    }
+}
+
+/// An access of the device to guest memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Touch {
+    /// Whether it writes.
+    pub write: bool,
+    /// Guest physical address of its first byte.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// Somebody who sees each access before it is made.
+pub trait Observer {
+    /// It is about to be made.
+    fn touch(&self, touch: Touch);
+}
+
+/// Memory with an observer of every access.
+pub struct Observed<O> {
+    /// The memory.
+    pub inner: TestMemory,
+    /// Who looks on.
+    pub observer: O,
+}
+
+impl<O: Observer> Observed<O> {
+    fn note(&self, write: bool, addr: GuestAddr, len: usize) -> &TestMemory {
+        self.observer.touch(Touch { write, start: addr.raw(), len: len as u64 });
+        &self.inner
+    }
+}
+
+impl<O: Observer> GuestMemory for Observed<O> {
+    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault> {
+        self.note(false, addr, dst.len()).read(addr, dst)
+    }
+
+    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault> {
+        self.note(true, addr, src.len()).write(addr, src)
+    }
+
+    fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault> {
+        self.note(false, addr, 2).load_u16(addr, order)
+    }
+
+    fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
+        self.note(true, addr, 2).store_u16(addr, value, order)
+    }
+
+    fn copy_to_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        self.note(false, addr, len).copy_to_page(addr, page, offset, len)
+    }
+
+    fn copy_from_page(
+        &self,
+        addr: GuestAddr,
+        page: &SharedPage,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), MemFault> {
+        self.note(true, addr, len).copy_from_page(addr, page, offset, len)
+    }
+
+    fn invalidate(&self) {
+        self.inner.invalidate();
     }
 }
 

@@ -6,5 +6,5 @@ mod memory;
 mod request;
 
 pub use driver::{Driver, RINGS_BYTES, Segments};
-pub use memory::{HostileMemory, TestMemory};
+pub use memory::{HostileMemory, Observed, Observer, TestMemory, Touch};
 pub use request::{Answer, BlkRequest, Bus, Framing, STATUS_UNTOUCHED};

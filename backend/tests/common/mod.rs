@@ -7,8 +7,8 @@ use backend::ioreq::{Access, Direction};
 use backend::mmio::regs;
 use backend::storage::{AnyStorage, PvDisk, RamDisk};
 use backend::stub::{Attached, Stub};
-use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
-use backend::{GuestAddr, GuestMemory, MemFault, upkeep};
+use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, Observed, Observer, TestMemory, Touch};
+use backend::upkeep;
 use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
 use drivers::{BlkFront, Xenstore};
 use kernel::fake::{Event, FakeXen};
@@ -31,63 +31,20 @@ pub const RAM_BYTES: u64 = 1 << 20;
 pub type TestStub = Stub<FakeXen, WatchfulMemory, AnyStorage<FakeXen>>;
 
 /// Guest memory that fails the test if it is touched while a vCPU waits for an answer.
-#[derive(Clone)]
-pub struct WatchfulMemory {
-    inner: TestMemory,
-    slots: Rc<RefCell<Option<SharedPage>>>,
-}
+pub type WatchfulMemory = Observed<Slots>;
 
-impl WatchfulMemory {
-    fn check(&self) {
-        if let Some(page) = &*self.slots.borrow() {
+/// The ioreq page, once there is one.
+pub struct Slots(Rc<RefCell<Option<SharedPage>>>);
+
+impl Observer for Slots {
+    fn touch(&self, _touch: Touch) {
+        if let Some(page) = &*self.0.borrow() {
             for vcpu in 0..ioreq::PER_PAGE {
                 let state = slot_state(page, vcpu);
                 let waits = matches!(state, ioreq::STATE_READY | ioreq::STATE_INPROCESS);
                 assert!(!waits, "guest memory is touched while vCPU {vcpu} waits");
             }
         }
-    }
-}
-
-impl GuestMemory for WatchfulMemory {
-    fn read(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<(), MemFault> {
-        self.check();
-        self.inner.read(addr, dst)
-    }
-    fn write(&self, addr: GuestAddr, src: &[u8]) -> Result<(), MemFault> {
-        self.check();
-        self.inner.write(addr, src)
-    }
-    fn load_u16(&self, addr: GuestAddr, order: Order) -> Result<u16, MemFault> {
-        self.check();
-        self.inner.load_u16(addr, order)
-    }
-    fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
-        self.check();
-        self.inner.store_u16(addr, value, order)
-    }
-    fn copy_to_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
-        self.check();
-        self.inner.copy_to_page(addr, page, offset, len)
-    }
-    fn copy_from_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
-        self.check();
-        self.inner.copy_from_page(addr, page, offset, len)
-    }
-    fn invalidate(&self) {
-        self.inner.invalidate();
     }
 }
 
@@ -222,7 +179,7 @@ impl Machine {
         let front = BlkFront::connect(&xen, &mut xs, VDEV, setup.pool_pages).expect("connects");
         let mem = TestMemory::new(0xc0_0000);
         let slots: Rc<RefCell<Option<SharedPage>>> = Rc::default();
-        let watchful = WatchfulMemory { inner: mem.clone(), slots: slots.clone() };
+        let watchful = WatchfulMemory { inner: mem.clone(), observer: Slots(slots.clone()) };
         let queues = setup.queues;
         let options = |serial: &str| DeviceOptions { serial: serial.into(), queues, read_only: false };
         let ram = AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory"));

@@ -3,7 +3,7 @@
 
 use crate::Input;
 use crate::rig::{Direct, RAM_BYTES, Rig};
-use crate::watched::Watched;
+use crate::watched::{Watched, watched};
 use backend::blk::DeviceOptions;
 use backend::ioreq::Width;
 use backend::mmio::regs;
@@ -48,7 +48,7 @@ pub fn blk_chain(data: &[u8]) -> bool {
     if flags & 8 != 0 {
         rig.driver.set_config(WRITEBACK, Width::One, 0);
     }
-    let watched = Watched::new(rig.mem.clone());
+    let watched = watched(rig.mem.clone());
     let mut offered = Vec::new();
     let mut returned = 0;
     let mut served = false;
@@ -89,7 +89,7 @@ pub fn blk_chain(data: &[u8]) -> bool {
 /// The device works; it may write the used ring and the buffers that were not returned.
 fn work(rig: &Rig, watched: &Watched, offered: &[Offered]) {
     let buffers = offered.iter().flat_map(|one| &one.into).map(|&(addr, len)| end_of(addr, len));
-    watched.set_writable(buffers.chain([used_ring(&rig.driver)]));
+    watched.observer.set(buffers.chain([used_ring(&rig.driver)]));
     assert!(rig.run(watched), "the device comes to rest");
 }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 
-#[test]
-fn a_batch_needs_one_interrupt_and_one_notification() {
+/// Fifty reads were submitted, and are done.
+fn fifty_reads() -> Rig {
     let mut rig = Rig::new(ALL, 256);
     rig.driver.want_interrupt(1);
     for sector in 0..50 {
@@ -11,6 +11,12 @@ fn a_batch_needs_one_interrupt_and_one_notification() {
         rig.driver.kick();
     }
     rig.run();
+    rig
+}
+
+#[test]
+fn a_batch_needs_one_interrupt_and_one_notification() {
+    let mut rig = fifty_reads();
     assert_eq!((rig.driver.kicks, rig.irqs), (1, 1));
     assert_eq!(rig.driver.take_interrupt(), INT_USED);
     assert_eq!(rig.driver.read(INTERRUPT_STATUS), 0);
@@ -49,13 +55,7 @@ fn no_notification_and_no_interrupt_is_lost_across_65535() {
 
 #[test]
 fn what_a_device_does_is_counted() {
-    let mut rig = Rig::new(ALL, 256);
-    rig.driver.want_interrupt(1);
-    for sector in 0..50 {
-        rig.driver.submit(&read_request(sector, 512), &Framing::Usual);
-        rig.driver.kick();
-    }
-    rig.run();
+    let rig = fifty_reads();
     let stats = rig.device.borrow().stats();
     let counts = [stats.requests, stats.used, stats.notifications, stats.interrupts].map(|count| count.get());
     assert_eq!(counts, [50, 50, 1, 1]);
