@@ -1,6 +1,8 @@
 //! What the toolstack tells this domain through the device tree, validated once.
 
 #[cfg(any(target_os = "none", test))]
+mod fdt;
+#[cfg(any(target_os = "none", test))]
 mod tree;
 
 use core::fmt;
