@@ -93,9 +93,12 @@ impl fmt::Display for ConfigError {
 impl core::error::Error for ConfigError {}
 
 impl ConfigError {
-    fn new(key: impl Into<String>, value: &str, rule: &'static str) -> ConfigError {
-        let value = value.chars().take(SHOWN_CHARS).collect();
-        ConfigError { key: key.into(), value, rule }
+    #[cold]
+    #[inline(never)]
+    fn new(key: &str, value: &str, rule: &'static str) -> ConfigError {
+        let end = value.char_indices().nth(SHOWN_CHARS).map_or(value.len(), |(end, _)| end);
+        let value = value.get(..end).unwrap_or_default();
+        ConfigError { key: key.to_owned(), value: value.to_owned(), rule }
     }
 }
 
@@ -149,7 +152,7 @@ impl Config {
 
 impl DiskConfig {
     fn parse(place: usize, text: &str) -> Result<DiskConfig, ConfigError> {
-        let name = |key: &str| format!("disk[{place}].{key}");
+        let name = |key: &str| of_disk(place, key);
         let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
         let (mut serial, mut store, mut timeout) = (None, None, None);
         for item in text.split(',') {
@@ -163,10 +166,10 @@ impl DiskConfig {
                 "serial" => once(&mut serial, &full, value, serial_number(value))?,
                 "store" => once(&mut store, &full, value, store_of(value))?,
                 "backend-timeout-ms" => once(&mut timeout, &full, value, backend_timeout(value))?,
-                _ => return Err(ConfigError::new(full, value, "unknown key")),
+                _ => return Err(ConfigError::new(&full, value, "unknown key")),
             }
         }
-        let missing = |key: &str| ConfigError::new(name(key), "", "is missing");
+        let missing = |key: &str| ConfigError::new(&name(key), "", "is missing");
         let id = id.ok_or_else(|| missing("id"))?;
         Ok(DiskConfig {
             id,
@@ -183,7 +186,7 @@ impl DiskConfig {
     fn check_distinct(&self, others: &[DiskConfig]) -> Result<(), ConfigError> {
         let place = others.len();
         let taken = |key: &str, value: String| {
-            Err(ConfigError::new(format!("disk[{place}].{key}"), &value, "another disk has the same"))
+            Err(ConfigError::new(&of_disk(place, key), &value, "another disk has the same"))
         };
         for other in others {
             if other.id == self.id {
@@ -205,24 +208,43 @@ impl DiskConfig {
     }
 }
 
+/// A disk's key as errors name it.
+#[inline(never)]
+fn of_disk(place: usize, key: &str) -> String {
+    format!("disk[{place}].{key}")
+}
+
 type Rule = &'static str;
 
+#[inline(never)]
 fn split(word: &str) -> Result<(&str, &str), ConfigError> {
     word.split_once('=').ok_or_else(|| ConfigError::new(word, "", "not of the form key=value"))
 }
 
 /// Stores a parsed value; a key may occur once.
+#[inline(never)]
 fn once<T>(slot: &mut Option<T>, key: &str, value: &str, parsed: Result<T, Rule>) -> Result<(), ConfigError> {
-    if slot.is_some() {
-        return Err(ConfigError::new(key, value, "given twice"));
-    }
-    *slot = Some(parsed.map_err(|rule| ConfigError::new(key, value, rule))?);
-    Ok(())
+    let rule = match parsed {
+        _ if slot.is_some() => "given twice",
+        Ok(parsed) => {
+            *slot = Some(parsed);
+            return Ok(());
+        }
+        Err(rule) => rule,
+    };
+    Err(ConfigError::new(key, value, rule))
 }
 
 /// Digits only: no sign, no space.
-fn decimal<T: core::str::FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+fn decimal<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    T::try_from(digits(text, 10)?).ok()
+}
+
+/// Not inlined: it is called for most keys, and never in a hurry.
+#[inline(never)]
+fn digits(text: &str, radix: u32) -> Option<u64> {
+    let plain = text.chars().all(|character| character.is_digit(radix));
+    u64::from_str_radix(text, radix).ok().filter(|_| plain)
 }
 
 fn domid(text: &str) -> Result<DomId, Rule> {
@@ -245,9 +267,7 @@ fn level(text: &str) -> Result<log::LevelFilter, Rule> {
 }
 
 fn window(text: &str) -> Result<u64, Rule> {
-    let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    let addr =
-        digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or("not a hexadecimal number")?;
+    let addr = text.strip_prefix("0x").and_then(|text| digits(text, 16)).ok_or("not a hexadecimal number")?;
     let region = GUEST_VIRTIO_MMIO_BASE..GUEST_VIRTIO_MMIO_BASE.saturating_add(GUEST_VIRTIO_MMIO_SIZE);
     if !region.contains(&addr) {
         return Err("outside the virtio-mmio region 0x2000000-0x20fffff");

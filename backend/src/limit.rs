@@ -1,5 +1,7 @@
 //! Logging that a guest cannot turn into a flood.
 
+use core::fmt;
+
 /// Counts messages of one source and lets ever fewer through: the first eight, then each
 /// whose count is a power of two.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,11 +27,18 @@ impl Limiter {
 macro_rules! warn_limited {
     ($limiter:expr, $($message:tt)+) => {
         if let Some(count) = $limiter.admit() {
-            log::warn!("{} [{count}]", format_args!($($message)+));
+            $crate::limit::warn(module_path!(), count, format_args!($($message)+));
         }
     };
 }
 pub(crate) use warn_limited;
+
+/// A function of its own, so that the places that may log carry little code for it.
+#[cold]
+#[inline(never)]
+pub(crate) fn warn(target: &str, count: u64, message: fmt::Arguments<'_>) {
+    log::warn!(target: target, "{message} [{count}]");
+}
 
 #[cfg(test)]
 mod tests {

@@ -65,7 +65,7 @@ pub(crate) fn start(dtb: u64, entry_counter: u64) -> ! {
 fn must(mapped: Result<(), MapError>) {
     if let Err(error) = mapped {
         console::init();
-        panic::die(format_args!("cannot map memory: {error:?}"));
+        panic::die(format_args!("cannot map memory: {error}"));
     }
 }
 

@@ -5,6 +5,7 @@ use crate::guest_mem::{GuestAddr, GuestMemory};
 use crate::storage::{Geometry, SECTOR_BYTES};
 use crate::virtq::chain::Runs;
 use crate::virtq::{Chain, QueueFault, Segment, SegmentPool};
+use core::fmt;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -146,6 +147,20 @@ pub(super) enum Rejected {
     NotOffered,
     /// Flags of a range that are unknown, or wrong for the operation.
     Flags(u32),
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rejected::Header => "no header",
+            Rejected::Data => "buffers unfit for the operation",
+            Rejected::Range => "outside the disk or not whole blocks",
+            Rejected::ReadOnly => "the disk is read-only",
+            Rejected::Unsupported(kind) => return write!(f, "unknown type {kind}"),
+            Rejected::NotOffered => "an operation that was not offered",
+            Rejected::Flags(flags) => return write!(f, "unfit flags {flags:#x}"),
+        })
+    }
 }
 
 impl Request {

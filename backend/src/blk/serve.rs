@@ -188,7 +188,7 @@ impl<S: Storage> Device<S> {
                 self.finish(mem, index, chain, outcome.into(), len);
             }
             Ok(Err(rejected)) => {
-                warn_limited!(self.limiter, "a request was refused: {rejected:?}");
+                warn_limited!(self.limiter, "a request was refused: {rejected}");
                 self.finish(mem, index, chain, rejected.into(), 0);
             }
             Err(fault) => {

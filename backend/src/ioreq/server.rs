@@ -80,6 +80,15 @@ pub enum Teardown {
     Undrained(u32),
 }
 
+impl fmt::Display for Teardown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Teardown::Clean => f.write_str("clean"),
+            Teardown::Undrained(vcpus) => write!(f, "{vcpus} vCPUs did not take their answers"),
+        }
+    }
+}
+
 /// What it takes to end a server, apart from the server itself: for the panic path.
 #[derive(Clone)]
 pub struct Rescue<H: Hypervisor> {

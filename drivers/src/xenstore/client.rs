@@ -8,7 +8,6 @@ use super::events::EventQueue;
 use super::transaction::decimal;
 use super::wire::{self, Assembler};
 use super::{StoreError, StoreFault, WatchEvent};
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use kernel::{Errno, Hypervisor, Port, SharedPage};
@@ -31,7 +30,7 @@ pub struct Xenstore<H: Hypervisor> {
     pub(super) inbox: Assembler,
     pub(super) events: EventQueue,
     pub(super) next_req_id: u32,
-    pub(super) abandoned: VecDeque<u32>,
+    pub(super) abandoned: Vec<u32>,
     pub(super) fault: Option<StoreFault>,
     pub(super) timeout_ns: u64,
 }
@@ -55,7 +54,7 @@ impl<H: Hypervisor> Xenstore<H> {
             inbox: Assembler::default(),
             events: EventQueue::default(),
             next_req_id: 1,
-            abandoned: VecDeque::new(),
+            abandoned: Vec::new(),
             fault: None,
             timeout_ns: REQUEST_TIMEOUT_NS,
         };

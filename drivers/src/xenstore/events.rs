@@ -1,7 +1,7 @@
 //! Watch events that have arrived and not been asked for yet: a bounded queue.
 
-use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Events kept at most. A peer that can write watched nodes decides how many arrive.
 pub const MAX_EVENTS: usize = 32;
@@ -18,7 +18,8 @@ pub struct WatchEvent {
 /// A queue that drops its oldest event when full, and remembers that it did.
 #[derive(Debug, Default)]
 pub struct EventQueue {
-    events: VecDeque<WatchEvent>,
+    /// The oldest first. Few, so that moving them up costs nothing.
+    events: Vec<WatchEvent>,
     lost: bool,
 }
 
@@ -30,21 +31,21 @@ impl EventQueue {
             return;
         }
         if self.events.len() >= MAX_EVENTS {
-            self.events.pop_front();
+            self.events.remove(0);
             self.lost = true;
         }
-        self.events.push_back(event);
+        self.events.push(event);
     }
 
     /// The oldest event.
     pub fn pop(&mut self) -> Option<WatchEvent> {
-        self.events.pop_front()
+        (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
     /// The oldest event with this token.
     pub fn pop_token(&mut self, token: &str) -> Option<WatchEvent> {
         let at = self.events.iter().position(|event| event.token == token)?;
-        self.events.remove(at)
+        Some(self.events.remove(at))
     }
 
     /// True if an event waits.

@@ -133,7 +133,7 @@ impl<H: Hypervisor> Xenstore<H> {
         let id = answer.header.req_id;
         match self.abandoned.iter().position(|&abandoned| abandoned == id) {
             Some(at) => {
-                self.abandoned.remove(at);
+                self.abandoned.swap_remove(at);
                 Ok(())
             }
             None => Err(self.die(StoreFault::UnknownRequest(id))),
@@ -144,7 +144,7 @@ impl<H: Hypervisor> Xenstore<H> {
         if self.abandoned.len() >= MAX_ABANDONED {
             self.die(StoreFault::Stalled);
         }
-        self.abandoned.push_back(req_id);
+        self.abandoned.push(req_id);
     }
 
     fn alive(&self) -> Result<(), StoreError> {
@@ -152,7 +152,7 @@ impl<H: Hypervisor> Xenstore<H> {
     }
 
     pub(super) fn die(&mut self, fault: StoreFault) -> StoreError {
-        log::error!("xenstore: {fault:?}; the connection is given up");
+        log::error!("xenstore: {fault}; the connection is given up");
         self.fault = Some(fault);
         StoreError::Fault(fault)
     }

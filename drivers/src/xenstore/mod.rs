@@ -35,6 +35,20 @@ pub enum StoreFault {
     Stalled,
 }
 
+impl fmt::Display for StoreFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, number) = match *self {
+            StoreFault::RingOverrun(bytes) => ("ring overrun, bytes", bytes),
+            StoreFault::PayloadTooLong(bytes) => ("too long a payload, bytes", bytes),
+            StoreFault::UnknownRequest(id) => ("an answer to no request", id),
+            StoreFault::WrongType(answered) => ("an answer of another type", answered),
+            StoreFault::Malformed => return f.write_str("malformed payload"),
+            StoreFault::Stalled => return f.write_str("stalled amid a request"),
+        };
+        write!(f, "{what}: {number}")
+    }
+}
+
 /// Why a request to xenstored failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StoreError {
@@ -61,7 +75,7 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Refused(errno) => write!(f, "xenstore: {errno}"),
             StoreError::TimedOut => f.write_str("xenstore: no answer in time"),
-            StoreError::Fault(fault) => write!(f, "xenstore broke its protocol: {fault:?}"),
+            StoreError::Fault(fault) => write!(f, "xenstore broke its protocol: {fault}"),
             StoreError::Xen(errno) => write!(f, "xenstore connection: {errno}"),
         }
     }

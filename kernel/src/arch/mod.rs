@@ -38,6 +38,18 @@ pub enum MapError {
     NoTable(u64),
 }
 
+impl core::fmt::Display for MapError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (address, why) = match self {
+            Self::Unaligned(address) => (address, "is not a multiple of 2 MiB"),
+            Self::TooHigh(address) => (address, "is beyond 512 GiB"),
+            Self::Taken(address) => (address, "is mapped already"),
+            Self::NoTable(address) => (address, "finds all tables in use"),
+        };
+        write!(f, "{address:#x} {why}")
+    }
+}
+
 /// Maps the blocks of `range` that are not mapped yet.
 ///
 /// # Errors

@@ -219,10 +219,12 @@ impl<H: Hypervisor> PvDisk<H> {
             request.outstanding = 0;
         }
         let place = |request: &InFlight| (request.ticket.operation() == Operation::Flush, request.sequence);
-        let held = self.requests.iter().zip(0u16..);
-        let mut held: alloc::vec::Vec<_> =
-            held.filter_map(|(request, slot)| Some((place(request.as_ref()?), slot))).collect();
-        held.sort_unstable();
+        // The library's sort would be 4 KiB of the image, for a few hundred entries at most.
+        let mut held: alloc::vec::Vec<((bool, u64), u16)> = alloc::vec::Vec::new();
+        for (request, slot) in self.requests.iter().zip(0u16..) {
+            let Some(entry) = request.as_ref().map(|request| (place(request), slot)) else { continue };
+            held.insert(held.partition_point(|other| *other < entry), entry);
+        }
         self.queue.clear();
         self.queue.extend(held.into_iter().map(|(_, slot)| slot));
     }
