@@ -1,13 +1,10 @@
 //! The event loop: serve while there is work, poll for a moment more, then block.
 
-use crate::disks::Engine;
-use crate::report;
-use crate::stats::{self, Rounds};
 use alloc::vec::Vec;
-use backend::{Stub, upkeep};
+use backend::upkeep;
 use drivers::xenstore::Xenstore;
-use kernel::{BootInfo, ForeignMap, Hypervisor, Port, ShutdownReason, Xen};
-use log::error;
+use kernel::{BootInfo, Hypervisor, Port, ShutdownReason, Xen};
+use life::{ImageStub, Rounds};
 
 /// How long to look for more work before blocking, at least and at most. A blocked stub answers
 /// a guest's access several times later than one that looks.
@@ -19,15 +16,9 @@ const CLOCK_LOOKS: u32 = 16;
 const STORE_ROUNDS: u32 = 256;
 
 /// Serves until the domain is destroyed; returns only if it cannot go on.
-pub fn run(
-    xen: &Xen,
-    boot: &BootInfo,
-    xs: &mut Xenstore<Xen>,
-    mut stub: Stub<Xen, ForeignMap, Engine>,
-) -> ShutdownReason {
+pub fn run(xen: &Xen, boot: &BootInfo, xs: &mut Xenstore<Xen>, mut stub: ImageStub) -> ShutdownReason {
     let mut ports: Vec<Port> = Vec::new();
-    report::serving(xs, boot);
-    stats::watch(xs);
+    life::serving(xs, boot);
     let mut counts = Rounds::default();
     // Looks in vain since the last work, and when the first reading of the clock was.
     let mut idle_looks = 0u32;
@@ -59,14 +50,7 @@ pub fn run(
                 continue;
             }
         }
-        let mut asked = false;
-        let changed = upkeep::look_after(xs, &mut stub, |xs, event| {
-            asked |= stats::is_asked(event);
-            on_event(xs, event);
-        });
-        if asked {
-            stats::tell(xs, &stub, &counts);
-        }
+        let changed = life::look_after(xs, &mut stub, &counts);
         if changed || worked || stub.arm() {
             continue;
         }
@@ -79,10 +63,7 @@ pub fn run(
         let due_ns = upkeep::due_ns(&mut stub).into_iter().chain(nap_ns).min();
         let blocked_ns = xen.now_ns();
         if let Err(errno) = xen.poll(&ports, due_ns) {
-            error!("cannot wait for events: {errno}");
-            let (teardown, _) = stub.stop();
-            error!("ioreq server ended: {teardown:?}");
-            return ShutdownReason::Crash;
+            return life::end(stub, errno);
         }
         // Work that came soon after would have been found by looking for longer.
         let waited_ns = xen.now_ns().saturating_sub(blocked_ns);
@@ -90,9 +71,3 @@ pub fn run(
         spin_ns = spin_ns.clamp(SPIN_MIN_NS, SPIN_MAX_NS);
     }
 }
-
-/// The image itself watches nothing, unless it is to have bugs.
-#[cfg(not(feature = "crash-on-demand"))]
-fn on_event(_: &mut Xenstore<Xen>, _: &drivers::xenstore::WatchEvent) {}
-#[cfg(feature = "crash-on-demand")]
-use crate::crash::on_event;

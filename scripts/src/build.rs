@@ -18,6 +18,9 @@ const DAEMON_PROFILE: &str = "release";
 /// divisor be zero: the stub's image has no such place.
 const FORBIDDEN: [&str; 2] = ["panic_bounds_check", "panic_const_"];
 
+/// The largest stub image, in bytes: what a guest's owner has to trust, and each guest to load.
+pub const IMAGE_BYTES_MAX: u64 = 160 << 10;
+
 /// What was built; nothing for a system without any of it.
 #[derive(Clone, Debug, Default)]
 pub struct Products {
@@ -64,6 +67,7 @@ pub fn stub(toolchain: &Toolchain) -> Result<Products> {
     ensure!(found.is_empty(), "the stub may panic where no lint looks: it contains {found:?}");
     let image = paths::target().join("pilotfish.img");
     raw_image(&elf, &image)?;
+    small_enough(fs::metadata(&image)?.len())?;
     cargo(&toolchain.dom0, "pilotfish-toolstack", DAEMON_PROFILE, &[])?;
     // One place to install from, whichever target it was built for.
     let daemon = paths::target().join("dom0/pilotfishd");
@@ -148,6 +152,17 @@ fn forbidden_in(symbols: &str) -> Vec<&str> {
     names.filter(|name| FORBIDDEN.iter().any(|part| name.contains(part))).collect()
 }
 
+/// The image has a limit, so that it grows on purpose only.
+fn small_enough(bytes: u64) -> Result<()> {
+    ensure!(
+        bytes <= IMAGE_BYTES_MAX,
+        "the stub image has {bytes} bytes, {} more than it may (IMAGE_BYTES_MAX in scripts/src/build.rs); \
+         `aarch64-linux-gnu-nm --size-sort --print-size -C` on the ELF shows what is large",
+        bytes.saturating_sub(IMAGE_BYTES_MAX)
+    );
+    Ok(())
+}
+
 /// Turns an ELF into the raw image that Xen's toolstack loads.
 fn raw_image(elf: &Path, image: &Path) -> Result<()> {
     process::output(Command::new("aarch64-linux-gnu-objcopy").args(["-O", "binary"]).arg(elf).arg(image))
@@ -166,6 +181,13 @@ mod tests {
         let name = "_RNvNtCs_4core9panicking18panic_bounds_check";
         assert_eq!(forbidden_in(&format!("{good}000000004001ab24 t {name}\n")), [name]);
         assert_eq!(forbidden_in("0 t panic_const_div_by_zero").len(), 1);
+    }
+
+    #[test]
+    fn an_image_may_have_its_limit_and_no_more() {
+        assert!(small_enough(IMAGE_BYTES_MAX).is_ok());
+        let why = small_enough(IMAGE_BYTES_MAX + 1).expect_err("too large").to_string();
+        assert!(why.starts_with("the stub image has 163841 bytes, 1 more than it may"), "{why}");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::toolchain::{self, Target};
 use crate::{paths, process, ui};
 
 /// The packages that exist only on bare metal.
-const BARE_PACKAGES: [&str; 3] = ["pilotfish-image", "pilotfish-hostile", "pilotfish-frontend"];
+const BARE_PACKAGES: [&str; 4] =
+    ["pilotfish-image", "pilotfish-life", "pilotfish-hostile", "pilotfish-frontend"];
 
 /// What to run.
 #[derive(Clone, Debug)]

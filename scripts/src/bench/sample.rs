@@ -129,7 +129,7 @@ impl RoundTrip {
     }
 }
 
-/// What the stub had counted when dom0 asked (`image/src/stats.rs`).
+/// What the stub had counted when dom0 asked (`image/life/src/stats.rs`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Which question it was.

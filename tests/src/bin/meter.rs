@@ -66,7 +66,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 const STEPS: u32 = 100;
 
-/// Has the stub write its counters, and returns them; see `image/src/stats.rs`.
+/// Has the stub write its counters, and returns them; see `image/life/src/stats.rs`.
 fn counters(stub: u16, word: u32) -> Result<Option<String>> {
     let node = |name: &str| format!("/local/domain/{stub}/data/pilotfish/{name}");
     Command::new("xenstore-write").args([node("ask"), word.to_string()]).status()?;

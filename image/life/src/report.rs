@@ -14,19 +14,23 @@ const REASON_BYTES: usize = 200;
 pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
     let ready_us = boot.uptime_us();
     let heap = kernel::heap_use();
-    write(xs, "ready_us", &ready_us.to_string());
-    write(xs, "memory_kib", &((boot.ram.end - boot.ram.start) / 1024).to_string());
-    write(xs, "heap_peak_kib", &(heap.peak_bytes / 1024).to_string());
+    for (key, number) in [
+        ("ready_us", ready_us),
+        ("memory_kib", (boot.ram.end - boot.ram.start) / 1024),
+        ("heap_peak_kib", heap.peak_bytes as u64 / 1024),
+    ] {
+        write(xs, key, &number.to_string());
+    }
     // Last: the daemon acts on it.
     write(xs, "state", "serving");
-    log::info!("serving {ready_us} us after the first instruction; {heap:?}");
+    log::info!("serving {ready_us} us after the first instruction; {heap}");
 }
 
 /// We are here again after a panic, and why it came.
 pub fn restarted(xs: &mut Xenstore<Xen>) {
     write(xs, "last_panic", &restart::last_panic());
     // Last: the daemon looks at it.
-    write(xs, "restarts", &restart::life().to_string());
+    write(xs, "restarts", &u64::from(restart::life()).to_string());
 }
 
 /// We cannot serve, and why.

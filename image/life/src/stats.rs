@@ -4,7 +4,7 @@
 //! One line of `key=value`: first `asked=WORD` and what concerns the whole stub, then for each
 //! disk, in the order of their windows, `disk=N` and what concerns it.
 
-use crate::life::ImageStub;
+use crate::start::ImageStub;
 use alloc::format;
 use alloc::string::String;
 use backend::stats::Count;

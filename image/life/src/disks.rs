@@ -51,7 +51,8 @@ pub fn connect(
                 .map_err(|error| named(format!("{error}")))?,
         };
         let options = DeviceOptions { serial: disk.serial.clone(), read_only: disk.read_only, queues };
-        info!("disk {} at {:#x}, interrupt {}: {:?}", disk.id, disk.mmio, disk.irq, disk.store);
+        let where_from = if matches!(disk.store, Store::Ram(_)) { "RAM" } else { "PV" };
+        info!("disk {} at {:#x}, interrupt {}: {where_from}", disk.id, disk.mmio, disk.irq);
         Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: make(index, engine, &options).map_err(named)? })
     };
     config.disks.iter().enumerate().map(attach).collect()
