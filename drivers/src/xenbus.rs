@@ -1,8 +1,9 @@
 //! The handshake of a split driver over xenstore, front end side, as a table.
 
-use crate::xenstore::{StoreError, Xenstore};
+use crate::xenstore::{StoreError, Xenstore, number};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use kernel::{Errno, Hypervisor};
 use xen_pv_sys::io::xenbus::XenbusState;
 
@@ -78,7 +79,15 @@ pub const fn step(phase: Phase, state: XenbusState) -> Step {
 /// # Errors
 /// Any other failure of xenstore.
 pub fn read_state<H: Hypervisor>(xs: &mut Xenstore<H>, directory: &str) -> Result<XenbusState, StoreError> {
-    match xs.read_number(&state_path(directory)) {
+    state_in(xs.read(&state_path(directory)))
+}
+
+/// The same of an answer to such a request.
+///
+/// # Errors
+/// As there.
+pub fn state_in(answer: Result<Vec<u8>, StoreError>) -> Result<XenbusState, StoreError> {
+    match answer.and_then(|value| number(&value)) {
         Ok(number) => Ok(XenbusState::from_number(number)),
         Err(StoreError::Refused(Errno::ENOENT | Errno::EINVAL | Errno::EACCES)) => Ok(XenbusState::Unknown),
         Err(error) => Err(error),

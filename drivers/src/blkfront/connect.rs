@@ -1,7 +1,7 @@
 //! A connection's beginning, its watches, and its end.
 
-use super::geometry::number;
-use super::names::{self, Names};
+use super::geometry::Numbers;
+use super::names::{self, Found, Names};
 use super::pool::Pool;
 use super::reconnect::{Advance, Reconnect};
 use super::slots::Slots;
@@ -11,10 +11,10 @@ use crate::evtchn::OwnedPort;
 use crate::gnttab::GrantedPage;
 use crate::ring::FrontRing;
 use crate::xenbus::{self, Phase, Step};
-use crate::xenstore::{StoreError, Xenstore};
-use alloc::format;
+use crate::xenstore::{Ask, StoreError, Xenstore};
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use alloc::{format, vec};
 use kernel::{Errno, Hypervisor};
 use xen_pv_sys::io::blkif::RING_ENTRY_SIZE;
 use xen_pv_sys::io::xenbus::XenbusState;
@@ -138,31 +138,31 @@ impl<H: Hypervisor> BlkFront<H> {
         })
     }
 
-    /// Writes ring, port and features into our directory, all at once.
+    /// Writes ring, port and features into our directory. The back end looks at them once our
+    /// state, which is written after that, says that they are there.
     pub(super) fn offer(&self, xs: &mut Xenstore<H>) -> Result<(), ConnectError> {
-        let dir = &self.names.frontend;
-        let mut nodes = Vec::new();
-        let mut gone = Vec::new();
-        let grefs = self.ring_pages.iter().map(|page| page.gref().to_string());
-        if self.ring_pages.len() == 1 {
-            nodes.extend(grefs.map(|gref| ("ring-ref".to_string(), gref)));
-            // A back end would prefer it to `ring-ref`.
-            gone.push("ring-page-order");
-        } else {
-            nodes.push(("ring-page-order".to_string(), self.ring_pages.len().ilog2().to_string()));
-            nodes.extend(grefs.enumerate().map(|(page, gref)| (format!("ring-ref{page}"), gref)));
-            gone.push("ring-ref");
+        let node = |key: &str| format!("{}/{key}", self.names.frontend);
+        let pages = self.ring_pages.len();
+        let mut numbers =
+            vec![("event-channel".to_string(), self.port().0), ("feature-persistent".to_string(), 1)];
+        if pages > 1 {
+            numbers.push(("ring-page-order".to_string(), pages.ilog2()));
         }
-        nodes.push(("event-channel".to_string(), self.port().to_string()));
-        nodes.push(("protocol".to_string(), PROTOCOL.to_string()));
-        nodes.push(("feature-persistent".to_string(), "1".to_string()));
-        let written = xs.transaction(|tx| {
-            for key in &gone {
-                tx.rm(&format!("{dir}/{key}"))?;
+        for (index, page) in self.ring_pages.iter().enumerate() {
+            let key = if pages == 1 { "ring-ref".to_string() } else { format!("ring-ref{index}") };
+            numbers.push((key, page.gref().0));
+        }
+        // A back end would prefer `ring-page-order` to `ring-ref`.
+        let former = if pages == 1 { "ring-page-order" } else { "ring-ref" };
+        let mut asks = vec![Ask::Rm(node(former)), Ask::Write(node("protocol"), PROTOCOL.to_string())];
+        asks.extend(numbers.iter().map(|(key, number)| Ask::Write(node(key), number.to_string())));
+        for (ask, answer) in asks.iter().zip(xs.batch(&asks)?) {
+            match (ask, answer) {
+                (Ask::Rm(_), Err(error)) if error.is_not_found() => {}
+                (_, answer) => drop(answer?),
             }
-            nodes.iter().try_for_each(|(key, value)| tx.write(&format!("{dir}/{key}"), value.as_bytes()))
-        });
-        written.map_err(ConnectError::Store)
+        }
+        Ok(())
     }
 
     /// The back end's directory.
@@ -194,12 +194,13 @@ impl<H: Hypervisor> BlkFront<H> {
         if self.health != Health::Connected {
             return Ok(WatchOutcome::Unchanged);
         }
-        let same = match Names::find(xs, self.vdev) {
-            Err(ConnectError::Store(error)) => return Err(error),
-            found => found.as_ref() == Ok(&self.names),
-        };
         // A directory that was made anew holds nothing of our connection.
-        if !same || xenbus::read_state(xs, &self.names.frontend)? != XenbusState::Connected {
+        let same = match Names::find(xs, self.vdev, None) {
+            Err(ConnectError::Store(error)) => return Err(error),
+            found => found
+                .is_ok_and(|Found { names, ours, .. }| names == self.names && ours == XenbusState::Connected),
+        };
+        if !same {
             self.break_off(PeerFault::Replaced);
             return Ok(WatchOutcome::Lost);
         }
@@ -215,7 +216,7 @@ impl<H: Hypervisor> BlkFront<H> {
             self.break_off(PeerFault::Left(state));
             return Ok(WatchOutcome::Lost);
         }
-        let sectors = match number(xs, &self.names.backend, "sectors") {
+        let sectors = match Numbers::read(xs, &self.names.backend, &["sectors"])?.next() {
             Ok(Some(sectors)) if self.geometry.sectors_ok(sectors) => sectors,
             Err(ConnectError::Store(error)) => return Err(error),
             // A resize to nothing or to nonsense: keep what was agreed.

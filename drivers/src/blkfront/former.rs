@@ -2,7 +2,7 @@
 
 use super::ConnectError;
 use super::connect::wait_for_within;
-use super::names::Names;
+use super::names::{Found, Names};
 use crate::xenbus::{self, Phase, Step};
 use crate::xenstore::{StoreError, Xenstore};
 use alloc::format;
@@ -34,8 +34,7 @@ pub fn close_former<H: Hypervisor>(
     vdev: u32,
     ring_page: impl Fn(GrantRef) -> Option<SharedPage>,
 ) -> Result<(), ConnectError> {
-    let names = Names::find(xs, vdev)?;
-    let ours = xenbus::read_state(xs, &names.frontend)?;
+    let Found { names, ours, .. } = Names::find(xs, vdev, None)?;
     if matches!(ours, XenbusState::Unknown | XenbusState::Initialising) {
         return Ok(());
     }

@@ -1,8 +1,10 @@
 //! What the back end says about the disk, checked.
 
 use super::ConnectError;
-use crate::xenstore::{StoreError, Xenstore};
-use alloc::format;
+use crate::xenstore::{StoreError, Xenstore, number};
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::slice;
 use kernel::Hypervisor;
 use xen_pv_sys::io::blkif::SECTOR_SIZE;
 
@@ -10,6 +12,19 @@ use xen_pv_sys::io::blkif::SECTOR_SIZE;
 const VDISK_READONLY: u64 = 0x4;
 /// Logical blocks larger than a page cannot be written from single pages.
 const MAX_SECTOR_SIZE_BYTES: u64 = 4096;
+
+/// Where the back end says it, in the order of [`Geometry::read`].
+const NODES: [&str; 9] = [
+    "sectors",
+    "sector-size",
+    "physical-sector-size",
+    "info",
+    "feature-flush-cache",
+    "feature-discard",
+    "discard-granularity",
+    "discard-alignment",
+    "discard-secure",
+];
 
 /// Properties of the disk.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -42,32 +57,31 @@ pub struct Discard {
 impl Geometry {
     /// Reads and judges the nodes in the back end's directory.
     pub(super) fn read<H: Hypervisor>(xs: &mut Xenstore<H>, backend: &str) -> Result<Geometry, ConnectError> {
-        let mut node = |key: &'static str| number(xs, backend, key);
-        let sectors = node("sectors")?.ok_or(ConnectError::Missing("sectors"))?;
-        let sector_size = node("sector-size")?.unwrap_or(SECTOR_SIZE);
+        let mut nodes = Numbers::read(xs, backend, &NODES)?;
+        let sectors = nodes.next()?.ok_or(ConnectError::Missing("sectors"))?;
+        let sector_size = nodes.next()?.unwrap_or(SECTOR_SIZE);
         let sector_size_ok =
             sector_size.is_power_of_two() && (SECTOR_SIZE..=MAX_SECTOR_SIZE_BYTES).contains(&sector_size);
         let sector_size_bytes = u32::try_from(sector_size)
             .ok()
             .filter(|_| sector_size_ok)
             .ok_or(ConnectError::BadValue("sector-size"))?;
-        let physical = node("physical-sector-size")?.and_then(|bytes| u32::try_from(bytes).ok());
+        let physical = nodes.next()?.and_then(|bytes| u32::try_from(bytes).ok());
         let physical = physical.filter(|bytes| bytes.is_power_of_two() && *bytes >= sector_size_bytes);
-        let info = node("info")?.unwrap_or(0);
-        let flush = node("feature-flush-cache")?.unwrap_or(0) == 1;
-        let discard = if node("feature-discard")?.unwrap_or(0) == 1 {
-            let mut bytes = |key, default| -> Result<u32, ConnectError> {
-                node(key)?.map_or(Ok(default), |bytes| {
-                    u32::try_from(bytes).map_err(|_| ConnectError::BadValue(key))
-                })
+        let info = nodes.next()?.unwrap_or(0);
+        let flush = nodes.next()?.unwrap_or(0) == 1;
+        let discard = if nodes.next()?.unwrap_or(0) == 1 {
+            let bytes = |value: Option<u64>, key, default| {
+                let bytes = value.map_or(Ok(default), u32::try_from);
+                bytes.map_err(|_| ConnectError::BadValue(key))
             };
-            let granularity_bytes = bytes("discard-granularity", sector_size_bytes)?;
-            let alignment_bytes = bytes("discard-alignment", 0)?;
+            let granularity_bytes = bytes(nodes.next()?, "discard-granularity", sector_size_bytes)?;
+            let alignment_bytes = bytes(nodes.next()?, "discard-alignment", 0)?;
             Some(Discard {
                 // 0 is "unknown" in Linux's queue limits.
                 granularity_bytes: granularity_bytes.max(sector_size_bytes),
                 alignment_bytes,
-                secure: node("discard-secure")?.unwrap_or(0) == 1,
+                secure: nodes.next()?.unwrap_or(0) == 1,
             })
         } else {
             None
@@ -99,16 +113,38 @@ impl Geometry {
     }
 }
 
-/// The number in a node of the back end; `None` if there is no such node.
-pub(super) fn number<H: Hypervisor>(
-    xs: &mut Xenstore<H>,
-    backend: &str,
-    key: &'static str,
-) -> Result<Option<u64>, ConnectError> {
-    match xs.read_number(&format!("{backend}/{key}")) {
-        Ok(number) => Ok(Some(number)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(StoreError::Refused(kernel::Errno::EINVAL)) => Err(ConnectError::BadValue(key)),
-        Err(error) => Err(ConnectError::Store(error)),
+/// Numbers in nodes of the back end, one after the other.
+pub(super) struct Numbers<'a> {
+    keys: slice::Iter<'a, &'static str>,
+    answers: vec::IntoIter<Result<Vec<u8>, StoreError>>,
+}
+
+impl<'a> Numbers<'a> {
+    /// Reads them all.
+    ///
+    /// # Errors
+    /// A failure of the connection to xenstored.
+    pub(super) fn read<H: Hypervisor>(
+        xs: &mut Xenstore<H>,
+        backend: &str,
+        keys: &'a [&'static str],
+    ) -> Result<Numbers<'a>, StoreError> {
+        let nodes = keys.iter().map(|key| format!("{backend}/{key}")).collect();
+        Ok(Numbers { keys: keys.iter(), answers: xs.read_all(nodes)?.into_iter() })
+    }
+
+    /// The next one; `None` if there is no such node.
+    ///
+    /// # Errors
+    /// What xenstored said of it, or that it holds something else.
+    #[inline(never)]
+    pub(super) fn next(&mut self) -> Result<Option<u64>, ConnectError> {
+        let (Some(&key), Some(answer)) = (self.keys.next(), self.answers.next()) else { return Ok(None) };
+        match answer.and_then(|value| number(&value)) {
+            Ok(number) => Ok(Some(number)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(StoreError::Refused(kernel::Errno::EINVAL)) => Err(ConnectError::BadValue(key)),
+            Err(error) => Err(ConnectError::Store(error)),
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Where the two halves of a disk live in xenstore, and which domain the other one is.
 
 use super::ConnectError;
-use crate::xenstore::{StoreError, Xenstore};
-use alloc::format;
+use crate::xenbus;
+use crate::xenstore::{StoreError, Xenstore, number};
 use alloc::string::String;
+use alloc::{format, vec};
 use kernel::{DomId, Hypervisor};
+use xen_pv_sys::io::xenbus::XenbusState;
 use xen_pv_sys::io::xs_wire::ABS_PATH_MAX;
 use xen_pv_sys::xen::DOMID_FIRST_RESERVED;
 
@@ -20,19 +22,32 @@ pub(super) struct Names {
     pub(super) token: String,
 }
 
+/// What xenstore says of the disk now.
+pub(super) struct Found {
+    pub(super) names: Names,
+    /// Our state.
+    pub(super) ours: XenbusState,
+    /// The back end's; not looked at if it is another one than was known.
+    pub(super) theirs: Option<XenbusState>,
+}
+
 impl Names {
-    /// Reads what the tool stack wrote for the disk.
+    /// Reads what the tool stack wrote for the disk, and the states of both ends.
     ///
     /// # Errors
     /// [`ConnectError::Missing`] if there is no such disk now.
-    pub(super) fn find<H: Hypervisor>(xs: &mut Xenstore<H>, vdev: u32) -> Result<Names, ConnectError> {
+    pub(super) fn find<H: Hypervisor>(
+        xs: &mut Xenstore<H>,
+        vdev: u32,
+        known: Option<&Names>,
+    ) -> Result<Found, ConnectError> {
         let frontend = frontend(vdev);
-        let missing = |key| {
-            move |error: StoreError| {
-                if error.is_not_found() { ConnectError::Missing(key) } else { ConnectError::Store(error) }
-            }
-        };
-        let backend = xs.read_string(&pointer(vdev)).map_err(missing("backend"))?;
+        let mut nodes = vec![pointer(vdev), format!("{frontend}/backend-id"), xenbus::state_path(&frontend)];
+        nodes.extend(known.map(|names| xenbus::state_path(&names.backend)));
+        let mut answers = xs.read_all(nodes)?.into_iter();
+        let mut node = || answers.next().unwrap_or(Err(StoreError::TimedOut));
+        let backend = node().map_err(|error| missing("backend", error))?;
+        let backend = String::from_utf8(backend).map_err(|_| ConnectError::BadValue("backend"))?;
         let plain = |byte: &u8| byte.is_ascii_graphic();
         if !backend.starts_with('/')
             || backend.len() > ABS_PATH_MAX / 2
@@ -40,16 +55,25 @@ impl Names {
         {
             return Err(ConnectError::BadValue("backend"));
         }
-        let domid = xs.read_number(&format!("{frontend}/backend-id")).map_err(missing("backend-id"))?;
+        let domid = node().and_then(|value| number(&value)).map_err(|error| missing("backend-id", error))?;
         let domid = u16::try_from(domid).ok().filter(|&domid| domid < DOMID_FIRST_RESERVED);
         let domid = DomId(domid.ok_or(ConnectError::BadValue("backend-id"))?);
-        Ok(Names { frontend, backend, domid, token: token(vdev) })
+        let ours = xenbus::state_in(node())?;
+        let theirs = match known {
+            Some(known) if known.backend == backend => Some(xenbus::state_in(node())?),
+            _ => None,
+        };
+        Ok(Found { names: Names { frontend, backend, domid, token: token(vdev) }, ours, theirs })
     }
 
     /// Whether an event at `path` is about the back end.
     pub(super) fn is_backend(&self, path: &str) -> bool {
         is_below(path, &self.backend)
     }
+}
+
+fn missing(key: &'static str, error: StoreError) -> ConnectError {
+    if error.is_not_found() { ConnectError::Missing(key) } else { ConnectError::Store(error) }
 }
 
 /// Our directory.

@@ -19,12 +19,13 @@
 //! A back end that keeps failing is tried after growing pauses, as is one whose connections do
 //! not last.
 
-use super::names::{self, Names};
+use super::geometry::Numbers;
+use super::names::{self, Found, Names};
 use super::terms::Terms;
-use super::{BlkFront, ConnectError, Geometry, geometry};
+use super::{BlkFront, ConnectError, Geometry};
 use crate::gnttab::GrantedPage;
 use crate::xenbus::{self, Phase, Step};
-use crate::xenstore::{StoreError, Xenstore};
+use crate::xenstore::{Ask, StoreError, Xenstore};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use kernel::{Errno, Hypervisor};
@@ -173,9 +174,7 @@ impl<H: Hypervisor> Reconnect<H> {
 
     /// One transition, if the back end's state allows one.
     pub(super) fn advance(&mut self, xs: &mut Xenstore<H>) -> Result<Advance<H>, ConnectError> {
-        let names = self.find(xs)?;
-        let ours = xenbus::read_state(xs, &names.frontend)?;
-        let state = xenbus::read_state(xs, &names.backend)?;
+        let (names, ours, state) = self.find(xs)?;
         if !self.stage.is_told_by(ours) {
             // The tool stack made our directory anew.
             self.begin();
@@ -187,7 +186,7 @@ impl<H: Hypervisor> Reconnect<H> {
                 let fresh = matches!(ours, S::Unknown | S::Initialising);
                 if fresh && !matches!(state, S::Connected | S::Closing) {
                     self.stage = Stage::Release;
-                    Ok(Advance::Again)
+                    self.start(xs, &names, ours, state)
                 } else {
                     self.go_to(xs, &names, Stage::Closing, S::Closing)
                 }
@@ -200,19 +199,8 @@ impl<H: Hypervisor> Reconnect<H> {
                 Ok(Advance::Again)
             }
             Stage::Closing | Stage::Closed => waits,
-            Stage::Release => {
-                if !self.may_start(xs, &names)? {
-                    return waits;
-                }
-                self.go_to(xs, &names, Stage::Start, XenbusState::Initialising)
-            }
-            Stage::Start => match xenbus::step(Phase::Start, state) {
-                Step::Offer => self.offer(xs, &names),
-                // It closes what we have not begun: follow it, or it never gets to the end.
-                Step::Wait if state == XenbusState::Closing => Err(ConnectError::Refused(state)),
-                Step::Wait => waits,
-                _ => Err(ConnectError::Refused(state)),
-            },
+            Stage::Release => self.start(xs, &names, ours, state),
+            Stage::Start => self.may_offer(xs, &names, state),
             Stage::Offered => match xenbus::step(Phase::Offered, state) {
                 Step::Connect => self.connect(xs, &names),
                 Step::Wait => waits,
@@ -233,30 +221,46 @@ impl<H: Hypervisor> Reconnect<H> {
         Ok(Advance::Again)
     }
 
-    /// Who the back end is now. Another one than before: everything begins anew.
-    fn find(&mut self, xs: &mut Xenstore<H>) -> Result<Names, ConnectError> {
-        let found = Names::find(xs, self.vdev);
+    /// Who the back end is now, our state and its. Another one than before: everything begins
+    /// anew.
+    fn find(&mut self, xs: &mut Xenstore<H>) -> Result<(Names, XenbusState, XenbusState), ConnectError> {
+        let found = Names::find(xs, self.vdev, self.names.as_ref());
         if let Err(error @ ConnectError::Store(_)) = found {
             return Err(error);
         }
-        if !self.watching {
-            watch(xs, &names::pointer(self.vdev), &names::token(self.vdev))?;
-            self.watching = true;
-        }
-        if self.names.as_ref() != found.as_ref().ok() {
+        let now = found.as_ref().ok().map(|found| &found.names);
+        if self.names.as_ref() != now {
             if let Some(old) = self.names.take() {
                 // Best effort: the watch may have gone with the node.
                 let _ = xs.unwatch(&xenbus::state_path(&old.backend), &old.token);
             }
             self.begin();
         }
-        let found = found?;
-        if self.names.is_none() {
-            // Before the look at the back end's state, so that no change is missed.
-            watch(xs, &xenbus::state_path(&found.backend), &found.token)?;
-            self.names = Some(found.clone());
+        if let Some(names) = now.filter(|_| self.watching)
+            && let Some(Found { ours, theirs: Some(theirs), .. }) = found.as_ref().ok()
+        {
+            return Ok((names.clone(), *ours, *theirs));
         }
-        Ok(found)
+        // Each watch brings an event at once: so no change is missed, whichever of these
+        // requests xenstored does first.
+        let mut asks = Vec::new();
+        if !self.watching {
+            asks.push(Ask::Watch(names::pointer(self.vdev), names::token(self.vdev)));
+        }
+        if let Some(names) = now {
+            let state = xenbus::state_path(&names.backend);
+            asks.push(Ask::Watch(state.clone(), names.token.clone()));
+            asks.push(Ask::Read(state));
+        }
+        let mut answers = xs.batch(&asks)?;
+        let state = now.and(answers.pop());
+        for answer in answers {
+            watched(answer)?;
+        }
+        self.watching = true;
+        let Found { names, ours, .. } = found?;
+        self.names = Some(names.clone());
+        Ok((names, ours, xenbus::state_in(state.unwrap_or(Err(StoreError::TimedOut)))?))
     }
 
     fn begin(&mut self) {
@@ -283,7 +287,41 @@ impl<H: Hypervisor> Reconnect<H> {
             return Ok(false);
         }
         // The tool stack takes the disk away: there is nothing to begin.
-        Ok(geometry::number(xs, &names.backend, "online")? != Some(0))
+        Ok(Numbers::read(xs, &names.backend, &["online"])?.next()? != Some(0))
+    }
+
+    /// Begins a new connection, if one may begin.
+    fn start(
+        &mut self,
+        xs: &mut Xenstore<H>,
+        names: &Names,
+        ours: XenbusState,
+        state: XenbusState,
+    ) -> Result<Advance<H>, ConnectError> {
+        if !self.may_start(xs, names)? {
+            return Ok(Advance::Wait(state));
+        }
+        if ours != XenbusState::Initialising {
+            return self.go_to(xs, names, Stage::Start, XenbusState::Initialising);
+        }
+        // The tool stack has written it already.
+        self.stage = Stage::Start;
+        self.may_offer(xs, names, state)
+    }
+
+    fn may_offer(
+        &mut self,
+        xs: &mut Xenstore<H>,
+        names: &Names,
+        state: XenbusState,
+    ) -> Result<Advance<H>, ConnectError> {
+        match xenbus::step(Phase::Start, state) {
+            Step::Offer => self.offer(xs, names),
+            // It closes what we have not begun: follow it, or it never gets to the end.
+            Step::Wait if state == XenbusState::Closing => Err(ConnectError::Refused(state)),
+            Step::Wait => Ok(Advance::Wait(state)),
+            _ => Err(ConnectError::Refused(state)),
+        }
     }
 
     fn offer(&mut self, xs: &mut Xenstore<H>, names: &Names) -> Result<Advance<H>, ConnectError> {
@@ -361,9 +399,10 @@ fn longer(pause_ns: u64) -> u64 {
     pause_ns.saturating_mul(2).clamp(PAUSE_MIN_NS, PAUSE_MAX_NS)
 }
 
-fn watch<H: Hypervisor>(xs: &mut Xenstore<H>, path: &str, token: &str) -> Result<(), StoreError> {
-    match xs.watch(path, token) {
-        Ok(()) | Err(StoreError::Refused(Errno::EEXIST)) => Ok(()),
+/// A watch that was set already is as good.
+fn watched(answer: Result<Vec<u8>, StoreError>) -> Result<(), StoreError> {
+    match answer {
+        Ok(_) | Err(StoreError::Refused(Errno::EEXIST)) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -1,7 +1,7 @@
 //! What is agreed with the back end before the ring is offered.
 
 use super::ConnectError;
-use super::geometry::number;
+use super::geometry::Numbers;
 use crate::ring::ring_entries;
 use crate::xenstore::Xenstore;
 use kernel::Hypervisor;
@@ -30,11 +30,13 @@ impl Terms {
         backend: &str,
         pool_pages: u16,
     ) -> Result<Terms, ConnectError> {
-        let order = number(xs, backend, "max-ring-page-order")?.unwrap_or(0);
+        let keys = ["max-ring-page-order", "feature-max-indirect-segments"];
+        let mut nodes = Numbers::read(xs, backend, &keys)?;
+        let order = nodes.next()?.unwrap_or(0);
         let order = u32::try_from(order).unwrap_or(u32::MAX).min(MAX_RING_PAGE_ORDER);
         // No larger than needed for a request per page.
         let enough = (0..order).find(|&order| entries(order) >= u32::from(pool_pages));
-        let indirect = number(xs, backend, "feature-max-indirect-segments")?.unwrap_or(0);
+        let indirect = nodes.next()?.unwrap_or(0);
         let indirect = u16::try_from(indirect).unwrap_or(u16::MAX).min(MAX_SEGMENTS);
         let max_pages = indirect.max(DIRECT_SEGMENTS).min(pool_pages);
         Ok(Terms { ring_page_order: enough.unwrap_or(order), max_pages, pool_pages })

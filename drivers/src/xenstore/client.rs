@@ -1,10 +1,11 @@
 //! The client of xenstored: blocking requests, watch events on the side.
 //!
-//! One request is under way at a time. While it waits, watch events go to a queue; after
+//! While a request waits for its answer, watch events go to a queue; after
 //! any blocking call look at [`Xenstore::next_event`], since the port's pending bit has
 //! been consumed. The bytes' way over the ring is in `link.rs`.
 
 use super::events::EventQueue;
+use super::link::Asked;
 use super::transaction::decimal;
 use super::wire::{self, Assembler};
 use super::{StoreError, StoreFault, WatchEvent};
@@ -30,6 +31,7 @@ pub struct Xenstore<H: Hypervisor> {
     pub(super) inbox: Assembler,
     pub(super) events: EventQueue,
     pub(super) next_req_id: u32,
+    pub(super) asked: Vec<Asked>,
     pub(super) abandoned: Vec<u32>,
     pub(super) fault: Option<StoreFault>,
     pub(super) timeout_ns: u64,
@@ -54,6 +56,7 @@ impl<H: Hypervisor> Xenstore<H> {
             inbox: Assembler::default(),
             events: EventQueue::default(),
             next_req_id: 1,
+            asked: Vec::new(),
             abandoned: Vec::new(),
             fault: None,
             timeout_ns: REQUEST_TIMEOUT_NS,
@@ -102,7 +105,7 @@ impl<H: Hypervisor> Xenstore<H> {
     /// # Errors
     /// As [`Xenstore::read`]; `EINVAL` if it is anything else.
     pub fn read_number(&mut self, path: &str) -> Result<u64, StoreError> {
-        decimal(&self.read(path)?).ok_or(StoreError::Refused(Errno::EINVAL))
+        number(&self.read(path)?)
     }
 
     /// Sets the node's value; creates it and its parents.
@@ -174,7 +177,7 @@ impl<H: Hypervisor> Xenstore<H> {
     pub fn poll_events(&mut self) -> Result<bool, StoreError> {
         self.hv.evtchn_take_pending(self.port);
         while let Some(answer) = self.pump()? {
-            self.expect_abandoned(&answer)?;
+            self.keep(answer)?;
         }
         Ok(self.events.has_any())
     }
@@ -190,8 +193,9 @@ impl<H: Hypervisor> Xenstore<H> {
         self.events.take_lost()
     }
 
-    /// Waits for an event with this token, at most until `deadline_ns`. Events of other
-    /// watches stay queued. `None`: none came in time.
+    /// Waits for an event with this token, at most until `deadline_ns`; further events with it
+    /// that are there by then count as the same. Events of other watches stay queued. `None`:
+    /// none came in time.
     ///
     /// # Errors
     /// [`StoreError::Fault`], [`StoreError::Xen`].
@@ -209,7 +213,16 @@ impl<H: Hypervisor> Xenstore<H> {
     }
 }
 
+/// A node's value as a decimal number.
+///
+/// # Errors
+/// `EINVAL` if it is anything else.
+pub fn number(value: &[u8]) -> Result<u64, StoreError> {
+    decimal(value).ok_or(StoreError::Refused(Errno::EINVAL))
+}
+
 /// The bytes of a string that goes on the wire with a final NUL: it may hold none itself.
-fn terminated(text: &str) -> Result<&[u8], StoreError> {
+#[inline(never)]
+pub(super) fn terminated(text: &str) -> Result<&[u8], StoreError> {
     if text.contains('\0') { Err(StoreError::Refused(Errno::EINVAL)) } else { Ok(text.as_bytes()) }
 }

@@ -42,10 +42,15 @@ impl EventQueue {
         (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
-    /// The oldest event with this token.
+    /// The oldest event with this token; the others with it go as well, since one look at what
+    /// is watched does for all.
     pub fn pop_token(&mut self, token: &str) -> Option<WatchEvent> {
         let at = self.events.iter().position(|event| event.token == token)?;
-        Some(self.events.remove(at))
+        let event = self.events.remove(at);
+        while let Some(at) = self.events.iter().position(|other| other.token == token) {
+            self.events.remove(at);
+        }
+        Some(event)
     }
 
     /// True if an event waits.

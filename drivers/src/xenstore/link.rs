@@ -6,15 +6,22 @@
 use super::wire::{self, Message};
 use super::{StoreError, StoreFault, Xenstore};
 use alloc::vec::Vec;
-use kernel::{Errno, Hypervisor, Order};
+use kernel::{Errno, Hypervisor, Order, full_barrier};
 use xen_pv_sys::io::xs_wire::{
     PAYLOAD_MAX, REQ, REQ_CONS, REQ_PROD, RING_SIZE, RSP, RSP_CONS, RSP_PROD, XS_ERROR, XS_WATCH_EVENT,
     XsdSockmsg,
 };
 use zerocopy::IntoBytes;
 
-/// Requests given up whose answers may still come.
-const MAX_ABANDONED: usize = 8;
+/// Requests given up whose answers may still come: those of two batches, and some.
+const MAX_ABANDONED: usize = 40;
+
+/// A request under way, with its answer once that has come.
+#[derive(Debug)]
+pub(super) struct Asked {
+    id: u32,
+    answer: Option<Message>,
+}
 
 impl<H: Hypervisor> Xenstore<H> {
     /// Sends a request and waits for its answer.
@@ -24,74 +31,105 @@ impl<H: Hypervisor> Xenstore<H> {
         tx_id: u32,
         parts: &[&[u8]],
     ) -> Result<Vec<u8>, StoreError> {
+        let deadline_ns = self.deadline_ns();
+        let id = self.ask(msg_type, tx_id, parts, deadline_ns)?;
+        self.publish()?;
+        self.answer(id, msg_type, deadline_ns)
+    }
+
+    pub(super) fn deadline_ns(&self) -> u64 {
+        self.hv.now_ns().saturating_add(self.timeout_ns)
+    }
+
+    /// Puts a request into the ring; xenstored sees it after [`Xenstore::publish`] at the
+    /// latest. Returns what to ask [`Xenstore::answer`] for.
+    pub(super) fn ask(
+        &mut self,
+        msg_type: u32,
+        tx_id: u32,
+        parts: &[&[u8]],
+        deadline_ns: u64,
+    ) -> Result<u32, StoreError> {
         self.alive()?;
         let bytes = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
         let len = u32::try_from(bytes).unwrap_or(u32::MAX);
         if bytes > PAYLOAD_MAX {
             return Err(StoreError::Refused(Errno::E2BIG));
         }
-        let req_id = self.next_req_id;
-        self.next_req_id = req_id.wrapping_add(1);
-        let deadline_ns = self.hv.now_ns().saturating_add(self.timeout_ns);
-        let header = XsdSockmsg { msg_type, req_id, tx_id, len };
-        let pieces = core::iter::once(header.as_bytes()).chain(parts.iter().copied());
-        for piece in pieces {
-            self.send(piece, deadline_ns).inspect_err(|_| {
-                // Half a request is in the ring: nothing after it could be understood.
-                self.fault.get_or_insert(StoreFault::Stalled);
-            })?;
-        }
-        self.publish()?;
-        let answer = loop {
+        let id = self.next_req_id;
+        self.next_req_id = id.wrapping_add(1);
+        let header = XsdSockmsg { msg_type, req_id: id, tx_id, len };
+        let mut message = Vec::with_capacity(size_of::<XsdSockmsg>().saturating_add(bytes));
+        message.extend_from_slice(header.as_bytes());
+        parts.iter().for_each(|part| message.extend_from_slice(part));
+        self.send(&message, deadline_ns)?;
+        self.asked.push(Asked { id, answer: None });
+        Ok(id)
+    }
+
+    /// Waits for the answer to a request. Those to others that come first are kept.
+    pub(super) fn answer(&mut self, id: u32, msg_type: u32, deadline_ns: u64) -> Result<Vec<u8>, StoreError> {
+        loop {
+            let at = self.asked.iter().position(|asked| asked.id == id && asked.answer.is_some());
+            if let Some(answer) = at.and_then(|at| self.asked.swap_remove(at).answer) {
+                return match answer.header.msg_type {
+                    XS_ERROR => Err(StoreError::Refused(wire::errno_from_payload(&answer.payload))),
+                    answered if answered == msg_type => Ok(answer.payload),
+                    other => Err(self.die(StoreFault::WrongType(other))),
+                };
+            }
             self.hv.evtchn_take_pending(self.port);
             match self.pump()? {
-                Some(answer) if answer.header.req_id == req_id => break answer,
-                Some(answer) => self.expect_abandoned(&answer)?,
-                None => {
-                    if self.hv.now_ns() >= deadline_ns {
-                        self.abandon(req_id);
-                        return Err(StoreError::TimedOut);
-                    }
-                    self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)?;
+                Some(answer) => self.keep(answer)?,
+                None if self.hv.now_ns() >= deadline_ns => {
+                    self.abandon(id);
+                    return Err(StoreError::TimedOut);
                 }
+                None => self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)?,
             }
-        };
-        match answer.header.msg_type {
-            XS_ERROR => Err(StoreError::Refused(wire::errno_from_payload(&answer.payload))),
-            answered if answered == msg_type => Ok(answer.payload),
-            other => Err(self.die(StoreFault::WrongType(other))),
         }
     }
 
-    /// Puts bytes into the ring, waiting for room. xenstored sees them after
-    /// [`Xenstore::publish`]: a request that fits goes out whole or not at all, so that a
-    /// panic in between leaves nothing behind (see `resume.rs`).
-    pub(super) fn send(&mut self, mut bytes: &[u8], deadline_ns: u64) -> Result<(), StoreError> {
-        while !bytes.is_empty() {
+    /// Puts a message into the ring, waiting for room. A message that a ring can hold goes in
+    /// whole or not at all, and is not seen before [`Xenstore::publish`]: so a panic in between
+    /// leaves no half of it behind (see `resume.rs`).
+    pub(super) fn send(&mut self, message: &[u8], deadline_ns: u64) -> Result<(), StoreError> {
+        let mut rest = message;
+        while !rest.is_empty() {
             self.hv.evtchn_take_pending(self.port);
             let used = self.req_prod.wrapping_sub(self.load(REQ_CONS));
             let free = RING_SIZE.checked_sub(used as usize);
             let free = free.ok_or(StoreFault::RingOverrun(used)).map_err(|fault| self.die(fault))?;
-            let at = self.req_prod as usize % RING_SIZE;
-            let room = free.min(RING_SIZE.saturating_sub(at)).min(bytes.len());
-            if let Some((now, later)) = bytes.split_at_checked(room).filter(|_| room > 0) {
-                let written = self.page.write(REQ.saturating_add(at), now);
-                debug_assert!(written.is_ok());
-                self.req_prod = advance(self.req_prod, room);
-                bytes = later;
+            let len = rest.len().min(RING_SIZE);
+            if let Some((now, later)) = rest.split_at_checked(len).filter(|_| len <= free) {
+                self.put(now);
+                rest = later;
                 continue;
             }
-            // Full. xenstored may itself be waiting for us to read.
+            // xenstored may itself be waiting for us to read.
             self.publish()?;
             while let Some(answer) = self.pump()? {
-                self.expect_abandoned(&answer)?;
+                self.keep(answer)?;
             }
             if self.hv.now_ns() >= deadline_ns {
+                if rest.len() < message.len() {
+                    // Half a message is in the ring: nothing after it could be understood.
+                    self.fault.get_or_insert(StoreFault::Stalled);
+                }
                 return Err(StoreError::TimedOut);
             }
             self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)?;
         }
         Ok(())
+    }
+
+    /// Bytes for which there is room.
+    fn put(&mut self, bytes: &[u8]) {
+        let at = self.req_prod as usize % RING_SIZE;
+        let (end, start) = bytes.split_at_checked(RING_SIZE.saturating_sub(at)).unwrap_or((bytes, &[]));
+        let written = self.page.write(REQ.saturating_add(at), end).and(self.page.write(REQ, start));
+        debug_assert!(written.is_ok());
+        self.req_prod = advance(self.req_prod, bytes.len());
     }
 
     /// Reads what has arrived up to the next answer; watch events go to the queue.
@@ -114,9 +152,7 @@ impl<H: Hypervisor> Xenstore<H> {
             debug_assert!(read.is_ok());
             let (taken, message) = self.inbox.feed(chunk).map_err(|fault| self.die(fault))?;
             self.rsp_cons = advance(self.rsp_cons, taken);
-            // Release: the bytes have been read before they may be overwritten.
-            self.store(RSP_CONS, self.rsp_cons);
-            self.notify()?;
+            self.consumed()?;
             match message {
                 Some(event) if event.header.msg_type == XS_WATCH_EVENT => {
                     let event = wire::watch_event(&event.payload).map_err(|fault| self.die(fault))?;
@@ -128,9 +164,13 @@ impl<H: Hypervisor> Xenstore<H> {
         }
     }
 
-    /// An answer that nobody waits for must be to a request that was given up.
-    pub(super) fn expect_abandoned(&mut self, answer: &Message) -> Result<(), StoreError> {
+    /// Keeps the answer to a request under way. Any other must be to one that was given up.
+    pub(super) fn keep(&mut self, answer: Message) -> Result<(), StoreError> {
         let id = answer.header.req_id;
+        if let Some(asked) = self.asked.iter_mut().find(|asked| asked.id == id && asked.answer.is_none()) {
+            asked.answer = Some(answer);
+            return Ok(());
+        }
         match self.abandoned.iter().position(|&abandoned| abandoned == id) {
             Some(at) => {
                 self.abandoned.swap_remove(at);
@@ -141,10 +181,22 @@ impl<H: Hypervisor> Xenstore<H> {
     }
 
     fn abandon(&mut self, req_id: u32) {
+        self.asked.retain(|asked| asked.id != req_id);
         if self.abandoned.len() >= MAX_ABANDONED {
             self.die(StoreFault::Stalled);
         }
         self.abandoned.push(req_id);
+    }
+
+    /// Gives back the room of what was read.
+    fn consumed(&mut self) -> Result<(), StoreError> {
+        let before = self.load(RSP_CONS);
+        // Release: the bytes have been read before they may be overwritten.
+        self.store(RSP_CONS, self.rsp_cons);
+        // xenstored waits for room only if there was none. A producer that filled the ring
+        // before it saw the new index has published that by now, or sees the index.
+        full_barrier();
+        if self.load(RSP_PROD).wrapping_sub(before) as usize >= RING_SIZE { self.notify() } else { Ok(()) }
     }
 
     fn alive(&self) -> Result<(), StoreError> {

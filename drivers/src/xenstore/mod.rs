@@ -2,8 +2,10 @@
 //!
 //! [`wire`] takes messages apart, `link` moves them over the ring, `resume` finds into a
 //! ring that was in use, [`client`] makes requests,
+//! [`batch`] several at a time,
 //! [`transaction`] groups requests, [`events`] keeps watch events until they are asked for.
 
+pub mod batch;
 pub mod client;
 pub mod events;
 mod link;
@@ -14,7 +16,8 @@ pub mod wire;
 use core::fmt;
 use kernel::Errno;
 
-pub use client::Xenstore;
+pub use batch::{Answers, Ask};
+pub use client::{Xenstore, number};
 pub use events::WatchEvent;
 pub use transaction::Transaction;
 

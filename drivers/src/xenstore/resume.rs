@@ -30,14 +30,15 @@ impl<H: Hypervisor> Xenstore<H> {
         // Ids count from 1 in each life: the upper half is for this alone, and the clock
         // makes it another one each time.
         let id = 0x8000_0000 | u32::try_from(hv.now_ns() >> 10 & 0x7fff_ffff).unwrap_or(0);
-        let deadline_ns = hv.now_ns().saturating_add(store.timeout_ns);
+        let deadline_ns = store.deadline_ns();
         let len = u32::try_from(PATH.len()).unwrap_or(0);
         let header = XsdSockmsg { msg_type: XS_READ, req_id: id, tx_id: 0, len };
         // The notification also tells of room, should xenstored have been waiting for that.
         store.notify()?;
         store.skip_garbage(deadline_ns)?;
-        store.send(header.as_bytes(), deadline_ns)?;
-        store.send(PATH, deadline_ns)?;
+        let mut message = header.as_bytes().to_vec();
+        message.extend_from_slice(PATH);
+        store.send(&message, deadline_ns)?;
         store.publish()?;
         store.find_answer(id, deadline_ns)?;
         store.next_req_id = id.wrapping_add(1);

@@ -137,6 +137,51 @@ fn a_storm_of_events_is_bounded_and_admitted() {
 }
 
 #[test]
+fn each_answer_of_a_batch_stands_in_its_place() {
+    let (_xen, stored, mut store) = start();
+    for chunk_bytes in [7, 1024] {
+        stored.knobs(|knobs| knobs.chunk_bytes = chunk_bytes);
+        // More than the ring holds, and than are asked at once.
+        let value = |node: u32| format!("{node}").repeat(20);
+        store.write_all((0..40).map(|node| (format!("/b/{node}"), value(node))).collect()).unwrap();
+        let paths = (0..42).map(|node| format!("/b/{node}")).collect();
+        let answers = store.read_all(paths).unwrap();
+        for (node, answer) in (0u32..).zip(&answers) {
+            let expected = if node < 40 {
+                Ok(value(node).into_bytes())
+            } else {
+                Err(StoreError::Refused(Errno::ENOENT))
+            };
+            assert_eq!(*answer, expected, "{node}");
+        }
+        assert_eq!(answers.len(), 42);
+    }
+    let asks = [
+        Ask::Watch("/w".into(), "t".into()),
+        Ask::Read("/b\0".into()),
+        Ask::Rm("/b/1".into()),
+        Ask::Read("/b/2".into()),
+    ];
+    let answers = store.batch(&asks).unwrap();
+    assert!(answers[0].is_ok() && answers[2].is_ok() && answers[3].is_ok());
+    assert_eq!(answers[1], Err(StoreError::Refused(Errno::EINVAL)));
+    assert_eq!((stored.read("/b/1"), stored.watches().len()), (None, 1));
+}
+
+#[test]
+fn a_batch_without_answers_ends_at_one_deadline() {
+    let (xen, stored, mut store) = start();
+    stored.knobs(|knobs| knobs.silent = true);
+    store.set_request_timeout_ns(5_000);
+    let answers = store.read_all((0..5).map(|node| format!("/n/{node}")).collect()).unwrap();
+    assert_eq!(answers, [const { Err(StoreError::TimedOut) }; 5]);
+    assert_eq!(xen.now_ns(), 5_000);
+    stored.knobs(|knobs| knobs.silent = false);
+    stored.write("/n", "7");
+    assert_eq!(store.read_number("/n"), Ok(7));
+}
+
+#[test]
 fn a_transaction_is_tried_again_after_a_collision() {
     let (_xen, stored, mut store) = start();
     stored.knobs(|knobs| knobs.collisions = 3);
@@ -197,9 +242,9 @@ fn requests_given_up_are_remembered_but_not_without_end() {
     let (_xen, stored, mut store) = start();
     stored.knobs(|knobs| knobs.silent = true);
     store.set_request_timeout_ns(1);
-    let errors: Vec<_> = (0..10).map(|_| store.read("/n").unwrap_err()).collect();
-    assert_eq!(errors[..9], [StoreError::TimedOut; 9]);
-    assert_eq!(errors[9], StoreError::Fault(StoreFault::Stalled));
+    let errors: Vec<_> = (0..42).map(|_| store.read("/n").unwrap_err()).collect();
+    assert_eq!(errors[..41], [StoreError::TimedOut; 41]);
+    assert_eq!(errors[41], StoreError::Fault(StoreFault::Stalled));
 }
 
 #[test]

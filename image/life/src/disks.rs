@@ -12,7 +12,7 @@ use backend::stub::Attached;
 use drivers::BlkFront;
 use drivers::xenstore::Xenstore;
 use kernel::{Hypervisor, Xen};
-use log::{info, warn};
+use log::warn;
 
 /// The storage engines of this image.
 pub type Engine = AnyStorage<Xen>;
@@ -51,8 +51,6 @@ pub fn connect(
                 .map_err(|error| named(format!("{error}")))?,
         };
         let options = DeviceOptions { serial: disk.serial.clone(), read_only: disk.read_only, queues };
-        let where_from = if matches!(disk.store, Store::Ram(_)) { "RAM" } else { "PV" };
-        info!("disk {} at {:#x}, interrupt {}: {where_from}", disk.id, disk.mmio, disk.irq);
         Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: make(index, engine, &options).map_err(named)? })
     };
     config.disks.iter().enumerate().map(attach).collect()

@@ -2,7 +2,9 @@
 //!
 //! Reports are best effort: a stub that serves must not end because nobody listens.
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloc::{format, vec};
 use drivers::xenstore::Xenstore;
 use kernel::{BootInfo, Xen, restart};
 use log::warn;
@@ -11,39 +13,44 @@ use log::warn;
 const REASON_BYTES: usize = 200;
 
 /// The guest may run: its accesses are answered from now on.
+#[cold]
+#[inline(never)]
 pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
     let ready_us = boot.uptime_us();
     let heap = kernel::heap_use();
-    for (key, number) in [
+    let figures = [
         ("ready_us", ready_us),
         ("memory_kib", (boot.ram.end - boot.ram.start) / 1024),
         ("heap_peak_kib", heap.peak_bytes as u64 / 1024),
-    ] {
-        write(xs, key, &number.to_string());
-    }
+    ];
+    write(xs, figures.iter().map(|&(key, number)| (path(key), number.to_string())).collect());
     // Last: the daemon acts on it.
-    write(xs, "state", "serving");
+    write(xs, vec![(path("state"), "serving".to_string())]);
     log::info!("serving {ready_us} us after the first instruction; {heap}");
 }
 
 /// We are here again after a panic, and why it came.
 pub fn restarted(xs: &mut Xenstore<Xen>) {
-    write(xs, "last_panic", &restart::last_panic());
+    write(xs, vec![(path("last_panic"), restart::last_panic())]);
     // Last: the daemon looks at it.
-    write(xs, "restarts", &u64::from(restart::life()).to_string());
+    write(xs, vec![(path("restarts"), u64::from(restart::life()).to_string())]);
 }
 
 /// We cannot serve, and why.
 pub fn failed(xs: &mut Xenstore<Xen>, why: &str) {
     // The longest prefix of whole characters.
     let end = (0..=REASON_BYTES.min(why.len())).rev().find(|&end| why.is_char_boundary(end)).unwrap_or(0);
-    write(xs, "error", why.get(..end).unwrap_or_default());
-    write(xs, "state", "failed");
+    write(xs, vec![(path("error"), why.get(..end).unwrap_or_default().to_string())]);
+    write(xs, vec![(path("state"), "failed".to_string())]);
 }
 
-fn write(xs: &mut Xenstore<Xen>, key: &str, value: &str) {
-    let path = alloc::format!("data/pilotfish/{key}");
-    if let Err(error) = xs.write(&path, value.as_bytes()) {
-        warn!("cannot report {key}={value}: {error}");
+fn path(key: &str) -> String {
+    format!("data/pilotfish/{key}")
+}
+
+#[inline(never)]
+fn write(xs: &mut Xenstore<Xen>, nodes: Vec<(String, String)>) {
+    if let Err(error) = xs.write_all(nodes) {
+        warn!("cannot report: {error}");
     }
 }
