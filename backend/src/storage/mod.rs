@@ -126,22 +126,22 @@ impl Io<'_> {
         ticket.data_in(self.pool, skip_bytes, len_bytes).write_pages(self.mem, pages)
     }
 
-    /// Copies a write's data from its start into `dst`.
+    /// Copies a write's data, from `skip_bytes` on, into `dst`.
     ///
     /// # Errors
     /// [`MemFault`] where the guest has no memory, and for an orphan.
-    pub fn gather_bytes(&self, ticket: &Ticket, dst: &mut [u8]) -> Result<(), MemFault> {
+    pub fn gather_bytes(&self, ticket: &Ticket, skip_bytes: u64, dst: &mut [u8]) -> Result<(), MemFault> {
         self.check_live(ticket)?;
-        ticket.data_out(self.pool, 0, u64::MAX).read(self.mem, dst).map(|_| ())
+        ticket.data_out(self.pool, skip_bytes, u64::MAX).read(self.mem, dst).map(|_| ())
     }
 
-    /// Copies `src` into a read's data from its start.
+    /// Copies `src` into a read's data, from `skip_bytes` on.
     ///
     /// # Errors
     /// [`MemFault`] where the guest has no memory, and for an orphan.
-    pub fn scatter_bytes(&self, ticket: &Ticket, src: &[u8]) -> Result<(), MemFault> {
+    pub fn scatter_bytes(&self, ticket: &Ticket, skip_bytes: u64, src: &[u8]) -> Result<(), MemFault> {
         self.check_live(ticket)?;
-        ticket.data_in(self.pool, 0, u64::MAX).write(self.mem, src).map(|_| ())
+        ticket.data_in(self.pool, skip_bytes, u64::MAX).write(self.mem, src).map(|_| ())
     }
 
     fn check_live(&self, ticket: &Ticket) -> Result<(), MemFault> {

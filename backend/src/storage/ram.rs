@@ -1,4 +1,7 @@
 //! A disk in the stub's own memory. It starts zeroed and ends with the stub.
+//!
+//! All its memory is set aside at the start, but each chunk is zeroed when a request first
+//! touches it: zeroing all would keep the guest waiting for its start, or a vCPU for its disk.
 
 use super::{Discard, Geometry, Io, Outcome, SECTOR_BYTES, Storage, Submitted, byte_range};
 use crate::blk::{Operation, Ticket};
@@ -9,6 +12,9 @@ use kernel::Port;
 
 /// Longest range that is zeroed in one go: no guest vCPU waits longer than for that.
 const MAX_ZERO_SECTORS: u32 = 2048;
+/// What is zeroed at once when it is first touched; in tests so little that their requests span
+/// several.
+const CHUNK_BYTES: usize = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 
 /// The stub has not enough memory for a disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,7 +33,9 @@ impl core::error::Error for OutOfMemory {}
 
 /// The disk. Requests are over when they are submitted; a flush has nothing to do.
 pub struct RamDisk {
-    bytes: Vec<u8>,
+    /// Each has room for its part of the disk, and holds nothing until it is touched.
+    chunks: Vec<Vec<u8>>,
+    len: usize,
     read_only: bool,
 }
 
@@ -39,10 +47,14 @@ impl RamDisk {
     pub fn new(len_bytes: u64, read_only: bool) -> Result<RamDisk, OutOfMemory> {
         let refused = OutOfMemory { len_bytes };
         let len = usize::try_from(len_bytes & !(SECTOR_BYTES - 1)).map_err(|_| refused)?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| refused)?;
-        bytes.resize(len, 0);
-        Ok(RamDisk { bytes, read_only })
+        let mut chunks = Vec::new();
+        chunks.try_reserve_exact(len.div_ceil(CHUNK_BYTES)).map_err(|_| refused)?;
+        for start in (0..len).step_by(CHUNK_BYTES) {
+            let mut chunk = Vec::new();
+            chunk.try_reserve_exact(chunk_len(start, len)).map_err(|_| refused)?;
+            chunks.push(chunk);
+        }
+        Ok(RamDisk { chunks, len, read_only })
     }
 
     fn range(operation: Operation) -> Option<Range<usize>> {
@@ -51,33 +63,72 @@ impl RamDisk {
         Some(start..start.checked_add(usize::try_from(len).ok()?)?)
     }
 
+    #[inline(never)]
     fn serve(&mut self, io: &Io<'_>, ticket: &Ticket) -> Outcome {
         let operation = ticket.operation();
         if operation == Operation::Flush {
             return Outcome::Done;
         }
-        let Some(bytes) = Self::range(operation).and_then(|range| self.bytes.get_mut(range)) else {
+        if self.read_only && !matches!(operation, Operation::Read { .. }) {
+            return Outcome::IoError;
+        }
+        let Some(range) = Self::range(operation).filter(|range| range.end <= self.len) else {
             return Outcome::IoError;
         };
-        let copied = match operation {
-            Operation::Read { .. } => io.scatter_bytes(ticket, bytes),
-            Operation::Flush => Ok(()),
-            _ if self.read_only => return Outcome::IoError,
-            Operation::Write { .. } => io.gather_bytes(ticket, bytes),
+        let mut start = range.start;
+        while start < range.end {
+            let chunk_start = start.saturating_sub(start % CHUNK_BYTES);
+            let end = range.end.min(chunk_start.saturating_add(CHUNK_BYTES));
+            let Some(chunk) = self.chunks.get_mut(start / CHUNK_BYTES) else { return Outcome::IoError };
+            let part = start.saturating_sub(chunk_start)..end.saturating_sub(chunk_start);
+            let skip = start.saturating_sub(range.start) as u64;
+            if Self::serve_part(io, ticket, skip, chunk, chunk_len(chunk_start, self.len), part).is_none() {
+                return Outcome::IoError;
+            }
+            start = end;
+        }
+        Outcome::Done
+    }
+
+    /// Does what concerns a part of a chunk, whose data are `skip` bytes into the request's.
+    fn serve_part(
+        io: &Io<'_>,
+        ticket: &Ticket,
+        skip: u64,
+        chunk: &mut Vec<u8>,
+        chunk_len: usize,
+        part: Range<usize>,
+    ) -> Option<()> {
+        if chunk.is_empty() {
+            if matches!(ticket.operation(), Operation::Discard { .. } | Operation::WriteZeroes { .. }) {
+                return Some(());
+            }
+            // There is room for it: see `new`.
+            chunk.resize(chunk_len, 0);
+        }
+        let bytes = chunk.get_mut(part)?;
+        match ticket.operation() {
+            Operation::Read { .. } => io.scatter_bytes(ticket, skip, bytes).ok(),
+            Operation::Write { .. } => io.gather_bytes(ticket, skip, bytes).ok(),
+            Operation::Flush => None,
             // Zeroed memory is discarded beyond recovery, too.
             Operation::Discard { .. } | Operation::WriteZeroes { .. } => {
                 bytes.fill(0);
-                Ok(())
+                Some(())
             }
-        };
-        copied.map_or(Outcome::IoError, |()| Outcome::Done)
+        }
     }
+}
+
+/// The length of the chunk that begins at `start`.
+fn chunk_len(start: usize, len: usize) -> usize {
+    len.saturating_sub(start).min(CHUNK_BYTES)
 }
 
 impl Storage for RamDisk {
     fn geometry(&self) -> Geometry {
         Geometry {
-            capacity_sectors: u64::try_from(self.bytes.len()).unwrap_or(u64::MAX) / SECTOR_BYTES,
+            capacity_sectors: u64::try_from(self.len).unwrap_or(u64::MAX) / SECTOR_BYTES,
             block_size_bytes: 512,
             physical_block_size_bytes: 4096,
             transfer_bytes: 1 << 20,
