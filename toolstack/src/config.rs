@@ -228,7 +228,7 @@ mod tests {
     fn an_empty_file_gives_the_printed_defaults() {
         let from_nothing = Config::parse("x", "").unwrap();
         assert_eq!(from_nothing, Config::parse("x", DEFAULTS).unwrap());
-        assert_eq!(from_nothing.stub_memory, 16 << 20);
+        assert_eq!(from_nothing.stub_memory, 8 << 20);
         assert_eq!(from_nothing.on_stub_crash, OnStubCrash::CrashGuest);
         assert_eq!(from_nothing.quiet, Duration::from_millis(150));
     }

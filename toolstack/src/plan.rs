@@ -22,6 +22,11 @@ const RESTARTS: u32 = 3;
 /// Bytes of guest memory that one 4 KiB page table of the stub maps.
 const MAPPED_BY_TABLE: u64 = 2 << 20;
 
+/// What each PV disk but the first adds to `stub-memory`, and all of them at most: their bounce
+/// pages and tables, twice if the stub may restart in place. More disks share the same pages.
+const PV_DISK_BYTES: u64 = 4 << 20;
+const PV_DISKS_BYTES_MAX: u64 = 8 << 20;
+
 /// A stub domain to be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Plan {
@@ -92,7 +97,9 @@ impl Plan {
             }
         }
         let command_line = words.join(" ");
-        let memory = config.stub_memory.saturating_add(ram).div_ceil(1 << 20);
+        let further = u64::try_from(vbds.len().saturating_sub(1))?;
+        let pv = further.saturating_mul(PV_DISK_BYTES).min(PV_DISKS_BYTES_MAX);
+        let memory = config.stub_memory.saturating_add(pv).saturating_add(ram).div_ceil(1 << 20);
         let xl_config = xl_config(config, &identity, memory, &command_line, &vbds);
         let disks = disks.iter().map(|d| d.node.disk).collect();
         Ok(Plan { identity, disks, command_line, xl_config, no_restart })
@@ -228,7 +235,7 @@ mod tests {
              disk=id=51744,mmio=0x2000400,irq=35,mode=ro,store=pv:51728 log=info"
         );
         assert_eq!(plan.disks, [51712, 51728, 51744]);
-        assert!(plan.xl_config.contains("memory = 24\n"), "{}", plan.xl_config);
+        assert!(plan.xl_config.contains("memory = 20\n"), "{}", plan.xl_config);
         assert!(plan.xl_config.contains(
             "disk = [ \"vdev=xvda,format=raw,backendtype=phy,access=rw,target=/a.img\", \
              \"vdev=xvdb,format=raw,backendtype=phy,access=ro,target=/b,c.img\" ]\n"
@@ -282,13 +289,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_grows_with_the_pv_disks_up_to_a_limit() {
+        for (disks, mib) in [(1, 8), (2, 12), (3, 16), (11, 16)] {
+            let disks: Vec<Disk> = (0..disks).map(|n| disk(n, here("/a.img"), false, None)).collect();
+            let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+            assert!(plan.xl_config.contains(&format!("memory = {mib}\nmaxmem = {mib}\n")));
+        }
+    }
+
+    #[test]
     fn a_map_window_asks_for_its_page_tables() {
-        // libxl's default for 16 MiB is 400 pages; 4 GiB of guest need 2048 tables more.
+        // libxl's default for 16 MiB is 400 pages, and 16 fewer for 8 MiB; 4 GiB of guest need 2048 tables more.
         assert_eq!(shadow_memory(16, 0), 2);
         assert_eq!(shadow_memory(16, 4 << 30), 10);
         let config = Config { map_window: 4 << 30, ..Config::default_for_tests() };
         let plan = Plan::new(&config, identity(), &[disk(0, DiskStorage::Ram(4096), false, None)]).unwrap();
-        assert!(plan.xl_config.contains("memory = 17\n") && plan.xl_config.contains("shadow_memory = 10\n"));
+        assert!(plan.xl_config.contains("memory = 9\n") && plan.xl_config.contains("shadow_memory = 10\n"));
         assert!(!plan.xl_config.contains("disk ="));
     }
 
