@@ -86,6 +86,7 @@ pub fn read_state<H: Hypervisor>(xs: &mut Xenstore<H>, directory: &str) -> Resul
 ///
 /// # Errors
 /// As there.
+#[inline(never)]
 pub fn state_in(answer: Result<Vec<u8>, StoreError>) -> Result<XenbusState, StoreError> {
     match answer.and_then(|value| number(&value)) {
         Ok(number) => Ok(XenbusState::from_number(number)),
@@ -98,6 +99,7 @@ pub fn state_in(answer: Result<Vec<u8>, StoreError>) -> Result<XenbusState, Stor
 ///
 /// # Errors
 /// What xenstored answers.
+#[inline(never)]
 pub fn write_state<H: Hypervisor>(
     xs: &mut Xenstore<H>,
     directory: &str,
@@ -108,6 +110,7 @@ pub fn write_state<H: Hypervisor>(
 
 /// The node that holds the state of the driver in `directory`.
 #[must_use]
+#[inline(never)]
 pub fn state_path(directory: &str) -> String {
     format!("{directory}/state")
 }

@@ -156,13 +156,17 @@ impl<H: Hypervisor> BlkFront<H> {
         let former = if pages == 1 { "ring-page-order" } else { "ring-ref" };
         let mut asks = vec![Ask::Rm(node(former)), Ask::Write(node("protocol"), PROTOCOL.to_string())];
         asks.extend(numbers.iter().map(|(key, number)| Ask::Write(node(key), number.to_string())));
-        for (ask, answer) in asks.iter().zip(xs.batch(&asks)?) {
-            match (ask, answer) {
-                (Ask::Rm(_), Err(error)) if error.is_not_found() => {}
-                (_, answer) => drop(answer?),
-            }
-        }
-        Ok(())
+        // One transaction counts as one write against xenstored's rate limit for this domain,
+        // which so many single writes would exceed.
+        let written = xs.transaction(|tx| {
+            let missing =
+                |answer: &Result<_, StoreError>| matches!(answer, Err(error) if error.is_not_found());
+            // Only what is removed can be missing.
+            tx.batch(&asks)?
+                .into_iter()
+                .try_for_each(|answer| if missing(&answer) { Ok(()) } else { answer.map(drop) })
+        });
+        written.map_err(ConnectError::Store)
     }
 
     /// The back end's directory.

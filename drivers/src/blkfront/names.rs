@@ -77,17 +77,20 @@ fn missing(key: &'static str, error: StoreError) -> ConnectError {
 }
 
 /// Our directory.
+#[inline(never)]
 pub(super) fn frontend(vdev: u32) -> String {
     format!("device/vbd/{vdev}")
 }
 
 /// Our node that names the back end: the tool stack writes it anew when it attaches the disk
 /// again.
+#[inline(never)]
 pub(super) fn pointer(vdev: u32) -> String {
     format!("device/vbd/{vdev}/backend")
 }
 
 /// Of all the disk's watches.
+#[inline(never)]
 pub(super) fn token(vdev: u32) -> String {
     format!("vbd-{vdev}")
 }

@@ -57,6 +57,10 @@ impl<H: Hypervisor> Xenstore<H> {
     /// # Errors
     /// A failure of the connection. What xenstored says of a request is in its answer.
     pub fn batch(&mut self, asks: &[Ask]) -> Result<Answers, StoreError> {
+        self.batch_in(0, asks)
+    }
+
+    pub(super) fn batch_in(&mut self, tx_id: u32, asks: &[Ask]) -> Result<Answers, StoreError> {
         let mut answers = Vec::with_capacity(asks.len());
         for asks in asks.chunks(MAX_ASKED) {
             let deadline_ns = self.deadline_ns();
@@ -65,7 +69,7 @@ impl<H: Hypervisor> Xenstore<H> {
                 // One that cannot be asked is answered here.
                 let sent = ask
                     .message()
-                    .and_then(|(kind, payload)| Ok((self.ask(kind, 0, &[&payload], deadline_ns)?, kind)));
+                    .and_then(|(kind, payload)| Ok((self.ask(kind, tx_id, &[&payload], deadline_ns)?, kind)));
                 asked.push(sent);
             }
             self.publish()?;

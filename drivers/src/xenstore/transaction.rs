@@ -1,6 +1,6 @@
 //! Several requests that take effect together or not at all.
 
-use super::{StoreError, Xenstore};
+use super::{Answers, Ask, StoreError, Xenstore};
 use alloc::vec::Vec;
 use kernel::{Errno, Hypervisor};
 use xen_pv_sys::io::xs_wire::{XS_TRANSACTION_END, XS_TRANSACTION_START};
@@ -21,6 +21,14 @@ impl<H: Hypervisor> Transaction<'_, H> {
     /// As there.
     pub fn read(&mut self, path: &str) -> Result<Vec<u8>, StoreError> {
         self.store.read_in(self.tx_id, path)
+    }
+
+    /// As [`Xenstore::batch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn batch(&mut self, asks: &[Ask]) -> Result<Answers, StoreError> {
+        self.store.batch_in(self.tx_id, asks)
     }
 
     /// As [`Xenstore::write`].

@@ -104,9 +104,8 @@ pub fn look_after(xs: &mut Xenstore<Xen>, stub: &mut ImageStub, rounds: &Rounds)
 #[cold]
 #[inline(never)]
 pub fn end(stub: ImageStub, why: kernel::Errno) -> ShutdownReason {
-    error!("cannot wait for events: {why}");
     let (teardown, _) = stub.stop();
-    error!("ioreq server ended: {teardown}");
+    error!("cannot wait for events: {why}; ioreq server ended: {teardown}");
     ShutdownReason::Crash
 }
 
