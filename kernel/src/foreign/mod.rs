@@ -13,10 +13,14 @@
 )]
 
 mod chunks;
+#[cfg(feature = "fake")]
+mod host;
 mod pages;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "fake")]
+pub use host::HostWindow;
 pub use pages::PageSet;
 
 use crate::shared::{self, Order, SharedPage, Word};
