@@ -192,16 +192,17 @@ impl<H: Hypervisor> PvDisk<H> {
     /// Takes a request out if it is over.
     fn finish(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
         let entry = self.requests.get_mut(usize::from(slot))?;
-        let request = entry.take_if(|request| request.is_over())?;
+        let request = entry.as_ref().filter(|request| request.is_over())?;
+        if request.outcome == Outcome::Done {
+            self.cache.note(request);
+        }
+        let InFlight { ticket, outcome, .. } = entry.take()?;
         self.free.push(slot);
         // Only the first one can be over before all of it was submitted.
         if self.queue.front() == Some(&slot) {
             self.queue.pop_front();
         }
-        if request.outcome == Outcome::Done {
-            self.cache.note(&request);
-        }
-        Some((request.ticket, request.outcome))
+        Some((ticket, outcome))
     }
 
     /// Books one completed piece; returns its request's slot.
