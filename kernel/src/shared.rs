@@ -223,6 +223,7 @@ impl SharedPage {
     ///
     /// # Errors
     /// [`OutOfPage`] if the range is not inside.
+    #[inline]
     pub fn read(&self, offset: usize, dst: &mut [u8]) -> Result<(), OutOfPage> {
         let src = self.at(offset, dst.len())?;
         // SAFETY: `src` is valid for `dst.len()` bytes (`at`); `dst` is a unique borrow of
@@ -235,6 +236,7 @@ impl SharedPage {
     ///
     /// # Errors
     /// [`OutOfPage`] if the range is not inside.
+    #[inline]
     pub fn write(&self, offset: usize, src: &[u8]) -> Result<(), OutOfPage> {
         let dst = self.at(offset, src.len())?;
         // SAFETY: `dst` is valid for `src.len()` bytes (`at`), `src` is a borrow of ours.
@@ -270,6 +272,9 @@ impl SharedPage {
     }
 }
 
+/// Copies of at most so many bytes are usual: entries and fields of rings.
+const SHORT: usize = 64;
+
 /// Copies memory that others may change meanwhile: volatile words, so that the compiler
 /// neither invents nor drops an access. The widest aligned words for the middle part.
 ///
@@ -277,6 +282,42 @@ impl SharedPage {
 /// Both addresses are valid for `len` bytes, reading and writing respectively.
 #[inline]
 pub(crate) unsafe fn copy_shared(src: *mut u8, dst: *mut u8, len: usize) {
+    let aligned = src.addr() | dst.addr() | len;
+    let mut done = 0;
+    if len > SHORT || !aligned.is_multiple_of(4) {
+        // SAFETY: the caller's promise.
+        unsafe { copy_long(src, dst, len) };
+    } else if aligned.is_multiple_of(8) {
+        while done < len {
+            // SAFETY: `done < len`, and all three are multiples of 8.
+            unsafe { copy_word::<u64>(src, dst, done) };
+            done += 8;
+        }
+    } else {
+        while done < len {
+            // SAFETY: `done < len`, and all three are multiples of 4.
+            unsafe { copy_word::<u32>(src, dst, done) };
+            done += 4;
+        }
+    }
+}
+
+/// Copies one word at `offset`.
+///
+/// # Safety
+/// Both addresses plus `offset` are aligned and valid for a word.
+#[inline]
+unsafe fn copy_word<W: Word>(src: *mut u8, dst: *mut u8, offset: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { dst.add(offset).cast::<W>().write_volatile(src.add(offset).cast::<W>().read_volatile()) };
+}
+
+/// [`copy_shared`] of any length.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe fn copy_long(src: *mut u8, dst: *mut u8, len: usize) {
     // SAFETY: the caller's promise.
     let mut done = unsafe { arch::copy_blocks(src, dst, len) };
     // Words only where both ends can be aligned alike.
@@ -284,30 +325,28 @@ pub(crate) unsafe fn copy_shared(src: *mut u8, dst: *mut u8, len: usize) {
         let head = done + src.addr().wrapping_add(done).wrapping_neg() % 8;
         while done < head.min(len) {
             // SAFETY: `done < len`.
-            unsafe { dst.add(done).write_volatile(src.add(done).read_volatile()) };
+            unsafe { copy_word::<u8>(src, dst, done) };
             done += 1;
         }
         while len - done >= 32 {
             // SAFETY: 32 bytes are left, and both addresses are now 8-byte aligned.
             unsafe {
-                let (from, to) = (src.add(done).cast::<u64>(), dst.add(done).cast::<u64>());
-                let words = [
-                    from.read_volatile(),
-                    from.add(1).read_volatile(),
-                    from.add(2).read_volatile(),
-                    from.add(3).read_volatile(),
-                ];
-                to.write_volatile(words[0]);
-                to.add(1).write_volatile(words[1]);
-                to.add(2).write_volatile(words[2]);
-                to.add(3).write_volatile(words[3]);
+                copy_word::<u64>(src, dst, done);
+                copy_word::<u64>(src, dst, done + 8);
+                copy_word::<u64>(src, dst, done + 16);
+                copy_word::<u64>(src, dst, done + 24);
             }
             done += 32;
+        }
+        while len - done >= 8 {
+            // SAFETY: 8 bytes are left, aligned as above.
+            unsafe { copy_word::<u64>(src, dst, done) };
+            done += 8;
         }
     }
     while done < len {
         // SAFETY: `done < len`.
-        unsafe { dst.add(done).write_volatile(src.add(done).read_volatile()) };
+        unsafe { copy_word::<u8>(src, dst, done) };
         done += 1;
     }
 }
@@ -337,7 +376,18 @@ mod tests {
         let (a, b) = (page(), page());
         let bytes: Vec<u8> = (0..4096u32).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
         a.write(0, &bytes).expect("inside");
-        for (from, to, len) in [(0, 0, 4096), (1, 9, 100), (3, 4, 77), (8, 16, 33), (4095, 0, 1), (5, 5, 0)] {
+        for (from, to, len) in [
+            (0, 0, 4096),
+            (1, 9, 100),
+            (3, 4, 77),
+            (8, 16, 33),
+            (4095, 0, 1),
+            (5, 5, 0),
+            (8, 16, 32),
+            (4, 8, 16),
+            (2, 6, 8),
+            (16, 24, 56),
+        ] {
             b.zero();
             a.copy_to(from, &b, to, len).expect("inside");
             let mut got = alloc::vec![0u8; 4096];

@@ -53,10 +53,10 @@ pub(super) fn finish(
 ) -> Result<(), QueueFault> {
     // The status is the last writable byte; `parse` made sure that there is one.
     let at = chain.writable_bytes().saturating_sub(1);
-    let told = pool.writable(&chain, at, 1).write(mem, &[status.0]);
+    let told = pool.last_byte(&chain).map(|addr| mem.write(addr, &[status.0]));
     // Without its page the status cannot be told, but the driver gets its buffers back.
     let written = match told {
-        Ok(_) if data_bytes == at => at.saturating_add(1),
+        Some(Ok(())) if data_bytes == at => at.saturating_add(1),
         _ => data_bytes,
     };
     queue.push(mem, pool, chain, u32::try_from(written).unwrap_or(u32::MAX))

@@ -187,12 +187,13 @@ impl Request {
         mem: &dyn GuestMemory,
         geometry: &Geometry,
     ) -> Result<Request, Rejected> {
-        let mut bytes = [0; size_of::<Header>()];
-        let copied = pool.readable(chain, 0, HEADER_BYTES).read(mem, &mut bytes);
-        if copied != Ok(bytes.len()) {
+        // Aligned, for a copy in words.
+        let mut words = [0u64; size_of::<Header>() / 8];
+        let copied = pool.readable(chain, 0, HEADER_BYTES).read(mem, words.as_mut_bytes());
+        if copied != Ok(size_of::<Header>()) {
             return Err(Rejected::Header);
         }
-        let header = Header::read_from_bytes(&bytes).map_err(|_| Rejected::Header)?;
+        let header: Header = zerocopy::transmute!(words);
         let out_bytes = chain.readable_bytes().saturating_sub(HEADER_BYTES);
         let in_bytes = chain.writable_bytes().saturating_sub(STATUS_BYTES);
         let first_sector = header.sector.get();

@@ -152,147 +152,83 @@ impl<H: Hypervisor> PvDisk<H> {
         self.up().is_some_and(|front| front.health() == Health::Connected)
     }
 
-    /// Bytes of every piece but the last. A multiple of a page, so of any logical block.
-    fn piece_bytes(&self) -> u64 {
-        u64::from(self.geometry.transfer_bytes).max(PAGE_BYTES)
-    }
-
     fn pieces(&self, operation: Operation) -> Option<u16> {
         if let Operation::Discard { .. } = operation {
             // It carries no data.
             return Some(1);
         }
         match super::byte_range(operation) {
-            Some((_, len_bytes)) => u16::try_from(len_bytes.div_ceil(self.piece_bytes())).ok(),
+            // The usual one; a division costs more than the comparison.
+            Some((_, len_bytes)) if len_bytes <= piece_bytes(&self.geometry) => Some(1),
+            Some((_, len_bytes)) => u16::try_from(len_bytes.div_ceil(piece_bytes(&self.geometry))).ok(),
             None => Some(1),
         }
     }
 
-    /// Offset and length of a piece in its request's data.
-    fn piece(&self, operation: Operation, index: u16) -> Option<(u64, u64)> {
-        let (_, len_bytes) = super::byte_range(operation)?;
-        let skip = u64::from(index).checked_mul(self.piece_bytes())?;
-        let left = len_bytes.checked_sub(skip)?;
-        Some((skip, left.min(self.piece_bytes())))
-    }
-
     /// Submits the pieces that are left, as far as there is room.
     fn issue(&mut self, io: &Io<'_>, slot: u16) -> Issue {
-        let Some(mut request) = self.requests.get_mut(usize::from(slot)).and_then(Option::take) else {
-            return Issue::All;
-        };
-        let mut issue = Issue::All;
+        let Some(Some(request)) = self.requests.get_mut(usize::from(slot)) else { return Issue::All };
         while request.issued < request.pieces && request.outcome == Outcome::Done {
             if !io.is_live(&request.ticket) {
                 // Nobody waits for it; what is under way will still come back.
                 request.outcome = Outcome::IoError;
                 break;
             }
-            match self.issue_piece(io, slot, &request) {
+            let Some(Link::Up(front)) = &mut self.link else { return Issue::NoRoom };
+            match issue_piece(front, &self.geometry, io, slot, request) {
                 Ok(()) => {
                     self.outstanding = self.outstanding.saturating_add(1);
                     request.issued = request.issued.saturating_add(1);
                     request.outstanding = request.outstanding.saturating_add(1);
                 }
-                Err(Refusal::NoRoom) => {
-                    issue = Issue::NoRoom;
-                    break;
-                }
+                Err(Refusal::NoRoom) => return Issue::NoRoom,
                 Err(Refusal::NotNeeded) => request.issued = request.issued.saturating_add(1),
                 Err(Refusal::Failed(outcome)) => request.outcome = outcome,
             }
         }
-        if let Some(entry) = self.requests.get_mut(usize::from(slot)) {
-            *entry = Some(request);
-        }
-        issue
-    }
-
-    fn issue_piece(&mut self, io: &Io<'_>, slot: u16, request: &InFlight) -> Result<(), Refusal> {
-        let ticket = &request.ticket;
-        let id = (u64::from(slot) << 16) | u64::from(request.issued);
-        let flush = self.geometry.flush;
-        let piece = self.piece(ticket.operation(), request.issued);
-        let Some(front) = self.up_mut() else { return Err(Refusal::NoRoom) };
-        let op = match ticket.operation() {
-            // This backend has no cache, where an earlier one had: a completed write is durable.
-            Operation::Flush if flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
-            Operation::Flush => Op::Flush,
-            Operation::Read { first_sector, .. } => {
-                let (skip, len_bytes, bounce) = bounce(front, piece)?;
-                Op::Read { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
-            }
-            Operation::Write { first_sector, .. } => {
-                let (skip, len_bytes, bounce) = bounce(front, piece)?;
-                if io.gather(ticket, skip, len_bytes.into(), front.pages(&bounce)).is_err() {
-                    front.give_back(bounce);
-                    return Err(Refusal::Failed(Outcome::IoError));
-                }
-                Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
-            }
-            // The ring has no such operation, and a discard does not promise zeros.
-            Operation::WriteZeroes { first_sector, .. } => {
-                let (skip, len_bytes, bounce) = bounce(front, piece)?;
-                front.pages(&bounce).for_each(SharedPage::zero);
-                Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
-            }
-            Operation::Discard { first_sector, len_bytes, secure } => {
-                Op::Discard { first_sector, sectors: len_bytes / super::SECTOR_BYTES, secure }
-            }
-        };
-        front.submit(id, op).map_err(|(error, op)| {
-            if let Op::Read { bounce, .. } | Op::Write { bounce, .. } = op {
-                front.give_back(bounce);
-            }
-            match error {
-                // It is submitted again once there is a connection.
-                SubmitError::RingFull | SubmitError::NotConnected => Refusal::NoRoom,
-                SubmitError::Unsupported => Refusal::Failed(Outcome::Unsupported),
-                SubmitError::BadRange => Refusal::Failed(Outcome::IoError),
-            }
-        })
+        Issue::All
     }
 
     /// Takes a request out if it is over.
     fn finish(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
         let entry = self.requests.get_mut(usize::from(slot))?;
-        let request = entry.take_if(|request| request.is_over())?;
+        let request = entry.as_ref().filter(|request| request.is_over())?;
+        if request.outcome == Outcome::Done {
+            self.cache.note(request);
+        }
+        let InFlight { ticket, outcome, .. } = entry.take()?;
         self.free.push(slot);
         // Only the first one can be over before all of it was submitted.
         if self.queue.front() == Some(&slot) {
             self.queue.pop_front();
         }
-        if request.outcome == Outcome::Done {
-            self.cache.note(&request);
-        }
-        Some((request.ticket, request.outcome))
+        Some((ticket, outcome))
     }
 
     /// Books one completed piece; returns its request's slot.
     fn book(&mut self, io: &Io<'_>, completion: Completion) -> Option<u16> {
+        // It came over the connection.
+        let Some(Link::Up(front)) = &mut self.link else { return None };
         self.outstanding = self.outstanding.saturating_sub(1);
         let slot = u16::try_from(completion.id >> 16).ok()?;
         let index = u16::try_from(completion.id & 0xffff).ok()?;
-        let place = self.requests.get(usize::from(slot)).and_then(Option::as_ref);
-        let operation = place.map(|request| request.ticket.operation());
-        let piece = operation.and_then(|operation| self.piece(operation, index));
+        let mut request = self.requests.get_mut(usize::from(slot)).and_then(Option::as_mut);
         let mut outcome = match completion.outcome {
             Ok(()) => Outcome::Done,
             Err(IoError::Unsupported) => Outcome::Unsupported,
             Err(IoError::Failed) => Outcome::IoError,
         };
-        if let (Some(request), Some(Operation::Read { .. }), Some((skip, len)), Some(bounce), Outcome::Done) =
-            (place, operation, piece, completion.bounce.as_ref(), outcome)
-            && self
-                .up()
-                .is_none_or(|front| io.scatter(&request.ticket, skip, len, front.pages(bounce)).is_err())
-        {
-            outcome = Outcome::IoError;
-        }
-        if let (Some(bounce), Some(front)) = (completion.bounce, self.up_mut()) {
+        if let Some(bounce) = completion.bounce {
+            if let (Some(request), Outcome::Done) = (&mut request, outcome)
+                && let operation @ Operation::Read { .. } = request.ticket.operation()
+                && let Some((skip, len)) = piece(&self.geometry, operation, index)
+                && io.scatter(&request.ticket, skip, len, front.pages(&bounce)).is_err()
+            {
+                outcome = Outcome::IoError;
+            }
             front.give_back(bounce);
         }
-        let request = self.requests.get_mut(usize::from(slot))?.as_mut()?;
+        let request = request?;
         request.outstanding = request.outstanding.saturating_sub(1);
         if request.outcome == Outcome::Done {
             request.outcome = outcome;
@@ -313,6 +249,69 @@ impl<H: Hypervisor> PvDisk<H> {
         }
         None
     }
+}
+
+/// Bytes of every piece but the last. A multiple of a page, so of any logical block.
+fn piece_bytes(geometry: &Geometry) -> u64 {
+    u64::from(geometry.transfer_bytes).max(PAGE_BYTES)
+}
+
+/// Offset and length of a piece in its request's data.
+fn piece(geometry: &Geometry, operation: Operation, index: u16) -> Option<(u64, u64)> {
+    let (_, len_bytes) = super::byte_range(operation)?;
+    let skip = u64::from(index).checked_mul(piece_bytes(geometry))?;
+    let left = len_bytes.checked_sub(skip)?;
+    Some((skip, left.min(piece_bytes(geometry))))
+}
+
+/// Submits the next piece of a request.
+fn issue_piece<H: Hypervisor>(
+    front: &mut BlkFront<H>,
+    geometry: &Geometry,
+    io: &Io<'_>,
+    slot: u16,
+    request: &InFlight,
+) -> Result<(), Refusal> {
+    let ticket = &request.ticket;
+    let id = (u64::from(slot) << 16) | u64::from(request.issued);
+    let piece = piece(geometry, ticket.operation(), request.issued);
+    let op = match ticket.operation() {
+        // This backend has no cache, where an earlier one had: a completed write is durable.
+        Operation::Flush if geometry.flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
+        Operation::Flush => Op::Flush,
+        Operation::Read { first_sector, .. } => {
+            let (skip, len_bytes, bounce) = bounce(front, piece)?;
+            Op::Read { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
+        }
+        Operation::Write { first_sector, .. } => {
+            let (skip, len_bytes, bounce) = bounce(front, piece)?;
+            if io.gather(ticket, skip, len_bytes.into(), front.pages(&bounce)).is_err() {
+                front.give_back(bounce);
+                return Err(Refusal::Failed(Outcome::IoError));
+            }
+            Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
+        }
+        // The ring has no such operation, and a discard does not promise zeros.
+        Operation::WriteZeroes { first_sector, .. } => {
+            let (skip, len_bytes, bounce) = bounce(front, piece)?;
+            front.pages(&bounce).for_each(SharedPage::zero);
+            Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
+        }
+        Operation::Discard { first_sector, len_bytes, secure } => {
+            Op::Discard { first_sector, sectors: len_bytes / super::SECTOR_BYTES, secure }
+        }
+    };
+    front.submit(id, op).map_err(|(error, op)| {
+        if let Op::Read { bounce, .. } | Op::Write { bounce, .. } = op {
+            front.give_back(bounce);
+        }
+        match error {
+            // It is submitted again once there is a connection.
+            SubmitError::RingFull | SubmitError::NotConnected => Refusal::NoRoom,
+            SubmitError::Unsupported => Refusal::Failed(Outcome::Unsupported),
+            SubmitError::BadRange => Refusal::Failed(Outcome::IoError),
+        }
+    })
 }
 
 /// Pages for a piece of that offset and length: both, and the pages.

@@ -121,6 +121,13 @@ impl SegmentPool {
         self.release(&mut chain);
     }
 
+    /// Where the chain's last byte lies: with a writable byte, the last one of those.
+    #[must_use]
+    pub fn last_byte(&self, chain: &Chain) -> Option<GuestAddr> {
+        let Segment { addr, len_bytes } = self.nodes.get(usize::from(chain.last))?.segment;
+        addr.offset(u64::from(len_bytes).checked_sub(1)?).ok()
+    }
+
     fn segments(&self, chain: &Chain) -> impl Iterator<Item = Segment> + '_ {
         let mut index = chain.first;
         core::iter::from_fn(move || {
@@ -266,7 +273,8 @@ impl<I: Iterator<Item = Segment>> Runs<I> {
                 copy(addr, target, used, len)?;
                 used = used.saturating_add(len);
                 left = left.saturating_sub(len);
-                addr = addr.offset(u64::try_from(len).unwrap_or(u64::MAX))?;
+                // A run's end does not wrap.
+                addr = GuestAddr::new(addr.raw().wrapping_add(u64::try_from(len).unwrap_or(0)));
             }
         }
         Ok(())

@@ -258,28 +258,24 @@ impl Queue {
         Ok(avail_idx != self.next_avail)
     }
 
-    /// Copies the chain's descriptors, each once, into `pool`.
+    /// Copies the chain's descriptors into `pool`; each is judged by one copy.
     fn walk(
         &self,
         mem: &dyn GuestMemory,
         pool: &mut SegmentPool,
         chain: &mut Chain,
     ) -> Result<(), QueueFault> {
-        let mut table = self.layout.desc_table();
-        let mut table_len = u32::from(self.layout.size());
+        let mut table = Table::new(self.layout.desc_table(), self.layout.size().into());
         let mut in_indirect = false;
         let mut index = chain.head;
         // One step more than the longest chain: the indirect descriptor itself.
-        for _ in 0..=QUEUE_SIZE_MAX {
-            if u32::from(index) >= table_len {
-                return Err(QueueFault::NextOutOfTable(index));
-            }
-            let desc = read_desc(mem, table, index)?;
+        for _ in 0..QUEUE_SIZE_MAX.saturating_add(1) {
+            // Entries of an indirect table usually follow each other, those of a queue do not.
+            let desc = table.desc(mem, index, if in_indirect { AHEAD } else { 1 })?;
             let flags = desc.flags.get();
             if flags & DESC_F_INDIRECT != 0 {
                 self.check_indirect(&desc, in_indirect)?;
-                table = GuestAddr::new(desc.addr.get());
-                table_len = desc.len.get() / 16;
+                table.turn_to(GuestAddr::new(desc.addr.get()), desc.len.get() / 16);
                 in_indirect = true;
                 index = 0;
                 continue;
@@ -326,6 +322,8 @@ impl Queue {
     ) -> Result<(), QueueFault> {
         pool.release(&mut chain);
         let elem = UsedElem { id: u32::from(chain.head).into(), len: written_bytes.into() };
+        // Aligned, for a copy in words.
+        let elem: [u32; 2] = zerocopy::transmute!(elem);
         let at = self.layout.used_ring(self.next_used);
         self.next_used = self.next_used.wrapping_add(1);
         if let Some((word, bit)) = self.bit(chain.head) {
@@ -380,11 +378,59 @@ impl Queue {
     }
 }
 
-fn read_desc(mem: &dyn GuestMemory, table: GuestAddr, index: u16) -> Result<Desc, QueueFault> {
-    let at = table.offset(u64::from(index).wrapping_mul(DESC_BYTES))?;
-    let mut desc = Desc::new_zeroed();
-    mem.read(at, desc.as_mut_bytes())?;
-    Ok(desc)
+/// Descriptors copied at once at most.
+const AHEAD: u32 = 8;
+
+/// A table of descriptors, and copies of some that follow each other.
+struct Table {
+    start: GuestAddr,
+    len: u32,
+    copies: [[u64; 2]; AHEAD as usize],
+    /// Which these are: so many, from that one on.
+    first: u32,
+    count: u32,
+}
+
+impl Table {
+    fn new(start: GuestAddr, len: u32) -> Table {
+        Table { start, len, copies: [[0; 2]; AHEAD as usize], first: 0, count: 0 }
+    }
+
+    fn turn_to(&mut self, start: GuestAddr, len: u32) {
+        (self.start, self.len, self.count) = (start, len, 0);
+    }
+
+    /// The descriptor `index`. If it has to be copied, so are those after it, `ahead` in all.
+    #[inline]
+    fn desc(&mut self, mem: &dyn GuestMemory, index: u16, ahead: u32) -> Result<Desc, QueueFault> {
+        let place = u32::from(index).wrapping_sub(self.first);
+        if place < self.count {
+            return Ok(self.copy(place));
+        }
+        let left = self.len.saturating_sub(index.into());
+        if left == 0 {
+            return Err(QueueFault::NextOutOfTable(index));
+        }
+        let at = self.start.offset(u64::from(index).wrapping_mul(DESC_BYTES))?;
+        (self.first, self.count) = (index.into(), left.min(ahead));
+        if self.read(mem, at).is_err() {
+            // What lies behind may be no memory, and need not be.
+            self.count = 1;
+            self.read(mem, at)?;
+        }
+        Ok(self.copy(0))
+    }
+
+    fn read(&mut self, mem: &dyn GuestMemory, at: GuestAddr) -> Result<(), MemFault> {
+        let count = usize::try_from(self.count).unwrap_or(1);
+        let copies = self.copies.get_mut(..count).unwrap_or_default();
+        mem.read(at, copies.as_mut_bytes())
+    }
+
+    fn copy(&self, place: u32) -> Desc {
+        let words = usize::try_from(place).ok().and_then(|place| self.copies.get(place));
+        zerocopy::transmute!(words.copied().unwrap_or_default())
+    }
 }
 
 /// Adds one buffer to the chain. An empty one is tolerated and dropped.

@@ -136,6 +136,40 @@ fn an_indirect_table_holds_one_level_and_only_if_negotiated() {
 }
 
 #[test]
+fn an_indirect_table_need_be_memory_only_as_far_as_its_chain_goes() {
+    let mut rig = Rig::new(ALL);
+    rig.desc(BASE, 0, TABLE, 16 * 64, DESC_F_INDIRECT, 0);
+    rig.desc(TABLE, 0, BASE + 0x8000, 1, DESC_F_NEXT, 1);
+    rig.desc(TABLE, 1, BASE + 0x9000, 2, DESC_F_WRITE, 0);
+    rig.mem.punch(TABLE + 32..TABLE + 16 * 64);
+    rig.offer(0, &[0]);
+    let chain = rig.pop().expect("valid").expect("a chain");
+    assert_eq!((chain.readable_bytes(), chain.writable_bytes()), (1, 2));
+    // A descriptor of the chain that is no memory is another matter.
+    rig.mem.punch(TABLE + 16..TABLE + 32);
+    rig.desc(BASE, 1, TABLE, 32, DESC_F_INDIRECT, 0);
+    rig.offer(1, &[1]);
+    let hole = GuestAddr::new(TABLE + 16);
+    assert_eq!(rig.fault(), QueueFault::Memory(MemFault { addr: hole }));
+}
+
+#[test]
+fn descriptors_of_a_long_table_are_found_in_any_order() {
+    let mut rig = Rig::new(ALL);
+    rig.desc(BASE, 0, TABLE, 16 * 64, DESC_F_INDIRECT, 0);
+    let order = [0u16, 3, 2, 7, 8, 63, 62, 1, 20, 21, 27, 28, 29];
+    for (place, pair) in (1..).zip(order.windows(2)) {
+        rig.desc(TABLE, pair[0], BASE + 0x8000, place, DESC_F_NEXT | DESC_F_WRITE, pair[1]);
+    }
+    rig.desc(TABLE, 29, BASE + 0x8000, 13, DESC_F_WRITE, 0);
+    rig.offer(0, &[0]);
+    let chain = rig.pop().expect("valid").expect("a chain");
+    let lengths: Vec<u32> = rig.pool.writable(&chain, 0, u64::MAX).map(|run| run.len_bytes).collect();
+    assert_eq!(lengths, (1..=13).collect::<Vec<u32>>());
+    rig.push(chain, 0);
+}
+
+#[test]
 fn buffers_may_precede_an_indirect_table() {
     let mut rig = Rig::new(ALL);
     rig.desc(BASE, 0, BASE + 0x8000, 16, DESC_F_NEXT, 1);

@@ -6,11 +6,11 @@ use super::wire::{self, Asked, Direction};
 use super::{BlkFront, Completion, Health, IoError, Op, PeerFault, SubmitError};
 use crate::gnttab::GrantedPage;
 use crate::ring::{ResponseOverrun, RingFull};
-use kernel::Hypervisor;
+use kernel::{Hypervisor, Order};
 use xen_pv_sys::io::blkif::{
     BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_OKAY, MAX_SEGMENTS_PER_REQUEST, Response, SECTOR_SIZE, Segment,
 };
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromZeros, IntoBytes};
 
 impl<H: Hypervisor> BlkFront<H> {
     /// Queues one request under the caller's `id`; the back end sees it after
@@ -100,14 +100,16 @@ impl<H: Hypervisor> BlkFront<H> {
         let count = wire::pages_for(len_bytes);
         if count as usize <= MAX_SEGMENTS_PER_REQUEST {
             let request = wire::direct(direction, wire_id, self.handle, first_sector, segments);
-            return self.ring.queue(request.as_bytes()).map(|()| None);
+            return self.ring.queue(wire::used(&request)).map(|()| None);
         }
         // Every indirect request holds 12 pages of the pool or more, and there is an
         // indirect page for each 12: one is free, or the ring is full.
         let index = *self.indirect_free.last().ok_or(RingFull)?;
         let page = self.indirect.get(usize::from(index)).ok_or(RingFull)?;
         for (place, segment) in segments.enumerate() {
-            let written = page.page().write(place.saturating_mul(size_of::<Segment>()), segment.as_bytes());
+            let word: u64 = zerocopy::transmute!(segment);
+            let at = place.saturating_mul(size_of::<Segment>());
+            let written = page.page().store(at, word, Order::Relaxed);
             debug_assert!(written.is_ok());
         }
         let count = u16::try_from(count).map_err(|_| RingFull)?;
@@ -133,8 +135,8 @@ impl<H: Hypervisor> BlkFront<H> {
         if self.health != Health::Connected {
             return None;
         }
-        let mut bytes = [0; size_of::<Response>()];
-        match self.ring.next_response(&mut bytes) {
+        let mut response = Response::new_zeroed();
+        match self.ring.next_response(response.as_mut_bytes()) {
             Ok(true) => {}
             Ok(false) => return None,
             Err(overrun) => {
@@ -142,7 +144,7 @@ impl<H: Hypervisor> BlkFront<H> {
                 return None;
             }
         }
-        let Response { id, operation, status, .. } = Response::read_from_bytes(&bytes).ok()?;
+        let Response { id, operation, status, .. } = response;
         let request = match self.slots.take(id, operation) {
             Ok(request) => request,
             Err(mismatch) => {

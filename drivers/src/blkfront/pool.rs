@@ -78,7 +78,7 @@ impl<H: Hypervisor> Pool<H> {
             return None;
         }
         let first = self.free_head;
-        let last = self.list(first).nth(usize::from(count).checked_sub(1)?)?;
+        let last = self.nth(first, count.checked_sub(1)?)?;
         // The bounce's own list ends by its count.
         self.free_head = *self.next.get(usize::from(last))?;
         self.free = self.free.saturating_sub(count);
@@ -90,7 +90,7 @@ impl<H: Hypervisor> Pool<H> {
     pub(super) fn give_back(&mut self, bounce: Bounce) {
         let Bounce { pool, first, count } = bounce;
         debug_assert_eq!(pool, self.id, "a bounce of another disk");
-        let last = usize::from(count).checked_sub(1).and_then(|hops| self.list(first).nth(hops));
+        let last = count.checked_sub(1).and_then(|hops| self.nth(first, hops));
         let Some(last) = last.filter(|_| pool == self.id) else {
             log::error!("blkfront: a bounce of another disk was given back");
             return;
@@ -107,9 +107,13 @@ impl<H: Hypervisor> Pool<H> {
         bounce.pool == self.id
     }
 
-    fn list(&self, first: u16) -> impl Iterator<Item = u16> + '_ {
-        let next = |&at: &u16| self.next.get(usize::from(at)).copied().filter(|&next| next != END);
-        core::iter::successors(Some(first).filter(|&first| first != END), next)
+    /// The page so many hops after `first` in its list.
+    fn nth(&self, first: u16, hops: u16) -> Option<u16> {
+        let mut at = first;
+        for _ in 0..hops {
+            at = *self.next.get(usize::from(at))?;
+        }
+        Some(at).filter(|&at| at != END)
     }
 
     /// The pages of a bounce, in order; none if it is of another pool.
@@ -117,8 +121,14 @@ impl<H: Hypervisor> Pool<H> {
         &'a self,
         bounce: &Bounce,
     ) -> impl Iterator<Item = &'a GrantedPage<H>> + use<'a, H> {
-        let count = if self.owns(bounce) { usize::from(bounce.count) } else { 0 };
-        self.list(bounce.first).take(count).filter_map(|at| self.pages.get(usize::from(at)))
+        let mut left = if self.owns(bounce) { bounce.count } else { 0 };
+        let mut at = bounce.first;
+        core::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let index = usize::from(at);
+            at = *self.next.get(index)?;
+            self.pages.get(index)
+        })
     }
 
     /// The page at place `index` of a bounce.

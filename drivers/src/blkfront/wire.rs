@@ -1,5 +1,6 @@
 //! Ring entries of the block protocol (`public/io/blkif.h`).
 
+use core::mem::offset_of;
 use kernel::GrantRef;
 use xen_pv_sys::PAGE_SIZE;
 use xen_pv_sys::io::blkif::{
@@ -7,6 +8,7 @@ use xen_pv_sys::io::blkif::{
     BLKIF_OP_WRITE, MAX_INDIRECT_PAGES_PER_REQUEST, MAX_SEGMENTS_PER_REQUEST, Request, RequestDiscard,
     RequestIndirect, SECTOR_SIZE, Segment,
 };
+use zerocopy::IntoBytes;
 
 /// Direction of a data transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,6 +88,13 @@ pub(super) fn direct(
         request.nr_segments = request.nr_segments.saturating_add(1);
     }
     request
+}
+
+/// The bytes of a direct request that mean something: up to its last segment.
+pub(super) fn used(request: &Request) -> &[u8] {
+    let segments = usize::from(request.nr_segments).saturating_mul(size_of::<Segment>());
+    let bytes = request.as_bytes();
+    bytes.get(..offset_of!(Request, seg).saturating_add(segments)).unwrap_or(bytes)
 }
 
 /// A read or write whose `nr_segments` segments stand in one granted page.

@@ -18,7 +18,7 @@ struct Slot {
     /// The chunk that is here; `None` if nothing is mapped.
     chunk: Option<u64>,
     pages: PageSet,
-    /// When it was last looked up, on the clock of [`Chunks`].
+    /// When it was last used, by the caller's clock.
     used: u64,
 }
 
@@ -28,6 +28,7 @@ pub(super) struct Chunks {
     opened: usize,
     /// By chunk: its slot. Leaves exist for the GiBs in which something was mapped.
     index: Vec<Option<Leaf>>,
+    /// The caller's clock at the last [`Chunks::fetch`].
     clock: u64,
     /// Look-ups that led to a hypercall.
     misses: u64,
@@ -43,8 +44,25 @@ impl Chunks {
     }
 
     /// Whether `page` of the chunk in `slot` is mapped.
-    pub(super) fn has(&self, slot: u16, page: usize) -> bool {
+    fn has(&self, slot: u16, page: usize) -> bool {
         self.slots.get(usize::from(slot)).is_some_and(|slot| slot.pages.contains(page))
+    }
+
+    /// Whether `page` of `chunk` is mapped.
+    pub(super) fn is_mapped(&self, chunk: u64, page: usize) -> bool {
+        self.find(chunk).is_some_and(|slot| self.has(slot, page))
+    }
+
+    /// Whether every page of the chunk in `slot` is mapped.
+    pub(super) fn is_whole(&self, slot: u16) -> bool {
+        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.pages == PageSet::ALL)
+    }
+
+    /// The chunk in `slot` was used at `clock`.
+    pub(super) fn touch(&mut self, slot: u16, clock: u64) {
+        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+            slot.used = clock;
+        }
     }
 
     pub(super) fn misses(&self) -> u64 {
@@ -71,12 +89,18 @@ impl Chunks {
         }
     }
 
-    /// The slot in which `page` of `chunk` is mapped, mapping it if need be.
+    /// The slot in which `page` of `chunk` is mapped, mapping it if need be; used at `clock`.
     ///
     /// # Errors
     /// Why Xen did not map that page. Everything else is then as before.
-    pub(super) fn fetch<W: Window>(&mut self, window: &W, chunk: u64, page: usize) -> Result<u16, Errno> {
-        self.clock += 1;
+    pub(super) fn fetch<W: Window>(
+        &mut self,
+        window: &W,
+        chunk: u64,
+        page: usize,
+        clock: u64,
+    ) -> Result<u16, Errno> {
+        self.clock = clock;
         let slot = match self.find(chunk) {
             Some(slot) if self.has(slot, page) => slot,
             // The chunk is there without this page: perhaps it has become RAM since.
@@ -93,9 +117,7 @@ impl Chunks {
             }
             None => self.bring_in(window, chunk, page)?,
         };
-        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
-            slot.used = self.clock;
-        }
+        self.touch(slot, clock);
         Ok(slot)
     }
 

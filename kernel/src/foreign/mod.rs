@@ -1,9 +1,9 @@
 //! The target's RAM, reached through a window of bounded size.
 //!
 //! The window has slots of 2 MiB. A guest's address leads to a chunk (its 2 MiB), a chunk to a
-//! slot: the last one used is remembered, others are found by two indexed look-ups, and only
-//! a miss costs hypercalls, taking the slot that was not used for longest. A page that cannot
-//! be mapped fails its own access and no other. Guest memory is only ever copied, by loads and
+//! slot: those of the chunks used last are remembered, others are found by two indexed
+//! look-ups, and only a miss costs hypercalls, taking the slot that was not used for longest.
+//! A page that cannot be mapped fails its own access and no other. Guest memory is only ever copied, by loads and
 //! stores, never referenced, and never the object of a read-modify-write.
 //!
 //! An address is the guest's allegation. One outside RAM costs one failed hypercall.
@@ -13,10 +13,14 @@
 )]
 
 mod chunks;
+#[cfg(feature = "fake")]
+mod host;
 mod pages;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "fake")]
+pub use host::HostWindow;
 pub use pages::PageSet;
 
 use crate::shared::{self, Order, SharedPage, Word};
@@ -101,12 +105,62 @@ pub unsafe trait Window {
     fn unmap(&self, slot: u16, pages: &PageSet);
 }
 
+/// Bytes from `gpa` to the end of its page.
+#[inline]
+fn room(gpa: u64) -> usize {
+    // Below 4096: fits.
+    PAGE_SIZE - usize::try_from(gpa % PAGE_SIZE as u64).unwrap_or(0)
+}
+
+/// Which way a copy goes.
+#[derive(Clone, Copy)]
+enum Way {
+    FromGuest,
+    ToGuest,
+}
+
+impl Way {
+    /// Copies between guest memory and ours.
+    ///
+    /// # Safety
+    /// Both are valid for `len` bytes: what is copied from for reading, the other for writing.
+    #[inline]
+    unsafe fn copy(self, guest: *mut u8, ours: *mut u8, len: usize) {
+        let (from, to) = match self {
+            Way::FromGuest => (guest, ours),
+            Way::ToGuest => (ours, guest),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { shared::copy_shared(from, to, len) };
+    }
+}
+
+/// The chunks that are remembered: rings, descriptors and data lie in different ones.
+const RECENT: usize = 16;
+
+/// A chunk of which every page is mapped, and where.
+#[derive(Clone, Copy)]
+struct Recent {
+    /// [`Recent::NONE`]: none.
+    chunk: u64,
+    base: *mut u8,
+    slot: u16,
+    used: u64,
+}
+
+impl Recent {
+    const NONE: u64 = u64::MAX;
+    const EMPTY: Recent = Recent { chunk: Recent::NONE, base: core::ptr::null_mut(), slot: 0, used: 0 };
+}
+
 /// The target's RAM. Methods take `&self`; nothing borrowed stays behind.
 pub struct ForeignMap<W: Window = XenWindow> {
     window: W,
     chunks: RefCell<Chunks>,
-    /// Chunk and slot of the last access, the usual one.
-    last: Cell<Option<(u64, u16)>>,
+    /// By chunk number, modulo their count. Forgotten before any slot changes hands.
+    recent: [Cell<Recent>; RECENT],
+    /// Counts accesses, to know which chunk was not used for longest.
+    clock: Cell<u64>,
 }
 
 impl<W: Window> fmt::Debug for ForeignMap<W> {
@@ -119,7 +173,8 @@ impl<W: Window> ForeignMap<W> {
     /// All of the target's RAM, through `window`.
     pub fn new(window: W) -> ForeignMap<W> {
         let chunks = RefCell::new(Chunks::new(window.slots()));
-        ForeignMap { window, chunks, last: Cell::new(None) }
+        let recent = [const { Cell::new(Recent::EMPTY) }; RECENT];
+        ForeignMap { window, chunks, recent, clock: Cell::new(0) }
     }
 
     /// How often something had to be mapped, or could not be.
@@ -130,31 +185,90 @@ impl<W: Window> ForeignMap<W> {
 
     /// Where the byte at `gpa` appears: valid up to the end of its page, until anything else
     /// is mapped.
+    #[inline]
     fn locate(&self, gpa: u64) -> Result<*mut u8, ForeignFault> {
-        let fault = |errno| ForeignFault { gpa, reason: Reason::Unmappable(errno) };
         let chunk = gpa >> CHUNK_SHIFT;
-        // Below 2 MiB: fits.
-        let offset = usize::try_from(gpa % CHUNK_SIZE).unwrap_or(0);
-        let page = offset / PAGE_SIZE;
-        let mut chunks = self.chunks.borrow_mut();
-        let slot = match self.last.get() {
-            Some((last, slot)) if last == chunk && chunks.has(slot, page) => slot,
-            _ => {
-                let slot = chunks.fetch(&self.window, chunk, page).map_err(fault)?;
-                self.last.set(Some((chunk, slot)));
-                slot
+        let now = self.clock.get().wrapping_add(1);
+        self.clock.set(now);
+        let place = usize::try_from(chunk % RECENT as u64).unwrap_or(0);
+        if let Some(cell) = self.recent.get(place) {
+            let recent = cell.get();
+            if recent.chunk == chunk {
+                cell.set(Recent { used: now, ..recent });
+                // SAFETY: the slot is CHUNK_PAGES mapped pages of one window; the offset is below.
+                return Ok(unsafe { recent.base.add(Self::offset(gpa)) });
             }
-        };
-        // SAFETY: the slot is CHUNK_PAGES pages of one window; `offset` is below that.
-        Ok(unsafe { self.window.base(slot).as_ptr().add(offset) })
+        }
+        self.look_up(gpa, place)
     }
 
-    /// Calls `piece(address, offset, len)` for each part of the range that lies in one page.
-    fn for_pieces(
+    /// Offset in the chunk.
+    fn offset(gpa: u64) -> usize {
+        // Below 2 MiB: fits.
+        usize::try_from(gpa % CHUNK_SIZE).unwrap_or(0)
+    }
+
+    /// As [`ForeignMap::locate`], for a chunk that is not remembered; it is now, at `place`.
+    #[inline(never)]
+    fn look_up(&self, gpa: u64, place: usize) -> Result<*mut u8, ForeignFault> {
+        let (chunk, offset) = (gpa >> CHUNK_SHIFT, Self::offset(gpa));
+        let page = offset / PAGE_SIZE;
+        let mut chunks = self.chunks.borrow_mut();
+        if !chunks.is_mapped(chunk, page) {
+            self.forget(&mut chunks);
+        }
+        let fetched = chunks.fetch(&self.window, chunk, page, self.clock.get());
+        let slot = fetched.map_err(|errno| ForeignFault { gpa, reason: Reason::Unmappable(errno) })?;
+        let base = self.window.base(slot).as_ptr();
+        if let Some(cell) = self.recent.get(place).filter(|_| chunks.is_whole(slot)) {
+            let old = cell.replace(Recent { chunk, base, slot, used: self.clock.get() });
+            if old.chunk != Recent::NONE {
+                chunks.touch(old.slot, old.used);
+            }
+        }
+        // SAFETY: the slot is CHUNK_PAGES pages of one window; `offset` is below that.
+        Ok(unsafe { base.add(offset) })
+    }
+
+    /// Forgets what is remembered, but for when it was used.
+    fn forget(&self, chunks: &mut Chunks) {
+        for cell in &self.recent {
+            let old = cell.replace(Recent::EMPTY);
+            if old.chunk != Recent::NONE {
+                chunks.touch(old.slot, old.used);
+            }
+        }
+    }
+
+    /// Copies between guest memory at `gpa` and `len` bytes of ours, page by page.
+    ///
+    /// # Safety
+    /// `ours` is valid for `len` bytes: for reading to the guest, for writing from it.
+    #[inline]
+    unsafe fn transfer(&self, gpa: u64, ours: *mut u8, len: usize, way: Way) -> Result<(), ForeignFault> {
+        // The limit is the end of a page, so that a page which begins below ends there at most.
+        if gpa < ADDRESS_LIMIT && len.wrapping_sub(1) < room(gpa) {
+            let at = self.locate(gpa)?;
+            // SAFETY: one mapped page holds `len` bytes from `at` on, see `locate`; `ours` is
+            // the caller's promise.
+            unsafe { way.copy(at, ours, len) };
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.transfer_pages(gpa, ours, len, way) }
+    }
+
+    /// [`ForeignMap::transfer`] of any length.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    unsafe fn transfer_pages(
         &self,
         gpa: u64,
+        ours: *mut u8,
         len: usize,
-        mut piece: impl FnMut(*mut u8, usize, usize),
+        way: Way,
     ) -> Result<(), ForeignFault> {
         let end = gpa.checked_add(len as u64).filter(|&end| end <= ADDRESS_LIMIT);
         if end.is_none() {
@@ -162,10 +276,11 @@ impl<W: Window> ForeignMap<W> {
         }
         let mut done = 0;
         while done < len {
-            let at = self.locate(gpa + done as u64)?;
-            // The window's pages are aligned as the guest's are.
-            let count = (PAGE_SIZE - at.addr() % PAGE_SIZE).min(len - done);
-            piece(at, done, count);
+            let from = gpa + done as u64;
+            let at = self.locate(from)?;
+            let count = room(from).min(len - done);
+            // SAFETY: as in `transfer`, for `count` bytes; `done + count <= len`.
+            unsafe { way.copy(at, ours.add(done), count) };
             done += count;
         }
         Ok(())
@@ -175,26 +290,20 @@ impl<W: Window> ForeignMap<W> {
     ///
     /// # Errors
     /// [`ForeignFault`] with the first address that failed.
+    #[inline]
     pub fn read(&self, gpa: u64, dst: &mut [u8]) -> Result<(), ForeignFault> {
-        let len = dst.len();
-        let base = dst.as_mut_ptr();
-        self.for_pieces(gpa, len, |at, offset, count| {
-            // SAFETY: `at` is valid for `count` bytes (one mapped page, see `locate`), and
-            // `offset + count <= len`; `dst` is ours alone.
-            unsafe { shared::copy_shared(at, base.add(offset), count) };
-        })
+        // SAFETY: `dst` is ours alone.
+        unsafe { self.transfer(gpa, dst.as_mut_ptr(), dst.len(), Way::FromGuest) }
     }
 
     /// Copies `src` to guest memory at `gpa`. After a fault, a part may have been written.
     ///
     /// # Errors
     /// [`ForeignFault`] with the first address that failed.
+    #[inline]
     pub fn write(&self, gpa: u64, src: &[u8]) -> Result<(), ForeignFault> {
-        let base = src.as_ptr().cast_mut();
-        self.for_pieces(gpa, src.len(), |at, offset, count| {
-            // SAFETY: as in `read`, the other way round; `src` is only read.
-            unsafe { shared::copy_shared(base.add(offset), at, count) };
-        })
+        // SAFETY: `src` is only read.
+        unsafe { self.transfer(gpa, src.as_ptr().cast_mut(), src.len(), Way::ToGuest) }
     }
 
     /// Writes `len` zero bytes at `gpa`.
@@ -202,18 +311,22 @@ impl<W: Window> ForeignMap<W> {
     /// # Errors
     /// [`ForeignFault`] with the first address that failed.
     pub fn zero(&self, gpa: u64, len: usize) -> Result<(), ForeignFault> {
-        static ZEROES: [u64; PAGE_SIZE / 8] = [0; PAGE_SIZE / 8];
-        let base = ZEROES.as_ptr().cast::<u8>().cast_mut();
-        self.for_pieces(gpa, len, |at, _, count| {
-            // SAFETY: as in `write`; a piece is at most one page, as long as `ZEROES`.
-            unsafe { shared::copy_shared(base, at, count) };
-        })
+        static ZEROES: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+        let mut done = 0;
+        while done < len {
+            let at = gpa.checked_add(done as u64).ok_or(ForeignFault { gpa, reason: Reason::OutOfRange })?;
+            let part = ZEROES.get(..room(at).min(len - done)).unwrap_or_default();
+            self.write(at, part)?;
+            done += part.len();
+        }
+        Ok(())
     }
 
     /// Copies guest memory at `gpa` to `offset` of a page of ours.
     ///
     /// # Errors
     /// [`ForeignFault`]; [`Reason::OutOfPage`] if the page is too small.
+    #[inline]
     pub fn copy_to_page(
         &self,
         gpa: u64,
@@ -222,16 +335,15 @@ impl<W: Window> ForeignMap<W> {
         len: usize,
     ) -> Result<(), ForeignFault> {
         let to = page.at(offset, len).map_err(|_| ForeignFault { gpa, reason: Reason::OutOfPage })?;
-        self.for_pieces(gpa, len, |at, done, count| {
-            // SAFETY: `at` as in `read`; `to` is valid for `len` bytes, `done + count <= len`.
-            unsafe { shared::copy_shared(at, to.add(done), count) };
-        })
+        // SAFETY: `to` is valid for `len` bytes (`at`).
+        unsafe { self.transfer(gpa, to, len, Way::FromGuest) }
     }
 
     /// Copies `len` bytes at `offset` of a page of ours to guest memory at `gpa`.
     ///
     /// # Errors
     /// [`ForeignFault`]; [`Reason::OutOfPage`] if the page is too small.
+    #[inline]
     pub fn copy_from_page(
         &self,
         gpa: u64,
@@ -240,10 +352,8 @@ impl<W: Window> ForeignMap<W> {
         len: usize,
     ) -> Result<(), ForeignFault> {
         let from = page.at(offset, len).map_err(|_| ForeignFault { gpa, reason: Reason::OutOfPage })?;
-        self.for_pieces(gpa, len, |at, done, count| {
-            // SAFETY: as in `copy_to_page`, the other way round.
-            unsafe { shared::copy_shared(from.add(done), at, count) };
-        })
+        // SAFETY: as in `copy_to_page`.
+        unsafe { self.transfer(gpa, from, len, Way::ToGuest) }
     }
 
     /// Where the aligned word at `gpa` appears.
@@ -285,8 +395,9 @@ impl<W: Window> ForeignMap<W> {
     pub fn invalidate(&self) {
         // What we wrote so far must be there before somebody else gets the frames.
         full_barrier();
-        self.last.set(None);
-        self.chunks.borrow_mut().clear(&self.window);
+        let mut chunks = self.chunks.borrow_mut();
+        self.forget(&mut chunks);
+        chunks.clear(&self.window);
     }
 }
 
