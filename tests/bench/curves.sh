@@ -39,7 +39,7 @@ filled() {
 
 # three_kinds NAME VCPUS WORDS: one guest with a disk of each kind.
 three_kinds() {
-    linux "$1" "$2" "pf.tools=xvdd pf.mib=$mib $3" \
+    linux "$1" "$2" "pf.tools=xvdd pf.mib=$mib pf.fill=vdb $3" \
         "$(virtio_disk xvda "$(filled pilotfish "$mib")")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
         "$(pv_disk xvdc "$(filled native "$mib")")" "$(pv_disk xvdd $tools ro)"
     # shellcheck disable=SC2046

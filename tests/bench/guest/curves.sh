@@ -89,10 +89,9 @@ mount_tools
 ready
 value kernel "$(uname -r)"
 value fio "$(chroot /tools fio --version)"
-for device in $disks; do
-    tell_queue "${self}_$device" "$device"
-    fill "$device"
-done
+for device in $disks; do tell_queue "${self}_$device" "$device"; done
+# dom0 has filled the images.
+[ "$(option fill no)" = no ] || fill "$(option fill no)"
 [ -z "$(points disks)" ] || turn
 stub_stats "$self.start"
 each_kind depth at_depth

@@ -152,7 +152,7 @@ impl<'a> Load<'a> {
         }
         self.spread_for(places, bytes, SETTLE_NS)?;
         // What follows is counted by itself.
-        self.ask("map.swept");
+        self.ask(&format!("map.{label}.swept"));
         log::info!("PF begin {}", self.counters());
         self.spread_for(places, bytes, span_ns)?;
         log::info!("PF end {label} {}", self.counters());

@@ -56,7 +56,15 @@ fn one(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
         .x_label_area_size(28)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..width, 0.0..top)?;
-    chart.configure_mesh().disable_x_mesh().max_light_lines(1).x_labels(0).draw()?;
+    let digits = if top < 10.0 { 2 } else { 0 };
+    let label = |y: &f64| format!("{y:.digits$}");
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .max_light_lines(1)
+        .x_labels(0)
+        .y_label_formatter(&label)
+        .draw()?;
     for ((name, line), colour) in panel.lines.iter().zip(COLOURS.into_iter().cycle()) {
         let found: Vec<(f64, Spread)> =
             (0_u32..).zip(line).filter_map(|(n, spread)| Some((f64::from(n) + 0.5, (*spread)?))).collect();
@@ -71,9 +79,15 @@ fn one(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
         }))?;
     }
     if panel.lines.len() > 1 {
+        let at = |line: &[Option<Spread>]| {
+            let found = || line.iter().flatten();
+            Some((found().next()?.median, found().next_back()?.median))
+        };
+        // Where the first line is low.
+        let falls = panel.lines.first().and_then(|(_, line)| at(line)).is_some_and(|(from, to)| from > to);
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(if falls { SeriesLabelPosition::UpperRight } else { SeriesLabelPosition::UpperLeft })
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .label_font((FONT, 12))

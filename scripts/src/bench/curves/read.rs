@@ -1,7 +1,7 @@
 //! What dom0 tells of each point, read.
 //!
 //! Keys are `m.CURVE.SERIES.POINT.ROUND` for spans and `s.STUB.CURVE.SERIES.POINT.ROUND` for what a
-//! stub had counted after one.
+//! stub had counted after one; any other `s.STUB.WORDS` for what it had before one.
 
 use std::collections::BTreeMap;
 
