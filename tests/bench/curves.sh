@@ -80,6 +80,7 @@ END
 # many_guests: as many as the last point says, each with its stub; they run only while measured.
 many_guests() {
     local n most=${guests##*,} pairs=() names=() image from stub
+    fact free_mib_before "$(free_mib)"
     for n in $(seq "$most"); do
         image=$(filled "crowd$n" 4)
         from=$(now_ms)

@@ -24,7 +24,7 @@ const QUEUE: u16 = 64;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 const HEADER: usize = 16;
-/// Memory that is gone through once before it is measured: twice what a stub maps at once.
+/// Memory that is gone through once before it is measured, so that a stub that can keep it mapped does.
 const SWEPT: u64 = 256 * MIB;
 /// Bytes of one read of that.
 const SWEEP_STEP: u64 = 64 << 10;

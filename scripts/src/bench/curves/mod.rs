@@ -2,6 +2,7 @@
 //!
 //! - [`plan`]: which curves there are, and their points.
 //! - [`read`]: what dom0 tells of each point, read.
+//! - `view`: the tables and pictures that they make.
 //! - [`report`], [`plot`]: the result as text, as JSON and as pictures.
 //!
 //! The other sides are `tests/bench/curves.sh` (dom0), `tests/bench/guest/curves.sh` (Linux
@@ -11,6 +12,7 @@ pub mod plan;
 pub mod plot;
 pub mod read;
 pub mod report;
+mod view;
 
 use std::fs;
 

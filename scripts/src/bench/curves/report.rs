@@ -9,6 +9,7 @@ use crate::bench::Run;
 use crate::bench::curves::plan::{Curve, Plan};
 use crate::bench::curves::plot::Panel;
 use crate::bench::curves::read::{Measured, Place};
+use crate::bench::curves::view::{VIEWS, View};
 use crate::bench::host::TOO_MUCH;
 use crate::bench::sample::{Cpu, Span, float};
 use crate::bench::stats::Spread;
@@ -25,105 +26,8 @@ pub struct Report {
     pub run: Run,
 }
 
-/// One table and picture.
-struct View {
-    curve: Curve,
-    /// Of the labels.
-    key: &'static str,
-    title: &'static str,
-    /// What the points are.
-    point: &'static str,
-    /// The series that others are compared with, if there is one.
-    base: Option<&'static str>,
-    /// As in the labels, in this order, with their names for people.
-    series: &'static [(&'static str, &'static str)],
-}
-
-const KINDS: &[(&str, &str)] =
-    &[("native", "native PV"), ("pilotfish", "Pilotfish, PV"), ("ram", "Pilotfish, RAM disk")];
-
-const VIEWS: [View; 7] = [
-    View {
-        curve: Curve::Depth,
-        key: "depth",
-        title: "Queue depth (4 KiB random reads)",
-        point: "depth",
-        base: Some("native"),
-        series: KINDS,
-    },
-    View {
-        curve: Curve::BlockSize,
-        key: "block",
-        title: "Block size (random reads, QD16)",
-        point: "bytes",
-        base: Some("native"),
-        series: KINDS,
-    },
-    View {
-        curve: Curve::Vcpus,
-        key: "vcpus",
-        title: "vCPUs of the guest (4 KiB random reads, QD16 on each)",
-        point: "vCPUs",
-        base: Some("native"),
-        series: KINDS,
-    },
-    View {
-        curve: Curve::Disks,
-        key: "disks",
-        title: "Busy disks of one stub with eleven (4 KiB random reads, QD16 on each)",
-        point: "busy disks",
-        base: None,
-        series: &[("pilotfish", "Pilotfish, PV")],
-    },
-    View {
-        curve: Curve::Disks,
-        key: "idle",
-        title: "One busy disk beside ten idle ones (4 KiB random reads)",
-        point: "depth",
-        base: Some("single"),
-        series: &[("single", "its stub's only disk"), ("eleven", "one of eleven")],
-    },
-    View {
-        curve: Curve::Guests,
-        key: "guests",
-        title: "Guests with a stub each (4 KiB random reads, batches of 16 in each)",
-        point: "guests",
-        base: None,
-        series: &[("reads", "all guests together")],
-    },
-    View {
-        curve: Curve::Map,
-        key: "map",
-        title: "Guest memory that I/O goes to (4 KiB random reads of a RAM disk, batches of 16)",
-        point: "MiB",
-        base: None,
-        series: &[("ram", "Pilotfish, RAM disk")],
-    },
-];
-
-impl View {
-    fn places(&self, series: &str) -> impl Iterator<Item = Place> + use<> {
-        let (key, series) = (self.key.to_owned(), series.to_owned());
-        let points: &[u64] = if self.key == "idle" { &[1, 16] } else { self.curve.points() };
-        points.iter().map(move |&point| (key.clone(), series.clone(), point))
-    }
-
-    /// A point as people write it.
-    fn shown(&self, point: u64) -> String {
-        match (self.curve, point) {
-            (Curve::BlockSize, bytes) if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
-            (Curve::BlockSize, bytes) if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
-            (Curve::BlockSize, bytes) => format!("{bytes} B"),
-            (Curve::Map, mib) if mib >= 1024 => format!("{} GiB", mib >> 10),
-            (Curve::Map, mib) => format!("{mib} MiB"),
-            _ => point.to_string(),
-        }
-    }
-
-    fn ios(&self, place: &Place, span: &Span) -> f64 {
-        float(span.bytes) / float(self.curve.block_bytes(place.2))
-    }
-}
+/// A column's heading, and its cell for a point.
+type Column<'a> = (&'static str, Box<dyn Fn(&Place) -> String + 'a>);
 
 /// A launch of one guest with its stub.
 struct Launch {
@@ -153,6 +57,12 @@ impl Report {
         Spread::of(self.rounds(view, place, |span, ios| float(part(span.cpu)) / 1000.0 / ios).into_values())
     }
 
+    /// How many CPUs dom0, guests and stubs had together.
+    fn cpus(&self, view: &View, place: &Place) -> Option<Spread> {
+        let rounds = self.rounds(view, place, |span, _| float(span.cpu.total_ns()) / 1e9 / span.dom0_seconds);
+        Spread::of(rounds.into_values())
+    }
+
     /// Its rate as a ratio to the base's in the same round.
     fn ratio(&self, view: &View, place: &Place) -> Option<Spread> {
         let base = view.base.filter(|&base| base != place.1)?;
@@ -178,7 +88,8 @@ impl Report {
         writeln!(
             out,
             "\nMeasured on {} with `cargo xtask bench --curves {}`: Xen {}, Linux {}, QEMU's {}; {} rounds, spans of \
-             {} s; the run took {:.0} s. Each cell: median (min..max) over the rounds, or the median.",
+             {} s; the run took {:.0} s. Each cell: median (min..max) over the rounds, or the median. Ratios are to the first line of each point, in the same \
+             round; CPU times are microseconds of one I/O; counts are the stub's for one request.",
             self.run.date,
             names.join(","),
             self.run.xen,
@@ -211,23 +122,42 @@ impl Report {
         Ok(())
     }
 
+    /// The columns of a view's table: headings, and cells of a point.
+    fn columns<'a>(&'a self, view: &'a View) -> Vec<Column<'a>> {
+        let cpu = |part| move |place: &Place| shown(self.cpu(view, place, part), 0);
+        let count = |key| move |place: &Place| shown(self.measured.per_request(place, key), 2);
+        let mut columns: Vec<Column<'a>> = vec![
+            ("IOPS", Box::new(|place| spread(self.rate(view, place), 0))),
+            ("MiB/s", Box::new(|place| shown(self.mib_per_second(view, place), 1))),
+        ];
+        if view.base.is_some() {
+            let ratio =
+                |place: &Place| self.ratio(view, place).map_or(String::new(), |ratio| ratio.to_string());
+            columns.push(("ratio", Box::new(ratio)));
+        }
+        columns.push(("CPUs busy", Box::new(|place| shown(self.cpus(view, place), 2))));
+        columns.push(("us of an I/O", Box::new(cpu(Cpu::total_ns))));
+        columns.push(("of dom0", Box::new(cpu(|cpu| cpu.dom0_ns))));
+        columns.push(("of the stub", Box::new(cpu(|cpu| cpu.stub_ns))));
+        for (heading, key) in [
+            ("notifications", "notifications"),
+            ("interrupts", "interrupts"),
+            ("looks", "looks"),
+            ("blocks", "blocks"),
+        ] {
+            columns.push((heading, Box::new(count(key))));
+        }
+        columns.push(match view.curve {
+            Curve::Map => ("map misses", Box::new(count("map_misses"))),
+            _ => ("to blkback", Box::new(count("sends"))),
+        });
+        columns
+    }
+
     fn table(&self, view: &View) -> Table {
-        let to_base = view.base.map_or(String::new(), |base| format!("to {base}"));
-        let mut table = Table::new([
-            view.point,
-            "disk",
-            "IOPS",
-            "MiB/s",
-            &to_base,
-            "dom0 us",
-            "stub us",
-            "guest us",
-            "total us",
-            "notifications",
-            "interrupts",
-            "to blkback",
-            "map misses",
-        ]);
+        let columns = self.columns(view);
+        let mut table =
+            Table::new([view.point, "disk"].into_iter().chain(columns.iter().map(|(heading, _)| *heading)));
         let places = view
             .series
             .iter()
@@ -236,23 +166,8 @@ impl Report {
         // By point first: what is compared stands together.
         places.sort_by_key(|(_, place)| place.2);
         for (name, place) in places {
-            let cpu = |part| shown(self.cpu(view, &place, part), 0);
-            let count = |key| shown(self.measured.per_request(&place, key), 2);
-            table.row([
-                view.shown(place.2),
-                name.to_owned(),
-                spread(self.rate(view, &place), 0),
-                shown(self.mib_per_second(view, &place), 1),
-                self.ratio(view, &place).map_or(String::new(), |ratio| ratio.to_string()),
-                cpu(|cpu| cpu.dom0_ns),
-                cpu(|cpu| cpu.stub_ns),
-                cpu(|cpu| cpu.guest_ns),
-                cpu(Cpu::total_ns),
-                count("notifications"),
-                count("interrupts"),
-                count("sends"),
-                count("map_misses"),
-            ]);
+            let first = [view.shown(place.2), name.to_owned()];
+            table.row(first.into_iter().chain(columns.iter().map(|(_, cell)| cell(&place))));
         }
         table
     }
@@ -299,8 +214,9 @@ impl Report {
         }
         writeln!(
             out,
-            "\nThe stub's launch is within `xl create`; \"ready\" counts from the stub's first instruction. With all guests, \
-             Xen has {} MiB free, dom0 {} KiB.\n",
+            "\nThe stub's launch is within `xl create`; \"ready\" counts from the stub's first instruction. Xen had {} MiB \
+             free without guests and {} MiB with all, dom0 then {} KiB.\n",
+            self.run.fact("free_mib_before"),
             self.run.fact("free_mib_with_all"),
             self.run.fact("dom0_available_kib")
         )?;
@@ -350,6 +266,7 @@ impl Report {
             "iops": spread_json(self.rate(view, place)),
             "mib_per_s": spread_json(self.mib_per_second(view, place)),
             "to_base": spread_json(self.ratio(view, place)),
+            "cpus_busy": spread_json(self.cpus(view, place)),
             "cpu_us_per_io": {
                 "dom0": cpu(|cpu| cpu.dom0_ns),
                 "stub": cpu(|cpu| cpu.stub_ns),
