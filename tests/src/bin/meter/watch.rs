@@ -127,6 +127,8 @@ pub fn run(arguments: &[String], unpause: bool) -> Result<()> {
     let mut questions = 0;
     loop {
         let (from, line) = match lines.recv_timeout(SILENCE) {
+            // The console of a guest that has gone.
+            Ok((from, Err(_))) if guests.get(from).is_some_and(|guest| guest.done) => continue,
             Ok((from, line)) => (from, line?),
             Err(RecvTimeoutError::Timeout) => {
                 questions += 1;
