@@ -36,7 +36,7 @@ use crate::bench::sample::Measured;
 use crate::protocol::Event;
 use crate::setup;
 use crate::system::{self, Options};
-use crate::{build, paths, process, toolchain, ui};
+use crate::{build, interrupt, paths, process, toolchain, ui};
 
 const SCENARIO: &str = "bench";
 /// Memory of the machine: room for a guest of 4 GiB.
@@ -153,6 +153,8 @@ fn measure(
     })?;
     // At once: a large guest's memory would be cleared first, and nobody needs that.
     drop(agent);
+    // Half a result would take the place of the last whole one.
+    interrupt::check()?;
     for line in outcome.lines.iter().filter(|_| !outcome.passed()) {
         println!("    {line}");
     }
