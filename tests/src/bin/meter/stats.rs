@@ -1,4 +1,4 @@
-//! Asking a stub for its counters (`image/src/stats.rs`).
+//! Asking a stub for its counters: `ask` and `stats` in `data/pilotfish` of its xenstore directory.
 
 use std::process::Command;
 use std::thread::sleep;
