@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use xtask::bench::curves;
+use xtask::bench::curves::plan::Curve;
 use xtask::bench::plan::Plan;
 use xtask::setup::XenVersion;
 use xtask::system::Options;
@@ -72,6 +74,9 @@ enum Command {
     /// target/bench.json (every raw number) and target/bench/ (tables, SVG). Ends well when
     /// all was measured, whatever the figures. Leave the machine alone meanwhile. What the
     /// figures mean: docs/performance.md.
+    ///
+    /// With --curves it measures instead how cost grows with depth, size and number; the result is
+    /// target/bench/curves.md, curves.json and curve-*.svg.
     Bench(BenchArgs),
     /// Run every check: format, lints, docs, host tests, QEMU scenarios.
     Test {
@@ -120,10 +125,10 @@ impl Machine {
 
 #[derive(Args)]
 struct BenchArgs {
-    /// How often each disk meets each workload (default: 5; quick: 2).
+    /// How often each disk meets each workload (default: 5; quick: 2; curves: 3).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
-    /// Length of each measurement, without fio's start and end (default: 1.5; quick: 1).
+    /// Length of each measurement, without fio's start and end (default: 1.5; quick: 1; curves: 0.8).
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
     /// Few rounds and workloads, for a look: some two minutes.
@@ -135,11 +140,24 @@ struct BenchArgs {
     /// Only these workloads, by fio's words, e.g. randread-4k-16,write-1024k-4.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     workloads: Vec<String>,
+    /// How cost grows: all curves, or these of depth, block-size, vcpus, disks, guests, map.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads"])]
+    curves: Option<Vec<Curve>>,
     #[command(flatten)]
     machine: Machine,
 }
 
 impl BenchArgs {
+    /// Which curves; none when the usual benchmark is asked for.
+    fn curves(&self) -> Result<Option<curves::plan::Plan>> {
+        let Some(names) = &self.curves else { return Ok(None) };
+        let mut plan = curves::plan::Plan::new(names);
+        plan.rounds = self.rounds.unwrap_or(plan.rounds);
+        plan.seconds = self.seconds.unwrap_or(plan.seconds);
+        ensure!((0.2..=600.0).contains(&plan.seconds), "--seconds is 0.2 to 600");
+        Ok(Some(plan))
+    }
+
     fn plan(&self) -> Result<Plan> {
         let mut plan = if self.quick { Plan::quick() } else { Plan::full() };
         plan.rounds = self.rounds.unwrap_or(plan.rounds);
@@ -191,6 +209,10 @@ fn run(command: Command) -> Result<bool> {
             shell::scenario(&options, &name, bare, Duration::from_secs(240))
         }
         Command::Bench(args) => {
+            if let Some(plan) = args.curves()? {
+                let limit = plan.limit() + Duration::from_secs(240);
+                return curves::run(&plan, &args.machine.options("curves", limit));
+            }
             let plan = args.plan()?;
             let limit = bench::limit(&plan) + Duration::from_secs(240);
             bench::run(&plan, &args.machine.options("bench", limit))

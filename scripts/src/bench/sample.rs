@@ -1,4 +1,4 @@
-//! What dom0 tells of each span (`tests/src/bin/meter.rs`), read.
+//! What dom0 tells of each span (`tests/src/bin/meter/`), read.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! A tiny guest that is not Linux: what other drivers make of the disk.
 //!
 //! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]), `firmware`
-//! (a driver written here, see [`firmware`]) or `roundtrip` (a register is read over and over, see
-//! [`roundtrip`]); `disk=` which of the disks, by address, from 0;
+//! (a driver written here, see [`firmware`]), `roundtrip` (a register is read over and over, see
+//! [`roundtrip`]) or `load` (reads without end, see [`load`]); `disk=` which of the disks, by address, from 0;
 //! `tag=` marks what it writes. What it sees, it prints as `PF key=value`; `PF done=1` is the
 //! last line, and `PF error=` says what was wrong.
 //!
@@ -23,6 +23,8 @@ mod firmware;
 #[cfg(target_os = "none")]
 mod hal;
 #[cfg(target_os = "none")]
+mod load;
+#[cfg(target_os = "none")]
 mod pattern;
 #[cfg(target_os = "none")]
 mod roundtrip;
@@ -34,7 +36,7 @@ mod virtio;
 #[cfg(target_os = "none")]
 mod frontend {
     use crate::say::say;
-    use crate::{by_crate, devices, firmware, roundtrip};
+    use crate::{by_crate, devices, firmware, load, roundtrip};
     use alloc::string::{String, ToString};
     use kernel::{BootInfo, ShutdownReason, Xen};
 
@@ -63,7 +65,8 @@ mod frontend {
         match boot.option("mode") {
             Some("crate") => by_crate::run(xen, &window, tag),
             Some("firmware") => firmware::run(xen, &window, tag),
-            _ => Err("mode= is crate, firmware or roundtrip".to_string()),
+            Some("load") => load::run(xen, &window, boot),
+            _ => Err("mode= is crate, firmware, roundtrip or load".to_string()),
         }
     }
 }

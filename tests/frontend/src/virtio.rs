@@ -204,7 +204,7 @@ pub struct Piece {
     pub writable: bool,
 }
 
-/// A split queue with one request in it at a time.
+/// A split queue, emptied before its descriptors are used again.
 pub struct Queue {
     size: u16,
     desc: SharedPage,
@@ -271,6 +271,22 @@ impl Queue {
         let len = self.used.load::<u32>(at + 4, Order::Relaxed).map_err(outside)?;
         self.taken_back = next;
         if id == u32::from(head) { Ok(len) } else { Err(format!("chain {id} came back for {head}")) }
+    }
+
+    /// Waits for all of `count` chains, asleep in between; whether they came.
+    pub fn take_back_all(&mut self, xen: &Xen, count: u16) -> bool {
+        /// Short beside a chain's time, long beside a look.
+        const NAP_NS: u64 = 50_000;
+        let all = self.taken_back.wrapping_add(count);
+        let until_ns = xen.now_ns().saturating_add(PATIENCE_NS);
+        while self.used_index() != all {
+            if xen.now_ns() > until_ns {
+                return false;
+            }
+            sleep(xen, NAP_NS);
+        }
+        self.taken_back = all;
+        true
     }
 
     /// The descriptor at which the next chain begins.

@@ -1,0 +1,205 @@
+//! Spans that guests mark on their consoles.
+//!
+//! Each guest's console (its pty, so without delay or polling) says, in lines with `PF `:
+//!
+//! | line | answer |
+//! |---|---|
+//! | `ready` | a line, once every guest is ready |
+//! | `turn` | a line, when the guest that had the turn has given it back by its own `turn` or its end, and every guest waits for one: in turns, so that they never measure at once |
+//! | `begin WORDS`, `end LABEL WORDS` | none: at both, Xen is asked for the CPU time of that guest's domains. The span is told as the fact `m.LABEL`: the words of both marks, and what each domain has run in between, in nanoseconds |
+//! | `stats LABEL` | a line, once the domain named `stub` has told its counters: the fact `s.LABEL` |
+//! | `done` | none: when all are done, so is the meter |
+//! | `error WORDS` | none: ends it |
+//!
+//! So do guests that say nothing for a minute: then the counters tell what hangs.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use xen_privcmd::Privcmd;
+
+use crate::mark::{Domain, Mark, fact};
+use crate::stats;
+
+/// Guests that say nothing for so long have hung.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A guest and those that work for it.
+struct Guest {
+    answers: File,
+    domains: Vec<Domain>,
+    begun: Option<Mark>,
+    ready: bool,
+    done: bool,
+}
+
+impl Guest {
+    fn answer(&mut self) -> Result<()> {
+        Ok(self.answers.write_all(b"go\n")?)
+    }
+
+    fn domid(&self, name: &str) -> Option<u16> {
+        self.domains.iter().find(|domain| domain.name == name).map(|domain| domain.domid)
+    }
+}
+
+/// Who may measure.
+#[derive(Default)]
+struct Turns {
+    waiting: VecDeque<usize>,
+    holder: Option<usize>,
+}
+
+impl Turns {
+    /// The guest wants a turn, and so gives back the one it has.
+    fn ask(&mut self, guest: usize) {
+        self.end(guest);
+        self.waiting.push_back(guest);
+    }
+
+    fn end(&mut self, guest: usize) {
+        self.holder.take_if(|holder| *holder == guest);
+    }
+
+    /// Who gets the turn now, of so many guests that still measure.
+    fn next(&mut self, guests: usize) -> Option<usize> {
+        if self.holder.is_none() && self.waiting.len() == guests {
+            self.holder = self.waiting.pop_front();
+            return self.holder;
+        }
+        None
+    }
+}
+
+type Line = (usize, std::io::Result<Vec<u8>>);
+
+/// Sends a console's lines, from a thread of its own, so that one can wait for a time.
+fn read_lines(guest: usize, console: File, to: Sender<Line>) {
+    thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n') {
+            if to.send((guest, line)).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+fn open(arguments: &[String]) -> Result<(Vec<Guest>, Receiver<Line>)> {
+    let (sender, lines) = mpsc::channel();
+    let mut guests: Vec<Guest> = Vec::new();
+    for argument in arguments {
+        if argument.contains('=') {
+            let guest = guests.last_mut().context("NAME=DOMID before any TTY")?;
+            guest.domains.push(Domain::parse(argument)?);
+            continue;
+        }
+        let console = File::options().read(true).write(true).open(argument);
+        let console = console.with_context(|| argument.clone())?;
+        let answers = console.try_clone()?;
+        read_lines(guests.len(), console, sender.clone());
+        guests.push(Guest { answers, domains: Vec::new(), begun: None, ready: false, done: false });
+    }
+    ensure!(!guests.is_empty(), "usage: meter [unpause] TTY NAME=DOMID... [TTY NAME=DOMID...]");
+    Ok((guests, lines))
+}
+
+/// Watches until all are done. `unpause`: the guests named `guest` were paused until now.
+///
+/// # Errors
+/// When a guest says so or is silent, and when a domain is gone.
+pub fn run(arguments: &[String], unpause: bool) -> Result<()> {
+    let (mut guests, lines) = open(arguments)?;
+    let xen = Privcmd::open()?;
+    // Pages, once: they do not change.
+    for domain in guests.iter().flat_map(|guest| &guest.domains) {
+        let usage = xen.domain_usage(domain.domid)?.with_context(|| format!("no domain {}", domain.name))?;
+        println!("@@PF fact memory_kib_{}={}", domain.name, usage.pages * 4);
+    }
+    for domid in guests.iter().filter(|_| unpause).filter_map(|guest| guest.domid("guest")) {
+        xen.unpause(domid)?;
+    }
+    let mut turns = Turns::default();
+    let mut questions = 0;
+    loop {
+        let (from, line) = match lines.recv_timeout(SILENCE) {
+            // The console of a guest that has gone.
+            Ok((from, Err(_))) if guests.get(from).is_some_and(|guest| guest.done) => continue,
+            Ok((from, line)) => (from, line?),
+            Err(RecvTimeoutError::Timeout) => {
+                questions += 1;
+                for stub in guests.iter().filter_map(|guest| guest.domid("stub")) {
+                    let told = stats::ask(stub, questions)?;
+                    eprintln!("stub {stub} says: {}", told.as_deref().unwrap_or("nothing"));
+                }
+                bail!("no guest says anything");
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("the consoles ended before the guests were done"),
+        };
+        let line = String::from_utf8_lossy(&line);
+        let Some((_, said)) = line.split_once("PF ") else { continue };
+        let said = said.trim_end();
+        let (word, rest) = said.split_once([' ', '=']).unwrap_or((said, ""));
+        let guest = guests.get_mut(from).context("a line of nobody")?;
+        match word {
+            "ready" => {
+                guest.ready = true;
+                if guests.iter().all(|guest| guest.ready) {
+                    guests.get_mut(from).context("nobody")?.answer()?;
+                }
+            }
+            "turn" => turns.ask(from),
+            "begin" => guest.begun = Some(Mark::take(&xen, &guest.domains, rest)?),
+            "end" => {
+                let (label, words) = rest.split_once(' ').context("an end without words")?;
+                let to = Mark::take(&xen, &guest.domains, words)?;
+                let begun = guest.begun.take().context("an end without a begin")?;
+                println!("{}", fact(label, &guest.domains, &begun, &to));
+            }
+            "stats" => {
+                questions += 1;
+                let told = guest.domid("stub").map(|stub| stats::ask(stub, questions)).transpose()?.flatten();
+                if let Some(line) = told {
+                    println!("@@PF fact s.{rest}={line}");
+                }
+                guest.answer()?;
+            }
+            "done" => {
+                guest.done = true;
+                turns.end(from);
+            }
+            "error" => bail!("a guest says: {rest}"),
+            _ => println!("@@PF fact guest_{word}={rest}"),
+        }
+        let left = guests.iter().filter(|guest| !guest.done).count();
+        if left == 0 {
+            return Ok(());
+        }
+        if let Some(guest) = turns.next(left).and_then(|next| guests.get_mut(next)) {
+            guest.answer()?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_measure_in_turns_and_the_first_waits_for_the_last() {
+        let mut turns = Turns::default();
+        turns.ask(0);
+        assert_eq!(turns.next(2), None);
+        turns.ask(1);
+        assert_eq!(turns.next(2), Some(0));
+        assert_eq!(turns.next(2), None);
+        turns.ask(0);
+        assert_eq!(turns.next(2), Some(1));
+        turns.end(1);
+        assert_eq!(turns.next(1), Some(0));
+    }
+}
