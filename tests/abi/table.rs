@@ -318,6 +318,7 @@ fn shared_pages(checks: &mut Vec<Check>) {
         shared_info::EVTCHN_MASK = "__builtin_offsetof(struct shared_info, evtchn_mask)";
         runstate::SIZE = "sizeof(struct vcpu_runstate_info)";
         runstate::STATE_ENTRY_TIME = "__builtin_offsetof(struct vcpu_runstate_info, state_entry_time)";
+        runstate::TIME_RUNNABLE = "__builtin_offsetof(struct vcpu_runstate_info, time) + RUNSTATE_runnable * 8";
         console::IN = "__builtin_offsetof(struct xencons_interface, in)";
         console::IN_SIZE = "sizeof(((struct xencons_interface *)0)->in)";
         console::OUT = "__builtin_offsetof(struct xencons_interface, out)";

@@ -138,6 +138,12 @@ impl Events {
         }
     }
 
+    /// Time for which we wanted a CPU that others had, as of our last rest; 0 if Xen does not tell.
+    pub(super) fn waited_ns(&self) -> u64 {
+        let told = |area: &SharedPage| area.load::<u64>(runstate::TIME_RUNNABLE, Order::Relaxed).ok();
+        self.runstate.as_ref().and_then(told).unwrap_or(0)
+    }
+
     /// Improves what is known of the clocks' distance; whether it did.
     ///
     /// What Xen wrote down is not later than its clock now, so the difference is a lower bound:

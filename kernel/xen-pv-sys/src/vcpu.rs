@@ -17,4 +17,6 @@ pub mod runstate {
     pub const SIZE: usize = 48;
     /// u64: system time in nanoseconds at which the vCPU entered its current state.
     pub const STATE_ENTRY_TIME: usize = 8;
+    /// u64: nanoseconds spent so far in `RUNSTATE_runnable`: it wanted a CPU and had none.
+    pub const TIME_RUNNABLE: usize = 24;
 }
