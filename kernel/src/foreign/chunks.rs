@@ -11,6 +11,9 @@ const LEAVES: usize = (ADDRESS_LIMIT >> CHUNK_SHIFT) as usize / LEAF_CHUNKS;
 /// Of a leaf's entry: the chunk is in no slot.
 const NO_SLOT: u16 = u16::MAX;
 
+/// Pages that are mapped of a chunk at first if it displaces another.
+const GROUP_PAGES: usize = 4;
+
 type Leaf = Box<[u16; LEAF_CHUNKS]>;
 
 #[derive(Clone, Copy)]
@@ -103,22 +106,28 @@ impl Chunks {
         self.clock = clock;
         let slot = match self.find(chunk) {
             Some(slot) if self.has(slot, page) => slot,
-            // The chunk is there without this page: perhaps it has become RAM since.
+            // The chunk is there without this page: it was brought in in part, or the page has
+            // become RAM since.
             Some(slot) => {
                 self.misses += 1;
-                let mapped = window.map(slot, chunk * CHUNK_PAGES as u64, &PageSet::one(page));
-                if !mapped.pages.contains(page) {
-                    return Err(mapped.failure.unwrap_or(Errno::EFAULT));
-                }
-                if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
-                    slot.pages.insert(page);
-                }
+                self.extend(window, slot, chunk, page)?;
                 slot
             }
             None => self.bring_in(window, chunk, page)?,
         };
         self.touch(slot, clock);
         Ok(slot)
+    }
+
+    /// Maps `page` of the chunk in `slot`, and as many around it as are mapped already: pages
+    /// that are used come with few calls, and no more than twice as many are mapped as are used.
+    fn extend<W: Window>(&mut self, window: &W, slot: u16, chunk: u64, page: usize) -> Result<(), Errno> {
+        let Some(slot_of) = self.slots.get_mut(usize::from(slot)) else { return Err(Errno::EINVAL) };
+        let group = slot_of.pages.count().next_power_of_two().clamp(GROUP_PAGES, CHUNK_PAGES);
+        let missing = PageSet::around(page, group).without(&slot_of.pages);
+        let pages = map_around(window, slot, chunk, page, &missing)?;
+        slot_of.pages.insert_all(&pages);
+        Ok(())
     }
 
     /// Maps `chunk` into a slot that is free or was not used for longest.
@@ -154,15 +163,9 @@ impl Chunks {
     fn replace<W: Window>(&mut self, window: &W, slot: usize, chunk: u64, page: usize) -> Result<u16, Errno> {
         let number = u16::try_from(slot).map_err(|_| Errno::EINVAL)?;
         let old = *self.slots.get(slot).ok_or(Errno::EINVAL)?;
-        let first_gfn = chunk * CHUNK_PAGES as u64;
-        // The page in question first, alone: a false address costs one entry and evicts nothing.
-        let probe = window.map(number, first_gfn, &PageSet::one(page));
-        if !probe.pages.contains(page) {
-            return Err(probe.failure.unwrap_or(Errno::EFAULT));
-        }
-        let rest = window.map(number, first_gfn, &PageSet::ALL.without(&probe.pages));
-        let mut pages = rest.pages;
-        pages.insert(page);
+        // Where chunks displace each other, most of a chunk would be mapped and unmapped in vain.
+        let wanted = if old.chunk.is_some() { PageSet::around(page, GROUP_PAGES) } else { PageSet::ALL };
+        let pages = map_around(window, number, chunk, page, &wanted)?;
 
         // Of the old chunk, what was not replaced must not linger.
         window.unmap(number, &old.pages.without(&pages));
@@ -191,4 +194,26 @@ impl Chunks {
             }
         }
     }
+}
+
+/// Maps `page` of `chunk`, then the others of `wanted`; what is mapped now of them. The page in
+/// question comes first, alone: a false address costs one entry and displaces nothing.
+fn map_around<W: Window>(
+    window: &W,
+    slot: u16,
+    chunk: u64,
+    page: usize,
+    wanted: &PageSet,
+) -> Result<PageSet, Errno> {
+    let first_gfn = chunk * CHUNK_PAGES as u64;
+    let one = PageSet::one(page);
+    let probe = window.map(slot, first_gfn, &one);
+    if !probe.pages.contains(page) {
+        return Err(probe.failure.unwrap_or(Errno::EFAULT));
+    }
+    let others = wanted.without(&one);
+    let mut pages =
+        if others.is_empty() { PageSet::EMPTY } else { window.map(slot, first_gfn, &others).pages };
+    pages.insert(page);
+    Ok(pages)
 }

@@ -22,6 +22,28 @@ impl PageSet {
         set
     }
 
+    /// The aligned group of `len` pages, a power of two, that `page` is in.
+    #[must_use]
+    pub fn around(page: usize, len: usize) -> PageSet {
+        let first = page & !len.saturating_sub(1);
+        let mut set = PageSet::EMPTY;
+        (first..first.saturating_add(len).min(CHUNK_PAGES)).for_each(|page| set.insert(page));
+        set
+    }
+
+    /// How many pages are in the set.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Adds every page of `other`.
+    pub fn insert_all(&mut self, other: &PageSet) {
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word |= other;
+        }
+    }
+
     /// Whether `page` is in the set.
     #[must_use]
     pub fn contains(&self, page: usize) -> bool {

@@ -177,8 +177,29 @@ fn the_chunk_not_used_for_longest_gives_way() {
     }
     assert_eq!(window.take_asked(), 0);
     assert_eq!(touch(1), (BASE + CHUNK) / 4096);
-    assert_eq!(window.take_asked(), 512);
-    assert_eq!(window.shown().len(), 3 * 512);
+    assert_eq!(window.take_asked(), 4, "what displaces another comes in part");
+    assert_eq!(window.shown().len(), 512 + 4 + 4);
+}
+
+#[test]
+fn a_chunk_that_displaces_another_grows_with_its_use() {
+    let (window, map) = guest(1, 2);
+    let touch = |page: u64| map.load::<u64>(BASE + CHUNK + page * 4096, Order::Relaxed).expect("RAM");
+    map.load::<u64>(BASE, Order::Relaxed).expect("RAM");
+    window.take_asked();
+    let mut asked = 0;
+    for page in 0..512 {
+        assert_eq!(touch(page), (BASE + CHUNK) / 4096 + page);
+        asked += usize::from(window.take_asked() > 0);
+    }
+    assert_eq!(window.shown().len(), 512);
+    assert!(asked <= 8, "4, 4, 8, 16, ... and not one by one: {asked}");
+    // Far apart, each use brings few pages.
+    map.load::<u64>(BASE, Order::Relaxed).expect("RAM");
+    window.take_asked();
+    touch(3);
+    touch(500);
+    assert_eq!(window.take_asked(), 8);
 }
 
 #[test]
@@ -257,7 +278,7 @@ fn without_memory_for_more_slots_those_that_exist_are_used() {
     for chunk in (0..8).chain(0..8) {
         assert_eq!(map.load::<u64>(BASE + chunk * CHUNK, Order::Relaxed), Ok((BASE + chunk * CHUNK) / 4096));
     }
-    assert_eq!(window.shown().len(), 2 * 512);
+    assert_eq!(window.shown().len(), 2 * 4, "those displace each other");
     window.guest.borrow_mut().closed = (0..8).collect();
     map.invalidate();
     let out_of_memory = Reason::Unmappable(Errno::ENOMEM);
