@@ -2,7 +2,7 @@
 //!
 //! Space-separated `key=value`:
 //! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
-//! [restarts=0..8]`.
+//! [restarts=0..8] [poll-us=0..100000]`.
 //! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial` and
 //! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
@@ -29,6 +29,10 @@ pub const SERIAL_MAX: usize = 20;
 const RAM_BYTES_MIN: u64 = 512;
 /// The longest time to wait for a backend, but for ever: a day.
 const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
+/// The longest look for more work.
+const POLL_MAX_US: u64 = 100_000;
+/// How long to look if nothing is said: longer than most waits for a fast disk.
+const POLL_NS: u64 = 1_500_000;
 /// How much of a bad value an error repeats.
 const SHOWN_CHARS: usize = 64;
 
@@ -43,6 +47,8 @@ pub struct Config {
     pub log: log::LevelFilter,
     /// Restarts in place after a panic, in the time that the kernel names; 0: none.
     pub restarts: u32,
+    /// How long to look for more work before the CPU is given away, at most; 0: not at all.
+    pub poll_ns: u64,
 }
 
 /// One disk.
@@ -111,12 +117,14 @@ impl Config {
         let mut target = None;
         let mut log = None;
         let mut restarts = None;
+        let mut poll_ns = None;
         let mut disks: Vec<DiskConfig> = Vec::new();
         for word in command_line.split_ascii_whitespace() {
             let (key, value) = split(word)?;
             match key {
                 "target" => once(&mut target, key, value, domid(value))?,
                 "restarts" => once(&mut restarts, key, value, restart_count(value))?,
+                "poll-us" => once(&mut poll_ns, key, value, poll_time(value))?,
                 "log" => once(&mut log, key, value, level(value))?,
                 "disk" if disks.len() == DISKS_MAX => {
                     return Err(ConfigError::new(key, value, "more disks than the 11 that a guest can have"));
@@ -130,7 +138,7 @@ impl Config {
                     return Err(ConfigError::new(
                         key,
                         value,
-                        "unknown key; known are target, disk, log, restarts",
+                        "unknown key; known are target, disk, log, restarts, poll-us",
                     ));
                 }
             }
@@ -146,7 +154,8 @@ impl Config {
             let rule = "a RAM disk's content does not outlive a restart";
             return Err(ConfigError::new("restarts", &format!("{restarts}"), rule));
         }
-        Ok(Config { target, disks, log, restarts })
+        let poll_ns = poll_ns.unwrap_or(POLL_NS);
+        Ok(Config { target, disks, log, restarts, poll_ns })
     }
 }
 
@@ -254,6 +263,12 @@ fn domid(text: &str) -> Result<DomId, Rule> {
 
 fn restart_count(text: &str) -> Result<u32, Rule> {
     decimal(text).filter(|&count| count <= RESTARTS_MAX).ok_or("not a number from 0 to 8")
+}
+
+/// Microseconds, as nanoseconds.
+fn poll_time(text: &str) -> Result<u64, Rule> {
+    let us = decimal(text).filter(|&us: &u64| us <= POLL_MAX_US);
+    us.map(|us| us.saturating_mul(1_000)).ok_or("not 0 to 100000 microseconds")
 }
 
 fn level(text: &str) -> Result<log::LevelFilter, Rule> {

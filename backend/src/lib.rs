@@ -48,6 +48,7 @@ pub mod ioreq;
 mod irq;
 pub mod journal;
 mod limit;
+pub mod look;
 pub mod mmio;
 mod pace;
 pub mod stats;

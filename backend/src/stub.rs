@@ -58,6 +58,8 @@ pub struct Stub<H: Hypervisor, M, S> {
     resumed: bool,
     hv: H,
     pace: Pace,
+    /// Until when something may be held back.
+    nap_until_ns: Option<u64>,
     /// Accesses answered.
     answers: Count,
     limiter: Limiter,
@@ -96,6 +98,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             resumed: false,
             hv: hv.clone(),
             pace: Pace::new(),
+            nap_until_ns: None,
             answers: Count::default(),
             limiter: Limiter::new(),
         }
@@ -162,12 +165,12 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// Returns whether there was any; call again then.
     pub fn run_once(&mut self) -> bool {
         let mut worked = self.answer_all();
+        if self.nap_until_ns.is_some_and(|until_ns| self.hv.now_ns() >= until_ns) {
+            self.nap_until_ns = None;
+            self.disks.iter_mut().for_each(|disk| disk.device.hurry());
+        }
         for index in 0..self.disks.len() {
             let Some(disk) = self.disks.get_mut(index) else { break };
-            if let Some(port) = disk.device.storage().port() {
-                // Clear before looking; the device looks in any case.
-                self.hv.evtchn_take_pending(port);
-            }
             let busy = disk.device.process(&self.mem);
             if disk.device.take_irq() {
                 disk.line.assert();
@@ -181,11 +184,31 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         worked
     }
 
+    /// Whether [`Stub::run_once`] might find work: a glance at slots, queues and rings that takes
+    /// nothing, calls nobody and clears no event.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.server.has_access() || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
+    }
+
+    /// Whether looking for news beats blocking: not while requests go in batches, since an event
+    /// comes for each, except where an access of the guest is about to come.
+    #[must_use]
+    pub fn should_look(&self) -> bool {
+        let mut devices = self.disks.iter().map(|disk| &disk.device);
+        let mut others = devices.clone();
+        devices.any(Device::awaits_ack) || !others.any(Device::is_deep)
+    }
+
     /// Asks guest and storage for events. True: something arrived meanwhile, run again
     /// instead of blocking.
     pub fn arm(&mut self) -> bool {
-        let mut more = false;
+        // Clear before the last look: what comes after it sets the bit again.
+        let mut more = self.server.arm();
         for disk in &mut self.disks {
+            if let Some(port) = disk.device.storage().port() {
+                self.hv.evtchn_take_pending(port);
+            }
             more |= disk.device.arm(&self.mem);
             if disk.device.take_irq() {
                 disk.line.assert();
@@ -197,14 +220,20 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// After [`Stub::arm`]: when to look again even without an event, because it asked for
     /// events of batches only. `now_ns` reads the clock.
     pub fn nap_until_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
-        let batch = self.disks.iter().map(|disk| disk.device.batch()).max()?;
-        if batch <= 1 {
-            return None;
-        }
-        let now_ns = now_ns();
-        let ended = self.disks.iter().map(|disk| disk.device.stats().used.get());
-        self.pace.note(ended.fold(0, u64::wrapping_add), now_ns);
-        Some(now_ns.saturating_add(self.pace.nap_ns(batch)))
+        let devices = || self.disks.iter().map(|disk| &disk.device);
+        let batch = devices().map(Device::waits_for).max().filter(|&batch| batch > 1);
+        let held_since = self.nap_until_ns.filter(|_| devices().any(Device::holds));
+        self.nap_until_ns = match (batch, held_since) {
+            (Some(_), Some(until_ns)) => Some(until_ns),
+            (Some(batch), None) => {
+                let now_ns = now_ns();
+                let ended = devices().map(|device| device.stats().used.get());
+                self.pace.note(ended.fold(0, u64::wrapping_add), now_ns);
+                Some(now_ns.saturating_add(self.pace.nap_ns(batch)))
+            }
+            (None, _) => None,
+        };
+        self.nap_until_ns
     }
 
     /// Ends the server, then gives the engines back for their orderly end.

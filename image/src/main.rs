@@ -20,7 +20,7 @@ mod stub {
 
     fn run(xen: Xen, boot: &'static BootInfo) -> ShutdownReason {
         match life::begin(&xen, boot) {
-            Some((mut xs, stub)) => serve::run(&xen, boot, &mut xs, stub),
+            Some(begun) => serve::run(&xen, boot, begun),
             None => ShutdownReason::Crash,
         }
     }

@@ -19,6 +19,9 @@ pub const DEFAULT_PATH: &str = "/etc/pilotfish/pilotfishd.toml";
 /// The least RAM of a stub: below it the loader finds no room for image and device tree.
 const MIN_STUB_MEMORY: u64 = 4 << 20;
 
+/// The longest look that a stub takes.
+const POLL_MAX_US: u64 = 100_000;
+
 /// What happens to a guest whose stub died.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +69,7 @@ struct File {
     map_window: Option<ByteSize>,
     ram_disk_limit: Option<ByteSize>,
     stub_log: Option<Level>,
+    poll_us: Option<u64>,
     stub_seclabel: Option<String>,
     block_script: Option<BlockScript>,
     backend_timeout_ms: Option<u64>,
@@ -92,6 +96,8 @@ pub struct Config {
     pub ram_disk_limit: u64,
     /// The stub's log level.
     pub stub_log: Level,
+    /// How long a stub looks for more work before it gives its CPU away, at most; 0: not at all.
+    pub poll_us: u64,
     /// The stub's FLASK label; empty: none.
     pub stub_seclabel: String,
     /// Who attaches the stub's PV disks.
@@ -148,6 +154,7 @@ impl Config {
             map_window: value!(map_window).as_u64(),
             ram_disk_limit: value!(ram_disk_limit).as_u64(),
             stub_log: value!(stub_log),
+            poll_us: value!(poll_us),
             stub_seclabel: value!(stub_seclabel),
             block_script: value!(block_script),
             backend_timeout_ms: value!(backend_timeout_ms),
@@ -171,6 +178,9 @@ impl Config {
         }
         if self.map_window > 1 << 40 {
             bail!("map-window = \"{}\": must be at most 1TiB", ByteSize(self.map_window));
+        }
+        if self.poll_us > POLL_MAX_US {
+            bail!("poll-us = {}: must be at most {POLL_MAX_US}", self.poll_us);
         }
         if self.stub_log == Level::Trace {
             bail!("stub-log = \"trace\": must be error, warn, info or debug");

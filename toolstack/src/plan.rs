@@ -87,6 +87,7 @@ impl Plan {
             );
         }
         words.push(format!("log={}", level_word(config.stub_log)));
+        words.push(format!("poll-us={}", config.poll_us));
         let mut no_restart = None;
         if config.on_stub_crash == OnStubCrash::Restart {
             match disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_))) {
@@ -232,7 +233,7 @@ mod tests {
             plan.command_line,
             "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
              disk=id=51728,mmio=0x2000200,irq=34,mode=rw,store=ram:8388608,serial=swap \
-             disk=id=51744,mmio=0x2000400,irq=35,mode=ro,store=pv:51728 log=info"
+             disk=id=51744,mmio=0x2000400,irq=35,mode=ro,store=pv:51728 log=info poll-us=1500"
         );
         assert_eq!(plan.disks, [51712, 51728, 51744]);
         assert!(plan.xl_config.contains("memory = 20\n"), "{}", plan.xl_config);

@@ -9,6 +9,7 @@
 //! its data and its ring are not touched any more, and new requests wait until the last
 //! orphan has come back from the storage, so that no late write can overtake them.
 
+use super::batch::Batch;
 use super::config;
 use super::request::Ticket;
 use crate::crash::{self, Point};
@@ -95,11 +96,16 @@ pub struct Device<S> {
     journal: Option<DeviceJournal>,
     /// The driver is to be interrupted for all that a former life may not have told it.
     pub(super) resumed: bool,
+    /// How many requests go one way at once.
+    pub(super) batch: Batch,
     /// The largest batch that the last [`Device::arm`] asked for an event of.
-    pub(super) batch: u32,
-    /// Finished requests that were published and not signalled, and for how many looks.
+    pub(super) waits_for: u32,
+    /// Requests that were handed to the storage and that it was not told to send off.
+    pub(super) queued: u32,
+    /// Nothing may be held back any longer.
+    pub(super) hurry: bool,
+    /// Finished requests that were published and not signalled.
     pub(super) unsignalled: u32,
-    pub(super) signal_looks: u32,
     pub(super) stats: DeviceStats,
     pub(super) limiter: Limiter,
 }
@@ -136,9 +142,11 @@ impl<S: Storage> Device<S> {
             write_through: false,
             journal: None,
             resumed: false,
-            batch: 1,
+            batch: Batch::default(),
+            waits_for: 1,
+            queued: 0,
+            hurry: false,
             unsignalled: 0,
-            signal_looks: 0,
             stats: DeviceStats::default(),
             limiter: Limiter::new(),
         }
@@ -249,8 +257,8 @@ impl<S: Storage> Device<S> {
     /// Of how many requests or completions the last [`Device::arm`] asked for an event. If of
     /// more than one, fewer than that wait until somebody looks.
     #[must_use]
-    pub fn batch(&self) -> u32 {
-        self.batch
+    pub fn waits_for(&self) -> u32 {
+        self.waits_for
     }
 
     /// Decides a guest's access; `access.addr` is the offset in the window. A reset takes

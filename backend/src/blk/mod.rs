@@ -1,5 +1,6 @@
 //! virtio-blk (virtio 1.3, section 5.2): requests, configuration, the device itself.
 
+mod batch;
 mod cache;
 mod complete;
 pub mod config;

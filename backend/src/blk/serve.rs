@@ -14,18 +14,13 @@ use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
 /// Chains taken from a queue before other devices and vCPUs get a turn.
 const BUDGET: u32 = 64;
-/// Finished requests that are signalled at once, however many are still to come.
-const SIGNAL_BATCH: u32 = 16;
-/// Chains of which the driver notifies at once, at most.
-const KICK_BATCH: u32 = 8;
-/// Looks without a further completion after which what is finished is signalled all the same.
-const SIGNAL_LOOKS: u32 = 64;
 
 impl<S: Storage> Device<S> {
     /// Does a bounded amount of work: completions first, then new requests. Returns whether
     /// there was any; call again then.
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.tell_resumed();
+        self.note_depth(mem);
         worked |= self.collect(mem);
         worked |= self.retry_held(mem);
         // Storage may have room for one queue's requests only: each comes first in turn.
@@ -35,15 +30,79 @@ impl<S: Storage> Device<S> {
         }
         let next = first.saturating_add(1);
         self.first_lane = if next < end { next } else { 0 };
-        if worked || self.in_flight() > 0 {
-            self.storage.kick();
-        }
+        self.send_off();
         if worked {
             crash::point(Point::Finished);
             self.publish(mem);
         }
         self.signal_if_due(mem);
+        self.hurry = false;
         worked
+    }
+
+    /// The time for which something may be held back is over: the next [`Device::process`] sends
+    /// and signals all there is.
+    pub fn hurry(&mut self) {
+        self.hurry = true;
+    }
+
+    /// What the driver has outstanding is what a batch can be made of.
+    fn note_depth(&mut self, mem: &dyn GuestMemory) {
+        if self.storage.port().is_none() {
+            return;
+        }
+        let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
+        let depth = queues.fold(0u32, |sum, queue| sum.saturating_add(queue.outstanding(mem).into()));
+        if self.hurry {
+            // It had time for all it has; what it was not told of is its own again, too.
+            self.batch.set_depth(depth.saturating_add(self.unsignalled));
+        } else {
+            self.batch.note_depth(depth);
+        }
+    }
+
+    /// Shows the backend what was queued, once that is a batch or nobody may wait.
+    fn send_off(&mut self) {
+        let due = self.hurry || self.orphans > 0 || !self.held.is_empty();
+        if due || self.queued == 0 || self.queued >= self.batch_size() {
+            self.queued = 0;
+            self.storage.kick();
+        }
+    }
+
+    /// Whether something is held back until it is a batch, or [`Device::hurry`] is called.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.queued > 0 || self.unsignalled > 0
+    }
+
+    /// Whether accesses of the driver are about to come: it has been interrupted, and reads and
+    /// acknowledges why.
+    #[must_use]
+    pub const fn awaits_ack(&self) -> bool {
+        self.transport.is_interrupting()
+    }
+
+    /// How many requests go one way at once. An engine without events has no use for batches.
+    fn batch_size(&self) -> u32 {
+        if self.storage.port().is_some() { self.batch.size() } else { 1 }
+    }
+
+    /// Whether requests go in batches, so that an event comes for one.
+    #[must_use]
+    pub fn is_deep(&self) -> bool {
+        self.batch_size() > 1
+    }
+
+    /// Whether [`Device::process`] might find work: a glance that costs little and takes nothing.
+    #[must_use]
+    pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
+        let owes = self.hurry || self.irq || self.resumed;
+        owes || self.storage.has_completion()
+            || self.lanes.iter().any(|lane| {
+                let unseen = || lane.queue.as_ref().is_some_and(|queue| queue.has_news(mem));
+                lane.kicked || (lane.wants_service() && unseen())
+            })
     }
 
     /// After a restart: the former life may have finished requests, or changed the
@@ -62,14 +121,24 @@ impl<S: Storage> Device<S> {
     /// Asks driver and storage for events, before the stub blocks. True: there is work now,
     /// do not block.
     pub fn arm(&mut self, mem: &dyn GuestMemory) -> bool {
-        if self.unsignalled > 0 {
+        self.batch.note_rest();
+        let batch = self.batch_size();
+        if batch == 1 {
+            self.hurry = true;
+            self.send_off();
+            self.hurry = false;
+        }
+        let at_storage = self.in_flight().saturating_sub(self.queued);
+        if self.unsignalled > 0 && (batch == 1 || at_storage == 0 || self.unsignalled >= batch) {
             self.signal(mem);
         }
-        // While much is under way, an event for each would cost more than the requests do.
-        let coming = if self.storage.port().is_some() { self.in_flight() } else { 0 };
-        let done_batch = (coming / 2).clamp(1, SIGNAL_BATCH);
-        let new_batch = u16::try_from((coming / 4).clamp(1, KICK_BATCH)).unwrap_or(1);
-        self.batch = done_batch.max(new_batch.into());
+        let done_batch = batch.saturating_sub(self.unsignalled).clamp(1, at_storage.max(1));
+        // Of a batch, each queue may bring its part.
+        let queues = self.lanes.iter().filter(|lane| lane.queue.is_some()).count();
+        let queues = u32::try_from(queues).unwrap_or(u32::MAX).max(1);
+        let share = batch.saturating_sub(self.queued).div_ceil(queues).max(1);
+        let new_batch = if self.in_flight() == 0 { 1 } else { u16::try_from(share).unwrap_or(u16::MAX) };
+        self.waits_for = if self.holds() { batch } else { done_batch.max(new_batch.into()) };
         if self.in_flight() > 0 && self.storage.arm(done_batch) {
             return true;
         }
@@ -80,7 +149,7 @@ impl<S: Storage> Device<S> {
         let mut more = false;
         for lane in &mut self.lanes {
             let Some(queue) = lane.queue.as_mut() else { continue };
-            if queue.is_armed() && queue.batch() <= new_batch {
+            if queue.is_armed() && queue.batch() == new_batch {
                 continue;
             }
             match queue.arm(mem, new_batch) {
@@ -206,6 +275,7 @@ impl<S: Storage> Device<S> {
         };
         if let Operation::Read { len_bytes, .. } | Operation::Write { len_bytes, .. } = operation {
             self.stats.data_bytes.add(len_bytes);
+            self.batch.note_request(len_bytes);
         }
         Ticket {
             queue: u16::try_from(index).unwrap_or(u16::MAX),
@@ -225,6 +295,7 @@ impl<S: Storage> Device<S> {
         match self.storage.submit(&io, ticket) {
             Submitted::Done(ticket, outcome) => self.complete(mem, ticket, outcome),
             Submitted::Pending => {
+                self.queued = self.queued.saturating_add(1);
                 if let Some(lane) = self.lanes.get_mut(index) {
                     lane.in_flight = lane.in_flight.saturating_add(1);
                 }
@@ -297,22 +368,14 @@ impl<S: Storage> Device<S> {
         }
     }
 
-    /// Signals what was published, unless more is to come at once: each interrupt costs the
-    /// driver two accesses for which its vCPU waits, so a batch shares one. Nothing waits that
-    /// is waited for alone: what is done is held back only while more than that is still at the
-    /// storage, and for a few looks.
+    /// Signals what was published once it is a batch, or as much as is still at the storage: each
+    /// interrupt costs the driver two accesses for which its vCPU waits.
     fn signal_if_due(&mut self, mem: &dyn GuestMemory) {
         let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
         let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
-        if unsignalled > self.unsignalled {
-            self.signal_looks = 0;
-        }
         self.unsignalled = unsignalled;
-        if unsignalled == 0 {
-            return;
-        }
-        self.signal_looks = self.signal_looks.saturating_add(1);
-        if unsignalled >= self.in_flight().min(SIGNAL_BATCH) || self.signal_looks >= SIGNAL_LOOKS {
+        let due = self.hurry || unsignalled >= self.in_flight().min(self.batch_size());
+        if unsignalled > 0 && due {
             self.signal(mem);
         }
     }

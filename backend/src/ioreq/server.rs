@@ -214,13 +214,27 @@ impl<H: Hypervisor> Server<H> {
         &self.parts.ports
     }
 
-    /// Clears the pending bit of vCPU `vcpu`'s port, then takes the access in its slot. Xen
-    /// shows the access before it sends the event, so somebody who looks need not wait for that:
-    /// an answer in time finds the vCPU still on its CPU.
+    /// Takes the access in the slot of vCPU `vcpu`. Xen shows an access before it sends the
+    /// event, so whoever looks need not wait for that: an answer in time finds the vCPU still on
+    /// its CPU. Events are cleared by [`Server::arm`] only.
     pub fn take(&self, vcpu: usize) -> Option<Slot<'_, H>> {
         let port = *self.parts.ports.get(vcpu)?;
-        self.parts.hv.evtchn_take_pending(port);
         Slot::take(&self.parts.page, &self.parts.hv, vcpu, port)
+    }
+
+    /// Clears what events there were, so that the next access sends one. True: one waits already.
+    pub fn arm(&self) -> bool {
+        for &port in &self.parts.ports {
+            self.parts.hv.evtchn_take_pending(port);
+        }
+        self.has_access()
+    }
+
+    /// Whether any vCPU waits for an answer: a glance at the slots.
+    #[must_use]
+    pub fn has_access(&self) -> bool {
+        let page = &self.parts.page;
+        (0..self.parts.ports.len()).any(|vcpu| Place::new(page, vcpu).state() == ioreq::STATE_READY)
     }
 
     /// What a panic handler needs to release the guest's vCPUs.

@@ -201,6 +201,11 @@ impl Transport {
         self.interrupt_status |= reasons;
     }
 
+    /// Whether the driver has not acknowledged all interrupts yet.
+    pub(crate) const fn is_interrupting(&self) -> bool {
+        self.interrupt_status != 0
+    }
+
     /// Changes `bytes` of the configuration space from `offset` on, and its generation if any
     /// of them is new (section 4.2.2.1). Returns whether one is.
     pub fn set_config(&mut self, offset: usize, bytes: &[u8]) -> bool {

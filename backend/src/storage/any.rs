@@ -90,6 +90,10 @@ impl<H: Hypervisor> Storage for AnyStorage<H> {
         each!(self, engine => engine.kick());
     }
 
+    fn has_completion(&self) -> bool {
+        each!(self, engine => engine.has_completion())
+    }
+
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         each!(self, engine => engine.next_completion(io))
     }

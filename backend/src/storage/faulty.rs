@@ -22,6 +22,10 @@ pub struct Faults {
     pub submitted: Cell<u32>,
     /// Flushes among them.
     pub flushes: Cell<u32>,
+    /// Something was submitted and not sent off, and how often something was.
+    pub unsent: Cell<bool>,
+    /// See above.
+    pub sent: Cell<u32>,
     /// The port to tell of: that of an engine with events.
     pub port: Cell<Option<Port>>,
     /// For how many completions it was last asked for an event.
@@ -65,6 +69,7 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         if depth > 0 && self.waiting.len() >= depth {
             return Submitted::Full(ticket);
         }
+        self.faults.unsent.set(true);
         let count = &self.faults.submitted;
         count.set(count.get().saturating_add(1));
         if ticket.operation() == crate::blk::Operation::Flush {
@@ -85,7 +90,14 @@ impl<S: Storage> Storage for FaultyStorage<S> {
     }
 
     fn kick(&mut self) {
+        let sent = u32::from(self.faults.unsent.take());
+        self.faults.sent.set(self.faults.sent.get().saturating_add(sent));
         self.inner.kick();
+    }
+
+    fn has_completion(&self) -> bool {
+        let held = self.faults.hold.get() && self.faults.release.get() == 0;
+        (!held && !self.waiting.is_empty()) || self.inner.has_completion()
     }
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {

@@ -412,6 +412,10 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
         }
     }
 
+    fn has_completion(&self) -> bool {
+        self.up().is_some_and(BlkFront::has_completion)
+    }
+
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         while let Some(completion) = self.up_mut().and_then(BlkFront::next_completion) {
             self.patience.has_heard();

@@ -150,6 +150,10 @@ impl Storage for RamDisk {
 
     fn kick(&mut self) {}
 
+    fn has_completion(&self) -> bool {
+        false
+    }
+
     fn next_completion(&mut self, _io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         None
     }

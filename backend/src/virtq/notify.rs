@@ -41,6 +41,21 @@ impl Queue {
         Ok(flags & AVAIL_F_NO_INTERRUPT == 0)
     }
 
+    /// Chains that the driver has given and not got back, as the ring says; not judged. 0 if the
+    /// ring cannot be reached.
+    #[must_use]
+    pub fn outstanding(&self, mem: &dyn GuestMemory) -> u16 {
+        let avail_idx = mem.load_u16(self.layout.avail_idx(), Order::Relaxed);
+        avail_idx.map_or(0, |idx| idx.wrapping_sub(self.next_used).min(self.layout.size()))
+    }
+
+    /// Whether the driver has made chains available that were not seen yet: a glance that takes
+    /// and judges nothing. True as well if the ring cannot be reached.
+    #[must_use]
+    pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
+        mem.load_u16(self.layout.avail_idx(), Order::Relaxed) != Ok(self.next_avail)
+    }
+
     /// Asks the driver for a notification of the `batch`-th chain from now (of the next one, if
     /// `VIRTIO_F_EVENT_IDX` was not negotiated), then looks again: true if a chain arrived
     /// before the driver could know. In that case pop, do not wait. After a `batch` of more than 1,

@@ -83,7 +83,8 @@ impl World {
 
     /// The event loop, until nothing is left to do.
     pub fn run(&mut self) {
-        self.events_until(|now_ns| now_ns + 1_000_000);
+        // Longer than anything is held back.
+        self.events_until(|now_ns| now_ns + 5_000_000);
     }
 
     /// The event loop, for so long. Returns how often it went round.

@@ -129,6 +129,12 @@ impl<H: Hypervisor> BlkFront<H> {
         }
     }
 
+    /// Whether [`BlkFront::next_completion`] would find something: one load, nothing taken.
+    #[must_use]
+    pub fn has_completion(&self) -> bool {
+        self.health == Health::Connected && self.ring.has_response()
+    }
+
     /// The next completion, if one has arrived. `None` as well once the connection is
     /// broken: look at [`BlkFront::health`].
     pub fn next_completion(&mut self) -> Option<Completion> {

@@ -29,30 +29,40 @@ pub use report::serving;
 pub use start::ImageStub;
 pub use stats::Rounds;
 
+/// A stub that is ready to serve.
+pub struct Begun {
+    /// Its way to xenstore.
+    pub xs: Xenstore<Xen>,
+    /// The server and its devices.
+    pub stub: ImageStub,
+    /// How long to look for more work before blocking, at most.
+    pub poll_ns: u64,
+}
+
 /// Does all that comes before serving; `None` if it cannot, which has been told then.
 #[cold]
 #[inline(never)]
-pub fn begin(xen: &Xen, boot: &'static BootInfo) -> Option<(Xenstore<Xen>, ImageStub)> {
+pub fn begin(xen: &Xen, boot: &'static BootInfo) -> Option<Begun> {
     info!("Pilotfish {} with \"{}\"", env!("CARGO_PKG_VERSION"), boot.cmdline);
     let begun = if restart::life() == 0 { first(xen, boot) } else { again(xen, boot) };
-    let (mut xs, stub) = begun.inspect_err(|why| error!("cannot serve: {why}")).ok()?;
+    let mut begun = begun.inspect_err(|why| error!("cannot serve: {why}")).ok()?;
     #[cfg(feature = "crash-on-demand")]
-    crash::watch(&mut xs);
-    stats::watch(&mut xs);
+    crash::watch(&mut begun.xs);
+    stats::watch(&mut begun.xs);
     start::arm(xen);
-    Some((xs, stub))
+    Some(begun)
 }
 
 /// At boot: everything up to the enabled ioreq server; the error is one line for the daemon's
 /// log.
-fn first(xen: &Xen, boot: &'static BootInfo) -> Result<(Xenstore<Xen>, ImageStub), String> {
+fn first(xen: &Xen, boot: &'static BootInfo) -> Result<Begun, String> {
     let mut xs = Xenstore::new(xen).map_err(text)?;
-    let stub = orders(boot).and_then(|config| start::first(xen, &mut xs, &config));
+    let stub = orders(boot).and_then(|config| Ok((start::first(xen, &mut xs, &config)?, config.poll_ns)));
     told(xs, stub)
 }
 
 /// The same after a panic.
-fn again(xen: &Xen, boot: &'static BootInfo) -> Result<(Xenstore<Xen>, ImageStub), String> {
+fn again(xen: &Xen, boot: &'static BootInfo) -> Result<Begun, String> {
     info!("life {} after: {}", restart::life(), restart::last_panic());
     let config = orders(boot)?;
     // Before all else: whatever fails from here on, the guest's vCPUs are let go.
@@ -60,7 +70,7 @@ fn again(xen: &Xen, boot: &'static BootInfo) -> Result<(Xenstore<Xen>, ImageStub
     let mut xs = Xenstore::resume(xen).map_err(text)?;
     report::restarted(&mut xs);
     let stub = start::again(xen, &mut xs, &config, server);
-    told(xs, stub)
+    told(xs, stub.map(|stub| (stub, config.poll_ns)))
 }
 
 fn orders(boot: &'static BootInfo) -> Result<Config, String> {
@@ -70,12 +80,9 @@ fn orders(boot: &'static BootInfo) -> Result<Config, String> {
 }
 
 /// Tells the daemon of a failure.
-fn told(
-    mut xs: Xenstore<Xen>,
-    stub: Result<ImageStub, String>,
-) -> Result<(Xenstore<Xen>, ImageStub), String> {
+fn told(mut xs: Xenstore<Xen>, stub: Result<(ImageStub, u64), String>) -> Result<Begun, String> {
     match stub {
-        Ok(stub) => Ok((xs, stub)),
+        Ok((stub, poll_ns)) => Ok(Begun { xs, stub, poll_ns }),
         Err(why) => {
             report::failed(&mut xs, &why);
             Err(why)

@@ -174,3 +174,18 @@ fn a_queue_of_1024_takes_as_many_requests_at_once() {
     rig.run();
     assert_eq!((rig.answers_on(0), rig.driver.kicks), (1024, 1));
 }
+
+#[test]
+fn each_queue_may_bring_its_part_of_a_batch() {
+    let mut rig = Rig::with_queues(2, 16);
+    rig.faults.hold.set(true);
+    rig.faults.port.set(Some(kernel::Port(9)));
+    for sector in 0..16 {
+        rig.submit_on(sector % 2, &read_request(sector.into(), 512));
+        rig.driver.kick();
+    }
+    rig.run();
+    let device = rig.device.borrow();
+    let asked = |lane: usize| device.lanes[lane].queue.as_ref().map(crate::virtq::Queue::batch);
+    assert_eq!((device.waits_for(), asked(0), asked(1)), (16, Some(8), Some(8)));
+}

@@ -104,40 +104,71 @@ fn an_interrupt_is_shared_while_more_is_still_to_come() {
 }
 
 #[test]
-fn nothing_is_held_back_when_the_stub_sleeps_or_has_looked_in_vain() {
+fn of_few_nothing_is_held_back() {
+    let mut rig = under_way(ALL, 3);
+    assert_eq!(one_look(&mut rig, 1), 1);
+    assert!(!rig.device.borrow().holds());
+    assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for()), (1, 1));
+}
+
+#[test]
+fn of_many_what_is_done_waits_for_a_batch_also_asleep_until_time_is_up() {
     let mut rig = under_way(ALL, 16);
     assert_eq!(one_look(&mut rig, 1), 0);
     rig.run();
-    assert_eq!(rig.irqs, 1, "before it sleeps");
+    assert_eq!((rig.irqs, rig.device.borrow().waits_for()), (0, 16), "it sleeps with a timer");
+    assert_eq!(rig.faults.batch.get(), 15, "one of a batch is done");
+    assert!(rig.driver.next_used().is_some(), "a driver that looks sees it");
+    rig.device.borrow_mut().hurry();
+    assert!(rig.device.borrow().has_news(&rig.mem));
+    assert_eq!(one_look(&mut rig, 0), 1);
+    assert!(!rig.device.borrow().holds());
+}
+
+#[test]
+fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
+    let mut rig = under_way(ALL, 16);
+    assert_eq!(one_look(&mut rig, 16), 1);
     rig.driver.take_interrupt();
-    assert!(rig.driver.next_used().is_some());
-    rig.driver.want_interrupt(1);
-    assert_eq!(one_look(&mut rig, 1), 1);
-    for look in 0.. {
-        assert!(look < 100, "held back for ever");
-        if one_look(&mut rig, 0) == 2 {
-            break;
+    let submit = |rig: &mut Rig, count: u64| {
+        for sector in 0..count {
+            rig.driver.submit(&read_request(sector, 512), &Framing::Usual);
         }
-    }
+        rig.driver.kick();
+        rig.run();
+    };
+    let sent = rig.faults.sent.get();
+    submit(&mut rig, 16);
+    assert_eq!(rig.faults.sent.get(), sent + 1, "a batch");
+    submit(&mut rig, 5);
+    assert_eq!(rig.faults.sent.get(), sent + 1);
+    assert!(rig.device.borrow().holds() && rig.device.borrow().waits_for() > 1, "it sleeps with a timer");
+    rig.device.borrow_mut().hurry();
+    rig.run();
+    assert_eq!(rig.faults.sent.get(), sent + 2);
+    // A reset must not wait for them either: new requests come after the last of the old.
+    submit(&mut rig, 5);
+    rig.driver.write(STATUS, 0);
+    rig.run();
+    assert!(rig.faults.sent.get() > sent + 2);
 }
 
 #[test]
 fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again() {
-    for (wanted, unnoticed) in [(ALL, 3), (ALL & !F_EVENT_IDX, 0)] {
+    for (wanted, noticed) in [(ALL, 0), (ALL & !F_EVENT_IDX, 4)] {
         let mut rig = under_way(wanted, 16);
-        assert_eq!((rig.faults.batch.get(), rig.device.borrow().batch()), (8, 8));
+        assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for()), (16, 16));
         let kicks = rig.driver.kicks;
         for sector in 0..4 {
             rig.driver.submit(&read_request(sector, 512), &Framing::Usual);
             rig.driver.kick();
         }
-        assert_eq!(rig.driver.kicks - kicks, 4 - unnoticed, "one for a batch");
-        // One more than that would wait for a look: it is found without a notification.
+        assert_eq!(rig.driver.kicks - kicks, noticed, "one for a batch, if it can be asked for");
         rig.driver.submit(&read_request(0, 512), &Framing::Usual);
         rig.faults.hold.set(false);
         rig.run();
         assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 21);
-        assert_eq!(rig.device.borrow().batch(), 1, "nothing is under way: every event counts");
+        assert_eq!(rig.device.borrow().waits_for(), 1, "nothing is under way: every event counts");
         let kicks = rig.driver.kicks;
         rig.read(0, 512, &Framing::Usual);
         assert_eq!(rig.driver.kicks, kicks + 1);
@@ -149,5 +180,5 @@ fn without_a_backend_every_event_is_asked_for() {
     let mut rig = under_way(ALL, 16);
     rig.faults.port.set(None);
     rig.run();
-    assert_eq!(rig.device.borrow().batch(), 1);
+    assert_eq!(rig.device.borrow().waits_for(), 1);
 }
