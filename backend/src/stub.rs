@@ -184,11 +184,12 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         worked
     }
 
-    /// Whether [`Stub::run_once`] might find work: a glance at slots, queues and rings that takes
-    /// nothing, calls nobody and clears no event.
+    /// Answers accesses that wait, at once, for each moment counts until the vCPU leaves its CPU,
+    /// and glances at queues and rings, which takes nothing and clears no event. Whether
+    /// [`Stub::run_once`] might find work.
     #[must_use]
-    pub fn has_news(&self) -> bool {
-        self.server.has_access() || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
+    pub fn look(&mut self) -> bool {
+        self.answer_all() || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
     }
 
     /// Whether looking for news beats blocking: not while requests go in batches, since an event

@@ -33,7 +33,7 @@ pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
             if !rounds.is_multiple_of(STORE_ROUNDS) {
                 continue;
             }
-        } else if look_for_news(xen, &stub, &mut look, &mut counts, &mut idle_since_ns) {
+        } else if look_for_news(xen, &mut stub, &mut look, &mut counts, &mut idle_since_ns) {
             continue;
         }
         let changed = life::look_after(xs, &mut stub, &counts);
@@ -60,7 +60,7 @@ pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
 /// was read.
 fn look_for_news(
     xen: &Xen,
-    stub: &ImageStub,
+    stub: &mut ImageStub,
     look: &mut Look,
     counts: &mut Rounds,
     since_ns: &mut Option<u64>,
@@ -72,7 +72,7 @@ fn look_for_news(
     loop {
         for _ in 0..CLOCK_LOOKS {
             counts.looks.bump();
-            if stub.has_news() {
+            if stub.look() {
                 if let Some(since_ns) = *since_ns {
                     look.note(xen.now_ns().saturating_sub(since_ns));
                 }
@@ -88,7 +88,7 @@ fn look_for_news(
             xen.yield_cpu();
             if xen.waited_ns() != waited_ns {
                 // Others have work to do, our backend perhaps: no CPU is to spare for looking.
-                return stub.has_news();
+                return stub.look();
             }
             yielded_ns = Some(now_ns);
         }

@@ -227,12 +227,6 @@ impl<H: Hypervisor> Server<H> {
         for &port in &self.parts.ports {
             self.parts.hv.evtchn_take_pending(port);
         }
-        self.has_access()
-    }
-
-    /// Whether any vCPU waits for an answer: a glance at the slots.
-    #[must_use]
-    pub fn has_access(&self) -> bool {
         let page = &self.parts.page;
         (0..self.parts.ports.len()).any(|vcpu| Place::new(page, vcpu).state() == ioreq::STATE_READY)
     }
