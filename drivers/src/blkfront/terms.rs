@@ -7,8 +7,9 @@ use crate::xenstore::Xenstore;
 use kernel::Hypervisor;
 use xen_pv_sys::io::blkif::{MAX_SEGMENTS_PER_REQUEST, RING_ENTRY_SIZE};
 
-/// Ring pages at most: `2^3`, 256 entries.
-const MAX_RING_PAGE_ORDER: u32 = 3;
+/// Ring pages at most: `2^2`, 128 entries. Linux's back end makes 264 allocations for each entry
+/// before it connects, while a guest waits for its start.
+const MAX_RING_PAGE_ORDER: u32 = 2;
 /// Segments of one request at most; one indirect page holds them.
 const MAX_SEGMENTS: u16 = 256;
 /// Segments that a request needs before it takes an indirect page.

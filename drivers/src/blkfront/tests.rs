@@ -134,14 +134,14 @@ fn a_connection_takes_what_linux_offers() {
         discard,
     };
     assert_eq!(*front.geometry(), expected);
-    assert_eq!((front.ring_entries(), front.max_pages_per_request()), (256, 256));
+    assert_eq!((front.ring_entries(), front.max_pages_per_request()), (128, 256));
     assert_eq!(machine.front_node("state").as_deref(), Some("4"));
-    assert_eq!(machine.front_node("ring-page-order").as_deref(), Some("3"));
-    assert!(machine.front_node("ring-ref7").is_some() && machine.front_node("ring-ref").is_none());
+    assert_eq!(machine.front_node("ring-page-order").as_deref(), Some("2"));
+    assert!(machine.front_node("ring-ref3").is_some() && machine.front_node("ring-ref").is_none());
     assert_eq!(machine.front_node("feature-persistent").as_deref(), Some("1"));
     assert_eq!(machine.back.state(), 4);
-    // 256 data pages, 8 of the ring, one for segments for each 12.
-    assert_eq!(machine.xen.live_grants(), 256 + 8 + 21);
+    // 256 data pages, 4 of the ring, one for segments for each 12.
+    assert_eq!(machine.xen.live_grants(), 256 + 4 + 21);
     assert_eq!(front.backend_path(), "/local/domain/0/backend/vbd/5/51712");
 }
 
@@ -177,7 +177,7 @@ fn a_plain_back_end_gets_the_plain_protocol() {
 
 #[test]
 fn the_ring_is_no_larger_than_the_pool_can_fill() {
-    for (pool_pages, entries) in [(1, 32), (32, 32), (33, 64), (128, 128), (129, 256), (960, 256)] {
+    for (pool_pages, entries) in [(1, 32), (32, 32), (33, 64), (128, 128), (129, 128), (960, 128)] {
         let mut machine = Machine::new(BlkBackConfig::default());
         let front = machine.connect(pool_pages).unwrap();
         assert_eq!(front.ring_entries(), entries, "{pool_pages} pages");
