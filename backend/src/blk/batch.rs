@@ -43,11 +43,6 @@ impl Batch {
         }
     }
 
-    /// So many requests are outstanding, and hardly more will be: a batch was waited for in vain.
-    pub(super) fn set_depth(&mut self, outstanding: u32) {
-        self.depth = outstanding;
-    }
-
     /// Requests in a batch, at least 1.
     pub(super) fn size(&self) -> u32 {
         match self.depth {
@@ -84,13 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn the_depth_is_forgotten_slowly_or_at_once_when_it_misleads() {
+    fn the_depth_is_forgotten_slowly() {
         let mut batch = Batch::default();
         batch.note_depth(16);
         (0..FORGET * 4).for_each(|_| batch.note_rest());
         assert_eq!(batch.size(), 12);
-        batch.set_depth(3);
-        assert_eq!(batch.size(), 1);
         (0..FORGET * 99).for_each(|_| batch.note_rest());
         assert_eq!(batch.size(), 1);
     }

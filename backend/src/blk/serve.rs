@@ -52,13 +52,8 @@ impl<S: Storage> Device<S> {
             return;
         }
         let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
-        let depth = queues.fold(0u32, |sum, queue| sum.saturating_add(queue.outstanding(mem).into()));
-        if self.hurry {
-            // It had time for all it has; what it was not told of is its own again, too.
-            self.batch.set_depth(depth.saturating_add(self.unsignalled));
-        } else {
-            self.batch.note_depth(depth);
-        }
+        let outstanding = queues.map(|queue| u32::from(queue.outstanding(mem)));
+        self.batch.note_depth(outstanding.fold(0, u32::saturating_add));
     }
 
     /// Shows the backend what was queued, once that is a batch or nobody may wait.
