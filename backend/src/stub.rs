@@ -4,10 +4,10 @@
 //!
 //! ```text
 //! loop {
-//!     if stub.run_once() { continue; }         // work was done: look again
-//!     if still worth polling { continue; }     // bounded by time
-//!     if stub.arm() { continue; }              // something arrived meanwhile
-//!     hv.poll(stub.ports() and others, deadline);
+//!     if stub.run_once() { continue; }                   // work was done: do more
+//!     if stub.should_look() && stub.look() { continue; } // for as long as that pays
+//!     if stub.arm() { continue; }                        // something arrived meanwhile
+//!     hv.poll(stub.ports() and others, stub.nap_until_ns());
 //! }
 //! ```
 
@@ -124,12 +124,6 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     #[must_use]
     pub fn rescue(&self) -> Rescue<H> {
         self.server.rescue()
-    }
-
-    /// Whether a storage engine is at work: more is to come soon.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        self.disks.iter().any(|disk| disk.device.in_flight() > 0)
     }
 
     /// The storage engines, in the order of the devices.

@@ -119,9 +119,7 @@ impl<S: Storage> Device<S> {
         self.batch.note_rest();
         let batch = self.batch_size();
         if batch == 1 {
-            self.hurry = true;
             self.send_off();
-            self.hurry = false;
         }
         let at_storage = self.in_flight().saturating_sub(self.queued);
         if self.unsignalled > 0 && (batch == 1 || at_storage == 0 || self.unsignalled >= batch) {

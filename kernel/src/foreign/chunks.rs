@@ -119,8 +119,8 @@ impl Chunks {
         Ok(slot)
     }
 
-    /// Maps `page` of the chunk in `slot`, and as many around it as are mapped already: pages
-    /// that are used come with few calls, and no more than twice as many are mapped as are used.
+    /// Maps `page` of the chunk in `slot`, and as many around it as are mapped already: a chunk
+    /// that is used comes with few calls, one that is hardly used with few pages.
     fn extend<W: Window>(&mut self, window: &W, slot: u16, chunk: u64, page: usize) -> Result<(), Errno> {
         let Some(slot_of) = self.slots.get_mut(usize::from(slot)) else { return Err(Errno::EINVAL) };
         let group = slot_of.pages.count().next_power_of_two().clamp(GROUP_PAGES, CHUNK_PAGES);
