@@ -6,7 +6,7 @@
 
 /// Shortest and longest wait.
 const NAP_MIN_NS: u64 = 20_000;
-const NAP_MAX_NS: u64 = 2_000_000;
+const NAP_MAX_NS: u64 = 10_000_000;
 /// A time between two ends that is longer than this says nothing: there was nothing to do.
 const GAP_MAX_NS: u64 = 1_000_000;
 

@@ -186,13 +186,14 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         self.answer_all() || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
     }
 
-    /// Whether looking for news beats blocking: not while requests go in batches, since an event
-    /// comes for each, except where an access of the guest is about to come.
+    /// Whether looking for news beats blocking: where an access of the guest is about to come. Not
+    /// while requests go in batches, since an event comes for each, and not while the storage
+    /// works: it needs the CPU more.
     #[must_use]
     pub fn should_look(&self) -> bool {
         let mut devices = self.disks.iter().map(|disk| &disk.device);
         let mut others = devices.clone();
-        devices.any(Device::awaits_ack) || !others.any(Device::is_deep)
+        devices.any(Device::awaits_ack) || !others.any(|device| device.is_deep() || device.awaits_storage())
     }
 
     /// Asks guest and storage for events. True: something arrived meanwhile, run again

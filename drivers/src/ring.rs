@@ -187,11 +187,11 @@ impl FrontRing {
         Ok(())
     }
 
-    /// Whether a response is there to be taken, or the peer's index is impossible: a glance, not
-    /// a judgement.
+    /// How many responses wait to be taken, by the peer's index, be it possible or not: a glance,
+    /// not a judgement.
     #[must_use]
-    pub fn has_response(&self) -> bool {
-        self.rsp_prod != self.rsp_cons || self.load(RSP_PROD) != self.rsp_cons
+    pub fn responses(&self) -> u32 {
+        self.load(RSP_PROD).wrapping_sub(self.rsp_cons)
     }
 
     /// Copies the next response into `response` (at most an entry long); false if there is

@@ -43,6 +43,12 @@ impl Batch {
         }
     }
 
+    /// Time was up before a batch was complete: the driver keeps less outstanding, or things go
+    /// slowly for once. In the latter case the true depth is soon seen again.
+    pub(super) fn note_late(&mut self) {
+        self.depth = self.depth.saturating_sub(self.depth.div_ceil(4));
+    }
+
     /// Requests in a batch, at least 1.
     pub(super) fn size(&self) -> u32 {
         match self.depth {
@@ -85,6 +91,16 @@ mod tests {
         (0..FORGET * 4).for_each(|_| batch.note_rest());
         assert_eq!(batch.size(), 12);
         (0..FORGET * 99).for_each(|_| batch.note_rest());
+        assert_eq!(batch.size(), 1);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_come_is_soon_not_waited_for() {
+        let mut batch = Batch::default();
+        batch.note_depth(16);
+        (0..7).for_each(|_| batch.note_late());
+        assert_eq!(batch.size(), 1);
+        (0..9).for_each(|_| batch.note_late());
         assert_eq!(batch.size(), 1);
     }
 }

@@ -104,6 +104,9 @@ pub struct Device<S> {
     pub(super) queued: u32,
     /// Nothing may be held back any longer.
     pub(super) hurry: bool,
+    /// The driver was interrupted for a batch, and no time has run out since: it is about to bring
+    /// as many new requests.
+    pub(super) expecting: bool,
     /// Finished requests that were published and not signalled.
     pub(super) unsignalled: u32,
     pub(super) stats: DeviceStats,
@@ -146,6 +149,7 @@ impl<S: Storage> Device<S> {
             waits_for: 1,
             queued: 0,
             hurry: false,
+            expecting: false,
             unsignalled: 0,
             stats: DeviceStats::default(),
             limiter: Limiter::new(),

@@ -21,7 +21,9 @@ impl<S: Storage> Device<S> {
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.tell_resumed();
         self.note_depth(mem);
-        worked |= self.collect(mem);
+        // While the rest of a batch is copied, the driver's vCPU wakes and comes to ask why.
+        let ahead = self.is_batch_back();
+        worked |= self.collect(mem, if ahead { 1 } else { u32::MAX });
         worked |= self.retry_held(mem);
         // Storage may have room for one queue's requests only: each comes first in turn.
         let (first, end) = (self.first_lane, self.lanes.len());
@@ -35,7 +37,7 @@ impl<S: Storage> Device<S> {
             crash::point(Point::Finished);
             self.publish(mem);
         }
-        self.signal_if_due(mem);
+        self.signal_if_due(mem, ahead);
         self.hurry = false;
         worked
     }
@@ -44,6 +46,8 @@ impl<S: Storage> Device<S> {
     /// and signals all there is.
     pub fn hurry(&mut self) {
         self.hurry = true;
+        self.expecting = false;
+        self.batch.note_late();
     }
 
     /// What the driver has outstanding is what a batch can be made of.
@@ -89,11 +93,17 @@ impl<S: Storage> Device<S> {
         self.batch_size() > 1
     }
 
+    /// Whether the next event is the storage's.
+    #[must_use]
+    pub fn awaits_storage(&self) -> bool {
+        self.in_flight() > 0 && self.storage.port().is_some()
+    }
+
     /// Whether [`Device::process`] might find work: a glance that costs little and takes nothing.
     #[must_use]
     pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
         let owes = self.hurry || self.irq || self.resumed;
-        owes || self.storage.has_completion()
+        owes || self.storage.responses() > 0
             || self.lanes.iter().any(|lane| {
                 let unseen = || lane.queue.as_ref().is_some_and(|queue| queue.has_news(mem));
                 lane.kicked || (lane.wants_service() && unseen())
@@ -130,7 +140,11 @@ impl<S: Storage> Device<S> {
         let queues = self.lanes.iter().filter(|lane| lane.queue.is_some()).count();
         let queues = u32::try_from(queues).unwrap_or(u32::MAX).max(1);
         let share = batch.saturating_sub(self.queued).div_ceil(queues).max(1);
-        let new_batch = if self.in_flight() == 0 { 1 } else { u16::try_from(share).unwrap_or(u16::MAX) };
+        let new_batch = if self.in_flight() == 0 && !self.expecting {
+            1
+        } else {
+            u16::try_from(share).unwrap_or(u16::MAX)
+        };
         self.waits_for = if self.holds() { batch } else { done_batch.max(new_batch.into()) };
         if self.in_flight() > 0 && self.storage.arm(done_batch) {
             return true;
@@ -167,10 +181,16 @@ impl<S: Storage> Device<S> {
             && self.pool.available() >= QUEUE_SIZE_MAX
     }
 
-    /// Takes what the storage has finished.
-    fn collect(&mut self, mem: &dyn GuestMemory) -> bool {
+    /// Whether a whole batch waits to be collected.
+    fn is_batch_back(&self) -> bool {
+        let batch = self.batch_size();
+        batch > 1 && self.storage.responses() >= batch.min(self.in_flight()).max(2)
+    }
+
+    /// Takes what the storage has finished, `limit` requests at the most.
+    fn collect(&mut self, mem: &dyn GuestMemory, limit: u32) -> bool {
         let mut worked = false;
-        while self.in_flight() > 0 {
+        for _ in 0..limit.min(self.in_flight()) {
             let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
             let Some((ticket, outcome)) = self.storage.next_completion(&io) else { break };
             worked = true;
@@ -363,11 +383,11 @@ impl<S: Storage> Device<S> {
 
     /// Signals what was published once it is a batch, or as much as is still at the storage: each
     /// interrupt costs the driver two accesses for which its vCPU waits.
-    fn signal_if_due(&mut self, mem: &dyn GuestMemory) {
+    fn signal_if_due(&mut self, mem: &dyn GuestMemory, ahead: bool) {
         let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
         let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
         self.unsignalled = unsignalled;
-        let due = self.hurry || unsignalled >= self.in_flight().min(self.batch_size());
+        let due = self.hurry || ahead || unsignalled >= self.in_flight().min(self.batch_size());
         if unsignalled > 0 && due {
             self.signal(mem);
         }
@@ -393,6 +413,7 @@ impl<S: Storage> Device<S> {
         if signal {
             self.transport.raise(INT_USED);
             self.irq = true;
+            self.expecting = self.is_deep();
         }
     }
 

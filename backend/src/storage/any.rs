@@ -90,8 +90,8 @@ impl<H: Hypervisor> Storage for AnyStorage<H> {
         each!(self, engine => engine.kick());
     }
 
-    fn has_completion(&self) -> bool {
-        each!(self, engine => engine.has_completion())
+    fn responses(&self) -> u32 {
+        each!(self, engine => engine.responses())
     }
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {

@@ -95,9 +95,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.inner.kick();
     }
 
-    fn has_completion(&self) -> bool {
-        let held = self.faults.hold.get() && self.faults.release.get() == 0;
-        (!held && !self.waiting.is_empty()) || self.inner.has_completion()
+    fn responses(&self) -> u32 {
+        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        let free = if self.faults.hold.get() { self.faults.release.get() } else { u32::MAX };
+        waiting.min(free).saturating_add(self.inner.responses())
     }
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {

@@ -164,8 +164,9 @@ pub trait Storage {
     /// Sends off what was submitted since the last call.
     fn kick(&mut self);
 
-    /// Whether something may be over: a glance that costs little and takes nothing.
-    fn has_completion(&self) -> bool;
+    /// How much may be over, in parts of requests: a glance that costs little, takes nothing and
+    /// judges nothing.
+    fn responses(&self) -> u32;
 
     /// The next request that is over.
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)>;

@@ -412,8 +412,8 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
         }
     }
 
-    fn has_completion(&self) -> bool {
-        self.up().is_some_and(BlkFront::has_completion)
+    fn responses(&self) -> u32 {
+        self.up().map_or(0, BlkFront::responses)
     }
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {

@@ -150,8 +150,8 @@ impl Storage for RamDisk {
 
     fn kick(&mut self) {}
 
-    fn has_completion(&self) -> bool {
-        false
+    fn responses(&self) -> u32 {
+        0
     }
 
     fn next_completion(&mut self, _io: &Io<'_>) -> Option<(Ticket, Outcome)> {

@@ -129,10 +129,11 @@ impl<H: Hypervisor> BlkFront<H> {
         }
     }
 
-    /// Whether [`BlkFront::next_completion`] would find something: one load, nothing taken.
+    /// How many times [`BlkFront::next_completion`] would find something: one load, nothing taken
+    /// or judged.
     #[must_use]
-    pub fn has_completion(&self) -> bool {
-        self.health == Health::Connected && self.ring.has_response()
+    pub fn responses(&self) -> u32 {
+        if self.health == Health::Connected { self.ring.responses() } else { 0 }
     }
 
     /// The next completion, if one has arrived. `None` as well once the connection is

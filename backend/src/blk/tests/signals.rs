@@ -126,6 +126,32 @@ fn of_many_what_is_done_waits_for_a_batch_also_asleep_until_time_is_up() {
 }
 
 #[test]
+fn a_whole_batch_is_signalled_with_its_first_request_and_only_once() {
+    let mut rig = under_way(ALL, 16);
+    assert_eq!(one_look(&mut rig, 16), 1);
+    assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 1, "the others are still to be copied");
+    rig.run();
+    assert_eq!(rig.irqs, 1, "the driver has not looked since");
+    assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 15);
+}
+
+#[test]
+fn after_a_batch_the_driver_notifies_once_it_has_brought_another() {
+    let mut rig = under_way(ALL, 16);
+    one_look(&mut rig, 16);
+    rig.run();
+    rig.driver.take_interrupt();
+    let (kicks, sent) = (rig.driver.kicks, rig.faults.sent.get());
+    for count in 1..=16 {
+        rig.driver.submit(&read_request(0, 512), &Framing::Usual);
+        rig.driver.kick();
+        assert_eq!(rig.driver.kicks - kicks, u32::from(count == 16));
+    }
+    rig.run();
+    assert_eq!(rig.faults.sent.get(), sent + 1);
+}
+
+#[test]
 fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
     let mut rig = under_way(ALL, 16);
     assert_eq!(one_look(&mut rig, 16), 1);
@@ -168,7 +194,10 @@ fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again
         rig.faults.hold.set(false);
         rig.run();
         assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 21);
-        assert_eq!(rig.device.borrow().waits_for(), 1, "nothing is under way: every event counts");
+        assert_eq!(rig.device.borrow().waits_for(), 16, "the driver is expected to bring as many again");
+        rig.device.borrow_mut().hurry();
+        rig.run();
+        assert_eq!(rig.device.borrow().waits_for(), 1, "it did not: every event counts");
         let kicks = rig.driver.kicks;
         rig.read(0, 512, &Framing::Usual);
         assert_eq!(rig.driver.kicks, kicks + 1);
