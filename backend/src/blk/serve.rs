@@ -181,10 +181,10 @@ impl<S: Storage> Device<S> {
             && self.pool.available() >= QUEUE_SIZE_MAX
     }
 
-    /// Whether a whole batch waits to be collected.
+    /// Whether a whole batch waits to be collected, of which the driver was not told yet.
     fn is_batch_back(&self) -> bool {
         let batch = self.batch_size();
-        batch > 1 && self.storage.responses() >= batch.min(self.in_flight()).max(2)
+        batch > 1 && !self.awaits_ack() && self.storage.responses() >= batch.min(self.in_flight()).max(2)
     }
 
     /// Takes what the storage has finished, `limit` requests at the most.

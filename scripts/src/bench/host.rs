@@ -1,5 +1,6 @@
 //! What else the machine was busy with: a measurement beside a compiler is none.
 
+use std::collections::HashMap;
 use std::fs;
 use std::time::Instant;
 
@@ -9,17 +10,22 @@ const TICKS: f64 = 100.0;
 pub const TOO_MUCH: f64 = 0.15;
 
 /// Tells how many CPUs everybody but one process took.
+///
+/// Processes are asked for it, each of them: the kernel's own total of busy time is sampled, and
+/// counts too much where an emulator sleeps and wakes thousands of times a second.
 #[derive(Debug)]
 pub struct Others {
     pid: u32,
     last: Option<Look>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Look {
     at: Instant,
-    busy: u64,
-    own: u64,
+    /// Stolen by somebody else's virtual machine.
+    steal: u64,
+    /// Of each process, its ended children's included.
+    ticks: HashMap<u32, u64>,
 }
 
 impl Others {
@@ -33,35 +39,43 @@ impl Others {
 
     /// CPUs that others took since the last call; `None` where `/proc` does not tell.
     pub fn since_last(&mut self) -> Option<f64> {
-        let busy = fs::read_to_string("/proc/stat").ok().and_then(|text| busy_ticks(&text))?;
-        let own = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok();
-        let own = own.and_then(|text| own_ticks(&text))?;
-        let look = Look { at: Instant::now(), busy, own };
-        let last = self.last.replace(look)?;
-        let others = look.busy.checked_sub(last.busy)?.saturating_sub(look.own.saturating_sub(last.own));
+        let steal = fs::read_to_string("/proc/stat").ok().and_then(|text| steal_ticks(&text))?;
+        let look = Look { at: Instant::now(), steal, ticks: all_ticks(self.pid)? };
+        let last = self.last.replace(look.clone())?;
+        let more = look
+            .ticks
+            .iter()
+            .map(|(pid, &ticks)| ticks.saturating_sub(last.ticks.get(pid).copied().unwrap_or(0)));
+        let others = look.steal.saturating_sub(last.steal) + more.sum::<u64>();
         let seconds = look.at.duration_since(last.at).as_secs_f64();
         Some(super::sample::float(others) / TICKS / seconds)
     }
 }
 
-/// Ticks of all CPUs that were neither idle nor waiting; stolen ones (somebody else's virtual
-/// machine) count.
-fn busy_ticks(stat: &str) -> Option<u64> {
-    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
-    let ticks = fields.map(|field| field.parse().ok()).collect::<Option<Vec<u64>>>()?;
-    let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = *ticks.as_slice() else {
-        return None;
+/// Ticks of every process but `except`.
+fn all_ticks(except: u32) -> Option<HashMap<u32, u64>> {
+    let names = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| name.to_str()?.parse().ok()).filter(|&pid: &u32| pid != except);
+    let ticks_of = |pid| {
+        // It may have ended meanwhile.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some((pid, process_ticks(&stat)?))
     };
-    Some(user + nice + system + irq + softirq + steal)
+    Some(pids.filter_map(ticks_of).collect())
 }
 
-/// Ticks of a process, in user and kernel mode.
-fn own_ticks(stat: &str) -> Option<u64> {
+/// Ticks of all CPUs that were stolen.
+fn steal_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    fields.skip(7).next()?.parse().ok()
+}
+
+/// Ticks of a process and of its children that have ended, in user and kernel mode.
+fn process_ticks(stat: &str) -> Option<u64> {
     // The name, in parentheses, may hold anything.
     let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11);
-    let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
-    Some(user + system)
+    let ticks = fields.split(' ').skip(11).take(4).map(|field| field.parse::<u64>().ok());
+    ticks.collect::<Option<Vec<_>>>().map(|ticks| ticks.iter().sum())
 }
 
 #[cfg(test)]
@@ -70,15 +84,24 @@ mod tests {
 
     #[test]
     fn ticks_are_found() {
-        assert_eq!(busy_ticks("cpu  10 1 5 100 50 2 3 4 0 0\ncpu0 1 1 1"), Some(25));
-        assert_eq!(busy_ticks("cpu  10 1"), None);
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 31 11 0 0 20 0 1 0 5 6 7";
-        assert_eq!(own_ticks(stat), Some(42));
+        assert_eq!(steal_ticks("cpu  10 1 5 100 50 2 3 4 0 0\ncpu0 1 1 1"), Some(4));
+        assert_eq!(steal_ticks("cpu  10 1"), None);
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 31 11 2 1 20 0 1 0 5 6 7";
+        assert_eq!(process_ticks(stat), Some(45));
     }
 
     #[test]
-    fn our_own_time_is_not_that_of_others() {
+    fn what_others_do_is_seen_and_our_own_is_not() {
+        let busy =
+            || (0..40_000_000u64).fold(1u64, |hash, at| std::hint::black_box(hash.wrapping_mul(31) ^ at));
+        let mut everybody = Others::than(u32::MAX);
         let mut others = Others::than(std::process::id());
-        assert!(others.since_last().is_none_or(|cpus| cpus >= 0.0));
+        let before = all_ticks(std::process::id()).map(|ticks| ticks.contains_key(&std::process::id()));
+        assert_eq!(before, Some(false));
+        while process_ticks(&fs::read_to_string("/proc/self/stat").unwrap()).unwrap() < 20 {
+            busy();
+        }
+        assert!(others.since_last().is_some());
+        assert!(everybody.since_last().is_some_and(|cpus| cpus > 0.0), "this process is one of all");
     }
 }
