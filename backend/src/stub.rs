@@ -25,6 +25,10 @@ use crate::storage::Storage;
 use alloc::vec::Vec;
 use kernel::{DomId, Hypervisor, Port};
 
+/// Glances at the slots for each at the devices: a vCPU that is answered at once does not leave
+/// its CPU.
+const SLOT_LOOKS: u32 = 4;
+
 /// A device and its place in the guest.
 pub struct Attached<S> {
     /// Guest physical address of its window.
@@ -159,6 +163,9 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// Returns whether there was any; call again then.
     pub fn run_once(&mut self) -> bool {
         let mut worked = self.answer_all();
+        if core::mem::take(&mut self.resumed) {
+            (0..self.server.ports().len()).for_each(|vcpu| self.answer(vcpu, true));
+        }
         if self.nap_until_ns.is_some_and(|until_ns| self.hv.now_ns() >= until_ns) {
             self.nap_until_ns = None;
             self.disks.iter_mut().for_each(|disk| disk.device.hurry());
@@ -183,7 +190,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// [`Stub::run_once`] might find work.
     #[must_use]
     pub fn look(&mut self) -> bool {
-        self.answer_all() || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
+        (0..SLOT_LOOKS).any(|_| self.answer_all()) || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
     }
 
     /// Whether looking for news beats blocking: where an access of the guest is about to come. Not
@@ -238,33 +245,41 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         (teardown, self.disks.into_iter().map(|disk| disk.device.into_storage()).collect())
     }
 
+    /// Answers every access that waits; whether there was one.
+    #[inline]
     fn answer_all(&mut self) -> bool {
         let mut worked = false;
-        let resumed = core::mem::take(&mut self.resumed);
         for vcpu in 0..self.server.ports().len() {
-            let slot = if resumed { self.server.retake(vcpu) } else { self.server.take(vcpu) };
-            let Some(slot) = slot else { continue };
-            worked = true;
-            self.answers.bump();
-            match slot.request() {
-                Ok(Request::Mmio(access)) => {
-                    let reply = self.disks.iter_mut().find_map(|disk| disk.access(access));
-                    crash::point(Point::Answer);
-                    // Between two windows, or across an end.
-                    slot.answer(reply.unwrap_or(Reply::ALL_ONES));
-                }
-                Ok(Request::Invalidate) => {
-                    // Xen holds the vCPU until no mapping of the old frames is left.
-                    self.mem.invalidate();
-                    slot.answer(Reply::NONE);
-                }
-                Err(malformed) => {
-                    Self::note(&mut self.limiter, malformed);
-                    drop(slot);
-                }
+            if self.server.is_waiting(vcpu) {
+                worked = true;
+                self.answer(vcpu, false);
             }
         }
         worked
+    }
+
+    /// Answers an access of vCPU `vcpu`, if there is one; `again`: also one that a former life took.
+    fn answer(&mut self, vcpu: usize, again: bool) {
+        let slot = if again { self.server.retake(vcpu) } else { self.server.take(vcpu) };
+        let Some(slot) = slot else { return };
+        self.answers.bump();
+        match slot.request() {
+            Ok(Request::Mmio(access)) => {
+                let reply = self.disks.iter_mut().find_map(|disk| disk.access(access));
+                crash::point(Point::Answer);
+                // Between two windows, or across an end.
+                slot.answer(reply.unwrap_or(Reply::ALL_ONES));
+            }
+            Ok(Request::Invalidate) => {
+                // Xen holds the vCPU until no mapping of the old frames is left.
+                self.mem.invalidate();
+                slot.answer(Reply::NONE);
+            }
+            Err(malformed) => {
+                Self::note(&mut self.limiter, malformed);
+                drop(slot);
+            }
+        }
     }
 
     fn note(limiter: &mut Limiter, malformed: Malformed) {

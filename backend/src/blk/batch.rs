@@ -7,12 +7,14 @@
 //! in time by the stub's nap ([`crate::pace`]).
 
 /// The largest batch.
-const BATCH_MAX: u32 = 16;
+const BATCH_MAX: u32 = 32;
 /// Outstanding requests below which nothing is held back.
 const DEEP: u32 = 4;
 /// Mean data of a request from which on a batch is only half of what is outstanding: the other
 /// half keeps the backend busy while the data of this one is copied.
 const LARGE_BYTES: u64 = 32 << 10;
+/// And from which on each goes alone: an event is little beside so much data.
+const HUGE_BYTES: u64 = 256 << 10;
 /// Rests after which the depth is believed to be one less, unless it is seen again.
 const FORGET: u32 = 8;
 
@@ -53,7 +55,8 @@ impl Batch {
     pub(super) fn size(&self) -> u32 {
         match self.depth {
             0..DEEP => 1,
-            depth if self.mean_bytes >= LARGE_BYTES => (depth / 2).min(BATCH_MAX),
+            _ if self.mean_bytes >= HUGE_BYTES => 1,
+            depth if self.mean_bytes >= LARGE_BYTES => (depth / 2).min(BATCH_MAX / 2),
             depth => depth.min(BATCH_MAX),
         }
     }
@@ -74,13 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn many_make_a_bounded_batch_and_large_ones_half_of_it() {
+    fn many_make_a_bounded_batch_large_ones_half_of_it_and_huge_ones_none() {
         let mut batch = Batch::default();
         batch.note_depth(8);
         assert_eq!(batch.size(), 8);
-        (0..32).for_each(|_| batch.note_request(1 << 20));
+        (0..32).for_each(|_| batch.note_request(64 << 10));
         assert_eq!(batch.size(), 4);
         batch.note_depth(u32::MAX);
+        assert_eq!(batch.size(), BATCH_MAX / 2);
+        (0..32).for_each(|_| batch.note_request(1 << 20));
+        assert_eq!(batch.size(), 1);
+        (0..99).for_each(|_| batch.note_request(512));
         assert_eq!(batch.size(), BATCH_MAX);
     }
 

@@ -418,6 +418,7 @@ impl<S: Storage> Device<S> {
     }
 
     /// The driver broke the queue's rules: nothing is served until it resets the device.
+    #[cold]
     fn fail(&mut self, fault: QueueFault) {
         warn_limited!(self.limiter, "the guest broke its queue: {fault}");
         self.irq |= self.transport.set_needs_reset();

@@ -214,6 +214,13 @@ impl<H: Hypervisor> Server<H> {
         &self.parts.ports
     }
 
+    /// Whether an access waits in the slot of vCPU `vcpu`: one load.
+    #[inline]
+    #[must_use]
+    pub fn is_waiting(&self, vcpu: usize) -> bool {
+        Place::new(&self.parts.page, vcpu).state() == ioreq::STATE_READY
+    }
+
     /// Takes the access in the slot of vCPU `vcpu`. Xen shows an access before it sends the
     /// event, so whoever looks need not wait for that: an answer in time finds the vCPU still on
     /// its CPU. Events are cleared by [`Server::arm`] only.
@@ -227,8 +234,7 @@ impl<H: Hypervisor> Server<H> {
         for &port in &self.parts.ports {
             self.parts.hv.evtchn_take_pending(port);
         }
-        let page = &self.parts.page;
-        (0..self.parts.ports.len()).any(|vcpu| Place::new(page, vcpu).state() == ioreq::STATE_READY)
+        (0..self.parts.ports.len()).any(|vcpu| self.is_waiting(vcpu))
     }
 
     /// What a panic handler needs to release the guest's vCPUs.

@@ -85,7 +85,8 @@ pub struct Slot<'a, H: Hypervisor> {
 }
 
 impl<'a, H: Hypervisor> Slot<'a, H> {
-    /// Takes the slot's access, if it holds one: READY becomes INPROCESS.
+    /// Takes the slot's access, if it holds one. It stays READY until it is answered: INPROCESS is
+    /// for those who answer later, and tells Xen nothing (`wait_for_io`).
     pub(super) fn take(page: &'a SharedPage, hv: &'a H, vcpu: usize, port: Port) -> Option<Slot<'a, H>> {
         let place = Place::new(page, vcpu);
         let bits = place.bits().ok()?;
@@ -95,8 +96,8 @@ impl<'a, H: Hypervisor> Slot<'a, H> {
         Self::take_from(place, bits, hv, port)
     }
 
-    /// Takes an access that a former life may have taken and not answered. INPROCESS stays
-    /// INPROCESS: Xen crashes a guest whose slot goes backwards (`wait_for_io`).
+    /// Takes an access that a former life may have taken and not answered, or answered and not
+    /// told.
     pub(super) fn retake(page: &'a SharedPage, hv: &'a H, vcpu: usize, port: Port) -> Option<Slot<'a, H>> {
         let place = Place::new(page, vcpu);
         let bits = place.bits().ok()?;
@@ -113,7 +114,6 @@ impl<'a, H: Hypervisor> Slot<'a, H> {
 
     fn take_from(place: Place<'a>, bits: u8, hv: &'a H, port: Port) -> Option<Slot<'a, H>> {
         let raw = place.copy_out(bits).ok()?;
-        place.set_state(bits, ioreq::STATE_INPROCESS).ok()?;
         Some(Slot { place, hv, port, raw, answered: false })
     }
 

@@ -4,7 +4,7 @@
 
 use super::regs::*;
 use super::{Effect, Identity, Transport};
-use crate::ioreq::{Access, Direction, Reply, Width};
+use crate::ioreq::{Access, Direction, Width};
 use alloc::vec;
 use proptest::prelude::*;
 
@@ -18,9 +18,7 @@ fn transport() -> Transport {
 }
 
 fn read_wide(transport: &mut Transport, addr: u64, width: Width) -> u64 {
-    let (Reply(value), effect) = transport.access(Access { addr, width, direction: Direction::Read });
-    assert_eq!(effect, Effect::None);
-    value
+    transport.read(addr, width).0
 }
 
 fn read(transport: &mut Transport, addr: u64) -> u64 {
@@ -28,7 +26,7 @@ fn read(transport: &mut Transport, addr: u64) -> u64 {
 }
 
 fn write(transport: &mut Transport, addr: u64, value: u32) -> Effect {
-    transport.access(Access { addr, width: Width::Four, direction: Direction::Write(value.into()) }).1
+    transport.write(addr, Width::Four, value.into())
 }
 
 /// Runs initialisation up to FEATURES_OK with the given features; true if it stayed set.
@@ -245,8 +243,7 @@ fn configuration_is_read_in_natural_widths_and_ends_in_zeros() {
 fn the_generation_counts_the_changes_of_the_configuration() {
     let mut transport = transport();
     assert_eq!(read(&mut transport, CONFIG_GENERATION), 0);
-    let direction = Direction::Write(0xee);
-    let (_, effect) = transport.access(Access { addr: CONFIG + 3, width: Width::One, direction });
+    let effect = transport.write(CONFIG + 3, Width::One, 0xee);
     assert_eq!(effect, Effect::Config { offset: 3, width: Width::One, value: 0xee });
     assert_eq!(read_wide(&mut transport, CONFIG, Width::Four), 0x4433_2211, "the device decides");
     assert!(transport.set_config(3, &[0xee, 0xdd]));
@@ -267,8 +264,7 @@ fn registers_answer_only_aligned_32_bit_accesses() {
         assert_eq!(read_wide(&mut transport, MAGIC_VALUE, width), 0);
     }
     assert_eq!(read(&mut transport, 2), 0);
-    let direction = Direction::Write(1);
-    let (_, effect) = transport.access(Access { addr: STATUS, width: Width::One, direction });
+    let effect = transport.write(STATUS, Width::One, 1);
     assert_eq!(effect, Effect::None);
     assert_eq!(read(&mut transport, STATUS), 0);
 }
@@ -310,11 +306,14 @@ proptest! {
         let mut transport = transport();
         for access in accesses {
             let before = transport.status();
-            let (reply, effect) = transport.access(access);
-            if access.direction == Direction::Read {
-                prop_assert_eq!(reply.0, access.width.mask(reply.0));
-                prop_assert_eq!(effect, Effect::None);
-            }
+            let effect = match access.direction {
+                Direction::Read => {
+                    let reply = transport.read(access.addr, access.width);
+                    prop_assert_eq!(reply.0, access.width.mask(reply.0));
+                    Effect::None
+                }
+                Direction::Write(value) => transport.write(access.addr, access.width, value),
+            };
             match effect {
                 Effect::QueueReady(index, layout) => {
                     prop_assert!(index < 2 && layout.size().is_power_of_two());

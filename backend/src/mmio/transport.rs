@@ -5,7 +5,7 @@ use super::queue_regs::QueueRegs;
 use super::regs;
 use super::status::{Status, Transition};
 use crate::guest_mem::GuestAddr;
-use crate::ioreq::{Access, Direction, Reply, Width};
+use crate::ioreq::{Reply, Width};
 use crate::journal::{self, QueueSetUp, SetUp, Unusable};
 use crate::virtq::{Layout, QUEUE_SIZE_MAX, layout::BadLayout};
 use alloc::vec;
@@ -245,28 +245,28 @@ impl Transport {
         tell
     }
 
-    /// Decides an access; `access.addr` is the offset in the window.
-    pub fn access(&mut self, access: Access) -> (Reply, Effect) {
-        if let Some(offset) = access.addr.checked_sub(regs::CONFIG) {
-            return match access.direction {
-                Direction::Read => (Reply(self.read_config(offset, access.width)), Effect::None),
-                Direction::Write(value) => {
-                    (Reply::NONE, Effect::Config { offset, width: access.width, value })
-                }
-            };
-        }
-        // Section 4.2.2.2: the registers are 32 bits wide and aligned.
-        if access.width != Width::Four || !access.addr.is_multiple_of(4) {
-            return (Reply(0), Effect::None);
-        }
-        match access.direction {
-            Direction::Read => (Reply(u64::from(self.read(access.addr))), Effect::None),
-            Direction::Write(value) => {
-                (Reply::NONE, self.write(access.addr, u32::try_from(value).unwrap_or(u32::MAX)))
-            }
+    /// What a read of `width` at `offset` in the window returns. It changes nothing.
+    #[must_use]
+    pub fn read(&self, offset: u64, width: Width) -> Reply {
+        match offset.checked_sub(regs::CONFIG) {
+            Some(offset) => Reply(self.read_config(offset, width)),
+            None if is_register(offset, width) => Reply(self.read_register(offset).into()),
+            None => Reply(0),
         }
     }
 
+    /// Decides a write of `width` at `offset` in the window.
+    pub fn write(&mut self, offset: u64, width: Width, value: u64) -> Effect {
+        match offset.checked_sub(regs::CONFIG) {
+            Some(offset) => Effect::Config { offset, width, value },
+            None if is_register(offset, width) => {
+                self.write_register(offset, u32::try_from(value).unwrap_or(u32::MAX))
+            }
+            None => Effect::None,
+        }
+    }
+
+    #[inline(never)]
     fn read_config(&self, offset: u64, width: Width) -> u64 {
         let bytes = (0..width.bytes()).map(|at| {
             let index = usize::try_from(offset.saturating_add(at)).unwrap_or(usize::MAX);
@@ -275,7 +275,7 @@ impl Transport {
         bytes.rev().fold(0, |value, byte| (value << 8) | u64::from(byte))
     }
 
-    fn read(&self, offset: u64) -> u32 {
+    fn read_register(&self, offset: u64) -> u32 {
         match offset {
             regs::MAGIC_VALUE => regs::MAGIC,
             regs::VERSION_REG => regs::VERSION,
@@ -293,7 +293,7 @@ impl Transport {
         }
     }
 
-    fn write(&mut self, offset: u64, value: u32) -> Effect {
+    fn write_register(&mut self, offset: u64, value: u32) -> Effect {
         match offset {
             regs::DEVICE_FEATURES_SEL => self.device_features_sel = value,
             regs::DRIVER_FEATURES_SEL => self.driver_features_sel = value,
@@ -405,6 +405,11 @@ impl Transport {
         }
         queue.write(offset, value);
     }
+}
+
+/// Section 4.2.2.2: the registers are 32 bits wide and aligned.
+const fn is_register(offset: u64, width: Width) -> bool {
+    matches!(width, Width::Four) && offset.is_multiple_of(4)
 }
 
 fn selected_mut(queues: &mut [QueueRegs], queue_sel: u32) -> Option<(u16, &mut QueueRegs)> {

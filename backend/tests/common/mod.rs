@@ -84,7 +84,7 @@ impl World {
     /// The event loop, until nothing is left to do.
     pub fn run(&mut self) {
         // Longer than anything is held back.
-        self.events_until(|now_ns| now_ns + 5_000_000);
+        self.events_until(|now_ns| now_ns + 25_000_000);
     }
 
     /// The event loop, for so long. Returns how often it went round.

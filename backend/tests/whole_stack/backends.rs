@@ -234,7 +234,7 @@ fn without_a_backend_requests_fail_after_the_timeout_and_the_disk_recovers() {
         assert!(machine.world.borrow().xen.now_ns() - began_ns >= TIMEOUT_NS);
         let before_ns = machine.world.borrow().xen.now_ns();
         assert_eq!(machine.status_of(&read_request(0, 512)), S_IOERR);
-        assert!(machine.world.borrow().xen.now_ns() - before_ns < 10_000_000, "at once");
+        assert!(machine.world.borrow().xen.now_ns() - before_ns < TIMEOUT_NS / 10, "at once");
         back.reattach(DomId(0));
         machine.run_for(A_WHILE_NS);
         assert_eq!(machine.status_of(&write_request(0, &data)), S_OK);

@@ -40,7 +40,7 @@ fn an_access_is_taken_and_answered_for_its_vcpu_only() {
     let slot = server.take(1).expect("an access");
     let access = Access { addr: BASE + 4, width: Width::Four, direction: Direction::Read };
     assert_eq!(slot.request(), Ok(Request::Mmio(access)));
-    assert_eq!(state(&page, 1), ioreq::STATE_INPROCESS);
+    assert_eq!(state(&page, 1), ioreq::STATE_READY, "until it is answered");
     slot.answer(Reply(2));
     assert_eq!(take_answer(&page, 1), 2);
     assert!(server.take(1).is_none());
