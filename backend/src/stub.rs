@@ -14,7 +14,7 @@
 use crate::blk::Device;
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
-use crate::ioreq::{Access, Malformed, Reply, Request, Rescue, Server, StartError, Teardown};
+use crate::ioreq::{Access, Direction, Malformed, Reply, Request, Rescue, Server, StartError, Teardown};
 use crate::irq::IrqLine;
 use crate::journal::ServerState;
 use crate::limit::{Limiter, warn_limited};
@@ -25,9 +25,13 @@ use crate::storage::Storage;
 use alloc::vec::Vec;
 use kernel::{DomId, Hypervisor, Port};
 
-/// Glances at the slots for each at the devices: a vCPU that is answered at once does not leave
-/// its CPU.
-const SLOT_LOOKS: u32 = 4;
+/// Glances at the slots for each at the devices: a vCPU that is answered within a microsecond does
+/// not leave its CPU.
+const SLOT_GLANCES: u32 = 4;
+/// The same after a read: often another access comes at once, and a read leaves nothing to do.
+const AFTER_READ_GLANCES: u32 = 512;
+/// Accesses answered in one look, so that a guest that makes many keeps nothing out.
+const MAX_ACCESSES: u32 = 64;
 
 /// A device and its place in the guest.
 pub struct Attached<S> {
@@ -49,6 +53,14 @@ impl<H: Hypervisor, S: Storage> Disk<H, S> {
     fn access(&mut self, access: Access) -> Option<Reply> {
         Some(self.device.access(access.within(self.mmio, WINDOW_BYTES)?))
     }
+}
+
+/// What accesses were answered; the latter may leave work.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Answered {
+    Nothing,
+    Reads,
+    Others,
 }
 
 /// An ioreq server with the devices behind it.
@@ -162,9 +174,11 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// Answers every waiting access, then lets each device do a bounded amount of work.
     /// Returns whether there was any; call again then.
     pub fn run_once(&mut self) -> bool {
-        let mut worked = self.answer_all();
+        let mut worked = self.answer_all() != Answered::Nothing;
         if core::mem::take(&mut self.resumed) {
-            (0..self.server.ports().len()).for_each(|vcpu| self.answer(vcpu, true));
+            for vcpu in 0..self.server.ports().len() {
+                self.answer(vcpu, true);
+            }
         }
         if self.nap_until_ns.is_some_and(|until_ns| self.hv.now_ns() >= until_ns) {
             self.nap_until_ns = None;
@@ -186,11 +200,21 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     }
 
     /// Answers accesses that wait, at once, for each moment counts until the vCPU leaves its CPU,
-    /// and glances at queues and rings, which takes nothing and clears no event. Whether
-    /// [`Stub::run_once`] might find work.
+    /// and glances at queues and rings, which takes nothing and clears no event. Whether anything
+    /// was seen.
     #[must_use]
     pub fn look(&mut self) -> bool {
-        (0..SLOT_LOOKS).any(|_| self.answer_all()) || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
+        let (mut accesses, mut glances) = (0, SLOT_GLANCES);
+        while glances > 0 {
+            glances = u32::saturating_sub(glances, 1);
+            match self.answer_all() {
+                Answered::Nothing => continue,
+                Answered::Reads if accesses < MAX_ACCESSES => glances = AFTER_READ_GLANCES,
+                Answered::Reads | Answered::Others => glances = 0,
+            }
+            accesses = u32::saturating_add(accesses, 1);
+        }
+        accesses > 0 || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
     }
 
     /// Whether looking for news beats blocking: where an access of the guest is about to come. Not
@@ -245,23 +269,22 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         (teardown, self.disks.into_iter().map(|disk| disk.device.into_storage()).collect())
     }
 
-    /// Answers every access that waits; whether there was one.
+    /// Answers every access that waits.
     #[inline]
-    fn answer_all(&mut self) -> bool {
-        let mut worked = false;
+    fn answer_all(&mut self) -> Answered {
+        let mut answered = Answered::Nothing;
         for vcpu in 0..self.server.ports().len() {
             if self.server.is_waiting(vcpu) {
-                worked = true;
-                self.answer(vcpu, false);
+                answered = answered.max(self.answer(vcpu, false));
             }
         }
-        worked
+        answered
     }
 
     /// Answers an access of vCPU `vcpu`, if there is one; `again`: also one that a former life took.
-    fn answer(&mut self, vcpu: usize, again: bool) {
+    fn answer(&mut self, vcpu: usize, again: bool) -> Answered {
         let slot = if again { self.server.retake(vcpu) } else { self.server.take(vcpu) };
-        let Some(slot) = slot else { return };
+        let Some(slot) = slot else { return Answered::Nothing };
         self.answers.bump();
         match slot.request() {
             Ok(Request::Mmio(access)) => {
@@ -269,6 +292,9 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
                 crash::point(Point::Answer);
                 // Between two windows, or across an end.
                 slot.answer(reply.unwrap_or(Reply::ALL_ONES));
+                if access.direction == Direction::Read {
+                    return Answered::Reads;
+                }
             }
             Ok(Request::Invalidate) => {
                 // Xen holds the vCPU until no mapping of the old frames is left.
@@ -280,6 +306,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
                 drop(slot);
             }
         }
+        Answered::Others
     }
 
     fn note(limiter: &mut Limiter, malformed: Malformed) {

@@ -8,7 +8,7 @@ use kernel::{BootInfo, Hypervisor, Port, ShutdownReason, Xen};
 use life::{Begun, ImageStub, Rounds};
 
 /// Looks in vain between two readings of the clock, which is dear in an emulator.
-const CLOCK_LOOKS: u32 = 256;
+const CLOCK_LOOKS: u32 = 128;
 /// How long to look before others are asked whether they want the CPU.
 const YIELD_NS: u64 = 100_000;
 /// Busy rounds after which xenstore gets a look, so that load cannot keep it out.
@@ -28,16 +28,13 @@ pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
         let worked = stub.run_once();
         counts.looks.bump();
         let mut idle_since_ns = None;
-        if worked {
-            counts.worked.bump();
-            if !rounds.is_multiple_of(STORE_ROUNDS) {
-                continue;
-            }
-        } else if look_for_news(xen, &mut stub, &mut look, &mut counts, &mut idle_since_ns) {
+        counts.worked.add(worked.into());
+        let busy = worked || look_for_news(xen, &mut stub, &mut look, &mut counts, &mut idle_since_ns);
+        if busy && !rounds.is_multiple_of(STORE_ROUNDS) {
             continue;
         }
         let changed = life::look_after(xs, &mut stub, &counts);
-        if changed || worked || stub.arm() {
+        if changed || busy || stub.arm() {
             continue;
         }
         // A disk has another port when it has another backend.
@@ -65,10 +62,10 @@ fn look_for_news(
     counts: &mut Rounds,
     since_ns: &mut Option<u64>,
 ) -> bool {
+    let mut yielded_ns = None;
     if look.limit_ns() == 0 || !stub.should_look() {
         return false;
     }
-    let mut yielded_ns = None;
     loop {
         for _ in 0..CLOCK_LOOKS {
             counts.looks.bump();

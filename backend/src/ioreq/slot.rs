@@ -4,7 +4,9 @@
 //! atomic read-modify-write, and never a store to `vp_eport`, which Xen checks.
 
 use super::access::{Malformed, RawSlot, Reply, Request};
+use super::server::MAX_VCPUS;
 use kernel::{Hypervisor, Order, OutOfPage, Port, SharedPage};
+use xen_pv_sys::PAGE_SIZE;
 use xen_pv_sys::dm_op::ioreq;
 
 /// Where a vCPU's slot lies in the ioreq page.
@@ -14,21 +16,29 @@ pub(super) struct Place<'a> {
     base: usize,
 }
 
+/// Slots that a page has room for. A power of two, so that no place lies outside by its very form.
+const SLOTS: usize = PAGE_SIZE / ioreq::SIZE;
+const _: () = assert!(SLOTS.is_power_of_two() && SLOTS >= MAX_VCPUS as usize);
+
 impl<'a> Place<'a> {
+    #[inline]
     pub(super) fn new(page: &'a SharedPage, vcpu: usize) -> Place<'a> {
-        Place { page, base: vcpu.saturating_mul(ioreq::SIZE) }
+        Place { page, base: (vcpu & (SLOTS - 1)).saturating_mul(ioreq::SIZE) }
     }
 
+    #[inline]
     fn field(&self, offset: usize) -> usize {
-        self.base.saturating_add(offset)
+        self.base | offset
     }
 
     /// Byte 30: the state and its neighbours. Orders later reads after it.
+    #[inline]
     fn bits(&self) -> Result<u8, OutOfPage> {
         self.page.load(self.field(ioreq::STATE_BITS), Order::AcqRel)
     }
 
-    /// The state alone. A slot outside the page has none.
+    /// The state alone.
+    #[inline]
     pub(super) fn state(&self) -> u8 {
         self.bits().unwrap_or(ioreq::STATE_NONE) & ioreq::STATE_MASK
     }
