@@ -8,8 +8,9 @@ use kernel::{BootInfo, Hypervisor, Port, ShutdownReason, Xen};
 use life::{Begun, ImageStub, Rounds};
 
 /// Looks in vain between two readings of the clock, which is dear in an emulator.
-const CLOCK_LOOKS: u32 = 128;
-/// How long to look before others are asked whether they want the CPU.
+const CLOCK_LOOKS: u32 = 16;
+/// How often others are asked whether they want the CPU, the first time after [`CLOCK_LOOKS`]: a vCPU
+/// that was just woken may be queued for ours, and Xen lets us have it for 1 ms (`ratelimit_us`).
 const YIELD_NS: u64 = 100_000;
 /// Busy rounds after which xenstore gets a look, so that load cannot keep it out.
 const STORE_ROUNDS: u32 = 256;
@@ -62,10 +63,10 @@ fn look_for_news(
     counts: &mut Rounds,
     since_ns: &mut Option<u64>,
 ) -> bool {
-    let mut yielded_ns = None;
     if look.limit_ns() == 0 || !stub.should_look() {
         return false;
     }
+    let (mut yielded_ns, mut given_away) = (0, false);
     loop {
         for _ in 0..CLOCK_LOOKS {
             counts.looks.bump();
@@ -80,14 +81,18 @@ fn look_for_news(
         if now_ns.saturating_sub(*since_ns.get_or_insert(now_ns)) >= look.limit_ns() {
             return false;
         }
-        if now_ns.saturating_sub(*yielded_ns.get_or_insert(now_ns)) >= YIELD_NS {
+        if now_ns.saturating_sub(yielded_ns) >= YIELD_NS {
             let waited_ns = xen.waited_ns();
             xen.yield_cpu();
             if xen.waited_ns() != waited_ns {
-                // Others have work to do, our backend perhaps: no CPU is to spare for looking.
-                return stub.look();
+                // Once it may be the vCPU that we wait for. Twice, others have work to do, our
+                // backend perhaps: no CPU is to spare for looking.
+                if given_away {
+                    return false;
+                }
+                given_away = true;
             }
-            yielded_ns = Some(now_ns);
+            yielded_ns = now_ns;
         }
     }
 }
