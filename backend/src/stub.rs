@@ -29,7 +29,7 @@ use kernel::{DomId, Hypervisor, Port};
 /// not leave its CPU.
 const SLOT_GLANCES: u32 = 4;
 /// The same after a read: often another access comes at once, and a read leaves nothing to do.
-const AFTER_READ_GLANCES: u32 = 512;
+const AFTER_READ_GLANCES: u32 = 4096;
 /// Accesses answered in one look, so that a guest that makes many keeps nothing out.
 const MAX_ACCESSES: u32 = 64;
 

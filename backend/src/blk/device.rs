@@ -316,6 +316,7 @@ impl<S: Storage> Device<S> {
                 }
                 self.reset_cache();
                 self.irq = false;
+                self.expecting = false;
             }
         }
         crash::point(Point::Access);

@@ -46,8 +46,9 @@ impl<S: Storage> Device<S> {
     /// and signals all there is.
     pub fn hurry(&mut self) {
         self.hurry = true;
-        self.expecting = false;
-        self.batch.note_late();
+        if core::mem::take(&mut self.expecting) || self.holds() {
+            self.batch.note_late();
+        }
     }
 
     /// What the driver has outstanding is what a batch can be made of.

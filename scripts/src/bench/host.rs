@@ -66,8 +66,7 @@ fn all_ticks(except: u32) -> Option<HashMap<u32, u64>> {
 
 /// Ticks of all CPUs that were stolen.
 fn steal_ticks(stat: &str) -> Option<u64> {
-    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
-    fields.skip(7).next()?.parse().ok()
+    stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().nth(7)?.parse().ok()
 }
 
 /// Ticks of a process and of its children that have ended, in user and kernel mode.

@@ -152,6 +152,52 @@ fn after_a_batch_the_driver_notifies_once_it_has_brought_another() {
 }
 
 #[test]
+fn a_reset_expects_nothing() {
+    let mut rig = under_way(ALL, 16);
+    one_look(&mut rig, 16);
+    rig.run();
+    assert_eq!(rig.device.borrow().waits_for(), 16);
+    rig.driver.write(STATUS, 0);
+    rig.run();
+    assert_eq!(rig.device.borrow().waits_for(), 1);
+}
+
+#[test]
+fn time_that_is_up_for_another_disk_makes_no_batch_smaller() {
+    let mut rig = under_way(ALL, 16);
+    assert!(!rig.device.borrow().holds());
+    rig.device.borrow_mut().hurry();
+    rig.run();
+    assert_eq!(rig.device.borrow().waits_for(), 16);
+}
+
+#[test]
+fn a_batch_that_does_not_come_is_soon_waited_for_no_more() {
+    let mut rig = under_way(ALL, 16);
+    one_look(&mut rig, 16);
+    rig.run();
+    // From now on the driver has one request at a time.
+    let mut late = 0;
+    loop {
+        rig.driver.take_interrupt();
+        let sent = rig.faults.sent.get();
+        rig.driver.submit(&read_request(0, 512), &Framing::Usual);
+        rig.driver.kick();
+        rig.run();
+        if rig.faults.sent.get() > sent {
+            break;
+        }
+        late += 1;
+        rig.device.borrow_mut().hurry();
+        rig.run();
+        assert_eq!(rig.faults.sent.get(), sent + 1);
+        one_look(&mut rig, 1);
+        rig.run();
+    }
+    assert!((1..=8).contains(&late), "{late} requests waited");
+}
+
+#[test]
 fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
     let mut rig = under_way(ALL, 16);
     assert_eq!(one_look(&mut rig, 16), 1);
