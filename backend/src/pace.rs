@@ -7,8 +7,9 @@
 /// Shortest and longest wait.
 const NAP_MIN_NS: u64 = 20_000;
 const NAP_MAX_NS: u64 = 10_000_000;
-/// A time between two ends that is longer than this says nothing: there was nothing to do.
-const GAP_MAX_NS: u64 = 1_000_000;
+/// A time between two ends that is longer than this says nothing: there was nothing to do. It
+/// bounds what a small batch waits, too: twice as long for each of its requests.
+const GAP_MAX_NS: u64 = 200_000;
 
 /// The time between two requests' ends, smoothed.
 #[derive(Clone, Copy, Debug)]
