@@ -7,9 +7,11 @@
 /// Shortest and longest wait.
 const NAP_MIN_NS: u64 = 20_000;
 const NAP_MAX_NS: u64 = 10_000_000;
-/// A time between two ends that is longer than this says nothing: there was nothing to do. It
-/// bounds what a small batch waits, too: twice as long for each of its requests.
-const GAP_MAX_NS: u64 = 200_000;
+/// Less than so many do not wait for longer than this.
+const SMALL_BATCH: u32 = 6;
+const SMALL_NAP_MAX_NS: u64 = 2_000_000;
+/// A time between two ends that is longer than this says nothing: there was nothing to do.
+const GAP_MAX_NS: u64 = 1_000_000;
 
 /// The time between two requests' ends, smoothed.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,8 @@ impl Pace {
     /// as it should take.
     #[must_use]
     pub fn nap_ns(&self, batch: u32) -> u64 {
-        self.gap_ns.saturating_mul(u64::from(batch)).saturating_mul(2).clamp(NAP_MIN_NS, NAP_MAX_NS)
+        let max_ns = if batch < SMALL_BATCH { SMALL_NAP_MAX_NS } else { NAP_MAX_NS };
+        self.gap_ns.saturating_mul(u64::from(batch)).saturating_mul(2).clamp(NAP_MIN_NS, max_ns)
     }
 }
 
@@ -65,6 +68,11 @@ mod tests {
         // 10 us each; the first sample came from nowhere.
         assert!((150_000..=170_000).contains(&pace.nap_ns(8)), "{pace:?}");
         assert_eq!(pace.nap_ns(u32::MAX), NAP_MAX_NS);
+        for turn in 100..200 {
+            pace.note(turn * 4, turn * 4_000_000);
+        }
+        assert_eq!(pace.nap_ns(SMALL_BATCH - 1), SMALL_NAP_MAX_NS);
+        assert!(pace.nap_ns(SMALL_BATCH) > SMALL_NAP_MAX_NS);
     }
 
     #[test]
