@@ -135,11 +135,17 @@ fn a_whole_batch_is_signalled_with_its_first_request_and_only_once() {
     assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 15);
 }
 
-#[test]
-fn after_a_batch_the_driver_notifies_once_it_has_brought_another() {
+/// A batch of sixteen is done, and the driver was told.
+fn batch_done() -> Rig {
     let mut rig = under_way(ALL, 16);
     one_look(&mut rig, 16);
     rig.run();
+    rig
+}
+
+#[test]
+fn after_a_batch_the_driver_notifies_once_it_has_brought_another() {
+    let mut rig = batch_done();
     rig.driver.take_interrupt();
     let (kicks, sent) = (rig.driver.kicks, rig.faults.sent.get());
     for count in 1..=16 {
@@ -153,9 +159,7 @@ fn after_a_batch_the_driver_notifies_once_it_has_brought_another() {
 
 #[test]
 fn a_reset_expects_nothing() {
-    let mut rig = under_way(ALL, 16);
-    one_look(&mut rig, 16);
-    rig.run();
+    let mut rig = batch_done();
     assert_eq!(rig.device.borrow().waits_for(), 16);
     rig.driver.write(STATUS, 0);
     rig.run();
@@ -173,9 +177,7 @@ fn time_that_is_up_for_another_disk_makes_no_batch_smaller() {
 
 #[test]
 fn a_batch_that_does_not_come_is_soon_waited_for_no_more() {
-    let mut rig = under_way(ALL, 16);
-    one_look(&mut rig, 16);
-    rig.run();
+    let mut rig = batch_done();
     // From now on the driver has one request at a time.
     let mut late = 0;
     loop {
