@@ -50,7 +50,6 @@ pub mod journal;
 mod limit;
 pub mod look;
 pub mod mmio;
-mod pace;
 pub mod stats;
 pub mod storage;
 pub mod stub;

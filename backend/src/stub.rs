@@ -19,7 +19,6 @@ use crate::irq::IrqLine;
 use crate::journal::ServerState;
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::WINDOW_BYTES;
-use crate::pace::Pace;
 use crate::stats::{Count, DeviceStats};
 use crate::storage::Storage;
 use alloc::vec::Vec;
@@ -73,8 +72,7 @@ pub struct Stub<H: Hypervisor, M, S> {
     /// Slots may hold what a former life took and did not answer.
     resumed: bool,
     hv: H,
-    pace: Pace,
-    /// Until when something may be held back.
+    /// The first time at which a disk may hold nothing back any longer.
     nap_until_ns: Option<u64>,
     /// Accesses answered.
     answers: Count,
@@ -113,7 +111,6 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             ports,
             resumed: false,
             hv: hv.clone(),
-            pace: Pace::new(),
             nap_until_ns: None,
             answers: Count::default(),
             limiter: Limiter::new(),
@@ -180,9 +177,12 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
                 self.answer(vcpu, true);
             }
         }
-        if self.nap_until_ns.is_some_and(|until_ns| self.hv.now_ns() >= until_ns) {
-            self.nap_until_ns = None;
-            self.disks.iter_mut().for_each(|disk| disk.device.hurry());
+        if let Some(until_ns) = self.nap_until_ns {
+            let now_ns = self.hv.now_ns();
+            if now_ns >= until_ns {
+                self.nap_until_ns = None;
+                self.disks.iter_mut().for_each(|disk| disk.device.end_nap(now_ns));
+            }
         }
         for index in 0..self.disks.len() {
             let Some(disk) = self.disks.get_mut(index) else { break };
@@ -224,7 +224,9 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     pub fn should_look(&self) -> bool {
         let mut devices = self.disks.iter().map(|disk| &disk.device);
         let mut others = devices.clone();
-        devices.any(Device::awaits_ack) || !others.any(|device| device.is_deep() || device.awaits_storage())
+        let awaits_event =
+            |device: &Device<S>| device.is_busy() && (device.is_deep() || device.awaits_storage());
+        devices.any(Device::awaits_ack) || !others.any(awaits_event)
     }
 
     /// Asks guest and storage for events. True: something arrived meanwhile, run again
@@ -248,17 +250,12 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// events of batches only. `now_ns` reads the clock.
     pub fn nap_until_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
         let devices = || self.disks.iter().map(|disk| &disk.device);
-        let batch = devices().map(Device::waits_for).max().filter(|&batch| batch > 1);
-        let held_since = self.nap_until_ns.filter(|_| devices().any(Device::holds));
-        self.nap_until_ns = match (batch, held_since) {
-            (Some(_), Some(until_ns)) => Some(until_ns),
-            (Some(batch), None) => {
-                let now_ns = now_ns();
-                let ended = devices().map(|device| device.stats().used.get());
-                self.pace.note(ended.fold(0, u64::wrapping_add), now_ns);
-                Some(now_ns.saturating_add(self.pace.nap_ns(batch)))
-            }
-            (None, _) => None,
+        self.nap_until_ns = if devices().any(|device| device.waits_for() > 1) {
+            let sharers = devices().filter(|device| device.is_busy()).count();
+            let (sharers, now_ns) = (u32::try_from(sharers).unwrap_or(u32::MAX), now_ns());
+            self.disks.iter_mut().filter_map(|disk| disk.device.nap_until_ns(now_ns, sharers)).min()
+        } else {
+            None
         };
         self.nap_until_ns
     }

@@ -11,6 +11,7 @@
 
 use super::batch::Batch;
 use super::config;
+use super::pace::Pace;
 use super::request::Ticket;
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
@@ -102,6 +103,10 @@ pub struct Device<S> {
     pub(super) waits_for: u32,
     /// Requests that were handed to the storage and that it was not told to send off.
     pub(super) queued: u32,
+    /// How fast its requests come to an end.
+    pub(super) pace: Pace,
+    /// Until when something may be held back.
+    pub(super) nap_until_ns: Option<u64>,
     /// Nothing may be held back any longer.
     pub(super) hurry: bool,
     /// The driver was interrupted for a batch, and no time has run out since: it is about to bring
@@ -148,6 +153,8 @@ impl<S: Storage> Device<S> {
             batch: Batch::default(),
             waits_for: 1,
             queued: 0,
+            pace: Pace::new(),
+            nap_until_ns: None,
             hurry: false,
             expecting: false,
             unsignalled: 0,

@@ -5,6 +5,8 @@ mod cache;
 mod complete;
 pub mod config;
 mod device;
+mod nap;
+mod pace;
 mod ranges;
 mod request;
 mod serve;

@@ -42,15 +42,6 @@ impl<S: Storage> Device<S> {
         worked
     }
 
-    /// The time for which something may be held back is over: the next [`Device::process`] sends
-    /// and signals all there is.
-    pub fn hurry(&mut self) {
-        self.hurry = true;
-        if core::mem::take(&mut self.expecting) || self.holds() {
-            self.batch.note_late();
-        }
-    }
-
     /// What the driver has outstanding is what a batch can be made of.
     fn note_depth(&mut self, mem: &dyn GuestMemory) {
         if self.storage.port().is_none() {
@@ -68,12 +59,6 @@ impl<S: Storage> Device<S> {
             self.queued = 0;
             self.storage.kick();
         }
-    }
-
-    /// Whether something is held back until it is a batch, or [`Device::hurry`] is called.
-    #[must_use]
-    pub const fn holds(&self) -> bool {
-        self.queued > 0 || self.unsignalled > 0
     }
 
     /// Whether accesses of the driver are about to come: it has been interrupted, and reads and
@@ -132,10 +117,8 @@ impl<S: Storage> Device<S> {
         if batch == 1 {
             self.send_off();
         }
-        let at_storage = self.in_flight().saturating_sub(self.queued);
-        if self.unsignalled > 0 && (batch == 1 || at_storage == 0 || self.unsignalled >= batch) {
-            self.signal(mem);
-        }
+        self.signal_if_due(mem, false);
+        let at_storage = self.at_storage();
         let done_batch = batch.saturating_sub(self.unsignalled).clamp(1, at_storage.max(1));
         // Of a batch, each queue may bring its part.
         let queues = self.lanes.iter().filter(|lane| lane.queue.is_some()).count();
@@ -382,16 +365,21 @@ impl<S: Storage> Device<S> {
         }
     }
 
-    /// Signals what was published once it is a batch, or as much as is still at the storage: each
-    /// interrupt costs the driver two accesses for which its vCPU waits.
+    /// Signals what was published once it is a batch, or nothing is at the storage: each interrupt
+    /// costs the driver two accesses for which its vCPU waits.
     fn signal_if_due(&mut self, mem: &dyn GuestMemory, ahead: bool) {
         let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
         let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
         self.unsignalled = unsignalled;
-        let due = self.hurry || ahead || unsignalled >= self.in_flight().min(self.batch_size());
+        let due = self.hurry || ahead || self.at_storage() == 0 || unsignalled >= self.batch_size();
         if unsignalled > 0 && due {
             self.signal(mem);
         }
+    }
+
+    /// Requests that the storage was told of.
+    fn at_storage(&self) -> u32 {
+        self.in_flight().saturating_sub(self.queued)
     }
 
     /// Signals what was published, if the driver wants that; one interrupt for all of it.

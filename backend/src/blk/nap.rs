@@ -1,0 +1,55 @@
+//! How long the device waits for a batch.
+
+use super::device::Device;
+use crate::storage::Storage;
+
+impl<S: Storage> Device<S> {
+    /// After [`Device::arm`]: until when it may sleep without an event, because it asked for one of
+    /// a batch. `None`: an event comes for everything. `sharers`: disks of the stub that are busy.
+    pub fn nap_until_ns(&mut self, now_ns: u64, sharers: u32) -> Option<u64> {
+        // What is held back is not held longer because the stub woke in between.
+        let held_until_ns = self.nap_until_ns.filter(|_| self.holds());
+        self.nap_until_ns = match (self.waits_for, held_until_ns) {
+            (0..=1, _) => None,
+            (_, Some(until_ns)) => Some(until_ns),
+            (batch, None) => {
+                self.pace.note(self.stats.used.get(), now_ns, sharers);
+                let nap_ns = self.pace.nap_ns(batch, self.batch.wait_max_ns(), sharers);
+                Some(now_ns.saturating_add(nap_ns))
+            }
+        };
+        self.nap_until_ns
+    }
+
+    /// It is `now_ns`: if the device has waited for long enough, the next [`Device::process`] sends
+    /// and signals all there is.
+    pub fn end_nap(&mut self, now_ns: u64) {
+        if self.nap_until_ns.is_some_and(|until_ns| now_ns >= until_ns) {
+            self.nap_until_ns = None;
+            self.hurry();
+        }
+    }
+
+    /// Holds nothing back any longer, and learns from it.
+    pub(super) fn hurry(&mut self) {
+        self.hurry = true;
+        let expected = core::mem::take(&mut self.expecting);
+        if expected && self.in_flight() == 0 && !self.holds() {
+            self.batch.note_nothing();
+        } else if expected || self.holds() {
+            self.batch.note_late();
+        }
+    }
+
+    /// Whether something is held back until it is a batch, or time is up.
+    #[must_use]
+    pub(super) const fn holds(&self) -> bool {
+        self.queued > 0 || self.unsignalled > 0
+    }
+
+    /// Whether it has requests under way, or expects some at once.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.expecting || self.in_flight() > 0
+    }
+}
