@@ -27,8 +27,9 @@ use kernel::{DomId, Hypervisor, Port};
 /// Glances at the slots for each at the devices: a vCPU that is answered within a microsecond does
 /// not leave its CPU.
 const SLOT_GLANCES: u32 = 4;
-/// The same after a read: often another access comes at once, and a read leaves nothing to do.
-const AFTER_READ_GLANCES: u32 = 4096;
+/// The same after a read, of one vCPU: often another access comes at once, and a read leaves
+/// nothing to do. With more vCPUs a glance takes longer, and there are fewer.
+const AFTER_READ_GLANCES: usize = 4096;
 /// Accesses answered in one look, so that a guest that makes many keeps nothing out.
 const MAX_ACCESSES: u32 = 64;
 
@@ -204,12 +205,14 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// was seen.
     #[must_use]
     pub fn look(&mut self) -> bool {
+        let after_read = AFTER_READ_GLANCES.checked_div(self.server.ports().len()).unwrap_or(0);
+        let after_read = u32::try_from(after_read).unwrap_or(0);
         let (mut accesses, mut glances) = (0, SLOT_GLANCES);
         while glances > 0 {
             glances = u32::saturating_sub(glances, 1);
             match self.answer_all() {
                 Answered::Nothing => continue,
-                Answered::Reads if accesses < MAX_ACCESSES => glances = AFTER_READ_GLANCES,
+                Answered::Reads if accesses < MAX_ACCESSES => glances = after_read,
                 Answered::Reads | Answered::Others => glances = 0,
             }
             accesses = u32::saturating_add(accesses, 1);

@@ -101,7 +101,7 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("save-refused", 90, "a refused save leaves guest, stub and I/O as they were"),
     shared("vcpu-hotplug", 240, "a guest's vCPUs go off- and online under I/O on a queue for each"),
     shared("driver-reload", 240, "the guest's driver lets go and returns many times, also amid I/O"),
-    shared("kexec", 150, "a crashed kernel's successor resets the device amid its requests and uses it"),
+    shared("kexec", 270, "a crashed kernel's successor resets the device amid its requests and uses it"),
     shared("guest-crash", 240, "a guest that panics or is ended as crashed loses nothing that was synced"),
     shared("destroy-under-io", 120, "xl destroy amid heavy I/O leaves nothing behind"),
     shared("missing-backing", 90, "a missing backing device fails the guest's start with the reason"),
