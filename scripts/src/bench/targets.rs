@@ -159,8 +159,9 @@ pub fn all(
     let large = number("large_guest_mib").filter(|&mib| mib >= 4096.0);
     let memory = large.and_then(|_| number("stub_beside_large_mib"));
     targets.push(absolute("stub memory beside a guest of 4 GiB", 8.0, "MiB", memory));
-    let ready = number("stub_ready_us").map(|us| us / 1000.0);
-    targets.push(absolute("ready after its first instruction", 100.0, "ms", ready));
+    // Of the same stub: it has one PV disk, and dom0 has nothing else to do.
+    let ready = number("stub_beside_large_ready_us").map(|us| us / 1000.0);
+    targets.push(absolute("ready after its first instruction, one PV disk", 100.0, "ms", ready));
     let idle = measured.idle.as_ref().map(|span| float(span.cpu.stub_ns) / 1e9 / span.dom0_seconds * 100.0);
     targets.push(absolute("CPU of an idle stub", IDLE_PERCENT, "% of one", idle));
     targets
