@@ -65,6 +65,8 @@ pub(super) struct Lane {
     pub(super) kicked: bool,
     /// Requests at the storage, of the current epoch.
     pub(super) in_flight: u32,
+    /// The driver was last signalled of requests of this queue too.
+    pub(super) in_batch: bool,
 }
 
 impl Lane {
@@ -72,6 +74,11 @@ impl Lane {
     pub(super) fn wants_service(&self) -> bool {
         // Of less than a batch the driver does not notify.
         self.queue.as_ref().is_some_and(|queue| self.kicked || !queue.is_armed() || queue.batch() > 1)
+    }
+
+    /// The driver uses it these days: its part of the next batch is to be expected.
+    pub(super) const fn is_in_use(&self) -> bool {
+        self.in_batch || self.in_flight > 0
     }
 }
 

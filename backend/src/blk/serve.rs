@@ -120,8 +120,8 @@ impl<S: Storage> Device<S> {
         self.signal_if_due(mem, false);
         let at_storage = self.at_storage();
         let done_batch = batch.saturating_sub(self.unsignalled).clamp(1, at_storage.max(1));
-        // Of a batch, each queue may bring its part.
-        let queues = self.lanes.iter().filter(|lane| lane.queue.is_some()).count();
+        // Of a batch, each queue in use may bring its part; of others each request is news.
+        let queues = self.lanes.iter().filter(|lane| lane.is_in_use()).count();
         let queues = u32::try_from(queues).unwrap_or(u32::MAX).max(1);
         let share = batch.saturating_sub(self.queued).div_ceil(queues).max(1);
         let new_batch = if self.in_flight() == 0 && !self.expecting {
@@ -139,6 +139,7 @@ impl<S: Storage> Device<S> {
         }
         let mut more = false;
         for lane in &mut self.lanes {
+            let new_batch = if lane.is_in_use() { new_batch } else { 1 };
             let Some(queue) = lane.queue.as_mut() else { continue };
             if queue.is_armed() && queue.batch() == new_batch {
                 continue;
@@ -391,6 +392,7 @@ impl<S: Storage> Device<S> {
         let mut signal = false;
         for lane in &mut self.lanes {
             let Some(queue) = lane.queue.as_mut() else { continue };
+            lane.in_batch = queue.unsignalled() > 0;
             match queue.should_signal(mem) {
                 Ok(wanted) => signal |= wanted,
                 Err(fault) => {

@@ -189,3 +189,28 @@ fn each_queue_may_bring_its_part_of_a_batch() {
     let asked = |lane: usize| device.lanes[lane].queue.as_ref().map(crate::virtq::Queue::batch);
     assert_eq!((device.waits_for(), asked(0), asked(1)), (16, Some(8), Some(8)));
 }
+
+#[test]
+fn a_queue_that_is_not_in_use_takes_no_part_of_a_batch_and_is_heard_at_once() {
+    let mut rig = Rig::with_queues(2, 32);
+    rig.faults.hold.set(true);
+    rig.faults.port.set(Some(kernel::Port(9)));
+    let bring = |rig: &mut Rig| {
+        for sector in 0..16 {
+            rig.submit_on(0, &read_request(sector, 512));
+            rig.driver.kick();
+        }
+        rig.run();
+    };
+    bring(&mut rig);
+    let asked = |rig: &Rig, lane: usize| {
+        rig.device.borrow().lanes[lane].queue.as_ref().map(crate::virtq::Queue::batch)
+    };
+    assert_eq!((asked(&rig, 0), asked(&rig, 1)), (Some(16), Some(1)));
+    rig.faults.release.set(16);
+    rig.run();
+    assert_eq!((asked(&rig, 0), asked(&rig, 1)), (Some(16), Some(1)), "the driver has all of them");
+    let kicks = rig.driver.kicks;
+    bring(&mut rig);
+    assert_eq!(rig.driver.kicks, kicks + 1, "one for the whole batch");
+}
