@@ -1,4 +1,4 @@
-//! How long the device waits for a batch.
+//! How long the device waits for a batch, and what it does when the time is up.
 
 use super::device::Device;
 use crate::storage::Storage;

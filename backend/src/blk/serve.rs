@@ -130,6 +130,10 @@ impl<S: Storage> Device<S> {
             u16::try_from(share).unwrap_or(u16::MAX)
         };
         self.waits_for = if self.holds() { batch } else { done_batch.max(new_batch.into()) };
+        if self.waits_for == 1 {
+            // No old time may end a later wait.
+            self.nap_until_ns = None;
+        }
         if self.in_flight() > 0 && self.storage.arm(done_batch) {
             return true;
         }

@@ -196,6 +196,18 @@ fn what_is_held_is_sent_when_its_time_is_up_however_often_the_stub_wakes() {
 }
 
 #[test]
+fn an_old_time_ends_no_later_wait() {
+    let mut rig = under_way(ALL, 16);
+    let until_ns = rig.device.borrow_mut().nap_until_ns(1, 1).expect("a timer");
+    rig.driver.write(STATUS, 0);
+    rig.faults.hold.set(false);
+    rig.run();
+    assert_eq!(rig.device.borrow().waits_for(), 1, "so nobody asks for a time");
+    rig.device.borrow_mut().end_nap(until_ns);
+    assert!(!rig.device.borrow().hurry);
+}
+
+#[test]
 fn with_an_event_for_everything_there_is_no_timer() {
     let rig = under_way(ALL, 3);
     assert_eq!(rig.device.borrow_mut().nap_until_ns(1, 1), None);
