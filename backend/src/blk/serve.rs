@@ -14,6 +14,8 @@ use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
 /// Chains taken from a queue before other devices and vCPUs get a turn.
 const BUDGET: u32 = 64;
+/// The part of a batch that is not waited for, a quarter, where several queues bring it.
+const SPARED: u32 = 4;
 
 impl<S: Storage> Device<S> {
     /// Does a bounded amount of work: completions first, then new requests. Returns whether
@@ -55,10 +57,22 @@ impl<S: Storage> Device<S> {
     /// Shows the backend what was queued, once that is a batch or nobody may wait.
     fn send_off(&mut self) {
         let due = self.hurry || self.orphans > 0 || !self.held.is_empty();
-        if due || self.queued == 0 || self.queued >= self.batch_size() {
+        if due || self.queued == 0 || self.queued >= self.enough() {
             self.queued = 0;
             self.storage.kick();
         }
+    }
+
+    /// New requests that are worth an event. Each of several queues notifies for its part of a
+    /// batch, seldom for the last of all: what is missing would come one by one.
+    fn enough(&self) -> u32 {
+        let batch = self.batch_size();
+        if self.queues_in_use() > 1 { batch.saturating_sub(batch / SPARED) } else { batch }
+    }
+
+    fn queues_in_use(&self) -> u32 {
+        let in_use = self.lanes.iter().filter(|lane| lane.is_in_use()).count();
+        u32::try_from(in_use).unwrap_or(u32::MAX)
     }
 
     /// Whether accesses of the driver are about to come: it has been interrupted, and reads and
@@ -103,8 +117,7 @@ impl<S: Storage> Device<S> {
         let tell =
             core::mem::take(&mut self.resumed) && self.transport.status().contains(DeviceStatus::DRIVER_OK);
         if tell {
-            self.transport.raise(INT_USED | INT_CONFIG);
-            self.irq = true;
+            self.irq |= self.transport.raise(INT_USED | INT_CONFIG);
         }
         tell
     }
@@ -121,9 +134,7 @@ impl<S: Storage> Device<S> {
         let at_storage = self.at_storage();
         let done_batch = batch.saturating_sub(self.unsignalled).clamp(1, at_storage.max(1));
         // Of a batch, each queue in use may bring its part; of others each request is news.
-        let queues = self.lanes.iter().filter(|lane| lane.is_in_use()).count();
-        let queues = u32::try_from(queues).unwrap_or(u32::MAX).max(1);
-        let share = batch.saturating_sub(self.queued).div_ceil(queues).max(1);
+        let share = batch.saturating_sub(self.queued).div_ceil(self.queues_in_use().max(1)).max(1);
         let new_batch = if self.in_flight() == 0 && !self.expecting {
             1
         } else {
@@ -406,8 +417,7 @@ impl<S: Storage> Device<S> {
             }
         }
         if signal {
-            self.transport.raise(INT_USED);
-            self.irq = true;
+            self.irq |= self.transport.raise(INT_USED);
             self.expecting = self.is_deep();
         }
     }

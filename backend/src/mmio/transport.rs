@@ -76,6 +76,8 @@ pub struct Transport {
     foreign_features: bool,
     queue_sel: u32,
     interrupt_status: u32,
+    /// Of `interrupt_status`, what the driver has not read since it was raised.
+    unread: u32,
 }
 
 impl Transport {
@@ -95,6 +97,7 @@ impl Transport {
             foreign_features: false,
             queue_sel: 0,
             interrupt_status: 0,
+            unread: 0,
         }
     }
 
@@ -134,6 +137,7 @@ impl Transport {
             foreign_features: set_up.foreign_features != 0,
             queue_sel: set_up.queue_sel,
             interrupt_status: 0,
+            unread: 0,
         })
     }
 
@@ -196,9 +200,15 @@ impl Transport {
         self.status.contains(Status::FEATURES_OK) && self.driver_features & bits == bits
     }
 
-    /// Notes a reason to interrupt the driver (`regs::INT_*`).
-    pub fn raise(&mut self, reasons: u32) {
+    /// Notes reasons to interrupt the driver (`regs::INT_*`). True: by an interrupt, now. None is
+    /// needed while it has still to read that there are these reasons: it looks at everything after
+    /// that only, as it would by a level-triggered line.
+    #[must_use]
+    pub fn raise(&mut self, reasons: u32) -> bool {
+        let told = self.unread & reasons == reasons;
         self.interrupt_status |= reasons;
+        self.unread |= reasons;
+        !told
     }
 
     /// Whether the driver has not acknowledged all interrupts yet.
@@ -226,28 +236,23 @@ impl Transport {
     /// Tells a driver that is set up of a change, also of one from before. True: by an
     /// interrupt, now.
     pub fn tell_config(&mut self) -> bool {
-        let tell = self.config_news && self.status.contains(Status::DRIVER_OK);
-        if tell {
-            self.config_news = false;
-            self.raise(regs::INT_CONFIG);
+        if !self.config_news || !self.status.contains(Status::DRIVER_OK) {
+            return false;
         }
-        tell
+        self.config_news = false;
+        self.raise(regs::INT_CONFIG)
     }
 
     /// The device cannot go on. True: the driver must be told by an interrupt.
     pub fn set_needs_reset(&mut self) -> bool {
         self.status.insert(Status::NEEDS_RESET);
         // Section 2.1.2: notify only a driver that is set up.
-        let tell = self.status.contains(Status::DRIVER_OK);
-        if tell {
-            self.raise(regs::INT_CONFIG);
-        }
-        tell
+        self.status.contains(Status::DRIVER_OK) && self.raise(regs::INT_CONFIG)
     }
 
-    /// What a read of `width` at `offset` in the window returns. It changes nothing.
+    /// What a read of `width` at `offset` in the window returns.
     #[must_use]
-    pub fn read(&self, offset: u64, width: Width) -> Reply {
+    pub fn read(&mut self, offset: u64, width: Width) -> Reply {
         match offset.checked_sub(regs::CONFIG) {
             Some(offset) => Reply(self.read_config(offset, width)),
             None if is_register(offset, width) => Reply(self.read_register(offset).into()),
@@ -275,7 +280,7 @@ impl Transport {
         bytes.rev().fold(0, |value, byte| (value << 8) | u64::from(byte))
     }
 
-    fn read_register(&self, offset: u64) -> u32 {
+    fn read_register(&mut self, offset: u64) -> u32 {
         match offset {
             regs::MAGIC_VALUE => regs::MAGIC,
             regs::VERSION_REG => regs::VERSION,
@@ -284,7 +289,10 @@ impl Transport {
             regs::DEVICE_FEATURES => half(self.identity.features, self.device_features_sel),
             regs::QUEUE_SIZE_MAX => self.selected().map_or(0, |_| u32::from(QUEUE_SIZE_MAX)),
             regs::QUEUE_READY => self.selected().map_or(0, |queue| u32::from(queue.ready)),
-            regs::INTERRUPT_STATUS => self.interrupt_status,
+            regs::INTERRUPT_STATUS => {
+                self.unread = 0;
+                self.interrupt_status
+            }
             regs::STATUS => self.status.bits(),
             // No shared memory region exists, whatever SHMSel says.
             regs::SHM_LEN_LOW | regs::SHM_LEN_HIGH | regs::SHM_BASE_LOW | regs::SHM_BASE_HIGH => u32::MAX,
@@ -301,7 +309,10 @@ impl Transport {
             regs::QUEUE_SEL => self.queue_sel = value,
             regs::QUEUE_READY => return self.write_ready(value),
             regs::QUEUE_NOTIFY => return self.write_notify(value),
-            regs::INTERRUPT_ACK => self.interrupt_status &= !value,
+            regs::INTERRUPT_ACK => {
+                self.interrupt_status &= !value;
+                self.unread &= !value;
+            }
             regs::STATUS => return self.write_status(value),
             _ => self.write_queue(offset, value),
         }
@@ -362,6 +373,7 @@ impl Transport {
         self.foreign_features = false;
         self.queue_sel = 0;
         self.interrupt_status = 0;
+        self.unread = 0;
         self.config_news = false;
     }
 

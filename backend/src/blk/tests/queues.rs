@@ -98,6 +98,7 @@ fn each_queue_has_its_own_event_index() {
         assert_eq!(rig.irqs - irqs, u32::from(turn == 3), "turn {turn}");
         assert_eq!(rig.answers_on(1), 1);
     }
+    rig.driver.take_interrupt();
     rig.driver.queue = 0;
     rig.driver.want_interrupt(1);
     rig.submit_on(0, &read_request(0, 512));
@@ -213,4 +214,54 @@ fn a_queue_that_is_not_in_use_takes_no_part_of_a_batch_and_is_heard_at_once() {
     let kicks = rig.driver.kicks;
     bring(&mut rig);
     assert_eq!(rig.driver.kicks, kicks + 1, "one for the whole batch");
+}
+
+/// Eight requests of each of two queues are done at the storage, and the device has looked once.
+fn two_queues_back() -> Rig {
+    let mut rig = Rig::with_queues(2, 32);
+    rig.faults.hold.set(true);
+    rig.faults.port.set(Some(kernel::Port(9)));
+    for queue in 0..2 {
+        rig.driver.queue = queue;
+        rig.driver.want_interrupt(1);
+    }
+    for sector in 0..16 {
+        rig.submit_on(sector % 2, &read_request(sector.into(), 512));
+        rig.driver.kick();
+    }
+    rig.run();
+    rig.faults.release.set(16);
+    rig.device.borrow_mut().process(&rig.mem);
+    rig.irqs += u32::from(rig.device.borrow_mut().take_irq());
+    assert_eq!((rig.irqs, rig.answers_on(0), rig.answers_on(1)), (1, 1, 0));
+    rig
+}
+
+#[test]
+fn a_driver_that_has_still_to_ask_why_is_not_interrupted_for_another_queue() {
+    let mut rig = two_queues_back();
+    rig.run();
+    assert_eq!((rig.irqs, rig.answers_on(0), rig.answers_on(1)), (1, 7, 8));
+    assert_eq!(rig.driver.take_interrupt(), INT_USED);
+}
+
+#[test]
+fn a_driver_that_has_asked_why_is_interrupted_for_what_came_after() {
+    let mut rig = two_queues_back();
+    assert_eq!(rig.driver.read(INTERRUPT_STATUS), INT_USED);
+    rig.run();
+    assert_eq!(rig.irqs, 2, "it may have looked at the other queue already");
+}
+
+#[test]
+fn of_several_queues_the_last_part_of_a_batch_is_not_waited_for() {
+    let mut rig = two_queues_back();
+    rig.run();
+    rig.driver.take_interrupt();
+    let sent = rig.faults.sent.get();
+    for count in 1..=12 {
+        rig.submit_on(u16::from(count > 8), &read_request(0, 512));
+        rig.run();
+        assert_eq!(rig.faults.sent.get() - sent, u32::from(count == 12), "{count}");
+    }
 }
