@@ -106,7 +106,7 @@ impl Plan {
             rounds: 5,
             seconds: 1.5,
             idle_seconds: 5,
-            turns: 3,
+            turns: 8,
             vcpus: 1,
             mib: 64,
             workloads: Self::all_workloads(),
