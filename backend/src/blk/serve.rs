@@ -131,35 +131,41 @@ impl<S: Storage> Device<S> {
             self.send_off();
         }
         self.signal_if_due(mem, false);
-        let at_storage = self.at_storage();
-        let done_batch = batch.saturating_sub(self.unsignalled).clamp(1, at_storage.max(1));
-        // Of a batch, each queue in use may bring its part; of others each request is news.
-        let share = batch.saturating_sub(self.queued).div_ceil(self.queues_in_use().max(1)).max(1);
-        let new_batch = if self.in_flight() == 0 && !self.expecting {
-            1
-        } else {
-            u16::try_from(share).unwrap_or(u16::MAX)
-        };
-        self.waits_for = if self.holds() { batch } else { done_batch.max(new_batch.into()) };
+        let (done, new) = self.event_batches(batch);
+        self.waits_for = if self.holds() { batch } else { done.max(new.into()) };
         if self.waits_for == 1 {
             // No old time may end a later wait.
             self.nap_until_ns = None;
         }
-        if self.in_flight() > 0 && self.storage.arm(done_batch) {
+        if self.in_flight() > 0 && self.storage.arm(done) {
             return true;
         }
-        if !self.may_pop() {
-            // Requests are at the storage: its event comes first.
-            return false;
+        // Where no chain may be taken, requests are at the storage: its event comes first.
+        self.may_pop() && self.arm_queues(mem, new)
+    }
+
+    /// How many responses of the storage, and how many requests of each queue in use, are worth an
+    /// event: those that make a batch with what there is, each queue bringing its part.
+    fn event_batches(&self, batch: u32) -> (u32, u16) {
+        let done = batch.saturating_sub(self.unsignalled).clamp(1, self.at_storage().max(1));
+        if !self.is_busy() {
+            return (done, 1);
         }
+        let share = batch.saturating_sub(self.queued).div_ceil(self.queues_in_use().max(1)).max(1);
+        (done, u16::try_from(share).unwrap_or(u16::MAX))
+    }
+
+    /// Asks for a notification of the `batch`-th request from now of each queue in use, and of the
+    /// first of any other, which is news. True: there are some.
+    fn arm_queues(&mut self, mem: &dyn GuestMemory, batch: u16) -> bool {
         let mut more = false;
         for lane in &mut self.lanes {
-            let new_batch = if lane.is_in_use() { new_batch } else { 1 };
+            let batch = if lane.is_in_use() { batch } else { 1 };
             let Some(queue) = lane.queue.as_mut() else { continue };
-            if queue.is_armed() && queue.batch() == new_batch {
+            if queue.is_armed() && queue.batch() == batch {
                 continue;
             }
-            match queue.arm(mem, new_batch) {
+            match queue.arm(mem, batch) {
                 Ok(arrived) => {
                     lane.kicked |= arrived;
                     more |= arrived;
