@@ -28,9 +28,9 @@ use kernel::{DomId, Hypervisor, Port};
 /// not leave its CPU.
 const SLOT_GLANCES: u32 = 4;
 /// The same after a read, of one vCPU: often another access comes at once, and a read leaves
-/// nothing to do. Enough for the time in which a vCPU that had to leave its CPU wakes: else its next
-/// access is seen too late again. With more vCPUs a glance takes longer, and there are fewer.
-const AFTER_READ_GLANCES: usize = 16384;
+/// nothing to do. No more than that, for meanwhile nobody else is let run. With more vCPUs a glance
+/// takes longer, and there are fewer.
+const AFTER_READ_GLANCES: usize = 4096;
 /// Accesses answered in one look, so that a guest that makes many keeps nothing out.
 const MAX_ACCESSES: u32 = 64;
 
