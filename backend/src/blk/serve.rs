@@ -14,7 +14,7 @@ use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
 /// Chains taken from a queue before other devices and vCPUs get a turn.
 const BUDGET: u32 = 64;
-/// The part of a batch that is not waited for, a quarter, where several queues bring it.
+/// One in so many requests of a batch is not waited for where several queues bring it.
 const SPARED: u32 = 4;
 
 impl<S: Storage> Device<S> {
