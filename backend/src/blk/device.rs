@@ -76,6 +76,11 @@ impl Lane {
         self.queue.as_ref().is_some_and(|queue| self.kicked || !queue.is_armed() || queue.batch() > 1)
     }
 
+    /// There are chains to take, or the ring cannot be reached, which ends the queue's use.
+    pub(super) fn has_news(&self, mem: &dyn GuestMemory) -> bool {
+        self.wants_service() && self.queue.as_ref().is_some_and(|queue| self.kicked || queue.has_news(mem))
+    }
+
     /// The driver uses it these days: its part of the next batch is to be expected.
     pub(super) const fn is_in_use(&self) -> bool {
         self.in_batch || self.in_flight > 0

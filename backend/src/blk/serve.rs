@@ -41,6 +41,10 @@ impl<S: Storage> Device<S> {
         }
         self.signal_if_due(mem, ahead);
         self.hurry = false;
+        if !self.holds() {
+            // A time is that of what was held: what comes next has its own.
+            self.nap_until_ns = None;
+        }
         worked
     }
 
@@ -83,7 +87,7 @@ impl<S: Storage> Device<S> {
     }
 
     /// How many requests go one way at once. An engine without events has no use for batches.
-    fn batch_size(&self) -> u32 {
+    pub(super) fn batch_size(&self) -> u32 {
         if self.storage.port().is_some() { self.batch.size() } else { 1 }
     }
 
@@ -99,15 +103,14 @@ impl<S: Storage> Device<S> {
         self.in_flight() > 0 && self.storage.port().is_some()
     }
 
-    /// Whether [`Device::process`] might find work: a glance that costs little and takes nothing.
+    /// Whether [`Device::process`] finds work: a glance that costs little and takes nothing. Only what
+    /// it would act on counts, under the same conditions: the stub does not sleep while there is
+    /// news, so news that stay would keep it awake for ever.
     #[must_use]
     pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
         let owes = self.hurry || self.irq || self.resumed;
-        owes || self.storage.responses() > 0
-            || self.lanes.iter().any(|lane| {
-                let unseen = || lane.queue.as_ref().is_some_and(|queue| queue.has_news(mem));
-                lane.kicked || (lane.wants_service() && unseen())
-            })
+        owes || (self.in_flight() > 0 && self.storage.responses() > 0)
+            || (self.may_pop() && self.lanes.iter().any(|lane| lane.has_news(mem)))
     }
 
     /// After a restart: the former life may have finished requests, or changed the

@@ -429,8 +429,8 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
 
     fn arm(&mut self, batch: u32) -> bool {
         match self.up_mut() {
-            // A fault that shows only now: the broken connection sends no event.
-            Some(front) => front.health() == Health::Connected && front.rearm(batch),
+            // A broken connection sends no event, and somebody has to see to it (`life.rs`).
+            Some(front) => front.health() != Health::Connected || front.rearm(batch),
             None => false,
         }
     }

@@ -187,13 +187,31 @@ fn what_is_held_is_sent_when_its_time_is_up_however_often_the_stub_wakes() {
     // Another disk had an event.
     rig.run();
     assert_eq!(nap(&rig, until_ns - 1), Some(until_ns));
-    rig.device.borrow_mut().end_nap(until_ns - 1);
+    rig.device.borrow_mut().keep_time(until_ns - 1, 1);
     rig.run();
     assert_eq!(rig.irqs, 0);
-    rig.device.borrow_mut().end_nap(until_ns);
+    rig.device.borrow_mut().keep_time(until_ns, 1);
     rig.run();
     assert_eq!(rig.irqs, 1);
     assert_ne!(nap(&rig, until_ns), Some(until_ns), "the rest has a time of its own");
+}
+
+#[test]
+fn what_is_held_has_its_time_also_while_the_stub_does_not_sleep() {
+    let mut rig = under_way(ALL, 16);
+    let keep_time = |rig: &Rig, now_ns| rig.device.borrow_mut().keep_time(now_ns, 1);
+    keep_time(&rig, 1);
+    assert!(!rig.device.borrow().keeps_time(), "nothing is held");
+    assert_eq!(one_look(&mut rig, 1), 0);
+    assert!(rig.device.borrow().is_untimed());
+    keep_time(&rig, 2);
+    assert!(!rig.device.borrow().is_untimed());
+    let until_ns = rig.device.borrow_mut().nap_until_ns(3, 1).expect("a timer");
+    keep_time(&rig, until_ns - 1);
+    assert_eq!(one_look(&mut rig, 1), 0);
+    keep_time(&rig, until_ns);
+    assert_eq!(one_look(&mut rig, 1), 1);
+    assert!(!rig.device.borrow().keeps_time(), "the time went with what was held");
 }
 
 #[test]
@@ -204,7 +222,7 @@ fn an_old_time_ends_no_later_wait() {
     rig.faults.hold.set(false);
     rig.run();
     assert_eq!(rig.device.borrow().waits_for(), 1, "so nobody asks for a time");
-    rig.device.borrow_mut().end_nap(until_ns);
+    rig.device.borrow_mut().keep_time(until_ns, 1);
     assert!(!rig.device.borrow().hurry);
 }
 
