@@ -3,6 +3,7 @@
 use super::common::*;
 use backend::mmio::regs;
 use backend::testkit::Framing;
+use backend::upkeep;
 use drivers::fake::{Faults, Misdeed};
 use kernel::{DomId, GrantRef, Hypervisor, Order};
 use xen_pv_sys::io::ring::RSP_PROD;
@@ -182,4 +183,75 @@ fn a_busy_disk_does_not_keep_anothers_answers_back() {
     machine.world.borrow_mut().irqs(PV_IRQ);
     busy_until(&mut machine, |machine| machine.world.borrow_mut().irqs(PV_IRQ) > 0);
     assert_eq!(core::iter::from_fn(|| machine.pv.next_used()).count(), 15);
+}
+
+#[test]
+fn an_event_behind_an_answer_is_seen_before_the_stub_blocks() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    let mut world = machine.world.borrow_mut();
+    let World { xs, stub, xen, store, .. } = &mut *world;
+    let stub = stub.as_mut().expect("running");
+    let dir = format!("/local/domain/{STUB}/data/pilotfish");
+    xs.watch("data/pilotfish/ask", "ask").expect("a watch");
+    // Somebody in dom0 asks again as soon as there is an answer.
+    let (peer, at) = (store.clone(), dir.clone());
+    let mut asked_again = false;
+    xen.domain(DomId(0)).on_idle(move || {
+        if asked_again || peer.read(&format!("{at}/stats")).as_deref() != Some("one") {
+            return false;
+        }
+        asked_again = true;
+        peer.write(&format!("{at}/ask"), "two");
+        true
+    });
+    store.write(&format!("{dir}/ask"), "one");
+    for _ in 0..100 {
+        let worked = stub.run_once();
+        // As the image answers questions: after all events.
+        let mut asked = false;
+        let changed = upkeep::look_after(xs, stub, |_, event| asked |= event.token == "ask");
+        if asked && let Ok(word) = xs.read_string("data/pilotfish/ask") {
+            xs.write("data/pilotfish/stats", word.as_bytes()).expect("written");
+        }
+        if worked || changed || stub.arm() || xs.has_news() {
+            continue;
+        }
+        let mut ports = stub.ports().to_vec();
+        ports.push(xs.port());
+        let until_ns = xen.now_ns() + HOUR_NS;
+        xen.poll(&ports, Some(until_ns)).expect("good ports");
+        if xen.now_ns() >= until_ns {
+            break;
+        }
+    }
+    assert_eq!(store.read(&format!("{dir}/stats")).as_deref(), Some("two"), "the stub slept for an hour");
+}
+
+#[test]
+fn a_backend_that_writes_its_state_all_the_time_keeps_no_vcpu_waiting() {
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    let mut world = machine.world.borrow_mut();
+    let World { xs, stub, xen, store, .. } = &mut *world;
+    let stub = stub.as_mut().expect("running");
+    let node = format!("/local/domain/0/backend/vbd/{STUB}/{VDEV}/state");
+    let (peer, mut left) = (store.clone(), 200_000u32);
+    xen.domain(DomId(0)).on_idle(move || {
+        if let Some(less) = left.checked_sub(1) {
+            left = less;
+            peer.write(&node, "4");
+        }
+        false
+    });
+    let mut all = 0;
+    for _ in 0..20 {
+        xen.run_peers(10);
+        let mut events = 0;
+        upkeep::look_after(xs, stub, |_, _| events += 1);
+        assert!(events <= 8, "{events} events between two looks at the guest's accesses");
+        all += events;
+    }
+    assert!(all >= 10, "{all} events of a backend that makes some all the time");
 }
