@@ -115,6 +115,8 @@ pub struct Device<S> {
     pub(super) waits_for: u32,
     /// Requests that were handed to the storage and that it was not told to send off.
     pub(super) queued: u32,
+    /// Bytes that may still be moved in this turn.
+    pub(super) turn_bytes: u64,
     /// How fast its requests come to an end.
     pub(super) pace: Pace,
     /// Until when something may be held back.
@@ -165,6 +167,7 @@ impl<S: Storage> Device<S> {
             batch: Batch::default(),
             waits_for: 1,
             queued: 0,
+            turn_bytes: 0,
             pace: Pace::new(),
             nap_until_ns: None,
             hurry: false,

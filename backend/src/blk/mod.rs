@@ -12,6 +12,7 @@ mod request;
 mod serve;
 
 pub use device::{Device, DeviceOptions, MAX_QUEUES};
+pub(crate) use request::AT_ONCE_BYTES;
 pub use request::{Operation, Ticket};
 
 #[cfg(test)]

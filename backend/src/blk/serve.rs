@@ -3,7 +3,7 @@
 
 use super::complete::{self, Status};
 use super::device::{Device, ID_BYTES};
-use super::request::{HEADER_BYTES, Operation, Rejected, Request, Ticket};
+use super::request::{HEADER_BYTES, Operation, Rejected, Request, TURN_BYTES, Ticket};
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
@@ -23,6 +23,7 @@ impl<S: Storage> Device<S> {
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.tell_resumed();
         self.note_depth(mem);
+        self.turn_bytes = TURN_BYTES;
         // While the rest of a batch is copied, the driver's vCPU wakes and comes to ask why.
         let ahead = self.is_batch_back();
         worked |= self.collect(mem, if ahead { 1 } else { u32::MAX });
@@ -198,11 +199,15 @@ impl<S: Storage> Device<S> {
 
     /// Takes what the storage has finished, `limit` requests at the most.
     fn collect(&mut self, mem: &dyn GuestMemory, limit: u32) -> bool {
-        let mut worked = false;
+        let (mut worked, mut bytes) = (false, 0u64);
         for _ in 0..limit.min(self.in_flight()) {
+            if bytes >= TURN_BYTES {
+                break;
+            }
             let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
             let Some((ticket, outcome)) = self.storage.next_completion(&io) else { break };
             worked = true;
+            bytes = bytes.saturating_add(ticket.operation.turn_bytes());
             match self.lanes.get_mut(usize::from(ticket.queue)) {
                 Some(lane) if io.is_live(&ticket) => lane.in_flight = lane.in_flight.saturating_sub(1),
                 _ => self.orphans = self.orphans.saturating_sub(1),
@@ -214,7 +219,9 @@ impl<S: Storage> Device<S> {
 
     fn retry_held(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = false;
-        while let Some(ticket) = self.held.pop_front() {
+        while self.turn_bytes > 0
+            && let Some(ticket) = self.held.pop_front()
+        {
             if let Err(ticket) = self.submit(mem, ticket) {
                 self.held.push_front(ticket);
                 break;
@@ -230,7 +237,7 @@ impl<S: Storage> Device<S> {
         for _ in 0..BUDGET {
             // A written-through write leaves its flush behind.
             worked |= self.retry_held(mem);
-            if !self.may_pop() {
+            if self.turn_bytes == 0 || !self.may_pop() {
                 break;
             }
             let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.wants_service()) else { break };
@@ -314,6 +321,7 @@ impl<S: Storage> Device<S> {
     fn submit(&mut self, mem: &dyn GuestMemory, ticket: Ticket) -> Result<(), Ticket> {
         let index = usize::from(ticket.queue);
         let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
+        self.turn_bytes = self.turn_bytes.saturating_sub(ticket.operation.turn_bytes());
         match self.storage.submit(&io, ticket) {
             Submitted::Done(ticket, outcome) => self.complete(mem, ticket, outcome),
             Submitted::Pending => {
