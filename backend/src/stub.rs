@@ -270,11 +270,11 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     }
 
     /// After [`Stub::arm`]: when to look again even without an event, because it asked for
-    /// events of batches only. `now_ns` reads the clock.
+    /// events of batches only, or because an interrupt may be lost. `now_ns` reads the clock.
     pub fn nap_until_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
         // The first round after a sleep reads the clock.
         self.clock_in = 0;
-        if !self.disks.iter().any(|disk| disk.device.waits_for() > 1) {
+        if !self.disks.iter().any(|disk| disk.device.naps()) {
             return None;
         }
         let (sharers, now_ns) = (self.sharers(), now_ns());

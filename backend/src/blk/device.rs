@@ -282,13 +282,6 @@ impl<S: Storage> Device<S> {
         self.lanes.iter().fold(self.orphans, |sum, lane| sum.saturating_add(lane.in_flight))
     }
 
-    /// Of how many requests or completions the last [`Device::arm`] asked for an event. If of
-    /// more than one, fewer than that wait until somebody looks.
-    #[must_use]
-    pub fn waits_for(&self) -> u32 {
-        self.waits_for
-    }
-
     /// Decides a guest's access; `access.addr` is the offset in the window. A reset takes
     /// effect here, before the guest goes on; a notification is only noted.
     pub fn access(&mut self, access: Access) -> Reply {

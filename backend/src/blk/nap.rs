@@ -8,7 +8,8 @@ use crate::storage::Storage;
 
 impl<S: Storage> Device<S> {
     /// After [`Device::arm`]: until when it may sleep without an event, because it asked for one of
-    /// a batch. `None`: an event comes for everything. `sharers`: disks of the stub that are busy.
+    /// a batch, or because the driver has not answered an interrupt. `None`: an event comes for
+    /// everything. `sharers`: disks of the stub that are busy.
     pub fn nap_until_ns(&mut self, now_ns: u64, sharers: u32) -> Option<u64> {
         // What is held back is not held longer because the stub woke in between.
         let held_until_ns = self.nap_until_ns.filter(|_| self.holds());
@@ -17,12 +18,20 @@ impl<S: Storage> Device<S> {
             (_, Some(until_ns)) => Some(until_ns),
             (batch, None) => Some(self.wait_until_ns(batch, now_ns, sharers)),
         };
-        self.nap_until_ns
+        self.nap_until_ns.into_iter().chain(self.transport.remind_at_ns(now_ns)).min()
+    }
+
+    /// Whether [`Device::nap_until_ns`] has to know the time.
+    #[must_use]
+    pub const fn naps(&self) -> bool {
+        self.waits_for > 1 || self.transport.awaits_read()
     }
 
     /// It is `now_ns`: if the device has waited for long enough, the next [`Device::process`] sends
-    /// and signals all there is. What is held since the last call gets its time.
+    /// and signals all there is. What is held since the last call gets its time. An interrupt that
+    /// the driver has not answered for long is due again.
     pub fn keep_time(&mut self, now_ns: u64, sharers: u32) {
+        self.irq |= self.transport.remind(now_ns);
         match self.nap_until_ns {
             Some(until_ns) if now_ns >= until_ns => {
                 self.nap_until_ns = None;
@@ -38,7 +47,7 @@ impl<S: Storage> Device<S> {
     /// Whether [`Device::keep_time`] has something to do, now or later.
     #[must_use]
     pub const fn keeps_time(&self) -> bool {
-        self.nap_until_ns.is_some() || self.holds()
+        self.nap_until_ns.is_some() || self.holds() || self.transport.awaits_read()
     }
 
     /// Whether something is held whose time is not noted yet.

@@ -3,6 +3,7 @@
 
 use super::queue_regs::QueueRegs;
 use super::regs;
+use super::reminder::Reminder;
 use super::status::{Status, Transition};
 use crate::guest_mem::GuestAddr;
 use crate::ioreq::{Reply, Width};
@@ -78,6 +79,8 @@ pub struct Transport {
     interrupt_status: u32,
     /// Of `interrupt_status`, what the driver has not read since it was raised.
     unread: u32,
+    /// For the case that the last interrupt got lost.
+    reminder: Reminder,
 }
 
 impl Transport {
@@ -98,6 +101,7 @@ impl Transport {
             queue_sel: 0,
             interrupt_status: 0,
             unread: 0,
+            reminder: Reminder::default(),
         }
     }
 
@@ -138,6 +142,7 @@ impl Transport {
             queue_sel: set_up.queue_sel,
             interrupt_status: 0,
             unread: 0,
+            reminder: Reminder::default(),
         })
     }
 
@@ -208,7 +213,25 @@ impl Transport {
         let told = self.unread & reasons == reasons;
         self.interrupt_status |= reasons;
         self.unread |= reasons;
+        if !told {
+            self.reminder = Reminder::default();
+        }
         !told
+    }
+
+    /// Whether an interrupt may have to be raised again: the driver has not read yet why it came.
+    pub(crate) const fn awaits_read(&self) -> bool {
+        self.unread != 0 && !self.reminder.is_over()
+    }
+
+    /// It is `now_ns`. True: the driver must be interrupted again, now, for what it has not read.
+    pub(crate) fn remind(&mut self, now_ns: u64) -> bool {
+        self.awaits_read() && self.reminder.is_due(now_ns)
+    }
+
+    /// It is `now_ns`: when [`Transport::remind`] has something to do.
+    pub(crate) fn remind_at_ns(&mut self, now_ns: u64) -> Option<u64> {
+        if self.awaits_read() { self.reminder.due_ns(now_ns) } else { None }
     }
 
     /// Whether the driver has not acknowledged all interrupts yet.

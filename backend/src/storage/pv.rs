@@ -276,7 +276,8 @@ fn issue_piece<H: Hypervisor>(
     let id = (u64::from(slot) << 16) | u64::from(request.issued);
     let piece = piece(geometry, ticket.operation(), request.issued);
     let op = match ticket.operation() {
-        // This backend has no cache, where an earlier one had: a completed write is durable.
+        // This backend has no cache, where an earlier one had (whose unflushed writes are dealt with in
+        // `life.rs`): a write that it completes is durable.
         Operation::Flush if geometry.flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
         Operation::Flush => Op::Flush,
         Operation::Read { first_sector, .. } => {
