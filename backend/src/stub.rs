@@ -11,7 +11,7 @@
 //! }
 //! ```
 
-use crate::blk::Device;
+use crate::blk::{Device, Inspection};
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Direction, Malformed, Reply, Request, Rescue, Server, StartError, Teardown};
@@ -157,6 +157,11 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// What each device has done, in their order, and its storage engine.
     pub fn stats(&self) -> impl Iterator<Item = (DeviceStats, &S)> {
         self.disks.iter().map(|disk| (disk.device.stats(), disk.device.engine()))
+    }
+
+    /// The state of each device's rings and interrupts, in their order, to be shown.
+    pub fn inspect(&self) -> impl Iterator<Item = Inspection<'_, S>> {
+        self.disks.iter().map(|disk| disk.device.inspect(&self.mem))
     }
 
     /// The guest's memory.

@@ -163,6 +163,10 @@ pub const SCENARIOS: &[Scenario] = &[
         tools: false,
     },
     Scenario {
+        boot: Boot::Own,
+        ..with_tools("soak", 7800, "spans of I/O at several depths go on for hours, also beside a CPU hog")
+    },
+    Scenario {
         name: "power-failure",
         rule: "as power-cut, with 50 ends",
         xens: BOTH,

@@ -26,6 +26,8 @@ pub struct Selection {
     pub xen: Option<XenVersion>,
     /// Only on this CPU model.
     pub cpu: Option<String>,
+    /// More words for dom0's command line, for scenarios that read some.
+    pub dom0_args: String,
 }
 
 impl Selection {
@@ -90,7 +92,8 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
             println!("skip  {} scenarios on {cpu}: {}", scenarios.len(), missing.why);
         }
         if let Some(fixture) = ready.fixtures.iter().find(|fixture| fixture.version == xen) {
-            let mut machine = Machine { fixture, products: &products, cpu, agent: None, boots: 0 };
+            let dom0_args = &selection.dom0_args;
+            let mut machine = Machine { fixture, products: &products, cpu, dom0_args, agent: None, boots: 0 };
             machine.run_all(&scenarios, &mut |verdict| {
                 on_verdict(&verdict);
                 verdicts.push(verdict);
@@ -105,6 +108,7 @@ struct Machine<'a> {
     fixture: &'a Fixture,
     products: &'a Products,
     cpu: &'a str,
+    dom0_args: &'a str,
     agent: Option<Agent>,
     boots: u32,
 }
@@ -159,6 +163,7 @@ impl Machine<'_> {
         let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.cpu, self.boots);
         let mut options = Options::new(Some(self.fixture.version), &name);
         options.cpu = self.cpu.to_owned();
+        options.dom0_args = self.dom0_args.to_owned();
         if rest.iter().any(|scenario| scenario.tools) {
             options.tools = Some(setup::tools(self.fixture.version)?);
         }

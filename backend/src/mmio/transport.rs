@@ -219,6 +219,11 @@ impl Transport {
         !told
     }
 
+    /// `InterruptStatus`, and what of it the driver has not read since it was raised.
+    pub(crate) const fn interrupts(&self) -> (u32, u32) {
+        (self.interrupt_status, self.unread)
+    }
+
     /// Whether an interrupt may have to be raised again: the driver has not read yet why it came.
     pub(crate) const fn awaits_read(&self) -> bool {
         self.unread != 0 && !self.reminder.is_over()

@@ -21,6 +21,9 @@ struct Cli {
     /// Only this CPU model of QEMU.
     #[arg(long)]
     cpu: Option<String>,
+    /// More words for dom0's command line, for scenarios that read some.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    dom0_args: String,
     /// List the scenarios and the rule that each states.
     #[arg(long)]
     list: bool,
@@ -38,7 +41,8 @@ fn run(cli: Cli) -> Result<bool> {
         bail!("no scenario is called {unknown:?}; --list shows them");
     }
     interrupt::install()?;
-    let selection = runner::Selection { names: cli.names, xen: cli.xen, cpu: cli.cpu };
+    let selection =
+        runner::Selection { names: cli.names, xen: cli.xen, cpu: cli.cpu, dom0_args: cli.dom0_args };
     let logs = paths::logs().join("scenarios");
     let runner::Run { verdicts, skipped } = runner::run(&selection, |verdict| {
         println!("{}", verdict.line());

@@ -256,6 +256,19 @@ fn an_interrupt_that_is_answered_is_not_raised_again() {
 }
 
 #[test]
+fn the_state_of_the_rings_can_be_read() {
+    let mut rig = under_way(ALL, 3);
+    one_look(&mut rig, 2);
+    let device = rig.device.borrow();
+    let state = std::format!("{}", device.inspect(&rig.mem));
+    assert_eq!(
+        state,
+        "status=0xf interrupt_status=1 unread=1 in_flight=1 queued=0 held=0 queue=0 avail=3 taken=3 \
+         used=2 unsignalled=0 used_event=0 avail_event=3"
+    );
+}
+
+#[test]
 fn an_old_time_ends_no_later_wait() {
     let mut rig = under_way(ALL, 16);
     let until_ns = rig.device.borrow_mut().nap_until_ns(1, 1).expect("a timer");
