@@ -152,6 +152,9 @@ impl World {
         let dir = paths::backend(guest, disk);
         for (key, value) in [
             ("params", target.to_owned()),
+            ("dev", format!("xvd{}", char::from(b'a' + u8::try_from(n).unwrap()))),
+            ("discard-enable", "1".to_owned()),
+            ("grant_usage", "0".to_owned()),
             ("online", "1".to_owned()),
             ("state", "1".to_owned()),
             ("type", "standalone".to_owned()),

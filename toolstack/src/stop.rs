@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::attach;
+use crate::disk::loops;
 use crate::identity::find_stubs;
 use crate::launch::Env;
 use crate::node::{self, state};
@@ -26,7 +26,7 @@ pub fn sweep(cx: &Env<'_>, guest: u16) -> Result<()> {
         }
     }
     let alive: Vec<u16> = find_stubs(cx.store)?.iter().map(|stub| stub.domid).collect();
-    attach::sweep_loops(cx.store, cx.host, &alive)
+    loops::sweep_loops(cx.store, cx.host, &alive)
 }
 
 /// Ends service for `guest`: no stub, disks closed, nothing recorded.

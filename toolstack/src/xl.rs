@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use xen_privcmd::Privcmd;
 
-use crate::attach;
 use crate::config::Config;
+use crate::disk::loops;
 use crate::host::{DomainState, Host};
 use crate::plan::Plan;
 use crate::text::printable;
@@ -124,7 +124,7 @@ impl Host for XlHost {
     }
 
     fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
-        attach::detach_loop(device, image)
+        loops::detach_loop(device, image)
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {
