@@ -65,6 +65,8 @@ impl Identity {
 /// Data that a disk can have. As long as it is there, its identity is nobody else's.
 #[derive(Debug)]
 pub struct Data {
+    /// Its path as it was asked for: for messages.
+    pub asked: String,
     /// Its path, links followed.
     pub path: PathBuf,
     /// What it is.
@@ -79,11 +81,11 @@ impl Data {
     /// # Errors
     /// One line that begins with the path.
     pub fn open(path: &str, write: bool) -> Result<Data> {
-        Data::judged(Path::new(path), write).with_context(|| path.to_owned())
+        Data::judged(path, write).with_context(|| path.to_owned())
     }
 
-    fn judged(path: &Path, write: bool) -> Result<Data> {
-        let path = fs::canonicalize(path)?;
+    fn judged(asked: &str, write: bool) -> Result<Data> {
+        let path = fs::canonicalize(asked)?;
         // Looked at first: to open something else may do something.
         let meta = fs::metadata(&path)?;
         let identity = Identity::of(&meta);
@@ -110,7 +112,7 @@ impl Data {
         let bytes = file.seek(SeekFrom::End(0)).context("its length")?;
         ensure!(bytes > 0, "length of 0 bytes: there is nothing in it");
         ensure!(bytes % block == 0, "length of {bytes} bytes: no multiple of its blocks of {block} bytes");
-        Ok(Data { path, identity, _file: file })
+        Ok(Data { asked: asked.to_owned(), path, identity, _file: file })
     }
 }
 

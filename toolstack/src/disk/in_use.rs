@@ -25,16 +25,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Makes sure that nobody uses `data` in a way that forbids this use.
 ///
 /// # Errors
-/// Who does, or what could not be asked.
+/// Who does, after the path, or what could not be asked.
 pub fn check(store: &dyn Store, data: &Data, write: bool) -> Result<()> {
     let blocks = stack::blocks(Path::new(CLASS));
     let related = stack::related(&blocks, data.identity);
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
     if let Some(at) = mounted(&related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
-        bail!("in use by dom0, mounted at {at}");
+        bail!("{}: in use by dom0, mounted at {at}", data.asked);
     }
     if let Some(by) = attached(store, &related, write)? {
-        bail!("in use by {by}");
+        bail!("{}: in use by {by}", data.asked);
     }
     if write {
         check_exclusive(data, &related)?;
@@ -108,7 +108,8 @@ fn check_exclusive(data: &Data, related: &Related<'_>) -> Result<()> {
     for device in itself.into_iter().chain(loops) {
         if is_held(&device) {
             let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-            bail!("in use by dom0, {}", holder(related, &swaps, &|path| Number::of_node(Path::new(path))));
+            let by = holder(related, &swaps, &|path| Number::of_node(Path::new(path)));
+            bail!("{}: in use by dom0, {by}", data.asked);
         }
     }
     Ok(())

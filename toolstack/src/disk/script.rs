@@ -63,7 +63,7 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
     check_open()?;
     let (path, write) = (value("params")?, value("mode")?.starts_with('w'));
     let data = Data::open(&path, write)?;
-    in_use::check(store, &data, write).with_context(|| path.clone())?;
+    in_use::check(store, &data, write)?;
     let tell = |device: &str, number: Number| {
         store.write(&format!("{dir}/physical-device-path"), device)?;
         store.write(&format!("{dir}/physical-device"), &number.to_hex())?;
@@ -73,7 +73,7 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
         return tell(&data.path.display().to_string(), number);
     }
     let record = record(dir);
-    let device = loops.attach(store, &record, &data, write).with_context(|| path.clone())?;
+    let device = loops.attach(store, &record, &data, write).context(path)?;
     let done = check_open().and_then(|()| {
         let number = Number::of_node(&device).with_context(|| format!("{}: no device", device.display()))?;
         store.write(&format!("{dir}/node"), &device.display().to_string())?;

@@ -38,13 +38,12 @@ pub fn resolve(store: &dyn Store, nodes: &[DiskNode]) -> Result<Vec<Disk>> {
         let label = node.label();
         let (disk, data) = follow(node).with_context(|| format!("disk {label}"))?;
         if let Some(data) = data {
-            let free = in_use::check(store, &data, !node.read_only);
-            free.with_context(|| format!("disk {label}: {}", data.path.display()))?;
+            in_use::check(store, &data, !node.read_only).with_context(|| format!("disk {label}"))?;
             let same = seen
                 .iter()
                 .find(|(other, seen)| seen.identity == data.identity && !(other.read_only && node.read_only));
             if let Some((other, _)) = same {
-                bail!("disk {label}: {}: is disk {} too", data.path.display(), other.label());
+                bail!("disk {label}: {}: is disk {} too", data.asked, other.label());
             }
             seen.push((node, data));
         }
@@ -185,7 +184,7 @@ mod tests {
             assert_eq!(done.is_ok(), free, "read-only: {first}, {second}");
             if let Err(e) = done {
                 assert!(e.to_string().starts_with("disk xvdb (51728): "), "{e:#}");
-                assert!(e.to_string().ends_with("a.img: is disk xvda (51712) too"), "{e:#}");
+                assert!(e.to_string().ends_with("b.img: is disk xvda (51712) too"), "{e:#}");
             }
         }
     }
