@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock, major, minor};
 
 use crate::host::Host;
+use crate::identity::find_stubs;
 use crate::xenstore::{Client, Store, paths};
 
 /// The lock of the `block` script: a file that is locked by flock and removed by its holder.
@@ -47,7 +48,7 @@ pub fn run(command: &str, path: &str) -> Result<()> {
     ensure!(sane, "XENBUS_PATH={path}: no PV disk");
     let dir = format!("/local/domain/0/{path}");
     let store = Client::connect(|_| ())?;
-    let _lock = Lock::take(Path::new(LOCK_DIR))?;
+    let _lock = Lock::take_default()?;
     if command == "remove" {
         return detach(&store, &dir);
     }
@@ -116,23 +117,34 @@ fn record(dir: &str) -> String {
 fn forget(store: &dyn Store, record: &str) -> Result<()> {
     store.remove(record)?;
     for dir in Path::new(record).ancestors().skip(1).take(2).filter_map(Path::to_str) {
-        if !store.list(dir)?.is_empty() {
+        if !store.remove_if_empty(dir)? {
             break;
         }
-        store.remove(dir)?;
     }
     Ok(())
 }
 
-/// Detaches the loop devices of stubs that are not among `alive`: those that libxl left.
+/// Detaches the loop devices of stubs that are gone: those that libxl left.
+///
+/// A stub that is being made writes its records while this runs. So the records are listed
+/// first and the stubs after them: whoever has a record had its domain before. And they are
+/// read under the lock that `run` holds while it makes one, for another worker may sweep too,
+/// and the device may serve somebody else by now.
 ///
 /// # Errors
-/// xenstore cannot be read or written. A device that cannot be detached is logged.
-pub fn sweep_loops(store: &dyn Store, host: &dyn Host, alive: &[u16]) -> Result<()> {
-    for stub in store.list(paths::LOOPS)? {
-        if stub.parse().is_ok_and(|domid| alive.contains(&domid)) {
-            continue;
-        }
+/// xenstore or Xen cannot be asked. A device that cannot be detached is logged.
+pub fn sweep_loops(store: &dyn Store, host: &dyn Host) -> Result<()> {
+    let recorded = store.list(paths::LOOPS)?;
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let alive: Vec<String> = find_stubs(store, host)?.iter().map(|stub| stub.domid.to_string()).collect();
+    let gone: Vec<String> = recorded.into_iter().filter(|stub| !alive.contains(stub)).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let _lock = host.lock_hotplug()?;
+    for stub in gone {
         for disk in store.list(&format!("{}/{stub}", paths::LOOPS))? {
             let record = format!("{}/{stub}/{disk}", paths::LOOPS);
             let value = store.read(&record)?.unwrap_or_default();
@@ -148,12 +160,11 @@ pub fn sweep_loops(store: &dyn Store, host: &dyn Host, alive: &[u16]) -> Result<
 }
 
 /// Detaches `device` if it leads to `image`. One that blkback still holds goes when blkback lets
-/// it go.
+/// it go. The caller holds the [`Lock`].
 ///
 /// # Errors
 /// losetup's.
 pub fn detach_loop(device: &str, image: &str) -> Result<()> {
-    let _lock = Lock::take(Path::new(LOCK_DIR))?;
     let name = device.strip_prefix("/dev/").unwrap_or_default();
     let backing = fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap_or_default();
     if backing.trim_end() == image {
@@ -251,12 +262,20 @@ fn losetup<const N: usize>(args: [&OsStr; N]) -> Result<String> {
 }
 
 /// The lock, held until dropped.
-struct Lock {
+pub struct Lock {
     path: PathBuf,
     _file: File,
 }
 
 impl Lock {
+    /// Takes the lock of the `block` script, when its holder lets it go.
+    ///
+    /// # Errors
+    /// Its file cannot be made.
+    pub fn take_default() -> Result<Lock> {
+        Lock::take(Path::new(LOCK_DIR))
+    }
+
     fn take(dir: &Path) -> Result<Lock> {
         fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let path = dir.join("block");

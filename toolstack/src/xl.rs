@@ -14,7 +14,7 @@ use xen_privcmd::Privcmd;
 
 use crate::attach;
 use crate::config::Config;
-use crate::host::{DomainState, Host};
+use crate::host::{DomainState, Host, HotplugLock};
 use crate::plan::Plan;
 use crate::text::printable;
 
@@ -123,6 +123,10 @@ impl Host for XlHost {
         Ok(())
     }
 
+    fn lock_hotplug(&self) -> Result<HotplugLock> {
+        Ok(Box::new(attach::Lock::take_default()?))
+    }
+
     fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
         attach::detach_loop(device, image)
     }
@@ -145,6 +149,10 @@ impl Host for XlHost {
 
     fn domain(&self, domid: u16) -> Result<Option<DomainState>> {
         Ok(self.privcmd.domain_state(domid)?)
+    }
+
+    fn domains(&self) -> Result<Vec<(u16, DomainState)>> {
+        Ok(self.privcmd.domains()?)
     }
 
     fn console_tail(&self, name: &str) -> Vec<String> {
