@@ -107,8 +107,7 @@ impl Daemon {
             }
             guests.insert(guest, Guest::adopted(record));
         }
-        let alive: Vec<u16> = find_stubs(&*store)?.iter().map(|stub| stub.domid).collect();
-        loops::sweep_loops(&*store, &*host, &alive)?;
+        loops::sweep_loops(&*store, &*host)?;
         Ok(Daemon { config, store, host, times, guests, restarts: BTreeMap::new() })
     }
 
@@ -256,7 +255,7 @@ impl Daemon {
 
     /// Stub domains of ours that no guest here knows: left by a predecessor that was killed.
     fn find_strays(&mut self) -> Result<()> {
-        for stub in find_stubs(&*self.store)? {
+        for stub in find_stubs(&*self.store, &*self.host)? {
             let guest = stub.identity.guest;
             if !self.guests.get(&guest).is_some_and(|g| g.owns(&stub.identity.uuid)) {
                 if matches!(

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::config::Config;
 use crate::disk::target;
-use crate::host::Host;
-use crate::identity::{Identity, find_stubs};
+use crate::host::{DomainState, Host};
+use crate::identity::{Identity, find_stubs, uuid_of};
 use crate::node::{self, DiskNode, state};
 use crate::plan::Plan;
 use crate::record::{self, Stub};
@@ -97,14 +97,16 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
     bail!("its disks keep changing")
 }
 
-/// The guest's disks that wait for a stub; all must be new and agree with libxl's list.
+/// The guest's disks that wait for a stub; all must be new and agree with libxl's list. That is
+/// read first: libxl may add a disk meanwhile, to both at once.
 fn settled(cx: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
+    let listed = cx.store.list(&paths::libxl_disks(guest))?;
     let states = node::states(cx.store, guest)?;
     if states.is_empty() || states.iter().any(node::NodeState::is_closing) {
         bail!("its disks are gone");
     }
     let disks: Vec<u32> = states.iter().map(|s| s.disk).collect();
-    for name in cx.store.list(&paths::libxl_disks(guest))? {
+    for name in listed {
         let copy = format!("{}/{name}", paths::libxl_disks(guest));
         let backend = cx.store.read(&format!("{copy}/backend"))?.unwrap_or_default();
         let ours = backend.starts_with(&format!("{}/", paths::guest_backends(guest)));
@@ -123,11 +125,11 @@ fn run(cx: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Optio
     let from = cx.host.now();
     cx.host.create_paused(plan, job.deadline, &job.cancel)?;
     log::debug!("guest {guest}: stub made in {} ms", cx.host.now().duration_since(from).as_millis());
-    let domid = find_stubs(cx.store)?
+    let domid = find_stubs(cx.store, cx.host)?
         .into_iter()
         .find(|s| s.identity == job.identity)
         .map(|s| s.domid)
-        .context("xl made the stub, but it is not in xenstore")?;
+        .context("xl made the stub, but Xen knows no such domain")?;
     record::made(cx.store, guest, domid)?;
     if settled(cx, guest)? != nodes {
         return Ok(None);
@@ -262,8 +264,8 @@ fn report(cx: &Env<'_>, stub: &Stub, disks: &[DiskNode], took: Duration) {
 
 /// Why a stub that served does so no more, if that is so.
 pub fn illness(cx: &Env<'_>, stub: &Stub) -> Result<Option<String>> {
-    let same = crate::identity::identity_of(cx.store, stub.domid)?;
-    if same.as_ref() != Some(&stub.identity) {
+    let same = |d: DomainState| !d.dying && uuid_of(&d.handle) == stub.identity.uuid;
+    if !cx.host.domain(stub.domid)?.is_some_and(same) {
         return Ok(Some(GONE.to_owned()));
     }
     if let Some(why) = death(cx, stub.domid)? {

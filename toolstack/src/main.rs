@@ -19,6 +19,8 @@ mod host;
 mod identity;
 mod launch;
 mod logger;
+#[cfg(test)]
+mod meanwhile;
 mod node;
 mod plan;
 mod preflight;

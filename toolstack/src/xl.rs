@@ -13,8 +13,9 @@ use anyhow::{Context, Result, bail};
 use xen_privcmd::Privcmd;
 
 use crate::config::Config;
+use crate::disk::lock::Lock;
 use crate::disk::loops;
-use crate::host::{DomainState, Host};
+use crate::host::{DomainState, Host, HotplugLock};
 use crate::plan::Plan;
 use crate::text::printable;
 
@@ -123,6 +124,10 @@ impl Host for XlHost {
         Ok(())
     }
 
+    fn lock_hotplug(&self) -> Result<HotplugLock> {
+        Ok(Box::new(Lock::take()?))
+    }
+
     fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
         loops::detach_loop(device, image)
     }
@@ -145,6 +150,10 @@ impl Host for XlHost {
 
     fn domain(&self, domid: u16) -> Result<Option<DomainState>> {
         Ok(self.privcmd.domain_state(domid)?)
+    }
+
+    fn domains(&self) -> Result<Vec<(u16, DomainState)>> {
+        Ok(self.privcmd.domains()?)
     }
 
     fn console_tail(&self, name: &str) -> Vec<String> {

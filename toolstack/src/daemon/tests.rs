@@ -449,7 +449,7 @@ fn the_stub_of_a_killed_daemons_xl_that_appears_later_is_removed() {
     let mut rig = Rig::new();
     let guest = rig.guest();
     let uuid = Identity::new(guest).unwrap().uuid;
-    rig.world.state().orphan = Some((guest, format!("pilotfish-{guest}"), format!("/vm/{uuid}")));
+    rig.world.state().orphan = Some((guest, format!("pilotfish-{guest}"), uuid));
     rig.world.clear(&paths::guest_backends(guest));
     rig.world.state().domains.remove(&guest);
     rig.restart();
@@ -458,6 +458,40 @@ fn the_stub_of_a_killed_daemons_xl_that_appears_later_is_removed() {
     assert_eq!(rig.world.stubs().len(), 1);
     rig.settle();
     rig.assert_nothing_left(guest);
+}
+
+#[test]
+fn a_domain_that_a_killed_xl_left_without_a_name_is_destroyed() {
+    let mut rig = Rig::new();
+    rig.world.state().xl_is_killed = true;
+    let other = Identity::new(77).unwrap().uuid;
+    rig.world.domain_appears(500, Some("somebody's"), &other);
+    let guest = rig.guest();
+    rig.settle();
+    assert!(rig.world.disk_states(guest).is_empty(), "refused");
+    assert!(rig.world.stubs().is_empty(), "nothing in xenstore tells of it, but Xen does");
+    assert!(rig.world.state().domains.contains_key(&500), "its name is not a stub's");
+    rig.assert_nothing_left(guest);
+}
+
+#[test]
+fn libxl_is_told_nothing_of_a_stub_that_has_lost_only_its_name() {
+    let mut rig = Rig::new();
+    let guest = rig.guest();
+    rig.settle();
+    rig.world.state().destroy_ends_halfway = true;
+    rig.world.xl_destroy(guest);
+    let daemon = rig.daemon.as_mut().unwrap();
+    let task = daemon.look_at(guest).unwrap();
+    let outcome = perform(&rig.config, &rig.world.store(), &rig.world.host(), &task);
+    assert!(matches!(outcome, Outcome::Stopped(_, Err(_))), "{outcome:?}");
+    assert_eq!(rig.world.disk_states(guest), ["5", "5"], "the stub may still write");
+    assert!(daemon.finish(outcome).is_none());
+    rig.settle();
+    rig.world.xl_destroyed(guest);
+    rig.settle();
+    rig.assert_nothing_left(guest);
+    assert!(rig.world.stubs().is_empty(), "tried again by its UUID");
 }
 
 #[test]

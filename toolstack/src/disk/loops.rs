@@ -12,9 +12,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::data::{Data, Identity};
-use super::lock::Lock;
 use super::stack::backing_file;
 use crate::host::Host;
+use crate::identity::find_stubs;
 use crate::xenstore::{Store, paths};
 
 /// How many free loop devices others may snatch away from us.
@@ -111,23 +111,34 @@ fn losetup(_: &Path, args: &[&str]) -> Result<String> {
 fn forget(store: &dyn Store, record: &str) -> Result<()> {
     store.remove(record)?;
     for dir in Path::new(record).ancestors().skip(1).take(2).filter_map(Path::to_str) {
-        if !store.list(dir)?.is_empty() {
+        if !store.remove_if_empty(dir)? {
             break;
         }
-        store.remove(dir)?;
     }
     Ok(())
 }
 
-/// Detaches the loop devices of stubs that are not among `alive`: those that libxl left.
+/// Detaches the loop devices of stubs that are gone: those that libxl left.
+///
+/// A stub that is being made writes its records while this runs. So the records are listed
+/// first and the stubs after them: whoever has a record had its domain before. And they are
+/// read under the lock that the hotplug script holds while it makes one, for another worker may sweep too,
+/// and the device may serve somebody else by now.
 ///
 /// # Errors
-/// xenstore cannot be read or written. A device that cannot be detached is logged.
-pub fn sweep_loops(store: &dyn Store, host: &dyn Host, alive: &[u16]) -> Result<()> {
-    for stub in store.list(paths::LOOPS)? {
-        if stub.parse().is_ok_and(|domid| alive.contains(&domid)) {
-            continue;
-        }
+/// xenstore or Xen cannot be asked. A device that cannot be detached is logged.
+pub fn sweep_loops(store: &dyn Store, host: &dyn Host) -> Result<()> {
+    let recorded = store.list(paths::LOOPS)?;
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let alive: Vec<String> = find_stubs(store, host)?.iter().map(|stub| stub.domid.to_string()).collect();
+    let gone: Vec<String> = recorded.into_iter().filter(|stub| !alive.contains(stub)).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let _lock = host.lock_hotplug()?;
+    for stub in gone {
         for disk in store.list(&format!("{}/{stub}", paths::LOOPS))? {
             let record = format!("{}/{stub}/{disk}", paths::LOOPS);
             let value = store.read(&record)?.unwrap_or_default();
@@ -142,12 +153,11 @@ pub fn sweep_loops(store: &dyn Store, host: &dyn Host, alive: &[u16]) -> Result<
     Ok(())
 }
 
-/// Detaches `device` if it leads to `image`, under the lock.
+/// Detaches `device` if it leads to `image`. The caller holds the lock.
 ///
 /// # Errors
-/// losetup's, or the lock cannot be had.
+/// losetup's.
 pub fn detach_loop(device: &str, image: &str) -> Result<()> {
-    let _lock = Lock::take()?;
     if Loops::host().detach_from(device, image)? {
         log::info!("{device}: detached from {image}; nobody uses it any more");
     }
