@@ -3,7 +3,7 @@
 //! Space-separated `key=value`:
 //! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
 //! [restarts=0..8] [poll-us=0..100000]`.
-//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial` and
+//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard` and
 //! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
 
@@ -62,6 +62,8 @@ pub struct DiskConfig {
     pub irq: u32,
     /// Refuse writes.
     pub read_only: bool,
+    /// The guest may discard, where the storage can.
+    pub discard: bool,
     /// Serial number; `pf-<id>` unless given.
     pub serial: String,
     /// Where the data is.
@@ -163,7 +165,7 @@ impl DiskConfig {
     fn parse(place: usize, text: &str) -> Result<DiskConfig, ConfigError> {
         let name = |key: &str| of_disk(place, key);
         let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
-        let (mut serial, mut store, mut timeout) = (None, None, None);
+        let (mut serial, mut store, mut timeout, mut discard) = (None, None, None, None);
         for item in text.split(',') {
             let (key, value) = split(item).map_err(|error| ConfigError { key: name(&error.key), ..error })?;
             let full = name(key);
@@ -172,6 +174,7 @@ impl DiskConfig {
                 "mmio" => once(&mut mmio, &full, value, window(value))?,
                 "irq" => once(&mut irq, &full, value, spi(value))?,
                 "mode" => once(&mut read_only, &full, value, mode(value))?,
+                "discard" => once(&mut discard, &full, value, on_off(value))?,
                 "serial" => once(&mut serial, &full, value, serial_number(value))?,
                 "store" => once(&mut store, &full, value, store_of(value))?,
                 "backend-timeout-ms" => once(&mut timeout, &full, value, backend_timeout(value))?,
@@ -185,6 +188,7 @@ impl DiskConfig {
             mmio: mmio.ok_or_else(|| missing("mmio"))?,
             irq: irq.ok_or_else(|| missing("irq"))?,
             read_only: read_only.ok_or_else(|| missing("mode"))?,
+            discard: discard.unwrap_or(true),
             serial: serial.unwrap_or_else(|| format!("pf-{id}")),
             store: store.ok_or_else(|| missing("store"))?,
             backend_timeout_ns: timeout.unwrap_or(Some(BACKEND_TIMEOUT_NS)),
@@ -300,6 +304,14 @@ fn mode(text: &str) -> Result<bool, Rule> {
         "rw" => Ok(false),
         "ro" => Ok(true),
         _ => Err("neither rw nor ro"),
+    }
+}
+
+fn on_off(text: &str) -> Result<bool, Rule> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("neither on nor off"),
     }
 }
 

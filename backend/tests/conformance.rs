@@ -59,7 +59,7 @@ struct Rig {
 impl Rig {
     fn uninitialised(queues: u16) -> Rig {
         let storage = RamDisk::new(DISK_BYTES, false).expect("memory");
-        let options = DeviceOptions { serial: "pf-test".into(), read_only: false, queues };
+        let options = DeviceOptions { serial: "pf-test".into(), queues, ..DeviceOptions::default() };
         let device = Rc::new(RefCell::new(Device::new(storage, &options)));
         let mem = TestMemory::new(RAM_BYTES);
         let driver = Driver::new(Direct(device.clone()), mem.clone(), 0);

@@ -36,7 +36,9 @@ const PROLOGUE: &str = r"
 #include <xen/grant_table.h>
 #include <xen/memory.h>
 #include <xen/sched.h>
+#include <xen/sysctl.h>
 #include <xen/vcpu.h>
+#include <xen/xsm/flask_op.h>
 #include <xen/hvm/hvm_op.h>
 #include <xen/hvm/params.h>
 #include <xen/hvm/dm_op.h>

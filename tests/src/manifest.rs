@@ -110,6 +110,12 @@ pub const SCENARIOS: &[Scenario] = &[
         150,
         "a disk file that cannot be read fails the guest's start, naming key and value",
     ),
+    shared(
+        "refused-targets",
+        180,
+        "what is protected, broken or in use is not attached, and the reason names disk, path and fault",
+    ),
+    shared("disk-line", 120, "the words of a disk line are obeyed, and those without effect do no harm"),
     shared("no-daemon", 90, "without the daemon xl create gives up after its wait and leaves nothing"),
     Scenario {
         xens: &[XenVersion::V4_17],

@@ -2,17 +2,16 @@
 //! domain which serves them.
 //!
 //! libxl writes a guest's disks to xenstore and waits ([`node`]). The daemon sees them, settles
-//! what they stand for ([`target`], [`disk_file`]), makes a stub for all of the guest's disks
+//! what they stand for ([`disk`]), makes a stub for all of the guest's disks
 //! ([`plan`], [`launch`], [`xl`]), and tells libxl when it serves. When the guest goes, so does
 //! the stub ([`stop`]). [`guest`] decides what to do when, [`daemon`] has it done, [`record`]
 //! and [`identity`] let a restarted daemon find what there is. libxl calls the same program to
-//! attach the stub's PV disks ([`attach`]).
+//! attach the stub's PV disks ([`disk::script`]).
 #![forbid(unsafe_code)]
 
-mod attach;
 mod config;
 mod daemon;
-mod disk_file;
+mod disk;
 #[cfg(test)]
 mod fake;
 mod guest;
@@ -20,13 +19,14 @@ mod host;
 mod identity;
 mod launch;
 mod logger;
+#[cfg(test)]
+mod meanwhile;
 mod node;
 mod plan;
 mod preflight;
 mod record;
 mod run;
 mod stop;
-mod target;
 mod text;
 mod xenstore;
 mod xl;
@@ -64,8 +64,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let done = match attach::asked() {
-        Some((command, path)) => attach::run(&command, &path),
+    let done = match disk::script::asked() {
+        Some((command, path)) => disk::script::run(&command, &path),
         None => start(&Args::parse()),
     };
     match done {
@@ -88,7 +88,7 @@ fn start(args: &Args) -> Result<()> {
         return Ok(());
     }
     if let Some(path) = &args.check_disk {
-        println!("{path}: {}", target::describe(path)?);
+        println!("{path}: {}", disk::target::describe(path)?);
         return Ok(());
     }
     let config = Config::load(args.config.as_deref())?;

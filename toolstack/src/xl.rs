@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use xen_privcmd::Privcmd;
 
-use crate::attach;
 use crate::config::Config;
-use crate::host::{DomainState, Host};
+use crate::disk::lock::Lock;
+use crate::disk::loops;
+use crate::host::{DomainState, Host, HotplugLock};
 use crate::plan::Plan;
 use crate::text::printable;
 
@@ -123,8 +124,12 @@ impl Host for XlHost {
         Ok(())
     }
 
+    fn lock_hotplug(&self) -> Result<HotplugLock> {
+        Ok(Box::new(Lock::take()?))
+    }
+
     fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
-        attach::detach_loop(device, image)
+        loops::detach_loop(device, image)
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {
@@ -145,6 +150,10 @@ impl Host for XlHost {
 
     fn domain(&self, domid: u16) -> Result<Option<DomainState>> {
         Ok(self.privcmd.domain_state(domid)?)
+    }
+
+    fn domains(&self) -> Result<Vec<(u16, DomainState)>> {
+        Ok(self.privcmd.domains()?)
     }
 
     fn console_tail(&self, name: &str) -> Vec<String> {

@@ -47,13 +47,15 @@ pub struct DeviceOptions {
     pub serial: String,
     /// Refuse writes, whatever the storage can do.
     pub read_only: bool,
+    /// Offer discard and secure erase, where the storage can.
+    pub discard: bool,
     /// Queues, 1 to [`MAX_QUEUES`].
     pub queues: u16,
 }
 
 impl Default for DeviceOptions {
     fn default() -> DeviceOptions {
-        DeviceOptions { serial: String::new(), read_only: false, queues: 1 }
+        DeviceOptions { serial: String::new(), read_only: false, discard: true, queues: 1 }
     }
 }
 
@@ -138,6 +140,7 @@ impl<S: Storage> Device<S> {
     pub fn new(storage: S, options: &DeviceOptions) -> Device<S> {
         let mut geometry = storage.geometry();
         geometry.read_only |= options.read_only;
+        geometry.discard = geometry.discard.filter(|_| options.discard);
         let queues = options.queues.clamp(1, MAX_QUEUES);
         let identity = Identity {
             device_id: config::DEVICE_ID_BLOCK,

@@ -194,7 +194,8 @@ impl Machine {
         let slots: Rc<RefCell<Option<SharedPage>>> = Rc::default();
         let watchful = WatchfulMemory { inner: mem.clone(), observer: Slots(slots.clone()) };
         let queues = setup.queues;
-        let options = |serial: &str| DeviceOptions { serial: serial.into(), queues, read_only: false };
+        let options =
+            |serial: &str| DeviceOptions { serial: serial.into(), queues, ..DeviceOptions::default() };
         let ram = AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory"));
         let pv = AnyStorage::Pv(Box::new(PvDisk::new(front, setup.backend_timeout_ns)));
         let devices = vec![

@@ -79,7 +79,8 @@ impl Lives {
         let rig = Rig::build(Faults::default(), false, 2);
         let journal = SharedPage::alloc().expect("host memory");
         let mem = Mortal { inner: rig.mem.clone(), left: Rc::default() };
-        let options = DeviceOptions { serial: String::from("pf-test"), read_only: false, queues: 2 };
+        let options =
+            DeviceOptions { serial: String::from("pf-test"), queues: 2, ..DeviceOptions::default() };
         let storage =
             FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), rig.faults.clone());
         *rig.device.borrow_mut() =
