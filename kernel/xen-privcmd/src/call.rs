@@ -261,7 +261,7 @@ mod tests {
     fn answer(head: [u8; 8]) -> Answer {
         let mut answer = [0; 96];
         answer[..8].copy_from_slice(&head);
-        answer[INFO_HANDLE..].first_chunk_mut().map(|handle: &mut [u8; 16]| *handle = [0xa5; 16]);
+        answer[INFO_HANDLE..][..16].fill(0xa5);
         answer
     }
 
