@@ -10,6 +10,7 @@ pub mod release;
 pub mod tools;
 pub mod userland;
 pub mod xen;
+pub mod xen_tools;
 
 use std::fs;
 use std::path::PathBuf;
@@ -97,13 +98,14 @@ pub fn fixtures(only: Option<XenVersion>) -> Result<(Vec<Fixture>, Vec<Missing>)
     Ok((fixtures, missing))
 }
 
-/// Makes or finds the fixture of `only`, or of the newest version that can be had.
+/// Makes or finds the fixture of `only`, or of the newest version that Debian ships and that can
+/// be had.
 ///
 /// # Errors
 /// With the remedy, when a step fails.
 pub fn fixture(only: Option<XenVersion>) -> Result<Fixture> {
     let cache = Cache::open()?;
-    let [oldest, newest] = XenVersion::ALL;
+    let [oldest, newest] = XenVersion::PACKAGED;
     match make(&cache, only.unwrap_or(newest)) {
         Err(error) if only.is_none() => {
             let missing = left_out(newest, error)?;
