@@ -18,8 +18,7 @@ use crate::setup::xen;
 use crate::ui;
 
 /// The parts of Xen's `tools/` that are built, in this order.
-const PARTS: &[&str] =
-    &["include", "libs", "xenstored", "console", "xl", "hotplug", "helpers", "examples"];
+const PARTS: &[&str] = &["include", "libs", "xenstored", "console", "xl", "hotplug", "helpers", "examples"];
 
 /// What is left out of the rest, and where the programs go: to where Debian's packages have them.
 const CONFIGURE: &[&str] = &[
