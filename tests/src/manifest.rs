@@ -68,6 +68,9 @@ const CORE: &[&str] = &[
     "unmapped-accesses",
 ];
 
+/// The scenario whose guest has the disk of a small Debian's packages.
+pub const INSTALLS_DEBIAN: &str = "debian-install";
+
 /// A scenario for every Xen on the usual CPU, in the shared boot.
 const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
     Scenario {
@@ -205,6 +208,16 @@ pub const SCENARIOS: &[Scenario] = &[
         boot: Boot::Own,
         long: false,
         tools: false,
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20, XenVersion::V4_22],
+        boot: Boot::Own,
+        long: true,
+        ..shared(
+            INSTALLS_DEBIAN,
+            2400,
+            "a guest installs Debian onto its disk, boots it, copies files, reboots",
+        )
     },
     Scenario {
         name: "power-failure",

@@ -9,7 +9,7 @@ use xtask::setup::{self, Fixture, XenVersion};
 use xtask::system::{self, Options};
 use xtask::{interrupt, ui};
 
-use crate::manifest::{Boot, SCENARIOS, Scenario};
+use crate::manifest::{Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario};
 use crate::report::Verdict;
 
 /// Time for a boot and for what the agent does between scenarios.
@@ -176,6 +176,9 @@ impl Machine<'_> {
         options.cpu = self.cpu.to_owned();
         if rest.iter().any(|scenario| scenario.tools) {
             options.tools = Some(setup::tools(self.fixture.version)?);
+        }
+        if rest.iter().any(|scenario| scenario.name == INSTALLS_DEBIAN) {
+            options.debian = Some(setup::debian(self.fixture.version)?);
         }
         options.timeout = rest.iter().map(Scenario::limit).sum::<Duration>() + OVERHEAD;
         system::boot(self.fixture, self.products, &options)

@@ -3,6 +3,7 @@
 
 pub mod apt;
 pub mod cache;
+pub mod debian;
 pub mod mirror;
 pub mod modules;
 pub mod packages;
@@ -131,6 +132,16 @@ pub fn tools(version: XenVersion) -> Result<PathBuf> {
     let apt = LazyApt::new(cache.root().join(format!("tmp-apt-tools-{version}")), version.suite());
     let userland = userland::ensure(&cache, &apt, version)?;
     tools::ensure(&cache, &apt, version, &userland)
+}
+
+/// Makes or finds the disk image of a small Debian's packages, of the suite that `version` has.
+///
+/// # Errors
+/// With the remedy, when a step fails.
+pub fn debian(version: XenVersion) -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let apt = LazyApt::new(cache.root().join("tmp-apt-debian"), version.suite());
+    debian::ensure(&cache, &apt, version)
 }
 
 fn make(cache: &Cache, version: XenVersion) -> Result<Fixture> {
