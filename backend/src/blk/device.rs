@@ -315,6 +315,11 @@ impl<S: Storage> Device<S> {
             Effect::Status { features_ok, driver_ok } => {
                 if features_ok {
                     self.start_cache();
+                    for index in 0..self.transport.identity().queues {
+                        if let Ok(Some(layout)) = self.transport.layout(index.into()) {
+                            self.start_queue(index, layout);
+                        }
+                    }
                 }
                 if driver_ok {
                     // The driver may have queued requests before.
@@ -327,6 +332,19 @@ impl<S: Storage> Device<S> {
             Effect::BadQueue(rule) => {
                 warn_limited!(self.limiter, "the guest set up a queue wrongly: {rule}");
                 self.irq |= self.transport.set_needs_reset();
+            }
+            Effect::Refused(accepted) => {
+                let offered = self.transport.identity().features;
+                warn_limited!(
+                    self.limiter,
+                    "the guest's driver accepts features {accepted:#x} of {offered:#x}"
+                );
+            }
+            Effect::Legacy => {
+                warn_limited!(
+                    self.limiter,
+                    "the guest's driver is one of virtio-mmio version 1: this is version 2"
+                );
             }
             Effect::Reset => {
                 for index in 0..u16::try_from(self.lanes.len()).unwrap_or(u16::MAX) {
