@@ -88,6 +88,31 @@ impl Report {
                 aside + self.measured.spans.len()
             )?;
         }
+        if !self.plan.workloads.is_empty() {
+            self.write_direct(out)?;
+        }
+        if !self.plan.buffered.is_empty() {
+            self.write_buffered(out)?;
+        }
+        if self.plan.turns > 0 {
+            writeln!(out, "\nBare round trips: a register read that a stub answers, in nanoseconds\n")?;
+            out.push_str(&self.round_trips().text());
+        }
+        writeln!(out, "\nTargets\n")?;
+        let targets = self.targets();
+        out.push_str(&target_table(&targets).text());
+        let count = |verdict| targets.iter().filter(|target| target.verdict() == verdict).count();
+        writeln!(
+            out,
+            "\n{} met, {} missed, {} not measured",
+            count(Verdict::Met),
+            count(Verdict::Missed),
+            count(Verdict::Unknown)
+        )
+    }
+
+    /// What the guest with all disks did.
+    fn write_direct(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\nRate as a ratio to native PV in the same round (more is better)\n")?;
         out.push_str(&self.rates().text());
         writeln!(
@@ -106,24 +131,9 @@ impl Report {
                 percent(idle.cpu.stub_ns)
             )?;
         }
-        if !self.plan.buffered.is_empty() {
-            self.write_buffered(out)?;
-        }
         writeln!(out, "\nWhat the stub did for one request of the guest, by its own counters (median)\n")?;
         out.push_str(&self.counts().text());
-        writeln!(out, "\nBare round trips: a register read that a stub answers, in nanoseconds\n")?;
-        out.push_str(&self.round_trips().text());
-        writeln!(out, "\nTargets\n")?;
-        let targets = self.targets();
-        out.push_str(&target_table(&targets).text());
-        let count = |verdict| targets.iter().filter(|target| target.verdict() == verdict).count();
-        writeln!(
-            out,
-            "\n{} met, {} missed, {} not measured",
-            count(Verdict::Met),
-            count(Verdict::Missed),
-            count(Verdict::Unknown)
-        )
+        Ok(())
     }
 
     /// What guests do, and latencies.

@@ -36,6 +36,8 @@ churn() {
         while (pairs-- > 0) {
             printf "%s", piece >"/churn/kept"
             printf "%s", piece >"/churn/freed"
+            # Who is silent for long has hung.
+            if (pairs % 1000 == 0) print "PF churning=" pairs
         }
     }' || stop "memory cannot be filled"
     rm /churn/freed
@@ -75,7 +77,8 @@ measured() {
         function percentile(field) { sub(/.*=/, "", field); return field }
         $1 == 3 && NF > 61 {
             at = $9 > 0 ? 18 : 59
-            printf "units=%d ms=%d", ($6 + $47) / block, $9 > $50 ? $9 : $50
+            ms = $9 > $50 ? $9 : $50
+            printf "units=%d ms=%d", ($6 + $47) / block, ms
             printf " p50_us=%s p99_us=%s p99.9_us=%s\n", percentile($at), percentile($(at + 1)), percentile($(at + 2))
         }' /tools/tmp/out)
     [ -n "$work" ] || stop "fio tells nothing of $measured_label: $(head -c 200 /tools/tmp/out | tr '\n' ' ')"
@@ -165,8 +168,8 @@ done
 mount_tools
 ready
 value kernel "$(uname -r)"
-value fio "$(chroot /tools fio --version)"
 churn
+value fio "$(chroot /tools fio --version)"
 stub_stats guest.0.start.start
 round=1
 while [ $round -le "$rounds" ]; do

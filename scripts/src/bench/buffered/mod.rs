@@ -64,7 +64,7 @@ impl fmt::Display for Workload {
 /// All of them, in the order of a round: those that need no file system first.
 pub const ALL: [Workload; 13] = [
     Workload::new("cached-read", "sequential read of 256 MiB", "MiB", Way::Cached),
-    Workload::new("cached-reread", "the same again", "MiB", Way::Cached),
+    Workload::new("cached-reread", "sequential read of 256 MiB, again", "MiB", Way::Cached),
     Workload::new("cached-write", "sequential write of 200 MiB, fsync", "MiB", Way::Cached),
     Workload::new("cached-randread-4k", "4 KiB random read", "I/O", Way::Cached),
     Workload::new("mixed-8k-7", "8 KiB random, 70 % reads, QD7", "I/O", Way::Direct),
@@ -73,9 +73,9 @@ pub const ALL: [Workload; 13] = [
     Workload::new("latency-randwrite-4k-1", "4 KiB random write, QD1", "I/O", Way::Timed),
     Workload::new("latency-randread-4k-16", "4 KiB random read, QD16", "I/O", Way::Timed),
     Workload::new("latency-randwrite-4k-16", "4 KiB random write, QD16", "I/O", Way::Timed),
-    Workload::new("ext4-create", "create 1000 files of 4 KiB, sync (ext4)", "file", Way::Cached),
-    Workload::new("ext4-read", "read them (ext4)", "file", Way::Cached),
-    Workload::new("ext4-fsync-8k", "8 KiB random write, fsync after each (ext4)", "I/O", Way::Cached),
+    Workload::new("ext4-create", "create 1000 files of 4 KiB on ext4, sync", "file", Way::Cached),
+    Workload::new("ext4-read", "read 1000 files of 4 KiB on ext4", "file", Way::Cached),
+    Workload::new("ext4-fsync-8k", "8 KiB random write on ext4, fsync after each", "I/O", Way::Cached),
 ];
 
 /// Those of a quick look.

@@ -71,7 +71,7 @@ pub fn rates(measured: &Measured, workloads: &[Workload]) -> Table {
         let native = of(Kind::Native, &|span, work| Some(work.per_second(span)));
         table.row([
             workload.to_string(),
-            format!("{} {}", shown(native, 0), workload.unit),
+            native.map_or("-".to_owned(), |native| format!("{native:.0} {}", workload.unit)),
             shown(rate(measured, workload), 2),
             shown(ratio(measured, workload, us_per_unit(|cpu| cpu.dom0_ns)), 2),
             shown(ratio(measured, workload, us_per_unit(Cpu::total_ns)), 2),
