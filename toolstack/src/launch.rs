@@ -65,7 +65,8 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
             let id = n.disk;
             target::resolve(n).with_context(|| format!("disk {id}"))
         });
-        let plan = Plan::new(cx.config, job.identity.clone(), &disks.collect::<Result<Vec<_>>>()?)?;
+        let disks = disks.collect::<Result<Vec<_>>>()?;
+        let plan = Plan::new(cx.config, job.identity.clone(), guest_memory(cx, guest)?, &disks)?;
         log::debug!("guest {guest}: stub: {}", plan.command_line);
         if let Some(why) = &plan.no_restart {
             log::warn!("guest {guest}: its stub cannot be restarted: {why}; crash-guest applies");
@@ -114,6 +115,16 @@ fn settled(cx: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
         }
     }
     node::read_disks(cx.store, guest, &disks)
+}
+
+/// The most memory that the guest can have, in bytes, as libxl tells it; no guest can write there.
+fn guest_memory(cx: &Env<'_>, guest: u16) -> Result<Option<u64>> {
+    let kib = cx.store.read(&paths::memory_max(guest))?;
+    let kib = kib.and_then(|kib| kib.trim().parse::<u64>().ok());
+    if kib.is_none() {
+        log::warn!("guest {guest}: {} does not tell its size", paths::memory_max(guest));
+    }
+    Ok(kib.map(|kib| kib.saturating_mul(1024)))
 }
 
 /// Makes and starts the stub; `None` if the guest's disks turned out to be others.
