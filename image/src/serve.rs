@@ -37,8 +37,8 @@ pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
             stub.memory().sweep();
         }
         // Who has something to do does not look for more.
-        let busy = worked
-            || !unswept && look_for_news(xen, &mut stub, &mut look, &mut counts, &mut idle_since_ns);
+        let busy =
+            worked || !unswept && look_for_news(xen, &mut stub, &mut look, &mut counts, &mut idle_since_ns);
         if busy && !rounds.is_multiple_of(STORE_ROUNDS) {
             continue;
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xtask::qemu::{DEFAULT_CPU, LSE_CPU};
 use xtask::setup::XenVersion;
+use xtask::system::MEMORY_MIB;
 
 /// One script `tests/qemu/<name>.sh`, most with a guest's side in `tests/qemu/guest/`.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub struct Scenario {
     pub long: bool,
     /// Whether its guest uses the tools' disk: fio and the like.
     pub tools: bool,
+    /// Memory of its machine in MiB.
+    pub memory_mib: u32,
 }
 
 /// Which machine a scenario gets.
@@ -48,7 +51,17 @@ const ANY_CPU: &[&str] = &[DEFAULT_CPU];
 
 /// A scenario for both Xens on the usual CPU, in the shared boot.
 const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
-    Scenario { name, rule, xens: BOTH, cpus: ANY_CPU, limit_s, boot: Boot::Shared, long: false, tools: false }
+    Scenario {
+        name,
+        rule,
+        xens: BOTH,
+        cpus: ANY_CPU,
+        limit_s,
+        boot: Boot::Shared,
+        long: false,
+        tools: false,
+        memory_mib: MEMORY_MIB,
+    }
 }
 
 /// As [`shared`], with the tools' disk, and only when named.
@@ -161,6 +174,17 @@ pub const SCENARIOS: &[Scenario] = &[
         boot: Boot::Own,
         long: false,
         tools: false,
+        memory_mib: MEMORY_MIB,
+    },
+    Scenario {
+        boot: Boot::Own,
+        long: true,
+        memory_mib: 8192,
+        ..shared(
+            "balloon-large",
+            800,
+            "a guest of 4 GiB gets no stall from memory that leaves, and its end is not later for being mapped",
+        )
     },
     Scenario {
         name: "power-failure",
@@ -171,6 +195,7 @@ pub const SCENARIOS: &[Scenario] = &[
         boot: Boot::Own,
         long: true,
         tools: false,
+        memory_mib: MEMORY_MIB,
     },
 ];
 

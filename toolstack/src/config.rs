@@ -71,7 +71,8 @@ impl TryFrom<String> for MapWindow {
             return Ok(MapWindow::Auto);
         }
         let size = text.parse::<ByteSize>();
-        size.map(|size| MapWindow::Bytes(size.as_u64())).map_err(|why| format!("`{text}`: auto or a size: {why}"))
+        size.map(|size| MapWindow::Bytes(size.as_u64()))
+            .map_err(|why| format!("`{text}`: auto or a size: {why}"))
     }
 }
 

@@ -351,7 +351,8 @@ mod tests {
     #[test]
     fn too_much_ram_and_too_many_disks_are_refused() {
         let big = disk(0, DiskStorage::Ram(u64::MAX - 4095), false, None);
-        let error = Plan::new(&Config::default_for_tests(), identity(), None, &[big.clone(), big]).unwrap_err();
+        let error =
+            Plan::new(&Config::default_for_tests(), identity(), None, &[big.clone(), big]).unwrap_err();
         assert!(error.to_string().contains("ram-disk-limit"), "{error}");
         let many: Vec<Disk> = (0..17).map(|n| disk(n, DiskStorage::Ram(4096), false, None)).collect();
         assert!(Plan::new(&Config::default_for_tests(), identity(), None, &many).is_err());

@@ -213,13 +213,7 @@ impl Chunks {
 
     /// Maps one page of `chunk` into slot `number`, which is the chunk's from then on. Alone: a
     /// false address costs one entry, and displaces no more.
-    fn probe<W: Window>(
-        &mut self,
-        window: &W,
-        number: usize,
-        chunk: u32,
-        page: usize,
-    ) -> Result<u16, Errno> {
+    fn probe<W: Window>(&mut self, window: &W, number: usize, chunk: u32, page: usize) -> Result<u16, Errno> {
         let name = u16::try_from(number).map_err(|_| Errno::EINVAL)?;
         let slot = self.slots.get_mut(number).ok_or(Errno::EINVAL)?;
         slot.settle(self.epoch);

@@ -43,9 +43,9 @@ mod pages;
 #[cfg(test)]
 mod tests;
 
+pub use chunks::MapUse;
 #[cfg(feature = "fake")]
 pub use host::HostWindow;
-pub use chunks::MapUse;
 pub use pages::PageSet;
 
 use crate::shared::{self, Order, SharedPage, Word};
@@ -180,12 +180,14 @@ struct Recent {
 
 impl Recent {
     const NONE: u64 = u64::MAX;
-    const EMPTY: Recent = Recent {
-        chunk: Cell::new(Recent::NONE),
-        base: Cell::new(core::ptr::null_mut()),
-        slot: Cell::new(0),
-        again: Cell::new(false),
-    };
+    const fn empty() -> Recent {
+        Recent {
+            chunk: Cell::new(Recent::NONE),
+            base: Cell::new(core::ptr::null_mut()),
+            slot: Cell::new(0),
+            again: Cell::new(false),
+        }
+    }
 
     /// Forgets the chunk, but for whether it was used.
     fn forget(&self, chunks: &mut Chunks) {
@@ -213,7 +215,7 @@ impl<W: Window> ForeignMap<W> {
     /// All of the target's RAM, through `window`.
     pub fn new(window: W) -> ForeignMap<W> {
         let chunks = RefCell::new(Chunks::new(window.slots(), window.former()));
-        ForeignMap { window, chunks, recent: [Recent::EMPTY; RECENT] }
+        ForeignMap { window, chunks, recent: [const { Recent::empty() }; RECENT] }
     }
 
     /// How often something had to be mapped, or could not be.

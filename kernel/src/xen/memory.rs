@@ -5,9 +5,9 @@
 //! given back, so that the p2m tables, which Xen does not free, stay bounded.
 
 use crate::arch::{self, BLOCK_SIZE};
+use crate::boot::Unused;
 use crate::calls;
 use crate::foreign::{CHUNK_PAGES, Mapped, PageSet, Window};
-use crate::boot::Unused;
 use crate::{DomId, Errno, IoservId, SharedPage, restart};
 use alloc::boxed::Box;
 use core::cell::{Cell, RefCell};
