@@ -320,7 +320,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
                 }
             }
             Ok(Request::Invalidate) => {
-                // Xen holds the vCPU until no mapping of the old frames is left.
+                // Xen holds the vCPU until no mapping of the old frames can be used.
                 self.mem.invalidate();
                 slot.answer(Reply::NONE);
             }

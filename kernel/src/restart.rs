@@ -30,7 +30,10 @@ pub const JOURNAL_PAGES: usize = 12;
 const REASON_BYTES: usize = 200;
 
 #[cfg(target_os = "none")]
-pub(crate) use real::{arm, attempt, former_page, grant_frames, keep_grant_frames, set_former_heap, start};
+pub(crate) use real::{
+    arm, attempt, former_page, former_slots, grant_frames, keep_grant_frames, keep_slot, set_former_heap,
+    start,
+};
 #[cfg(target_os = "none")]
 pub use real::{journal_page, last_panic, life};
 
@@ -67,6 +70,16 @@ pub(crate) const fn former_page(_address: u64) -> Option<crate::SharedPage> {
 /// On a host nothing is kept.
 #[cfg(not(target_os = "none"))]
 pub(crate) const fn keep_grant_frames(_frames: u32) {}
+
+/// On a host nothing was mapped before.
+#[cfg(not(target_os = "none"))]
+pub(crate) const fn former_slots() -> u16 {
+    0
+}
+
+/// On a host nothing is kept.
+#[cfg(not(target_os = "none"))]
+pub(crate) const fn keep_slot(_slot: u16) {}
 
 /// The half of the heap's place that belongs to life number `life`.
 #[cfg_attr(not(any(target_os = "none", test)), expect(dead_code, reason = "only the stub has a heap"))]
@@ -110,6 +123,8 @@ mod real {
         restarted_ns: [AtomicU64; RESTARTS_MAX as usize],
         /// Frames of our grant table that are mapped.
         grant_frames: AtomicU32,
+        /// Slots of the window onto the guest's memory in which something was ever mapped.
+        window_slots: AtomicU32,
         reason: [AtomicU8; REASON_BYTES],
         reason_len: AtomicU32,
     }
@@ -123,6 +138,7 @@ mod real {
         armed: AtomicBool::new(false),
         restarted_ns: [const { AtomicU64::new(0) }; RESTARTS_MAX as usize],
         grant_frames: AtomicU32::new(0),
+        window_slots: AtomicU32::new(0),
         reason: [const { AtomicU8::new(0) }; REASON_BYTES],
         reason_len: AtomicU32::new(0),
     };
@@ -210,6 +226,17 @@ mod real {
         KEPT.grant_frames.store(frames, Relaxed);
     }
 
+    /// Slots of the window, the first ones, in which a former life may have mapped anything.
+    pub(crate) fn former_slots() -> u16 {
+        u16::try_from(KEPT.window_slots.load(Relaxed)).unwrap_or(u16::MAX)
+    }
+
+    /// Something is about to be mapped in this slot.
+    pub(crate) fn keep_slot(slot: u16) {
+        let slots = KEPT.window_slots.load(Relaxed).max(u32::from(slot) + 1);
+        KEPT.window_slots.store(slots, Relaxed);
+    }
+
     /// Keeps the first bytes of what is written.
     struct Reason;
 
@@ -251,7 +278,7 @@ mod real {
         // SAFETY: this life ends here. What others may still write to (granted pages, the
         // run state) lies in its half of the heap, which the next life does not use; what
         // Xen has mapped for it is unmapped by the next before it takes those frames
-        // (`Physmap`, `XenWindow`, `GrantTable`). That nobody uses the half which the next
+        // (`Physmap`, `foreign::Chunks`, `GrantTable`). That nobody uses the half which the next
         // life takes is what `Xen::allow_restart` saw to before it armed this.
         unsafe { arch::restart(dtb, entry_counter) }
     }

@@ -14,6 +14,9 @@ use crate::qemu::{DEFAULT_CPU, Machine};
 use crate::setup::{Fixture, XenVersion};
 use crate::{paths, ui};
 
+/// Memory of the usual machine in MiB.
+pub const MEMORY_MIB: u32 = 4096;
+
 /// How to run the system.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -49,7 +52,7 @@ impl Options {
             xen,
             cpu: DEFAULT_CPU.to_owned(),
             smp: 2,
-            memory_mib: 4096,
+            memory_mib: MEMORY_MIB,
             name: name.to_owned(),
             timeout: Duration::from_secs(600),
             xen_args: String::new(),

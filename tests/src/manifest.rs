@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xtask::qemu::{DEFAULT_CPU, LSE_CPU};
 use xtask::setup::XenVersion;
+use xtask::system::MEMORY_MIB;
 
 /// One script `tests/qemu/<name>.sh`, most with a guest's side in `tests/qemu/guest/`.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub struct Scenario {
     pub long: bool,
     /// Whether its guest uses the tools' disk: fio and the like.
     pub tools: bool,
+    /// Memory of its machine in MiB.
+    pub memory_mib: u32,
 }
 
 /// Which machine a scenario gets.
@@ -82,6 +85,7 @@ const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenari
         boot: Boot::Shared,
         long: false,
         tools: false,
+        memory_mib: MEMORY_MIB,
     }
 }
 
@@ -214,6 +218,17 @@ pub const SCENARIOS: &[Scenario] = &[
         boot: Boot::Own,
         long: false,
         tools: false,
+        memory_mib: MEMORY_MIB,
+    },
+    Scenario {
+        boot: Boot::Own,
+        long: true,
+        memory_mib: 8192,
+        ..shared(
+            "balloon-large",
+            800,
+            "a guest of 4 GiB gets no stall from memory that leaves, and its end is not later for being mapped",
+        )
     },
     Scenario {
         boot: Boot::Own,
@@ -238,6 +253,7 @@ pub const SCENARIOS: &[Scenario] = &[
         boot: Boot::Own,
         long: true,
         tools: false,
+        memory_mib: MEMORY_MIB,
     },
 ];
 

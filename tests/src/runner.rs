@@ -185,6 +185,8 @@ impl Machine<'_> {
         if rest.iter().any(|scenario| scenario.name == INSTALLS_DEBIAN) {
             options.debian = Some(setup::debian(self.fixture.version)?);
         }
+        options.memory_mib =
+            rest.iter().map(|scenario| scenario.memory_mib).max().unwrap_or(options.memory_mib);
         options.timeout = rest.iter().map(Scenario::limit).sum::<Duration>() + OVERHEAD;
         system::boot(self.fixture, self.products, &options)
     }

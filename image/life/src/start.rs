@@ -13,9 +13,6 @@ use drivers::xenstore::Xenstore;
 use kernel::{ForeignMap, Xen, restart};
 use log::{info, warn};
 
-/// Chunks of 2 MiB of the guest's RAM that are mapped at once.
-const MAP_CHUNKS: u16 = 64;
-
 /// The image's stub.
 pub type ImageStub = Stub<Xen, ForeignMap, Engine>;
 
@@ -83,7 +80,9 @@ pub fn arm(xen: &Xen) {
 }
 
 fn map(xen: &Xen, config: &Config) -> Result<ForeignMap, String> {
-    let map = xen.foreign_map(config.target, MAP_CHUNKS);
+    // Of 2 MiB each.
+    let chunks = u16::try_from(config.map_mib.div_ceil(2)).unwrap_or(u16::MAX);
+    let map = xen.foreign_map(config.target, chunks);
     map.map_err(|errno| format!("no room to map the guest's memory: {errno}"))
 }
 

@@ -72,9 +72,11 @@ fn rings(word: &str, stub: &ImageStub) -> String {
 
 fn line(word: &str, stub: &ImageStub, rounds: &Rounds) -> String {
     let Rounds { looks, worked, blocks } = rounds;
-    let (answers, misses) = (stub.answers(), stub.memory().misses());
+    let (answers, misses, mapped) = (stub.answers(), stub.memory().misses(), stub.memory().usage());
     let mut line = format!(
-        "asked={word} answers={answers} looks={looks} worked={worked} blocks={blocks} map_misses={misses}"
+        "asked={word} answers={answers} looks={looks} worked={worked} blocks={blocks} map_misses={misses} \
+         map_pages={} map_stale={}",
+        mapped.pages, mapped.stale
     );
     for (index, (disk, engine)) in stub.stats().enumerate() {
         // Writing into a String cannot fail.
