@@ -11,10 +11,13 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::data::{Data, Identity, Number};
-use super::in_use::{self, VBDS};
+use super::in_use;
 use super::lock::Lock;
 use super::loops::Loops;
 use crate::xenstore::{Client, Store, paths};
+
+/// All disks that blkback serves from dom0.
+const VBDS: &str = "/local/domain/0/backend/vbd";
 
 /// What libxl asks for, if this process was started by it.
 #[must_use]
