@@ -159,6 +159,7 @@ impl World {
     /// libxl builds a guest and adds its disks; returns its domain id.
     pub fn xl_create(&self, targets: &[&str]) -> u16 {
         let guest = self.state().add_domain("guest", true);
+        self.set(&paths::memory_max(guest), "196608");
         for (i, target) in targets.iter().enumerate() {
             self.add_disk(guest, u32::try_from(i).unwrap(), target);
         }

@@ -63,7 +63,7 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
         stop::sweep(cx, guest).context("a stub left over from before cannot be removed")?;
         let nodes = settled(cx, guest)?;
         let disks = target::resolve(cx.store, &nodes)?;
-        let plan = Plan::new(cx.config, job.identity.clone(), &disks)?;
+        let plan = Plan::new(cx.config, job.identity.clone(), guest_memory(cx, guest)?, &disks)?;
         log::debug!("guest {guest}: stub: {}", plan.command_line);
         if let Some(why) = &plan.no_restart {
             log::warn!("guest {guest}: its stub cannot be restarted: {why}; crash-guest applies");
@@ -116,6 +116,16 @@ fn settled(cx: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
         }
     }
     node::read_disks(cx.store, guest, &disks)
+}
+
+/// The most memory that the guest can have, in bytes, as libxl tells it; no guest can write there.
+fn guest_memory(cx: &Env<'_>, guest: u16) -> Result<Option<u64>> {
+    let kib = cx.store.read(&paths::memory_max(guest))?;
+    let kib = kib.and_then(|kib| kib.trim().parse::<u64>().ok());
+    if kib.is_none() {
+        log::warn!("guest {guest}: {} does not tell its size", paths::memory_max(guest));
+    }
+    Ok(kib.map(|kib| kib.saturating_mul(1024)))
 }
 
 /// Makes and starts the stub; `None` if the guest's disks turned out to be others.

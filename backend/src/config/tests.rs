@@ -83,6 +83,18 @@ fn a_backend_timeout_is_in_milliseconds_and_0_is_none() {
 }
 
 #[test]
+fn the_window_has_a_size_in_mib() {
+    assert_eq!(Config::parse(GOOD).expect("good").map_mib, 128);
+    let with = |mib: &str| format!("{GOOD} map-mib={mib}");
+    for mib in [2u32, 4096, 65536] {
+        assert_eq!(Config::parse(&with(&format!("{mib}"))).expect("good").map_mib, mib);
+    }
+    for mib in ["0", "1", "65537", "4GiB"] {
+        assert_eq!(error(&with(mib)), format!("map-mib={mib}: not 2 to 65536 MiB"));
+    }
+}
+
+#[test]
 fn a_guest_has_at_most_eleven_disks() {
     let disk = |n: u32| {
         format!(" disk=id={n},mmio={:#x},irq={},mode=rw,store=ram:512", 0x0200_0000 + n * 0x200, 33 + n)

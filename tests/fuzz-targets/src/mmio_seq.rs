@@ -85,7 +85,7 @@ pub fn mmio_seq(data: &[u8]) -> bool {
     let mut rig =
         Rig::new(&DeviceOptions { serial: "fuzz".into(), read_only, queues, ..DeviceOptions::default() });
     if flags & 2 == 0 {
-        rig.driver.init(input.u64() | regs::F_VERSION_1, 1 << (input.u8() % 9));
+        rig.driver.init(input.u64(), 1 << (input.u8() % 9));
     }
     let mut served = false;
     for _ in 0..STEPS {
