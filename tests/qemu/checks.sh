@@ -197,7 +197,8 @@ heartbeat() {
 
 # --- guests that are not Linux -------------------------------------------------------
 
-# start_frontend NAME ARGUMENTS DISK...: the tiny guest of tests/frontend; its status.
+# start_frontend NAME ARGUMENTS DISK...: the tiny guest of tests/frontend; its status. With paused=1 it
+# is made and does not run.
 start_frontend() {
     local name=$1 arguments=$2 disks="" disk
     shift 2
@@ -212,7 +213,7 @@ on_crash = 'destroy'
 disk = [ $disks ]
 END_OF_CONFIG
     : >"$(guest_log "$name")"
-    timeout 60 xl create "/run/$name.cfg"
+    timeout 60 xl create ${paused:+-p} "/run/$name.cfg"
 }
 
 # sectors TAG FROM TO: what that guest writes into the sectors FROM to TO - 1
