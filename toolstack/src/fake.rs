@@ -159,6 +159,7 @@ impl World {
     /// libxl builds a guest and adds its disks; returns its domain id.
     pub fn xl_create(&self, targets: &[&str]) -> u16 {
         let guest = self.state().add_domain("guest", true);
+        self.set(&paths::memory_max(guest), "196608");
         for (i, target) in targets.iter().enumerate() {
             self.add_disk(guest, u32::try_from(i).unwrap(), target);
         }
@@ -171,6 +172,9 @@ impl World {
         let dir = paths::backend(guest, disk);
         for (key, value) in [
             ("params", target.to_owned()),
+            ("dev", format!("xvd{}", char::from(b'a' + u8::try_from(n).unwrap()))),
+            ("discard-enable", "1".to_owned()),
+            ("grant_usage", "0".to_owned()),
             ("online", "1".to_owned()),
             ("state", "1".to_owned()),
             ("type", "standalone".to_owned()),

@@ -2,20 +2,19 @@
 //! domain which serves them.
 //!
 //! libxl writes a guest's disks to xenstore and waits ([`node`]). The daemon sees them, settles
-//! what they stand for ([`target`], [`disk_file`]), makes a stub for all of the guest's disks
+//! what they stand for ([`disk`]), makes a stub for all of the guest's disks
 //! ([`plan`], [`launch`], [`xl`]), and tells libxl when it serves. When the guest goes, so does
 //! the stub ([`stop`]). [`guest`] decides what to do when, [`daemon`] has it done, [`record`]
 //! and [`identity`] let a restarted daemon find what there is, [`instance`] sees to it that there
 //! is one only, and [`check`] tells what a host lacks. libxl calls the same program to
-//! attach the stub's PV disks ([`attach`]).
+//! attach the stub's PV disks ([`disk::script`]).
 #![forbid(unsafe_code)]
 
-mod attach;
 mod check;
 mod command;
 mod config;
 mod daemon;
-mod disk_file;
+mod disk;
 #[cfg(test)]
 mod fake;
 mod guest;
@@ -32,7 +31,6 @@ mod preflight;
 mod record;
 mod run;
 mod stop;
-mod target;
 mod text;
 mod xenstore;
 mod xl;
@@ -75,8 +73,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let done = match attach::asked() {
-        Some((command, path)) => attach::run(&command, &path).map(|()| ExitCode::SUCCESS),
+    let done = match disk::script::asked() {
+        Some((command, path)) => disk::script::run(&command, &path).map(|()| ExitCode::SUCCESS),
         None => start(&Args::parse()),
     };
     match done {
@@ -99,7 +97,7 @@ fn start(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &args.check_disk {
-        println!("{path}: {}", target::describe(path)?);
+        println!("{path}: {}", disk::target::describe(path)?);
         return Ok(ExitCode::SUCCESS);
     }
     let config = Config::load(args.config.as_deref())?;

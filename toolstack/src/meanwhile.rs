@@ -106,14 +106,15 @@ fn a_loop_device_that_another_worker_detaches_during_a_sweep_is_not_detached_aga
 #[test]
 fn a_disk_that_libxl_adds_between_any_two_reads_of_a_launch_is_served_too() {
     let dir = tempfile::tempdir().unwrap();
-    let target = dir.path().join("a.img");
-    std::fs::write(&target, [0; 1024]).unwrap();
-    let target = target.to_str().unwrap();
+    let [first, second] = ["a.img", "b.img"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    for target in [&first, &second] {
+        std::fs::write(target, [0; 1024]).unwrap();
+    }
     let mut served = 0;
     for n in 1.. {
         let world = World::new();
-        let guest = world.xl_create(&[target]);
-        let act = || world.add_disk(guest, 1, target);
+        let guest = world.xl_create(&[&first]);
+        let act = || world.add_disk(guest, 1, &second);
         let store = Meanwhile::new(&world, n, &act);
         let (config, host) = (Config::default_for_tests(), world.host());
         let job = Job {

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::attach;
+use crate::disk::loops;
 use crate::identity::find_stubs;
 use crate::launch::Env;
 use crate::node::{self, state};
@@ -25,7 +25,7 @@ pub fn sweep(cx: &Env<'_>, guest: u16) -> Result<()> {
             bail!("domain {} is still there after xl destroy", stub.domid);
         }
     }
-    attach::sweep_loops(cx.store, cx.host)
+    loops::sweep_loops(cx.store, cx.host)
 }
 
 /// Ends service for `guest`: no stub, disks closed, nothing recorded.

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use xen_privcmd::Privcmd;
 
-use crate::attach;
 use crate::command::{self, tail};
 use crate::config::Config;
+use crate::disk::lock::Lock;
+use crate::disk::loops;
 use crate::host::{DomainState, Host, HotplugLock};
 use crate::plan::Plan;
 
@@ -84,11 +85,11 @@ impl Host for XlHost {
     }
 
     fn lock_hotplug(&self) -> Result<HotplugLock> {
-        Ok(Box::new(attach::Lock::take_default()?))
+        Ok(Box::new(Lock::take()?))
     }
 
     fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
-        attach::detach_loop(device, image)
+        loops::detach_loop(device, image)
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {

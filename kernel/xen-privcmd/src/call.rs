@@ -2,8 +2,8 @@
 //!
 //! A domctl's interface version changes with Xen's minor version. The structures used here
 //! are laid out alike in all versions listed in [`INTERFACE_VERSIONS`] (compared: Xen 4.17.0,
-//! 4.18.0, 4.19.0, 4.20.0 and the development tree of August 2026), so one layout serves all
-//! and the version is found by trying.
+//! 4.18.0, 4.19.0, 4.20.0, 4.21.0 and 4.22.0), so one layout serves all and the version is found
+//! by trying.
 
 pub mod ask;
 pub mod list;
@@ -16,7 +16,7 @@ use xen_pv_sys::xen::{DOMID_FIRST_RESERVED, HYPERVISOR_DOMCTL, HYPERVISOR_SCHED_
 
 use crate::device::{ArgPage, Device};
 
-/// `XEN_DOMCTL_INTERFACE_VERSION` of Xen 4.20 and 4.19, 4.18, 4.17, and of the development tree.
+/// `XEN_DOMCTL_INTERFACE_VERSION` of Xen 4.19 to 4.21, 4.18, 4.17, and 4.22.
 pub const INTERFACE_VERSIONS: [u32; 4] = [0x17, 0x16, 0x15, 0x18];
 
 /// `XEN_DOMCTL_pausedomain`.
@@ -63,7 +63,7 @@ impl std::fmt::Display for Error {
         match self {
             Error::Device(e) => write!(f, "/dev/xen/privcmd: {e}"),
             Error::UnknownInterface => f.write_str(
-                "Xen refuses every domctl interface version known here (Xen 4.17 to 4.20), or this is not dom0",
+                "Xen refuses every domctl interface version known here (Xen 4.17 to 4.22), or this is not dom0",
             ),
             Error::Refused(what, e) => write!(f, "Xen refuses {what}: {e}"),
         }
