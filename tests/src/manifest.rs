@@ -176,6 +176,9 @@ pub const SCENARIOS: &[Scenario] = &[
             "whatever dies under a writing guest, what was acknowledged after a flush is there, whole",
         )
     },
+    shared("check-host", 90, "--check-host tells what a host lacks, line by line, with the remedy"),
+    shared("one-daemon", 150, "a second daemon says that one runs and ends before it touches anything"),
+    shared("xl-killed", 150, "what a killed xl leaves of a stub is removed, with or without a name"),
     shared("daemon-restart", 150, "a restarted daemon adopts running stubs; the guest notices nothing"),
     shared(
         "daemon-killed-early",
