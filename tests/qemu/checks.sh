@@ -236,10 +236,10 @@ tools_disk() { virtio_disk "$1" /guest/tools.img ro; }
 
 # --- a stub that restarts -------------------------------------------------------------
 
-# restart_daemon: starts the daemon with on-stub-crash = "restart" and the stub with bugs on
-# demand; it does not run.
+# restart_daemon [POLICY]: starts the daemon with that on-stub-crash ("restart" unless told
+# otherwise) and the stub with bugs on demand; it does not run.
 restart_daemon() {
-    printf '%s\n' "stub-image = \"$pf_hostile/fragile.img\"" 'on-stub-crash = "restart"' >/run/restart.toml
+    printf '%s\n' "stub-image = \"$pf_hostile/fragile.img\"" "on-stub-crash = \"${1:-restart}\"" >/run/restart.toml
     /usr/sbin/pilotfishd --config /run/restart.toml >>/var/log/pilotfishd.log 2>&1 </dev/null &
     echo $! >/run/pilotfishd.test.pid
 }
