@@ -7,7 +7,7 @@
 begin
 image=$(raw_disk u-boot 96)
 # What U-Boot's ext4 can write to.
-mke2fs -q -F -t ext4 -O ^metadata_csum,^64bit "$image" || die "no file system"
+mke2fs -q -F -t ext4 -O ^metadata_csum "$image" || die "no file system"
 mount -o loop "$image" /mnt || die "no mount"
 cp /guest/Image /guest/initrd /mnt/
 cat >/mnt/boot.env <<'END'
