@@ -2,8 +2,8 @@
 //!
 //! Space-separated `key=value`:
 //! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
-//! [restarts=0..8] [poll-us=0..100000]`.
-//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial` and
+//! [restarts=0..8] [poll-us=0..100000] [map-mib=2..65536]`.
+//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard` and
 //! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
 
@@ -33,6 +33,10 @@ const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 const POLL_MAX_US: u64 = 100_000;
 /// How long to look if nothing is said: longer than most waits for a fast disk.
 const POLL_NS: u64 = 1_500_000;
+/// The largest window onto the guest's memory in MiB: its slots have numbers of 16 bits.
+const MAP_MAX_MIB: u32 = 64 << 10;
+/// The window's size if nothing is said.
+const MAP_MIB: u32 = 128;
 /// How much of a bad value an error repeats.
 const SHOWN_CHARS: usize = 64;
 
@@ -49,6 +53,8 @@ pub struct Config {
     pub restarts: u32,
     /// How long to look for more work before the CPU is given away, at most; 0: not at all.
     pub poll_ns: u64,
+    /// How much of the guest's memory may be mapped at once, in MiB.
+    pub map_mib: u32,
 }
 
 /// One disk.
@@ -62,6 +68,8 @@ pub struct DiskConfig {
     pub irq: u32,
     /// Refuse writes.
     pub read_only: bool,
+    /// The guest may discard, where the storage can.
+    pub discard: bool,
     /// Serial number; `pf-<id>` unless given.
     pub serial: String,
     /// Where the data is.
@@ -118,6 +126,7 @@ impl Config {
         let mut log = None;
         let mut restarts = None;
         let mut poll_ns = None;
+        let mut map_mib = None;
         let mut disks: Vec<DiskConfig> = Vec::new();
         for word in command_line.split_ascii_whitespace() {
             let (key, value) = split(word)?;
@@ -125,6 +134,7 @@ impl Config {
                 "target" => once(&mut target, key, value, domid(value))?,
                 "restarts" => once(&mut restarts, key, value, restart_count(value))?,
                 "poll-us" => once(&mut poll_ns, key, value, poll_time(value))?,
+                "map-mib" => once(&mut map_mib, key, value, map_size(value))?,
                 "log" => once(&mut log, key, value, level(value))?,
                 "disk" if disks.len() == DISKS_MAX => {
                     return Err(ConfigError::new(key, value, "more disks than the 11 that a guest can have"));
@@ -138,7 +148,7 @@ impl Config {
                     return Err(ConfigError::new(
                         key,
                         value,
-                        "unknown key; known are target, disk, log, restarts, poll-us",
+                        "unknown key; known are target, disk, log, restarts, poll-us, map-mib",
                     ));
                 }
             }
@@ -155,7 +165,8 @@ impl Config {
             return Err(ConfigError::new("restarts", &format!("{restarts}"), rule));
         }
         let poll_ns = poll_ns.unwrap_or(POLL_NS);
-        Ok(Config { target, disks, log, restarts, poll_ns })
+        let map_mib = map_mib.unwrap_or(MAP_MIB);
+        Ok(Config { target, disks, log, restarts, poll_ns, map_mib })
     }
 }
 
@@ -163,7 +174,7 @@ impl DiskConfig {
     fn parse(place: usize, text: &str) -> Result<DiskConfig, ConfigError> {
         let name = |key: &str| of_disk(place, key);
         let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
-        let (mut serial, mut store, mut timeout) = (None, None, None);
+        let (mut serial, mut store, mut timeout, mut discard) = (None, None, None, None);
         for item in text.split(',') {
             let (key, value) = split(item).map_err(|error| ConfigError { key: name(&error.key), ..error })?;
             let full = name(key);
@@ -172,6 +183,7 @@ impl DiskConfig {
                 "mmio" => once(&mut mmio, &full, value, window(value))?,
                 "irq" => once(&mut irq, &full, value, spi(value))?,
                 "mode" => once(&mut read_only, &full, value, mode(value))?,
+                "discard" => once(&mut discard, &full, value, on_off(value))?,
                 "serial" => once(&mut serial, &full, value, serial_number(value))?,
                 "store" => once(&mut store, &full, value, store_of(value))?,
                 "backend-timeout-ms" => once(&mut timeout, &full, value, backend_timeout(value))?,
@@ -185,6 +197,7 @@ impl DiskConfig {
             mmio: mmio.ok_or_else(|| missing("mmio"))?,
             irq: irq.ok_or_else(|| missing("irq"))?,
             read_only: read_only.ok_or_else(|| missing("mode"))?,
+            discard: discard.unwrap_or(true),
             serial: serial.unwrap_or_else(|| format!("pf-{id}")),
             store: store.ok_or_else(|| missing("store"))?,
             backend_timeout_ns: timeout.unwrap_or(Some(BACKEND_TIMEOUT_NS)),
@@ -271,6 +284,10 @@ fn poll_time(text: &str) -> Result<u64, Rule> {
     us.map(|us| us.saturating_mul(1_000)).ok_or("not 0 to 100000 microseconds")
 }
 
+fn map_size(text: &str) -> Result<u32, Rule> {
+    decimal(text).filter(|mib| (2..=MAP_MAX_MIB).contains(mib)).ok_or("not 2 to 65536 MiB")
+}
+
 fn level(text: &str) -> Result<log::LevelFilter, Rule> {
     match text {
         "error" => Ok(log::LevelFilter::Error),
@@ -300,6 +317,14 @@ fn mode(text: &str) -> Result<bool, Rule> {
         "rw" => Ok(false),
         "ro" => Ok(true),
         _ => Err("neither rw nor ro"),
+    }
+}
+
+fn on_off(text: &str) -> Result<bool, Rule> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("neither on nor off"),
     }
 }
 

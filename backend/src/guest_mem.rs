@@ -146,7 +146,8 @@ pub trait GuestMemory {
         len_bytes: usize,
     ) -> Result<(), MemFault>;
 
-    /// Drops every cached mapping: the guest's frames have changed (`IOREQ_TYPE_INVALIDATE`).
+    /// No mapping from before is used any more: the guest's frames have changed
+    /// (`IOREQ_TYPE_INVALIDATE`). A vCPU waits meanwhile.
     fn invalidate(&self) {}
 }
 

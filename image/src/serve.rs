@@ -14,6 +14,8 @@ const CLOCK_LOOKS: u32 = 16;
 const YIELD_NS: u64 = 100_000;
 /// Busy rounds after which xenstore gets a look, so that load cannot keep it out.
 const STORE_ROUNDS: u32 = 256;
+/// Busy rounds after which a few stale pages of the guest's memory are unmapped, for the same reason.
+const SWEEP_ROUNDS: u32 = 32;
 
 /// Serves until the domain is destroyed; returns only if it cannot go on.
 pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
@@ -30,20 +32,30 @@ pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
         counts.looks.bump();
         let mut idle_since_ns = None;
         counts.worked.add(worked.into());
-        let busy = worked || look_for_news(xen, &mut stub, &mut look, &mut counts, &mut idle_since_ns);
+        let unswept = stub.memory().is_unswept();
+        if worked && unswept && rounds.is_multiple_of(SWEEP_ROUNDS) {
+            stub.memory().sweep();
+        }
+        // Who has something to do does not look for more.
+        let busy =
+            worked || !unswept && look_for_news(xen, &mut stub, &mut look, &mut counts, &mut idle_since_ns);
         if busy && !rounds.is_multiple_of(STORE_ROUNDS) {
             continue;
         }
         let changed = life::look_after(xs, &mut stub, &counts);
-        if changed || busy || stub.arm() {
+        if changed || busy || stub.arm() || xs.has_news() {
             continue;
         }
         // A disk has another port when it has another backend.
         ports.clear();
         ports.extend_from_slice(stub.ports());
         ports.push(xs.port());
-        counts.blocks.bump();
         let nap_ns = stub.nap_until_ns(|| xen.now_ns());
+        if unswept {
+            stub.memory().sweep();
+            continue;
+        }
+        counts.blocks.bump();
         let due_ns = upkeep::due_ns(&mut stub).into_iter().chain(nap_ns).min();
         if let Err(errno) = xen.poll(&ports, due_ns) {
             return life::end(stub, errno);

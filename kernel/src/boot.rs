@@ -37,6 +37,10 @@ impl fmt::Display for BootError {
     }
 }
 
+/// Ranges of addresses aligned to 2 MiB at both ends: Xen gives one above each bank of RAM. Those
+/// that do not exist are empty.
+pub type Unused = [Range<u64>; 2];
+
 /// What this domain was started with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BootInfo {
@@ -45,8 +49,7 @@ pub struct BootInfo {
     /// RAM, guest physical; the first bank only.
     pub ram: Range<u64>,
     /// Guest physical addresses that nothing uses: for what Xen maps on our request.
-    /// Aligned to 2 MiB at both ends.
-    pub unused: Range<u64>,
+    pub unused: Unused,
     /// The device tree itself, for what is not told here.
     pub device_tree: &'static [u8],
     /// The counter at our first instruction.

@@ -12,7 +12,7 @@
 //! Others may still write to memory of the former life: the disks' back end to granted
 //! pages, Xen to the run state. So the heap has two halves, and each life takes the one
 //! that the former did not have. A life may be followed by another once nobody has anything
-//! of the one before it: that is what `arm` says.
+//! of the one before it: `Xen::allow_restart` makes sure of that.
 //!
 //! With the option `restarts=0`, or without it, none of this happens.
 
@@ -30,14 +30,23 @@ pub const JOURNAL_PAGES: usize = 12;
 const REASON_BYTES: usize = 200;
 
 #[cfg(target_os = "none")]
-pub use real::{arm, disarm, journal_page, last_panic, life};
+pub(crate) use real::{
+    arm, attempt, former_page, former_slots, grant_frames, keep_grant_frames, keep_slot, set_former_heap,
+    start,
+};
 #[cfg(target_os = "none")]
-pub(crate) use real::{attempt, former_page, grant_frames, keep_grant_frames, set_former_heap, start};
+pub use real::{journal_page, last_panic, life};
 
 /// Whether this is a life after a panic.
 #[cfg(target_os = "none")]
 pub(crate) fn is_restarted() -> bool {
     life() > 0
+}
+
+/// On a host there is no panic path.
+#[cfg(not(target_os = "none"))]
+pub(crate) const fn arm() -> bool {
+    false
 }
 
 /// On a host nothing ever restarts.
@@ -61,6 +70,16 @@ pub(crate) const fn former_page(_address: u64) -> Option<crate::SharedPage> {
 /// On a host nothing is kept.
 #[cfg(not(target_os = "none"))]
 pub(crate) const fn keep_grant_frames(_frames: u32) {}
+
+/// On a host nothing was mapped before.
+#[cfg(not(target_os = "none"))]
+pub(crate) const fn former_slots() -> u16 {
+    0
+}
+
+/// On a host nothing is kept.
+#[cfg(not(target_os = "none"))]
+pub(crate) const fn keep_slot(_slot: u16) {}
 
 /// The half of the heap's place that belongs to life number `life`.
 #[cfg_attr(not(any(target_os = "none", test)), expect(dead_code, reason = "only the stub has a heap"))]
@@ -104,6 +123,8 @@ mod real {
         restarted_ns: [AtomicU64; RESTARTS_MAX as usize],
         /// Frames of our grant table that are mapped.
         grant_frames: AtomicU32,
+        /// Slots of the window onto the guest's memory in which something was ever mapped.
+        window_slots: AtomicU32,
         reason: [AtomicU8; REASON_BYTES],
         reason_len: AtomicU32,
     }
@@ -117,6 +138,7 @@ mod real {
         armed: AtomicBool::new(false),
         restarted_ns: [const { AtomicU64::new(0) }; RESTARTS_MAX as usize],
         grant_frames: AtomicU32::new(0),
+        window_slots: AtomicU32::new(0),
         reason: [const { AtomicU8::new(0) }; REASON_BYTES],
         reason_len: AtomicU32::new(0),
     };
@@ -167,16 +189,12 @@ mod real {
     }
 
     /// From now on a panic leads to a restart, if the limit allows it. Says whether it does
-    /// at all. Nothing of the life before this one may be in use by anyone.
-    pub fn arm() -> bool {
+    /// at all. Nothing of the life before this one may be in use by anyone: only
+    /// `Xen::allow_restart`, which makes sure of that, calls it.
+    pub(crate) fn arm() -> bool {
         let possible = KEPT.limit.load(Relaxed) > 0;
         KEPT.armed.store(possible, Relaxed);
         possible
-    }
-
-    /// From now on a panic ends the domain.
-    pub fn disarm() {
-        KEPT.armed.store(false, Relaxed);
     }
 
     /// Page `index` of the memory that outlives a restart; zero at boot.
@@ -206,6 +224,17 @@ mod real {
 
     pub(crate) fn keep_grant_frames(frames: u32) {
         KEPT.grant_frames.store(frames, Relaxed);
+    }
+
+    /// Slots of the window, the first ones, in which a former life may have mapped anything.
+    pub(crate) fn former_slots() -> u16 {
+        u16::try_from(KEPT.window_slots.load(Relaxed)).unwrap_or(u16::MAX)
+    }
+
+    /// Something is about to be mapped in this slot.
+    pub(crate) fn keep_slot(slot: u16) {
+        let slots = KEPT.window_slots.load(Relaxed).max(u32::from(slot) + 1);
+        KEPT.window_slots.store(slots, Relaxed);
     }
 
     /// Keeps the first bytes of what is written.
@@ -249,8 +278,8 @@ mod real {
         // SAFETY: this life ends here. What others may still write to (granted pages, the
         // run state) lies in its half of the heap, which the next life does not use; what
         // Xen has mapped for it is unmapped by the next before it takes those frames
-        // (`Physmap`, `XenWindow`, `GrantTable`). That nobody uses the half which the next
-        // life takes is what `arm` was called for.
+        // (`Physmap`, `foreign::Chunks`, `GrantTable`). That nobody uses the half which the next
+        // life takes is what `Xen::allow_restart` saw to before it armed this.
         unsafe { arch::restart(dtb, entry_counter) }
     }
 }

@@ -30,10 +30,12 @@ enum Command {
     ///
     /// Packages come by apt-get (as root or through sudo; none of it when all are
     /// there). Xen and the userlands go to $XDG_CACHE_HOME/pilotfish, are reused, and
-    /// are safe to delete. The mirror is the one apt is configured with, or
+    /// are safe to delete. Debian has no Xen 4.22: where its release tarball (xen-4.22.N.tar.gz)
+    /// lies in the cache's folder sources/, Xen and its tools are built from it, in some two
+    /// minutes; else that version is left out. The mirror is the one apt is configured with, or
     /// $PILOTFISH_MIRROR. $PILOTFISH_TOOLCHAIN (rustup or debian) forces a compiler.
     Setup {
-        /// Only this Xen version (default: both).
+        /// Only this Xen version (default: every one that can be had).
         #[arg(long, value_name = "VERSION")]
         xen: Option<XenVersion>,
     },
@@ -90,7 +92,8 @@ enum Command {
         /// Only this QEMU scenario (implies --qemu-only).
         #[arg(long, value_name = "NAME")]
         scenario: Option<String>,
-        /// Only this Xen version (default: both).
+        /// Only this Xen version, with all its scenarios (default: 4.17, 4.20, and the core of
+        /// them on 4.22 where its tarball is there).
         #[arg(long, value_name = "VERSION")]
         xen: Option<XenVersion>,
     },
@@ -104,7 +107,7 @@ enum Command {
 
 #[derive(Args)]
 struct Machine {
-    /// Xen version to boot (default: the newest whose source can be had).
+    /// Xen version to boot (default: the newest that Debian ships and whose source can be had).
     #[arg(long, value_name = "VERSION")]
     xen: Option<XenVersion>,
     /// QEMU's CPU model.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xtask::qemu::{DEFAULT_CPU, LSE_CPU};
 use xtask::setup::XenVersion;
+use xtask::system::MEMORY_MIB;
 
 /// One script `tests/qemu/<name>.sh`, most with a guest's side in `tests/qemu/guest/`.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub struct Scenario {
     pub long: bool,
     /// Whether its guest uses the tools' disk: fio and the like.
     pub tools: bool,
+    /// Memory of its machine in MiB.
+    pub memory_mib: u32,
 }
 
 /// Which machine a scenario gets.
@@ -41,14 +44,49 @@ impl Scenario {
     pub const fn limit(&self) -> Duration {
         Duration::from_secs(self.limit_s)
     }
+
+    /// Whether a usual run has it on this Xen.
+    #[must_use]
+    pub fn is_usual(&self, xen: XenVersion) -> bool {
+        self.xens.contains(&xen) && !self.long && (xen.is_packaged() || CORE.contains(&self.name))
+    }
 }
 
-const BOTH: &[XenVersion] = &XenVersion::ALL;
+const EVERY_XEN: &[XenVersion] = &XenVersion::ALL;
 const ANY_CPU: &[&str] = &[DEFAULT_CPU];
 
-/// A scenario for both Xens on the usual CPU, in the shared boot.
+/// The scenarios that a usual run has on a Xen that Debian does not ship, too: one for each thing
+/// that a new Xen is likely to break. The others run there when they or that Xen are named.
+const CORE: &[&str] = &[
+    "demo",
+    "two-vcpus",
+    "features",
+    "reboot-loop",
+    "destroy-under-io",
+    "backend-restart",
+    "balloon",
+    "stub-restart",
+    "hostile-probe",
+    "suspend",
+    "unmapped-accesses",
+];
+
+/// The scenario whose guest has the disk of a small Debian's packages.
+pub const INSTALLS_DEBIAN: &str = "debian-install";
+
+/// A scenario for every Xen on the usual CPU, in the shared boot.
 const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
-    Scenario { name, rule, xens: BOTH, cpus: ANY_CPU, limit_s, boot: Boot::Shared, long: false, tools: false }
+    Scenario {
+        name,
+        rule,
+        xens: EVERY_XEN,
+        cpus: ANY_CPU,
+        limit_s,
+        boot: Boot::Shared,
+        long: false,
+        tools: false,
+        memory_mib: MEMORY_MIB,
+    }
 }
 
 /// As [`shared`], with the tools' disk, and only when named.
@@ -99,6 +137,19 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("reboot-loop", 180, "each boot of a guest gets a fresh stub, and the old one is gone"),
     shared("pause", 180, "pausing guest or stub under I/O is latency, nothing else"),
     shared("save-refused", 90, "a refused save leaves guest, stub and I/O as they were"),
+    shared(
+        "suspend",
+        240,
+        "a guest that sleeps with its disk in use, in each way there is, wakes and uses it",
+    ),
+    Scenario {
+        xens: &[XenVersion::V4_22],
+        ..shared(
+            "unmapped-accesses",
+            150,
+            "where its stub was a guest reads ones if its configuration says so",
+        )
+    },
     shared("vcpu-hotplug", 240, "a guest's vCPUs go off- and online under I/O on a queue for each"),
     shared("driver-reload", 240, "the guest's driver lets go and returns many times, also amid I/O"),
     shared("kexec", 270, "a crashed kernel's successor resets the device amid its requests and uses it"),
@@ -110,6 +161,12 @@ pub const SCENARIOS: &[Scenario] = &[
         150,
         "a disk file that cannot be read fails the guest's start, naming key and value",
     ),
+    shared(
+        "refused-targets",
+        180,
+        "what is protected, broken or in use is not attached, and the reason names disk, path and fault",
+    ),
+    shared("disk-line", 120, "the words of a disk line are obeyed, and those without effect do no harm"),
     shared("no-daemon", 90, "without the daemon xl create gives up after its wait and leaves nothing"),
     Scenario {
         xens: &[XenVersion::V4_17],
@@ -155,22 +212,48 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "hostile-hammer",
         rule: "a stub that hammers the page it shares with Xen harms its own guest at most",
-        xens: BOTH,
+        xens: EVERY_XEN,
         cpus: &[DEFAULT_CPU, LSE_CPU],
         limit_s: 240,
         boot: Boot::Own,
         long: false,
         tools: false,
+        memory_mib: MEMORY_MIB,
+    },
+    Scenario {
+        boot: Boot::Own,
+        long: true,
+        memory_mib: 8192,
+        ..shared(
+            "balloon-large",
+            800,
+            "a guest of 4 GiB gets no stall from memory that leaves, and its end is not later for being mapped",
+        )
+    },
+    Scenario {
+        boot: Boot::Own,
+        ..with_tools("soak", 7800, "spans of I/O at several depths go on for hours, also beside a CPU hog")
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20, XenVersion::V4_22],
+        boot: Boot::Own,
+        long: true,
+        ..shared(
+            INSTALLS_DEBIAN,
+            2400,
+            "a guest installs Debian onto its disk, boots it, copies files, reboots",
+        )
     },
     Scenario {
         name: "power-failure",
         rule: "as power-cut, with 50 ends",
-        xens: BOTH,
+        xens: EVERY_XEN,
         cpus: ANY_CPU,
         limit_s: 3600,
         boot: Boot::Own,
         long: true,
         tools: false,
+        memory_mib: MEMORY_MIB,
     },
 ];
 
@@ -193,5 +276,13 @@ mod tests {
         let listed: BTreeSet<String> = SCENARIOS.iter().map(|scenario| scenario.name.to_owned()).collect();
         assert_eq!(scripts, listed);
         assert_eq!(listed.len(), SCENARIOS.len(), "a name is listed twice");
+    }
+
+    #[test]
+    fn the_core_is_of_scenarios_that_a_usual_run_may_have() {
+        for name in CORE {
+            let scenario = SCENARIOS.iter().find(|scenario| scenario.name == *name);
+            assert!(scenario.is_some_and(|s| s.is_usual(XenVersion::V4_22)), "{name}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use crate::disk_file::BACKEND_TIMEOUT_MAX_MS;
+use crate::disk::file::BACKEND_TIMEOUT_MAX_MS;
 use crate::text::toml_error;
 
 /// The default configuration, with an explanation of every key.
@@ -18,6 +18,10 @@ pub const DEFAULT_PATH: &str = "/etc/pilotfish/pilotfishd.toml";
 
 /// The least RAM of a stub: below it the loader finds no room for image and device tree.
 const MIN_STUB_MEMORY: u64 = 4 << 20;
+
+/// The window that a stub may have, its limit: the image numbers its 2 MiB with 16 bits.
+const MAP_WINDOW_MIN: u64 = 2 << 20;
+const MAP_WINDOW_LIMIT: u64 = 64 << 30;
 
 /// The longest look that a stub takes.
 const POLL_MAX_US: u64 = 100_000;
@@ -49,6 +53,29 @@ pub enum BlockScript {
     Xen,
 }
 
+/// How much of its guest's memory a stub may have mapped at once.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
+pub enum MapWindow {
+    /// All of it, up to `map-window-max`.
+    Auto,
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl TryFrom<String> for MapWindow {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<MapWindow, String> {
+        if text == "auto" {
+            return Ok(MapWindow::Auto);
+        }
+        let size = text.parse::<ByteSize>();
+        size.map(|size| MapWindow::Bytes(size.as_u64()))
+            .map_err(|why| format!("`{text}`: auto or a size: {why}"))
+    }
+}
+
 /// A log level, of the daemon or of a stub.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -66,7 +93,8 @@ pub enum Level {
 struct File {
     stub_image: Option<PathBuf>,
     stub_memory: Option<ByteSize>,
-    map_window: Option<ByteSize>,
+    map_window: Option<MapWindow>,
+    map_window_max: Option<ByteSize>,
     ram_disk_limit: Option<ByteSize>,
     stub_log: Option<Level>,
     poll_us: Option<u64>,
@@ -90,8 +118,10 @@ pub struct Config {
     pub stub_image: PathBuf,
     /// RAM of a stub without its RAM disks, bytes.
     pub stub_memory: u64,
-    /// Guest memory a stub may map at once, bytes; 0: libxl's default.
-    pub map_window: u64,
+    /// Guest memory a stub may map at once.
+    pub map_window: MapWindow,
+    /// The same in bytes at most, where the guest's size decides.
+    pub map_window_max: u64,
     /// All RAM disks of a guest together, bytes.
     pub ram_disk_limit: u64,
     /// The stub's log level.
@@ -151,7 +181,8 @@ impl Config {
         let config = Config {
             stub_image: value!(stub_image),
             stub_memory: value!(stub_memory).as_u64(),
-            map_window: value!(map_window).as_u64(),
+            map_window: value!(map_window),
+            map_window_max: value!(map_window_max).as_u64(),
             ram_disk_limit: value!(ram_disk_limit).as_u64(),
             stub_log: value!(stub_log),
             poll_us: value!(poll_us),
@@ -176,8 +207,14 @@ impl Config {
         if self.stub_memory < MIN_STUB_MEMORY || self.stub_memory > 1 << 30 {
             bail!("stub-memory = \"{}\": must be 4MiB to 1GiB", ByteSize(self.stub_memory));
         }
-        if self.map_window > 1 << 40 {
-            bail!("map-window = \"{}\": must be at most 1TiB", ByteSize(self.map_window));
+        let window = match self.map_window {
+            MapWindow::Auto => None,
+            MapWindow::Bytes(bytes) => Some(("map-window", bytes)),
+        };
+        for (key, bytes) in [("map-window-max", self.map_window_max)].into_iter().chain(window) {
+            if !(MAP_WINDOW_MIN..=MAP_WINDOW_LIMIT).contains(&bytes) {
+                bail!("{key} = \"{}\": must be 2MiB to 64GiB", ByteSize(bytes));
+            }
         }
         if self.poll_us > POLL_MAX_US {
             bail!("poll-us = {}: must be at most {POLL_MAX_US}", self.poll_us);
@@ -239,6 +276,9 @@ mod tests {
         let from_nothing = Config::parse("x", "").unwrap();
         assert_eq!(from_nothing, Config::parse("x", DEFAULTS).unwrap());
         assert_eq!(from_nothing.stub_memory, 8 << 20);
+        assert_eq!((from_nothing.map_window, from_nothing.map_window_max), (MapWindow::Auto, 32 << 30));
+        let explicit = Config::parse("x", "map-window = \"64MiB\"").unwrap();
+        assert_eq!(explicit.map_window, MapWindow::Bytes(64 << 20));
         assert_eq!(from_nothing.on_stub_crash, OnStubCrash::CrashGuest);
         assert_eq!(from_nothing.quiet, Duration::from_millis(150));
     }
@@ -253,6 +293,9 @@ mod tests {
             ("on-stub-crash = \"cry\"\n", "c.toml:1:", "cry"),
             ("log = \n", "c.toml:1:", "log ="),
             ("stub-memory = \"2MiB\"\n", "c.toml", "stub-memory"),
+            ("map-window = \"all\"\n", "c.toml:1:", "`all`: auto or a size"),
+            ("map-window = \"0\"\n", "c.toml", "map-window"),
+            ("map-window-max = \"65GiB\"\n", "c.toml", "map-window-max"),
             ("stub-log = \"trace\"\n", "c.toml", "stub-log"),
             ("stub-image = \"stub.img\"\n", "c.toml", "stub.img"),
             ("run-dir = '/run/a\"b'\n", "c.toml", "run-dir"),

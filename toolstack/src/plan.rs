@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
-use crate::config::{BlockScript, Config, Level, OnStubCrash, fit_for_xl};
-use crate::disk_file::DiskStorage;
+use crate::config::{BlockScript, Config, Level, MapWindow, OnStubCrash, fit_for_xl};
+use crate::disk::file::DiskStorage;
+use crate::disk::target::Disk;
 use crate::identity::Identity;
-use crate::target::Disk;
 
 /// xvda as a virtual device number (block major 202); 16 minors to a disk.
 const XVDA: u32 = 202 << 8;
@@ -19,8 +19,16 @@ const DISKS_MAX: usize = 16;
 const STUB_BACKEND_TIMEOUT_MS: u64 = 60_000;
 /// How often a stub may be restarted in the time that it counts over (10 minutes).
 const RESTARTS: u32 = 3;
-/// Bytes of guest memory that one 4 KiB page table of the stub maps.
+/// Bytes of guest memory that one 4 KiB page table of the stub maps. A guest's RAM has at most two
+/// banks, and the first is full (3 GiB) if there is a second, so that no table is shared or split.
 const MAPPED_BY_TABLE: u64 = 2 << 20;
+/// The window onto a guest of unknown size.
+const WINDOW_UNKNOWN: u64 = 128 << 20;
+/// The window that `stub-memory` has room for, and what each GiB beyond it needs, twice if the stub may
+/// restart in place: 144 bytes for each 2 MiB, and 2 of an index.
+const WINDOW_INCLUDED: u64 = 4 << 30;
+const GIB: u64 = 1 << 30;
+const BYTES_BY_WINDOW_GIB: u64 = 150 << 10;
 
 /// What each PV disk but the first adds to `stub-memory`, and all of them at most: their bounce
 /// pages and tables, twice if the stub may restart in place. More disks share the same pages.
@@ -43,11 +51,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Lays out a stub for `disks`.
+    /// Lays out a stub for `disks` of a guest that has `guest_memory` bytes at most, if that is known.
     ///
     /// # Errors
     /// More disks or RAM disks than allowed.
-    pub fn new(config: &Config, identity: Identity, disks: &[Disk]) -> Result<Plan> {
+    pub fn new(
+        config: &Config,
+        identity: Identity,
+        guest_memory: Option<u64>,
+        disks: &[Disk],
+    ) -> Result<Plan> {
         ensure!(
             !disks.is_empty() && disks.len() <= DISKS_MAX,
             "{} disks: 1 to {DISKS_MAX} can be served",
@@ -70,9 +83,11 @@ impl Plan {
                         None => script(config)?,
                     };
                     let access = if disk.node.read_only { "ro" } else { "rw" };
+                    // Not even a stub that a guest has taken over punches holes.
+                    let discard = if disk.node.discard { "" } else { "no-discard," };
                     // target= comes last: xl takes all that follows as the path.
                     vbds.push(format!(
-                        "vdev=xvd{letter},format=raw,backendtype=phy,{place}access={access},target={target}"
+                        "vdev=xvd{letter},format=raw,backendtype=phy,{place}{discard}access={access},target={target}"
                     ));
                     format!("pv:{number}")
                 }
@@ -88,20 +103,24 @@ impl Plan {
         }
         words.push(format!("log={}", level_word(config.stub_log)));
         words.push(format!("poll-us={}", config.poll_us));
+        let window = window(config, guest_memory);
+        words.push(format!("map-mib={}", window >> 20));
         let mut no_restart = None;
         if config.on_stub_crash == OnStubCrash::Restart {
             match disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_))) {
                 None => words.push(format!("restarts={RESTARTS}")),
                 Some(disk) => {
-                    no_restart = Some(format!("disk {} is in the stub's own memory", disk.node.disk));
+                    no_restart = Some(format!("disk {} is in the stub's own memory", disk.node.label()));
                 }
             }
         }
         let command_line = words.join(" ");
         let further = u64::try_from(vbds.len().saturating_sub(1))?;
         let pv = further.saturating_mul(PV_DISK_BYTES).min(PV_DISKS_BYTES_MAX);
-        let memory = config.stub_memory.saturating_add(pv).saturating_add(ram).div_ceil(1 << 20);
-        let xl_config = xl_config(config, &identity, memory, &command_line, &vbds);
+        let map = window.saturating_sub(WINDOW_INCLUDED).div_ceil(GIB) * BYTES_BY_WINDOW_GIB;
+        let memory = config.stub_memory.saturating_add(pv).saturating_add(ram).saturating_add(map);
+        let memory = memory.div_ceil(1 << 20);
+        let xl_config = xl_config(config, &identity, memory, window, &command_line, &vbds);
         let disks = disks.iter().map(|d| d.node.disk).collect();
         Ok(Plan { identity, disks, command_line, xl_config, no_restart })
     }
@@ -128,6 +147,9 @@ fn disk_word(config: &Config, disk: &Disk, store: &str) -> String {
     let mode = if node.read_only { "ro" } else { "rw" };
     let mut word =
         format!("disk=id={},mmio={:#x},irq={},mode={mode},store={store}", node.disk, node.mmio, node.irq);
+    if !node.discard {
+        word.push_str(",discard=off");
+    }
     if let Some(serial) = &disk.serial {
         // Writing to a String cannot fail.
         let _ = write!(word, ",serial={serial}");
@@ -156,6 +178,15 @@ fn level_word(level: Level) -> &'static str {
     }
 }
 
+/// Bytes of the guest's memory that the stub may map at once: a multiple of what a table maps.
+fn window(config: &Config, guest_memory: Option<u64>) -> u64 {
+    let bytes = match config.map_window {
+        MapWindow::Bytes(bytes) => bytes,
+        MapWindow::Auto => guest_memory.unwrap_or(WINDOW_UNKNOWN).min(config.map_window_max),
+    };
+    bytes.div_ceil(MAPPED_BY_TABLE).max(1) * MAPPED_BY_TABLE
+}
+
 /// MiB of paging memory for a stub of `memory` MiB that maps `window` bytes of its guest:
 /// libxl's own rule for one vCPU (4 KiB for each MiB, 256 + 128 pages more) and the tables of
 /// the window.
@@ -169,6 +200,7 @@ fn xl_config(
     config: &Config,
     identity: &Identity,
     memory: u64,
+    window: u64,
     command_line: &str,
     vbds: &[String],
 ) -> String {
@@ -183,9 +215,7 @@ fn xl_config(
     for event in ["poweroff", "reboot", "crash", "watchdog"] {
         let _ = writeln!(text, "on_{event} = \"preserve\"");
     }
-    if config.map_window > 0 {
-        let _ = writeln!(text, "shadow_memory = {}", shadow_memory(memory, config.map_window));
-    }
+    let _ = writeln!(text, "shadow_memory = {}", shadow_memory(memory, window));
     if !config.stub_seclabel.is_empty() {
         let _ = writeln!(text, "seclabel = \"{}\"", config.stub_seclabel);
     }
@@ -204,8 +234,10 @@ mod tests {
     fn disk(n: u32, storage: DiskStorage, read_only: bool, serial: Option<&str>) -> Disk {
         let node = DiskNode {
             disk: 51712 + 16 * n,
+            name: format!("xvd{}", char::from(b'a' + u8::try_from(n).unwrap())),
             target: String::new(),
             read_only,
+            discard: true,
             mmio: 0x0200_0000 + 0x200 * u64::from(n),
             irq: 33 + n,
         };
@@ -228,12 +260,12 @@ mod tests {
             disk(2, here("/b,c.img"), true, None),
         ];
         let config = Config { block_script: BlockScript::Xen, ..Config::default_for_tests() };
-        let plan = Plan::new(&config, identity(), &disks).unwrap();
+        let plan = Plan::new(&config, identity(), None, &disks).unwrap();
         assert_eq!(
             plan.command_line,
             "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
              disk=id=51728,mmio=0x2000200,irq=34,mode=rw,store=ram:8388608,serial=swap \
-             disk=id=51744,mmio=0x2000400,irq=35,mode=ro,store=pv:51728 log=info poll-us=1500"
+             disk=id=51744,mmio=0x2000400,irq=35,mode=ro,store=pv:51728 log=info poll-us=1500 map-mib=128"
         );
         assert_eq!(plan.disks, [51712, 51728, 51744]);
         assert!(plan.xl_config.contains("memory = 20\n"), "{}", plan.xl_config);
@@ -241,8 +273,8 @@ mod tests {
             "disk = [ \"vdev=xvda,format=raw,backendtype=phy,access=rw,target=/a.img\", \
              \"vdev=xvdb,format=raw,backendtype=phy,access=ro,target=/b,c.img\" ]\n"
         ));
-        assert!(!plan.xl_config.contains("shadow_memory"));
-        let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+        assert!(plan.xl_config.contains("shadow_memory = 2\n"));
+        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
         let script = format!("script={},access=rw,target=/a.img", std::env::current_exe().unwrap().display());
         assert!(plan.xl_config.contains(&script), "{}", plan.xl_config);
     }
@@ -251,9 +283,30 @@ mod tests {
     fn a_driver_domains_disk_names_the_domain_and_no_script() {
         let storage = DiskStorage::Pv { target: "/dev/vdb".into(), backend: Some("store".into()) };
         let disks = [disk(0, storage, false, None)];
-        let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
         let expected = "\"vdev=xvda,format=raw,backendtype=phy,backend=store,access=rw,target=/dev/vdb\"";
         assert!(plan.xl_config.contains(expected), "{}", plan.xl_config);
+    }
+
+    #[test]
+    fn a_disk_that_must_not_discard_says_so_to_stub_and_backend() {
+        let mut disks = [
+            disk(0, here("/a.img"), false, None),
+            disk(1, here("/b.img"), false, None),
+            disk(2, DiskStorage::Ram(4096), false, None),
+        ];
+        disks[1].node.discard = false;
+        disks[2].node.discard = false;
+        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
+        let words: Vec<bool> = plan
+            .command_line
+            .split(' ')
+            .filter(|word| word.starts_with("disk="))
+            .map(|word| word.contains(",discard=off"))
+            .collect();
+        assert_eq!(words, [false, true, true]);
+        assert!(plan.xl_config.contains(",access=rw,target=/a.img\""), "{}", plan.xl_config);
+        assert!(plan.xl_config.contains(",no-discard,access=rw,target=/b.img\""), "{}", plan.xl_config);
     }
 
     #[test]
@@ -266,7 +319,7 @@ mod tests {
         disks[2].backend_timeout_ms = Some(0);
         let line = |ms, disks: &[Disk]| {
             let config = Config { backend_timeout_ms: ms, ..Config::default_for_tests() };
-            Plan::new(&config, identity(), disks).unwrap().command_line
+            Plan::new(&config, identity(), None, disks).unwrap().command_line
         };
         assert!(!line(60_000, &disks[..2]).contains("backend-timeout"));
         let line = line(5000, &disks);
@@ -279,13 +332,13 @@ mod tests {
     fn only_a_stub_without_ram_disks_may_restart() {
         let config = Config { on_stub_crash: OnStubCrash::Restart, ..Config::default_for_tests() };
         let pv = disk(0, here("/a.img"), false, None);
-        let plan = Plan::new(&config, identity(), std::slice::from_ref(&pv)).unwrap();
+        let plan = Plan::new(&config, identity(), None, std::slice::from_ref(&pv)).unwrap();
         assert!(plan.command_line.ends_with(" restarts=3") && plan.no_restart.is_none());
         let ram = disk(1, DiskStorage::Ram(4096), false, None);
-        let plan = Plan::new(&config, identity(), &[pv.clone(), ram]).unwrap();
+        let plan = Plan::new(&config, identity(), None, &[pv.clone(), ram]).unwrap();
         assert!(!plan.command_line.contains("restarts"), "{}", plan.command_line);
         assert!(plan.no_restart.unwrap().contains("51728"));
-        let plan = Plan::new(&Config::default_for_tests(), identity(), &[pv]).unwrap();
+        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &[pv]).unwrap();
         assert!(!plan.command_line.contains("restarts"));
     }
 
@@ -293,29 +346,44 @@ mod tests {
     fn memory_grows_with_the_pv_disks_up_to_a_limit() {
         for (disks, mib) in [(1, 8), (2, 12), (3, 16), (11, 16)] {
             let disks: Vec<Disk> = (0..disks).map(|n| disk(n, here("/a.img"), false, None)).collect();
-            let plan = Plan::new(&Config::default_for_tests(), identity(), &disks).unwrap();
+            let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
             assert!(plan.xl_config.contains(&format!("memory = {mib}\nmaxmem = {mib}\n")));
         }
     }
 
     #[test]
-    fn a_map_window_asks_for_its_page_tables() {
-        // libxl's default for 16 MiB is 400 pages, and 16 fewer for 8 MiB; 4 GiB of guest need 2048 tables more.
-        assert_eq!(shadow_memory(16, 0), 2);
-        assert_eq!(shadow_memory(16, 4 << 30), 10);
-        let config = Config { map_window: 4 << 30, ..Config::default_for_tests() };
-        let plan = Plan::new(&config, identity(), &[disk(0, DiskStorage::Ram(4096), false, None)]).unwrap();
-        assert!(plan.xl_config.contains("memory = 9\n") && plan.xl_config.contains("shadow_memory = 10\n"));
-        assert!(!plan.xl_config.contains("disk ="));
+    fn the_window_follows_the_guest_and_is_paid_for() {
+        let plan = |config: &Config, guest_mib: u64| {
+            let disks = [disk(0, here("/a.img"), false, None)];
+            Plan::new(config, identity(), Some(guest_mib << 20), &disks).unwrap()
+        };
+        // libxl's default for 8 MiB is 392 pages, and each GiB of guest needs 512 tables.
+        for (guest_mib, map_mib, memory, shadow) in [
+            (192, 192, 8, 2),
+            (1501, 1502, 8, 5),
+            (4096, 4096, 8, 10),
+            (16 << 10, 16 << 10, 10, 34),
+            (32 << 10, 32 << 10, 13, 66),
+            (100 << 10, 32 << 10, 13, 66),
+        ] {
+            let plan = plan(&Config::default_for_tests(), guest_mib);
+            assert!(plan.command_line.ends_with(&format!(" map-mib={map_mib}")), "{}", plan.command_line);
+            let asked = format!("memory = {memory}\nmaxmem = {memory}\n");
+            assert!(plan.xl_config.contains(&asked), "{}", plan.xl_config);
+            assert!(plan.xl_config.contains(&format!("shadow_memory = {shadow}\n")), "{}", plan.xl_config);
+        }
+        let config = Config { map_window: MapWindow::Bytes(64 << 20), ..Config::default_for_tests() };
+        assert!(plan(&config, 4096).command_line.ends_with(" map-mib=64"));
     }
 
     #[test]
     fn too_much_ram_and_too_many_disks_are_refused() {
         let big = disk(0, DiskStorage::Ram(u64::MAX - 4095), false, None);
-        let error = Plan::new(&Config::default_for_tests(), identity(), &[big.clone(), big]).unwrap_err();
+        let error =
+            Plan::new(&Config::default_for_tests(), identity(), None, &[big.clone(), big]).unwrap_err();
         assert!(error.to_string().contains("ram-disk-limit"), "{error}");
         let many: Vec<Disk> = (0..17).map(|n| disk(n, DiskStorage::Ram(4096), false, None)).collect();
-        assert!(Plan::new(&Config::default_for_tests(), identity(), &many).is_err());
-        assert!(Plan::new(&Config::default_for_tests(), identity(), &[]).is_err());
+        assert!(Plan::new(&Config::default_for_tests(), identity(), None, &many).is_err());
+        assert!(Plan::new(&Config::default_for_tests(), identity(), None, &[]).is_err());
     }
 }

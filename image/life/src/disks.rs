@@ -50,7 +50,12 @@ pub fn connect(
                 .map(AnyStorage::Ram)
                 .map_err(|error| named(format!("{error}")))?,
         };
-        let options = DeviceOptions { serial: disk.serial.clone(), read_only: disk.read_only, queues };
+        let options = DeviceOptions {
+            serial: disk.serial.clone(),
+            read_only: disk.read_only,
+            discard: disk.discard,
+            queues,
+        };
         Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: make(index, engine, &options).map_err(named)? })
     };
     config.disks.iter().enumerate().map(attach).collect()

@@ -13,9 +13,6 @@ use drivers::xenstore::Xenstore;
 use kernel::{ForeignMap, Xen, restart};
 use log::{info, warn};
 
-/// Chunks of 2 MiB of the guest's RAM that are mapped at once.
-const MAP_CHUNKS: u16 = 64;
-
 /// The image's stub.
 pub type ImageStub = Stub<Xen, ForeignMap, Engine>;
 
@@ -75,15 +72,17 @@ pub fn again(
 /// From now on a panic leads to another life, if the configuration wants that and nobody uses
 /// memory of the life before this one any more.
 pub fn arm(xen: &Xen) {
-    match xen.end_former_grants() {
-        0 if restart::arm() => info!("a panic will be followed by a restart in place"),
-        0 => {}
-        busy => warn!("no further restart: {busy} pages of the former life are still in use"),
+    match xen.allow_restart() {
+        Ok(true) => info!("a panic will be followed by a restart in place"),
+        Ok(false) => {}
+        Err(pages) => warn!("no further restart: {pages} pages of the former life are still in use"),
     }
 }
 
 fn map(xen: &Xen, config: &Config) -> Result<ForeignMap, String> {
-    let map = xen.foreign_map(config.target, MAP_CHUNKS);
+    // Of 2 MiB each.
+    let chunks = u16::try_from(config.map_mib.div_ceil(2)).unwrap_or(u16::MAX);
+    let map = xen.foreign_map(config.target, chunks);
     map.map_err(|errno| format!("no room to map the guest's memory: {errno}"))
 }
 

@@ -36,8 +36,8 @@ pub(crate) fn counter_hz() -> u64 {
 ///
 /// # Errors
 /// As the real one for a bad address.
-pub(crate) fn map_blocks(base: u64, _len: u64) -> Result<(), MapError> {
-    if base.is_multiple_of(super::BLOCK_SIZE) { Ok(()) } else { Err(MapError::Unaligned(base)) }
+pub(crate) fn map_block(address: u64, size: u64) -> Result<(), MapError> {
+    if address.is_multiple_of(size) { Ok(()) } else { Err(MapError::Unaligned(address)) }
 }
 
 /// Ordinary atomics in place of the hammering instructions.

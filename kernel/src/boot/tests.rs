@@ -41,7 +41,7 @@ fn a_tree_of_libxl_yields_ram_command_line_and_unused_addresses() {
         BootInfo {
             cmdline: "target=5 log=debug",
             ram: 0x4000_0000..0x4100_0000,
-            unused: 0x4100_0000..0x1_0000_0000,
+            unused: [0x4100_0000..0x1_0000_0000, 0..0],
             device_tree: tree,
             entry_counter: 7,
         }
@@ -57,7 +57,10 @@ fn unused_addresses_are_whole_blocks_beyond_ram() {
     // Below RAM, then too small for a block, then odd at both ends.
     let xen = [GRANTS, (0x2000_0000, 0x1000_0000), (0x4110_0000, 0x10_0000), (0x5010_0000, 0x60_0000)];
     let boot = parse(tree(&[RAM], &xen, ""), 0).expect("well-formed");
-    assert_eq!(boot.unused, 0x5020_0000..0x5060_0000);
+    assert_eq!(boot.unused, [0x5020_0000..0x5060_0000, 0..0]);
+    let xen = [GRANTS, HOLE, (0x2_0000_0000, 0x40_0000_0000), (0x80_0000_0000, 0x4000_0000)];
+    let boot = parse(tree(&[RAM], &xen, ""), 0).expect("well-formed");
+    assert_eq!(boot.unused, [0x4100_0000..0x1_0000_0000, 0x2_0000_0000..0x42_0000_0000]);
 }
 
 #[test]

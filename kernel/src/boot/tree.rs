@@ -25,8 +25,9 @@ pub(crate) fn parse(dtb: &'static [u8], entry_counter: u64) -> Result<BootInfo, 
         let end = region.end / BLOCK_SIZE * BLOCK_SIZE;
         (start < end && start >= ram.end).then_some(start..end)
     };
-    let unused = regions(fdt, "hypervisor").skip(1).find_map(whole_blocks);
-    let unused = unused.ok_or(BootError::NoExtendedRegion)?;
+    let mut regions = regions(fdt, "hypervisor").skip(1).filter_map(whole_blocks);
+    let first = regions.next().ok_or(BootError::NoExtendedRegion)?;
+    let unused = [first, regions.next().unwrap_or(0..0)];
 
     let cmdline = fdt.of_child("chosen", "bootargs").and_then(|value| value.strip_suffix(b"\0"));
     let cmdline = cmdline.and_then(|text| core::str::from_utf8(text).ok()).unwrap_or("");

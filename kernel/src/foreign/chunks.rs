@@ -1,4 +1,4 @@
-//! Which chunk of the guest lies in which slot of the window.
+//! Which chunk of the guest lies in which slot of the window, and what of it may be used.
 
 use super::{ADDRESS_LIMIT, CHUNK_PAGES, CHUNK_SHIFT, PageSet, Window};
 use crate::Errno;
@@ -10,19 +10,64 @@ const LEAF_CHUNKS: usize = 512;
 const LEAVES: usize = (ADDRESS_LIMIT >> CHUNK_SHIFT) as usize / LEAF_CHUNKS;
 /// Of a leaf's entry: the chunk is in no slot.
 const NO_SLOT: u16 = u16::MAX;
+/// Of a slot: no chunk was there yet.
+const NO_CHUNK: u32 = u32::MAX;
 
-/// Pages that are mapped of a chunk at first if it displaces another.
+/// Pages that are mapped at first of a chunk in a slot that was used before, and the most that are
+/// mapped at once of it: each may have to be unmapped first, which takes several times as long.
 const GROUP_PAGES: usize = 4;
+const GROUP_PAGES_MAX: usize = 64;
+/// Pages that one [`Chunks::sweep`] unmaps, and slots that it looks at for them.
+const SWEEP_PAGES: usize = 8;
+const SWEEP_SLOTS: usize = 64;
 
 type Leaf = Box<[u16; LEAF_CHUNKS]>;
 
-#[derive(Clone, Copy)]
+/// 144 bytes, of which there is one for each 2 MiB of the window.
+#[derive(Clone)]
 struct Slot {
-    /// The chunk that is here; `None` if nothing is mapped.
-    chunk: Option<u64>,
+    /// Pages of `chunk` that may be used, if `epoch` is the present one; otherwise they are stale.
     pages: PageSet,
-    /// When it was last used, by the caller's clock.
-    used: u64,
+    /// Pages at which something is mapped that must not be used any more. Never one of `pages`.
+    stale: PageSet,
+    epoch: u64,
+    chunk: u32,
+    /// Whether it was used since the hand came by.
+    used: bool,
+}
+
+impl Slot {
+    /// Puts what is stale where it belongs.
+    fn settle(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            self.retire();
+            self.epoch = epoch;
+        }
+    }
+
+    /// Nothing of what is here may be used any more.
+    fn retire(&mut self) {
+        self.stale.insert_all(&self.pages);
+        self.pages = PageSet::EMPTY;
+    }
+
+    /// Unmaps what is stale of `pages`.
+    fn vacate<W: Window>(&mut self, window: &W, number: u16, pages: &PageSet) {
+        let stale = self.stale.common(pages);
+        if !stale.is_empty() {
+            window.unmap(number, &stale);
+            self.stale = self.stale.without(&stale);
+        }
+    }
+}
+
+/// How much of the window is mapped.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MapUse {
+    /// Pages that may be used.
+    pub pages: usize,
+    /// Pages that must not, and are about to be unmapped.
+    pub stale: usize,
 }
 
 pub(super) struct Chunks {
@@ -31,45 +76,71 @@ pub(super) struct Chunks {
     opened: usize,
     /// By chunk: its slot. Leaves exist for the GiBs in which something was mapped.
     index: Vec<Option<Leaf>>,
-    /// The caller's clock at the last [`Chunks::fetch`].
-    clock: u64,
+    /// Counts the times that everything became stale.
+    epoch: u64,
+    /// The slot to look at next for one that can give way.
+    hand: usize,
+    /// The slot to look at next for stale pages, and how many have to be looked at.
+    broom: usize,
+    unswept: usize,
     /// Look-ups that led to a hypercall.
     misses: u64,
 }
 
 impl Chunks {
-    pub(super) fn new(slots: u16) -> Chunks {
-        let empty = Slot { chunk: None, pages: PageSet::EMPTY, used: 0 };
+    /// `former`: in so many slots a former life may have left anything.
+    pub(super) fn new(slots: u16, former: u16) -> Chunks {
+        let (count, former) = (usize::from(slots), usize::from(former.min(slots)));
+        let (pages, stale) = (PageSet::EMPTY, PageSet::EMPTY);
+        let empty = Slot { pages, stale, epoch: 0, chunk: NO_CHUNK, used: false };
+        // Slots are numbered from 0, so the largest number is never one: see `NO_SLOT`.
+        let mut slots = alloc::vec![empty; count];
+        slots.iter_mut().take(former).for_each(|slot| slot.stale = PageSet::ALL);
         let mut index = Vec::new();
         index.resize_with(LEAVES, || None);
-        // Slots are numbered from 0, so the largest number is never one: see `NO_SLOT`.
-        Chunks { slots: alloc::vec![empty; usize::from(slots)], opened: 0, index, clock: 0, misses: 0 }
+        Chunks { slots, opened: former, index, epoch: 0, hand: 0, broom: 0, unswept: former, misses: 0 }
     }
 
-    /// Whether `page` of the chunk in `slot` is mapped.
+    /// Whether `page` of the chunk in `slot` may be used.
     fn has(&self, slot: u16, page: usize) -> bool {
-        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.pages.contains(page))
+        let slot = self.slots.get(usize::from(slot));
+        slot.is_some_and(|slot| slot.epoch == self.epoch && slot.pages.contains(page))
     }
 
-    /// Whether `page` of `chunk` is mapped.
+    /// Whether `page` of `chunk` may be used.
     pub(super) fn is_mapped(&self, chunk: u64, page: usize) -> bool {
         self.find(chunk).is_some_and(|slot| self.has(slot, page))
     }
 
-    /// Whether every page of the chunk in `slot` is mapped.
+    /// Whether every page of the chunk in `slot` may be used.
     pub(super) fn is_whole(&self, slot: u16) -> bool {
-        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.pages == PageSet::ALL)
+        let slot = self.slots.get(usize::from(slot));
+        slot.is_some_and(|slot| slot.epoch == self.epoch && slot.pages == PageSet::ALL)
     }
 
-    /// The chunk in `slot` was used at `clock`.
-    pub(super) fn touch(&mut self, slot: u16, clock: u64) {
+    /// The chunk in `slot` was used.
+    pub(super) fn touch(&mut self, slot: u16) {
         if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
-            slot.used = clock;
+            slot.used = true;
         }
     }
 
     pub(super) fn misses(&self) -> u64 {
         self.misses
+    }
+
+    pub(super) fn usage(&self) -> MapUse {
+        let mut usage = MapUse::default();
+        for slot in self.slots.iter().take(self.opened) {
+            let pages = slot.pages.count();
+            if slot.epoch == self.epoch {
+                usage.pages += pages;
+            } else {
+                usage.stale += pages;
+            }
+            usage.stale += slot.stale.count();
+        }
+        usage
     }
 
     fn find(&self, chunk: u64) -> Option<u16> {
@@ -79,7 +150,7 @@ impl Chunks {
     }
 
     /// Enters `slot` for `chunk`, or [`NO_SLOT`].
-    fn enter(&mut self, chunk: u64, slot: u16) {
+    fn enter(&mut self, chunk: u32, slot: u16) {
         let leaf = usize::try_from(chunk).ok().and_then(|chunk| {
             let leaf = self.index.get_mut(chunk / LEAF_CHUNKS)?;
             if leaf.is_none() && slot == NO_SLOT {
@@ -92,128 +163,128 @@ impl Chunks {
         }
     }
 
-    /// The slot in which `page` of `chunk` is mapped, mapping it if need be; used at `clock`.
+    /// The slot in which `page` of `chunk` may be used, mapping it if need be.
     ///
     /// # Errors
-    /// Why Xen did not map that page. Everything else is then as before.
-    pub(super) fn fetch<W: Window>(
-        &mut self,
-        window: &W,
-        chunk: u64,
-        page: usize,
-        clock: u64,
-    ) -> Result<u16, Errno> {
-        self.clock = clock;
-        let slot = match self.find(chunk) {
-            Some(slot) if self.has(slot, page) => slot,
-            // The chunk is there without this page: it was brought in in part, or the page has
-            // become RAM since.
-            Some(slot) => {
-                self.misses += 1;
-                self.extend(window, slot, chunk, page)?;
-                slot
+    /// Why Xen did not map that page. Everything else is then as before, but for one page of
+    /// another chunk, if all slots were taken.
+    pub(super) fn fetch<W: Window>(&mut self, window: &W, chunk: u64, page: usize) -> Result<u16, Errno> {
+        let found = self.find(chunk);
+        if let Some(slot) = found {
+            self.touch(slot);
+            if self.has(slot, page) {
+                return Ok(slot);
             }
-            None => self.bring_in(window, chunk, page)?,
-        };
-        self.touch(slot, clock);
+        }
+        self.misses += 1;
+        let chunk = u32::try_from(chunk).map_err(|_| Errno::EINVAL)?;
+        let opened = self.opened;
+        let slot = match found {
+            // The chunk is there without this page: it was brought in in part, it is stale, or the
+            // page has become RAM since.
+            Some(slot) => self.probe(window, usize::from(slot), chunk, page),
+            None if opened < self.slots.len() => match self.probe(window, opened, chunk, page) {
+                // No memory for a new slot's tables: make do with those that exist.
+                Err(Errno::ENOMEM) => self.displace(window, chunk, page),
+                result => result,
+            },
+            None => self.displace(window, chunk, page),
+        }?;
+        self.widen(window, slot, page, usize::from(slot) == opened);
         Ok(slot)
     }
 
-    /// Maps `page` of the chunk in `slot`, and as many around it as are mapped already: a chunk
-    /// that is used comes with few calls, one that is hardly used with few pages.
-    fn extend<W: Window>(&mut self, window: &W, slot: u16, chunk: u64, page: usize) -> Result<(), Errno> {
-        let Some(slot_of) = self.slots.get_mut(usize::from(slot)) else { return Err(Errno::EINVAL) };
-        let group = slot_of.pages.count().next_power_of_two().clamp(GROUP_PAGES, CHUNK_PAGES);
-        let missing = PageSet::around(page, group).without(&slot_of.pages);
-        let pages = map_around(window, slot, chunk, page, &missing)?;
-        slot_of.pages.insert_all(&pages);
-        Ok(())
-    }
-
-    /// Maps `chunk` into a slot that is free or was not used for longest.
-    fn bring_in<W: Window>(&mut self, window: &W, chunk: u64, page: usize) -> Result<u16, Errno> {
-        self.misses += 1;
-        match self.victim(self.opened < self.slots.len()) {
-            Some(slot) => match self.replace(window, slot, chunk, page) {
-                // No memory for a new slot's tables: make do with those that exist.
-                Err(Errno::ENOMEM) if slot >= self.opened => {
-                    let old = self.victim(false).ok_or(Errno::ENOMEM)?;
-                    self.replace(window, old, chunk, page)
-                }
-                result => result,
-            },
-            None => Err(Errno::ENOMEM),
-        }
-    }
-
-    /// The slot to use next: an empty one that was opened before, else a new one if allowed,
-    /// else the one not used for longest.
-    fn victim(&self, may_open: bool) -> Option<usize> {
-        let opened = self.slots.get(..self.opened)?;
-        if let Some(empty) = opened.iter().position(|slot| slot.chunk.is_none()) {
-            return Some(empty);
-        }
-        if may_open {
-            return Some(self.opened);
-        }
-        opened.iter().enumerate().min_by_key(|(_, slot)| slot.used).map(|(number, _)| number)
-    }
-
-    /// Puts `chunk` into `slot` if its `page` can be mapped.
-    fn replace<W: Window>(&mut self, window: &W, slot: usize, chunk: u64, page: usize) -> Result<u16, Errno> {
-        let number = u16::try_from(slot).map_err(|_| Errno::EINVAL)?;
-        let old = *self.slots.get(slot).ok_or(Errno::EINVAL)?;
-        // Where chunks displace each other, most of a chunk would be mapped and unmapped in vain.
-        let wanted = if old.chunk.is_some() { PageSet::around(page, GROUP_PAGES) } else { PageSet::ALL };
-        let pages = map_around(window, number, chunk, page, &wanted)?;
-
-        // Of the old chunk, what was not replaced must not linger.
-        window.unmap(number, &old.pages.without(&pages));
-        if let Some(old) = old.chunk {
-            self.enter(old, NO_SLOT);
-        }
-        if let Some(slot) = self.slots.get_mut(slot) {
-            *slot = Slot { chunk: Some(chunk), pages, used: self.clock };
-        }
-        self.opened = self.opened.max(slot + 1);
-        self.enter(chunk, number);
-        Ok(number)
-    }
-
-    /// Unmaps all.
-    pub(super) fn clear<W: Window>(&mut self, window: &W) {
-        for slot in 0..self.opened {
-            let Some(entry) = self.slots.get_mut(slot) else { break };
-            let Slot { chunk, pages, .. } =
-                core::mem::replace(entry, Slot { chunk: None, pages: PageSet::EMPTY, used: 0 });
-            if let Some(chunk) = chunk {
-                self.enter(chunk, NO_SLOT);
-            }
-            if let Ok(number) = u16::try_from(slot) {
-                window.unmap(number, &pages);
+    /// Maps `page` of `chunk` in place of another chunk that was not used lately.
+    fn displace<W: Window>(&mut self, window: &W, chunk: u32, page: usize) -> Result<u16, Errno> {
+        // The first that was not used since the hand came by last: after a whole round, any.
+        for _ in 0..self.opened.saturating_add(1).saturating_mul(2) {
+            let number = self.hand;
+            let Some(slot) = self.slots.get_mut(number).filter(|_| number < self.opened) else {
+                self.hand = 0;
+                continue;
+            };
+            self.hand = number + 1;
+            if !core::mem::take(&mut slot.used) {
+                return self.probe(window, number, chunk, page);
             }
         }
+        Err(Errno::ENOMEM)
     }
-}
 
-/// Maps `page` of `chunk`, then the others of `wanted`; what is mapped now of them. The page in
-/// question comes first, alone: a false address costs one entry and displaces nothing.
-fn map_around<W: Window>(
-    window: &W,
-    slot: u16,
-    chunk: u64,
-    page: usize,
-    wanted: &PageSet,
-) -> Result<PageSet, Errno> {
-    let first_gfn = chunk * CHUNK_PAGES as u64;
-    let one = PageSet::one(page);
-    let probe = window.map(slot, first_gfn, &one);
-    if !probe.pages.contains(page) {
-        return Err(probe.failure.unwrap_or(Errno::EFAULT));
+    /// Maps one page of `chunk` into slot `number`, which is the chunk's from then on. Alone: a
+    /// false address costs one entry, and displaces no more.
+    fn probe<W: Window>(&mut self, window: &W, number: usize, chunk: u32, page: usize) -> Result<u16, Errno> {
+        let name = u16::try_from(number).map_err(|_| Errno::EINVAL)?;
+        let slot = self.slots.get_mut(number).ok_or(Errno::EINVAL)?;
+        slot.settle(self.epoch);
+        let one = PageSet::one(page);
+        // Of another chunk, which is about to give way.
+        slot.stale.insert_all(&slot.pages.common(&one));
+        slot.pages = slot.pages.without(&one);
+        slot.vacate(window, name, &one);
+        let mapped = window.map(name, u64::from(chunk) * CHUNK_PAGES as u64, &one);
+        if mapped.pages != one {
+            return Err(mapped.failure.unwrap_or(Errno::EFAULT));
+        }
+        let old = slot.chunk;
+        if old != chunk {
+            slot.retire();
+            slot.chunk = chunk;
+            slot.used = false;
+        }
+        slot.pages.insert(page);
+        self.opened = self.opened.max(number + 1);
+        if old != chunk {
+            if old != NO_CHUNK {
+                self.enter(old, NO_SLOT);
+                self.unswept = self.opened;
+            }
+            self.enter(chunk, name);
+        }
+        Ok(name)
     }
-    let others = wanted.without(&one);
-    let mut pages =
-        if others.is_empty() { PageSet::EMPTY } else { window.map(slot, first_gfn, &others).pages };
-    pages.insert(page);
-    Ok(pages)
+
+    /// Maps what is around `page` of the chunk in `number`: all of it in a slot that was never used;
+    /// otherwise as much as is mapped already, so that a chunk that is used comes with few calls,
+    /// and one that is hardly used with few pages.
+    fn widen<W: Window>(&mut self, window: &W, number: u16, page: usize, new: bool) {
+        let Some(slot) = self.slots.get_mut(usize::from(number)) else { return };
+        let before = slot.pages.count().saturating_sub(1);
+        let grown = before.next_power_of_two().clamp(GROUP_PAGES, GROUP_PAGES_MAX);
+        let group = PageSet::around(page, if new { CHUNK_PAGES } else { grown });
+        let wanted = group.without(&slot.pages);
+        if !wanted.is_empty() {
+            slot.vacate(window, number, &wanted);
+            let mapped = window.map(number, u64::from(slot.chunk) * CHUNK_PAGES as u64, &wanted);
+            slot.pages.insert_all(&mapped.pages);
+        }
+    }
+
+    /// Everything that is mapped is stale from now on.
+    pub(super) fn invalidate(&mut self) {
+        // 2^64 of them do not happen.
+        self.epoch = self.epoch.wrapping_add(1);
+        self.unswept = self.opened;
+    }
+
+    /// Whether [`Chunks::sweep`] has anything to do.
+    pub(super) fn is_unswept(&self) -> bool {
+        self.unswept > 0
+    }
+
+    /// Unmaps a few stale pages.
+    pub(super) fn sweep<W: Window>(&mut self, window: &W) {
+        for _ in 0..self.unswept.min(SWEEP_SLOTS) {
+            let number = if self.broom < self.opened { self.broom } else { 0 };
+            let (Some(slot), Ok(name)) = (self.slots.get_mut(number), u16::try_from(number)) else { return };
+            slot.settle(self.epoch);
+            if !slot.stale.is_empty() {
+                let some = slot.stale.first(SWEEP_PAGES);
+                slot.vacate(window, name, &some);
+                return;
+            }
+            self.broom = number + 1;
+            self.unswept -= 1;
+        }
+    }
 }

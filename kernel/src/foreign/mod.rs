@@ -2,11 +2,35 @@
 //!
 //! The window has slots of 2 MiB. A guest's address leads to a chunk (its 2 MiB), a chunk to a
 //! slot: those of the chunks used last are remembered, others are found by two indexed
-//! look-ups, and only a miss costs hypercalls, taking the slot that was not used for longest.
-//! A page that cannot be mapped fails its own access and no other. Guest memory is only ever copied, by loads and
-//! stores, never referenced, and never the object of a read-modify-write.
+//! look-ups, and only a miss costs hypercalls, taking a new slot, or if there is none, one that
+//! was not used lately. A page that cannot be mapped fails its own access and no other. Guest
+//! memory is only ever copied, by loads and stores, never referenced, and never the object of a
+//! read-modify-write.
 //!
 //! An address is the guest's allegation. One outside RAM costs one failed hypercall.
+//!
+//! # Stale pages
+//!
+//! When the guest's frames change (`IOREQ_TYPE_INVALIDATE`), everything that is mapped becomes
+//! stale at once, without a hypercall: [`ForeignMap::invalidate`] counts an epoch on. A stale page
+//! is never used:
+//!
+//! - A page is used only if [`Chunks`] says so, or if its chunk is remembered.
+//! - `Chunks` says so of a page that is in its slot's `pages`, and only if the slot's epoch is the
+//!   present one. A page comes into `pages` only when Xen has just mapped it for the slot's
+//!   chunk, and only after the slot was brought to the present epoch, which takes all out
+//!   (`Slot::settle`); when the slot changes hands, they are taken out as well (`Slot::retire`).
+//! - A chunk is remembered only while it is whole by that rule, and all are forgotten at an
+//!   invalidation and before anything is mapped or given another chunk. Sweeping takes nothing out
+//!   of a slot of the present epoch.
+//! - No pointer outlives the access that it was made for; accesses and invalidations are methods of
+//!   one object that is not shared between threads.
+//!
+//! What is stale is still mapped in Xen, and so kept from its owner. [`ForeignMap::sweep`] unmaps a
+//! few pages at a time, until none is left; a page that is wanted before is unmapped and mapped
+//! anew: never mapped over, so that each page that Xen maps is unmapped once.
+//! What a former life had mapped (see [`restart`](crate::restart)) is stale from the beginning.
+//! The end of the map unmaps nothing: Xen does, with our domain.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -19,6 +43,7 @@ mod pages;
 #[cfg(test)]
 mod tests;
 
+pub use chunks::MapUse;
 #[cfg(feature = "fake")]
 pub use host::HostWindow;
 pub use pages::PageSet;
@@ -97,11 +122,16 @@ pub unsafe trait Window {
     /// First byte of a slot below [`Window::slots`].
     fn base(&self, slot: u16) -> NonNull<u8>;
 
+    /// Slots, the first ones, in which a former life may have left anything.
+    fn former(&self) -> u16 {
+        0
+    }
+
     /// Tries to map the guest's frame `first_gfn + page` as that page of the slot, for every
-    /// page of `wanted`, in place of what was there. A page that fails keeps what was there.
+    /// page of `wanted`, at none of which anything is mapped.
     fn map(&self, slot: u16, first_gfn: u64, wanted: &PageSet) -> Mapped;
 
-    /// Unmaps pages that are mapped.
+    /// Unmaps pages; of those of a former life, some may not be mapped.
     fn unmap(&self, slot: u16, pages: &PageSet);
 }
 
@@ -138,19 +168,33 @@ impl Way {
 /// The chunks that are remembered: rings, descriptors and data lie in different ones.
 const RECENT: usize = 16;
 
-/// A chunk of which every page is mapped, and where.
-#[derive(Clone, Copy)]
+/// A chunk of which every page may be used, and where.
 struct Recent {
     /// [`Recent::NONE`]: none.
-    chunk: u64,
-    base: *mut u8,
-    slot: u16,
-    used: u64,
+    chunk: Cell<u64>,
+    base: Cell<*mut u8>,
+    slot: Cell<u16>,
+    /// Whether it was used since it is remembered.
+    again: Cell<bool>,
 }
 
 impl Recent {
     const NONE: u64 = u64::MAX;
-    const EMPTY: Recent = Recent { chunk: Recent::NONE, base: core::ptr::null_mut(), slot: 0, used: 0 };
+    const fn empty() -> Recent {
+        Recent {
+            chunk: Cell::new(Recent::NONE),
+            base: Cell::new(core::ptr::null_mut()),
+            slot: Cell::new(0),
+            again: Cell::new(false),
+        }
+    }
+
+    /// Forgets the chunk, but for whether it was used.
+    fn forget(&self, chunks: &mut Chunks) {
+        if self.chunk.replace(Recent::NONE) != Recent::NONE && self.again.replace(false) {
+            chunks.touch(self.slot.get());
+        }
+    }
 }
 
 /// The target's RAM. Methods take `&self`; nothing borrowed stays behind.
@@ -158,9 +202,7 @@ pub struct ForeignMap<W: Window = XenWindow> {
     window: W,
     chunks: RefCell<Chunks>,
     /// By chunk number, modulo their count. Forgotten before any slot changes hands.
-    recent: [Cell<Recent>; RECENT],
-    /// Counts accesses, to know which chunk was not used for longest.
-    clock: Cell<u64>,
+    recent: [Recent; RECENT],
 }
 
 impl<W: Window> fmt::Debug for ForeignMap<W> {
@@ -172,9 +214,8 @@ impl<W: Window> fmt::Debug for ForeignMap<W> {
 impl<W: Window> ForeignMap<W> {
     /// All of the target's RAM, through `window`.
     pub fn new(window: W) -> ForeignMap<W> {
-        let chunks = RefCell::new(Chunks::new(window.slots()));
-        let recent = [const { Cell::new(Recent::EMPTY) }; RECENT];
-        ForeignMap { window, chunks, recent, clock: Cell::new(0) }
+        let chunks = RefCell::new(Chunks::new(window.slots(), window.former()));
+        ForeignMap { window, chunks, recent: [const { Recent::empty() }; RECENT] }
     }
 
     /// How often something had to be mapped, or could not be.
@@ -183,21 +224,22 @@ impl<W: Window> ForeignMap<W> {
         self.chunks.borrow().misses()
     }
 
+    /// How much is mapped now. Counts: not for the data path.
+    #[must_use]
+    pub fn usage(&self) -> MapUse {
+        self.chunks.borrow().usage()
+    }
+
     /// Where the byte at `gpa` appears: valid up to the end of its page, until anything else
     /// is mapped.
     #[inline]
     fn locate(&self, gpa: u64) -> Result<*mut u8, ForeignFault> {
         let chunk = gpa >> CHUNK_SHIFT;
-        let now = self.clock.get().wrapping_add(1);
-        self.clock.set(now);
         let place = usize::try_from(chunk % RECENT as u64).unwrap_or(0);
-        if let Some(cell) = self.recent.get(place) {
-            let recent = cell.get();
-            if recent.chunk == chunk {
-                cell.set(Recent { used: now, ..recent });
-                // SAFETY: the slot is CHUNK_PAGES mapped pages of one window; the offset is below.
-                return Ok(unsafe { recent.base.add(Self::offset(gpa)) });
-            }
+        if let Some(recent) = self.recent.get(place).filter(|recent| recent.chunk.get() == chunk) {
+            recent.again.set(true);
+            // SAFETY: the slot is CHUNK_PAGES mapped pages of one window; the offset is below.
+            return Ok(unsafe { recent.base.get().add(Self::offset(gpa)) });
         }
         self.look_up(gpa, place)
     }
@@ -217,27 +259,22 @@ impl<W: Window> ForeignMap<W> {
         if !chunks.is_mapped(chunk, page) {
             self.forget(&mut chunks);
         }
-        let fetched = chunks.fetch(&self.window, chunk, page, self.clock.get());
+        let fetched = chunks.fetch(&self.window, chunk, page);
         let slot = fetched.map_err(|errno| ForeignFault { gpa, reason: Reason::Unmappable(errno) })?;
         let base = self.window.base(slot).as_ptr();
-        if let Some(cell) = self.recent.get(place).filter(|_| chunks.is_whole(slot)) {
-            let old = cell.replace(Recent { chunk, base, slot, used: self.clock.get() });
-            if old.chunk != Recent::NONE {
-                chunks.touch(old.slot, old.used);
-            }
+        if let Some(recent) = self.recent.get(place).filter(|_| chunks.is_whole(slot)) {
+            recent.forget(&mut chunks);
+            recent.chunk.set(chunk);
+            recent.base.set(base);
+            recent.slot.set(slot);
         }
         // SAFETY: the slot is CHUNK_PAGES pages of one window; `offset` is below that.
         Ok(unsafe { base.add(offset) })
     }
 
-    /// Forgets what is remembered, but for when it was used.
+    /// Forgets all chunks that are remembered.
     fn forget(&self, chunks: &mut Chunks) {
-        for cell in &self.recent {
-            let old = cell.replace(Recent::EMPTY);
-            if old.chunk != Recent::NONE {
-                chunks.touch(old.slot, old.used);
-            }
-        }
+        self.recent.iter().for_each(|recent| recent.forget(chunks));
     }
 
     /// Copies between guest memory at `gpa` and `len` bytes of ours, page by page.
@@ -390,19 +427,26 @@ impl<W: Window> ForeignMap<W> {
         Ok(())
     }
 
-    /// Unmaps everything: because the guest's frames changed (`IOREQ_TYPE_INVALIDATE`), or at
-    /// the end, so that the guest's pages can be freed. Whatever is used next is mapped anew.
+    /// Nothing that is mapped is used any more, because the guest's frames changed
+    /// (`IOREQ_TYPE_INVALIDATE`): what is used next is mapped anew, and [`ForeignMap::sweep`] unmaps
+    /// the rest. Takes as long for a large window as for a small one.
     pub fn invalidate(&self) {
         // What we wrote so far must be there before somebody else gets the frames.
         full_barrier();
         let mut chunks = self.chunks.borrow_mut();
         self.forget(&mut chunks);
-        chunks.clear(&self.window);
+        chunks.invalidate();
     }
-}
 
-impl<W: Window> Drop for ForeignMap<W> {
-    fn drop(&mut self) {
-        self.invalidate();
+    /// Whether there may be something for [`ForeignMap::sweep`].
+    #[must_use]
+    pub fn is_unswept(&self) -> bool {
+        self.chunks.borrow().is_unswept()
+    }
+
+    /// Unmaps a few of the pages that are not to be used any more. Call it between other work
+    /// while [`ForeignMap::is_unswept`]: until then they are kept from whoever owns them.
+    pub fn sweep(&self) {
+        self.chunks.borrow_mut().sweep(&self.window);
     }
 }

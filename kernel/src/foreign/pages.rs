@@ -73,6 +73,20 @@ impl PageSet {
         set
     }
 
+    /// The pages that are in both sets.
+    #[must_use]
+    pub fn common(&self, other: &PageSet) -> PageSet {
+        self.without(&self.without(other))
+    }
+
+    /// The `count` lowest pages of the set, or all if there are fewer.
+    #[must_use]
+    pub fn first(&self, count: usize) -> PageSet {
+        let mut set = PageSet::EMPTY;
+        self.iter().take(count).for_each(|page| set.insert(page));
+        set
+    }
+
     /// The pages in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         (0..CHUNK_PAGES).filter(|&page| self.contains(page))

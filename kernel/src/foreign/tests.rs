@@ -19,7 +19,12 @@ struct Guest {
     asked: usize,
     /// Slots that have never been used cannot be: no p2m memory.
     closed: BTreeSet<u16>,
+    /// Pages of the window that must not be used any more.
+    stale: BTreeSet<(u16, usize)>,
 }
+
+/// What stale pages are filled with.
+const POISON: u8 = 0xa5;
 
 /// A window in host memory. The page tables of reality are played by copying: a page is
 /// filled when mapped and written back to its frame when unmapped or replaced.
@@ -28,6 +33,7 @@ struct FakeWindow {
     guest: Rc<RefCell<Guest>>,
     block: NonNull<u8>,
     slots: u16,
+    former: u16,
 }
 
 const SLOT_SIZE: usize = CHUNK_PAGES * PAGE_SIZE;
@@ -49,6 +55,7 @@ impl FakeWindow {
             guest: Rc::new(RefCell::new(guest)),
             block: NonNull::new(start).expect("not null"),
             slots,
+            former: 0,
         }
     }
 
@@ -58,9 +65,34 @@ impl FakeWindow {
 
     fn write_back(&self, guest: &mut Guest, slot: u16, page: usize) {
         let Some(gfn) = guest.shown.remove(&(slot, page)) else { return };
-        if let Some(frame) = guest.frames.get_mut(&gfn) {
+        if guest.stale.remove(&(slot, page)) {
+            // SAFETY: as below.
+            let bytes = unsafe { core::slice::from_raw_parts(self.at(slot, page), PAGE_SIZE) };
+            assert!(bytes.iter().all(|&byte| byte == POISON), "written through a stale page");
+        } else if let Some(frame) = guest.frames.get_mut(&gfn) {
             // SAFETY: a page of our block, of which no other borrow exists.
             unsafe { self.at(slot, page).copy_to(frame.as_mut_ptr(), PAGE_SIZE) };
+        }
+    }
+
+    /// Everything that is mapped is stale from now on: whoever reads there finds poison.
+    fn poison(&self) {
+        let mut guest = self.guest.borrow_mut();
+        for place in guest.shown.clone().into_keys() {
+            self.poison_page(&mut guest, place);
+        }
+    }
+
+    fn poison_page(&self, guest: &mut Guest, (slot, page): (u16, usize)) {
+        let place = (slot, page);
+        if !guest.stale.contains(&place)
+            && let Some(gfn) = guest.shown.get(&place).copied()
+        {
+            self.write_back(guest, slot, page);
+            guest.shown.insert(place, gfn);
+            guest.stale.insert(place);
+            // SAFETY: as in `write_back`.
+            unsafe { self.at(slot, page).write_bytes(POISON, PAGE_SIZE) };
         }
     }
 
@@ -85,6 +117,10 @@ unsafe impl Window for FakeWindow {
         self.slots
     }
 
+    fn former(&self) -> u16 {
+        self.former
+    }
+
     fn base(&self, slot: u16) -> NonNull<u8> {
         assert!(slot < self.slots);
         NonNull::new(self.block.as_ptr().wrapping_add(usize::from(slot) * SLOT_SIZE)).expect("not null")
@@ -99,7 +135,12 @@ unsafe impl Window for FakeWindow {
             if guest.closed.contains(&slot) {
                 mapped.failure = mapped.failure.or(Some(Errno::ENOMEM));
             } else if guest.frames.contains_key(&gfn) {
-                self.write_back(&mut guest, slot, page);
+                assert!(!guest.shown.contains_key(&(slot, page)), "mapped over another");
+                // Where the frame was before, its chunk was displaced.
+                let elsewhere = guest.shown.iter().filter(|(_, shown)| **shown == gfn);
+                for place in elsewhere.map(|(place, _)| *place).collect::<Vec<_>>() {
+                    self.poison_page(&mut guest, place);
+                }
                 // SAFETY: as in `write_back`.
                 unsafe { self.at(slot, page).copy_from(guest.frames[&gfn].as_ptr(), PAGE_SIZE) };
                 guest.shown.insert((slot, page), gfn);
@@ -114,7 +155,10 @@ unsafe impl Window for FakeWindow {
     fn unmap(&self, slot: u16, pages: &PageSet) {
         let mut guest = self.guest.borrow_mut();
         for page in pages.iter() {
-            assert!(guest.shown.contains_key(&(slot, page)), "unmaps only what is mapped");
+            assert!(
+                slot < self.former || guest.shown.contains_key(&(slot, page)),
+                "unmaps only what is mapped"
+            );
             self.write_back(&mut guest, slot, page);
         }
     }
@@ -126,6 +170,17 @@ const BASE: u64 = 0x4000_0000;
 fn guest(slots: u16, chunks: u64) -> (FakeWindow, ForeignMap<FakeWindow>) {
     let window = FakeWindow::new(slots, iter::once(BASE..BASE + chunks * CHUNK));
     (window.clone(), ForeignMap::new(window))
+}
+
+/// What Xen's request does.
+fn invalidate(window: &FakeWindow, map: &ForeignMap<FakeWindow>) {
+    map.invalidate();
+    window.poison();
+}
+
+/// Until nothing is left to sweep; how many steps that took.
+fn sweep_all(map: &ForeignMap<FakeWindow>) -> usize {
+    iter::from_fn(|| map.is_unswept().then(|| map.sweep())).count()
 }
 
 fn fault(gpa: u64, reason: Reason) -> ForeignFault {
@@ -148,6 +203,7 @@ fn copies_cross_pages_and_chunks() {
     assert_eq!((got[0], got[9_999]), (bytes[0], bytes[9_999]));
     assert!(got[1..9_999].iter().all(|&byte| byte == 0));
     map.invalidate();
+    sweep_all(&map);
     assert_eq!(window.frame((BASE + CHUNK) / 4096 - 2)[4096 - 905], bytes[0]);
 }
 
@@ -165,7 +221,7 @@ fn a_hit_asks_xen_nothing() {
 }
 
 #[test]
-fn the_chunk_not_used_for_longest_gives_way() {
+fn a_chunk_not_used_lately_gives_way() {
     let (window, map) = guest(3, 4);
     let touch = |chunk: u64| map.load::<u64>(BASE + chunk * CHUNK, Order::Relaxed).expect("RAM");
     for chunk in [0, 1, 2, 0, 2, 3] {
@@ -178,7 +234,11 @@ fn the_chunk_not_used_for_longest_gives_way() {
     assert_eq!(window.take_asked(), 0);
     assert_eq!(touch(1), (BASE + CHUNK) / 4096);
     assert_eq!(window.take_asked(), 4, "what displaces another comes in part");
+    assert_eq!(window.shown().len(), 3 * 512, "what it displaces goes later");
+    assert_eq!(map.usage(), MapUse { pages: 512 + 4 + 4, stale: 2 * 508 });
+    assert!(sweep_all(&map) >= 2 * 508 / 8, "and in steps");
     assert_eq!(window.shown().len(), 512 + 4 + 4);
+    assert_eq!(map.usage(), MapUse { pages: 512 + 4 + 4, stale: 0 });
 }
 
 #[test]
@@ -192,8 +252,9 @@ fn a_chunk_that_displaces_another_grows_with_its_use() {
         assert_eq!(touch(page), (BASE + CHUNK) / 4096 + page);
         asked += usize::from(window.take_asked() > 0);
     }
+    sweep_all(&map);
     assert_eq!(window.shown().len(), 512);
-    assert!(asked <= 8, "4, 4, 8, 16, ... and not one by one: {asked}");
+    assert!(asked <= 12, "4, 4, 8, 16, 32, 64, 64, ... and not one by one: {asked}");
     // Far apart, each use brings few pages.
     map.load::<u64>(BASE, Order::Relaxed).expect("RAM");
     window.take_asked();
@@ -209,13 +270,14 @@ fn what_was_written_survives_eviction() {
         map.store::<u8>(BASE + u64::from(chunk) * CHUNK + 9, chunk + 1, Order::AcqRel).expect("RAM");
     }
     map.invalidate();
+    sweep_all(&map);
     for chunk in 0..3u8 {
         assert_eq!(window.frame((BASE + u64::from(chunk) * CHUNK) / 4096)[9], chunk + 1);
     }
 }
 
 #[test]
-fn an_address_outside_ram_costs_one_page_and_evicts_nothing() {
+fn an_address_outside_ram_costs_one_page_and_displaces_one() {
     let (window, map) = guest(1, 1);
     assert_eq!(map.load::<u64>(BASE, Order::Relaxed), Ok(BASE / 4096));
     window.take_asked();
@@ -228,8 +290,10 @@ fn an_address_outside_ram_costs_one_page_and_evicts_nothing() {
     }
     assert_eq!(map.read(u64::MAX, &mut [0; 2]), Err(fault(u64::MAX, Reason::OutOfRange)));
     assert_eq!(map.write(ADDRESS_LIMIT - 1, &[0; 2]), Err(fault(ADDRESS_LIMIT - 1, Reason::OutOfRange)));
+    // All of them are their chunk's first page but the last, and so is this.
     assert_eq!(map.load::<u64>(BASE + 8, Order::Relaxed), Ok(0));
-    assert_eq!(window.take_asked(), 0, "the chunk in use stayed");
+    assert_eq!(map.load::<u64>(BASE + 4096, Order::Relaxed), Ok(BASE / 4096 + 1));
+    assert!(window.take_asked() <= 2, "the chunk in use stayed but for what was in the way");
 }
 
 #[test]
@@ -252,23 +316,106 @@ fn replacing_a_chunk_leaves_nothing_of_it_behind() {
     let map = ForeignMap::new(window.clone());
     map.load::<u64>(BASE, Order::Relaxed).expect("RAM");
     map.load::<u64>(BASE + CHUNK, Order::Relaxed).expect("RAM");
+    sweep_all(&map);
     assert_eq!(window.shown(), BTreeSet::from([(BASE + CHUNK) / 4096]));
 }
 
 #[test]
-fn invalidate_drops_everything_and_later_accesses_map_anew() {
+fn what_is_stale_is_mapped_anew_or_unmapped_in_steps() {
     let (window, map) = guest(4, 4);
     for chunk in 0..4 {
         map.load::<u64>(BASE + chunk * CHUNK, Order::Relaxed).expect("RAM");
     }
-    map.invalidate();
-    assert!(window.shown().is_empty());
+    window.take_asked();
+    invalidate(&window, &map);
+    assert_eq!(window.take_asked(), 0, "at once");
+    assert_eq!(map.usage(), MapUse { pages: 0, stale: 4 * 512 });
     // The guest gave the frame away meanwhile.
     window.guest.borrow_mut().frames.remove(&(BASE / 4096));
     assert_eq!(map.load::<u64>(BASE, Order::Relaxed), Err(fault(BASE, NOT_RAM)));
     assert_eq!(map.load::<u64>(BASE + 4096, Order::Relaxed), Ok(BASE / 4096 + 1));
-    drop(map);
-    assert!(window.shown().is_empty(), "dropping the map unmaps");
+    assert!(window.take_asked() <= 8, "few pages, since many invalidations may follow");
+    assert!(sweep_all(&map) >= (4 * 512 - 4) / 8);
+    assert_eq!(window.shown(), (1..4).map(|page| BASE / 4096 + page).collect());
+    assert!(!map.is_unswept());
+}
+
+#[test]
+fn what_a_former_life_left_is_stale() {
+    let mut window = FakeWindow::new(4, iter::once(BASE..BASE + 4 * CHUNK));
+    let pages = PageSet::around(100, 128);
+    window.map(1, (BASE + CHUNK) / 4096, &pages);
+    window.poison();
+    window.former = 2;
+    let map = ForeignMap::new(window.clone());
+    assert_eq!(map.usage(), MapUse { pages: 0, stale: 2 * 512 }, "as far as is known");
+    // Four chunks in four slots, of which two are in use.
+    for chunk in [0, 1, 2, 3] {
+        let gpa = BASE + chunk * CHUNK + 100 * 4096;
+        assert_eq!(map.load::<u64>(gpa, Order::Relaxed), Ok(gpa / 4096));
+    }
+    sweep_all(&map);
+    assert_eq!(window.shown().len(), 512 + 512 + 4 + 4);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whatever comes in whatever order: what is read is what the guest has there now, what is
+    /// written arrives, and everything stale goes.
+    #[test]
+    fn no_stale_page_is_used(
+        slots in 1u16..4,
+        steps in proptest::collection::vec((0u8..16, 0u64..4, 0u64..512, proptest::prelude::any::<u8>()), 1..300),
+    ) {
+        let (window, map) = guest(slots, 4);
+        // What each page's byte 9 must be; pages that the guest gave away are not RAM.
+        let mut written = BTreeMap::<u64, u8>::new();
+        for (kind, chunk, page, value) in steps {
+            // A few pages often, and each now and then.
+            let page = if value % 4 == 0 { page } else { page % 8 * 64 };
+            let gpa = BASE + chunk * CHUNK + page * 4096;
+            let gfn = gpa / 4096;
+            let is_ram = window.guest.borrow().frames.contains_key(&gfn);
+            match kind {
+                0 => invalidate(&window, &map),
+                // The guest gives the page away or gets one there, and Xen says so.
+                1 if is_ram => {
+                    invalidate(&window, &map);
+                    window.guest.borrow_mut().frames.remove(&gfn);
+                    written.remove(&gfn);
+                }
+                1 => {
+                    let mut frame = vec![0; PAGE_SIZE];
+                    frame[..8].copy_from_slice(&gfn.to_le_bytes());
+                    window.guest.borrow_mut().frames.insert(gfn, frame);
+                }
+                2..6 => map.sweep(),
+                6..11 => {
+                    let stored = map.store::<u8>(gpa + 9, value, Order::Relaxed);
+                    assert_eq!(stored.is_ok(), is_ram);
+                    if is_ram {
+                        written.insert(gfn, value);
+                    }
+                }
+                _ => {
+                    let expected = if is_ram { Ok(gfn) } else { Err(fault(gpa, NOT_RAM)) };
+                    assert_eq!(map.load::<u64>(gpa, Order::Relaxed), expected);
+                    if is_ram {
+                        let byte = written.get(&gfn).copied().unwrap_or(0);
+                        assert_eq!(map.load::<u8>(gpa + 9, Order::Relaxed), Ok(byte));
+                    }
+                }
+            }
+        }
+        invalidate(&window, &map);
+        sweep_all(&map);
+        assert!(window.shown().is_empty());
+        assert_eq!(map.usage(), MapUse::default());
+        for (gfn, byte) in written {
+            assert_eq!(window.frame(gfn)[9], byte);
+        }
+    }
 }
 
 #[test]
@@ -278,6 +425,7 @@ fn without_memory_for_more_slots_those_that_exist_are_used() {
     for chunk in (0..8).chain(0..8) {
         assert_eq!(map.load::<u64>(BASE + chunk * CHUNK, Order::Relaxed), Ok((BASE + chunk * CHUNK) / 4096));
     }
+    sweep_all(&map);
     assert_eq!(window.shown().len(), 2 * 4, "those displace each other");
     window.guest.borrow_mut().closed = (0..8).collect();
     map.invalidate();

@@ -1,10 +1,11 @@
 //! Our physical address space beyond RAM: what Xen maps there on our request.
 //!
-//! All of it comes from one range that the device tree calls unused, handed out from below:
-//! first one block for single pages (shared_info, ioreq pages), then foreign windows. Nothing
-//! is ever given back, so that the p2m tables, which Xen does not free, stay bounded.
+//! All of it comes from ranges that the device tree calls unused, handed out from below: first one
+//! block for single pages (shared_info, ioreq pages), then foreign windows. Nothing is ever
+//! given back, so that the p2m tables, which Xen does not free, stay bounded.
 
 use crate::arch::{self, BLOCK_SIZE};
+use crate::boot::Unused;
 use crate::calls;
 use crate::foreign::{CHUNK_PAGES, Mapped, PageSet, Window};
 use crate::{DomId, Errno, IoservId, SharedPage, restart};
@@ -25,11 +26,25 @@ use xen_pv_sys::{PAGE_SHIFT, PAGE_SIZE};
 /// Hands out unused addresses.
 pub(super) struct Physmap {
     /// Not handed out yet.
-    unused: RefCell<Range<u64>>,
+    unused: RefCell<Unused>,
     /// Gfn of the next single page, in the first block.
     next_page: Cell<u64>,
     /// End of that block, as a gfn.
     pages_end: u64,
+}
+
+/// Takes `count` blocks of 2 MiB from the first range that has so many, else what the largest has,
+/// and maps them in stage 1.
+fn take_blocks(unused: &mut Unused, count: u64) -> Result<Range<u64>, Errno> {
+    let blocks = |range: &Range<u64>| range.end.saturating_sub(range.start) / BLOCK_SIZE;
+    // Of equals the last is taken.
+    let range = unused.iter_mut().rev().max_by_key(|range| blocks(range).min(count));
+    let range = range.filter(|range| blocks(range) > 0).ok_or(Errno::ENOSPC)?;
+    let taken = range.start..range.start + count.min(blocks(range)) * BLOCK_SIZE;
+    // After a restart the MMU maps them already; each range is handed out once in a life.
+    arch::map_missing(taken.clone()).map_err(|_| Errno::ENOSPC)?;
+    range.start = taken.end;
+    Ok(taken)
 }
 
 /// The page that Xen has put at `gfn`.
@@ -80,27 +95,13 @@ pub(super) fn grant_frame(index: u32) -> Result<SharedPage, Errno> {
 }
 
 impl Physmap {
-    pub(super) fn new(unused: Range<u64>) -> Result<Physmap, Errno> {
-        let pages = unused.start;
-        let physmap = Physmap {
+    pub(super) fn new(mut unused: Unused) -> Result<Physmap, Errno> {
+        let pages = take_blocks(&mut unused, 1)?;
+        Ok(Physmap {
             unused: RefCell::new(unused),
-            next_page: Cell::new(pages >> PAGE_SHIFT),
-            pages_end: (pages + BLOCK_SIZE) >> PAGE_SHIFT,
-        };
-        physmap.take_blocks(1)?;
-        Ok(physmap)
-    }
-
-    /// Takes `count` blocks of 2 MiB and maps them in stage 1.
-    fn take_blocks(&self, count: u64) -> Result<u64, Errno> {
-        let mut unused = self.unused.borrow_mut();
-        let end = count.checked_mul(BLOCK_SIZE).and_then(|size| unused.start.checked_add(size));
-        let end = end.filter(|&end| end <= unused.end).ok_or(Errno::ENOSPC)?;
-        let start = unused.start;
-        // After a restart the MMU maps them already; each range is handed out once in a life.
-        arch::map_missing(start..end).map_err(|_| Errno::ENOSPC)?;
-        unused.start = end;
-        Ok(start)
+            next_page: Cell::new(pages.start >> PAGE_SHIFT),
+            pages_end: pages.end >> PAGE_SHIFT,
+        })
     }
 
     /// Has `map` put a page at an unused frame, which stays taken if that succeeds.
@@ -183,17 +184,14 @@ pub struct XenWindow {
 
 impl XenWindow {
     pub(super) fn new(physmap: &Physmap, target: DomId, slots: u16) -> Result<XenWindow, Errno> {
-        let base = physmap.take_blocks(u64::from(slots))?;
+        let place = take_blocks(&mut physmap.unused.borrow_mut(), u64::from(slots))?;
+        let found = u16::try_from((place.end - place.start) / BLOCK_SIZE).map_err(|_| Errno::ENOSPC)?;
+        if found < slots {
+            log::warn!("addresses for {found} of {slots} chunks of the guest's memory");
+        }
         let batch =
             Batch { sources: [0; CHUNK_PAGES], destinations: [0; CHUNK_PAGES], errors: [0; CHUNK_PAGES] };
-        let window = XenWindow { target, base, slots, batch: RefCell::new(Box::new(batch)) };
-        if restart::is_restarted() {
-            // A former life's mappings would hold pages that the guest may have given away.
-            for page in 0..usize::from(slots) * CHUNK_PAGES {
-                forget(window.gfn(0, page));
-            }
-        }
-        Ok(window)
+        Ok(XenWindow { target, base: place.start, slots: found, batch: RefCell::new(Box::new(batch)) })
     }
 
     fn gfn(&self, slot: u16, page: usize) -> u64 {
@@ -216,7 +214,13 @@ unsafe impl Window for XenWindow {
         NonNull::new(with_exposed_provenance_mut(address)).unwrap_or(NonNull::dangling())
     }
 
+    fn former(&self) -> u16 {
+        restart::former_slots()
+    }
+
     fn map(&self, slot: u16, first_gfn: u64, wanted: &PageSet) -> Mapped {
+        // Before it is so: whatever happens, the next life knows.
+        restart::keep_slot(slot);
         let mut batch = self.batch.borrow_mut();
         let Batch { sources, destinations, errors } = &mut **batch;
         let mut count = 0;
@@ -260,7 +264,8 @@ unsafe impl Window for XenWindow {
             // which `ForeignMap` no longer reads.
             let removed =
                 unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
-            debug_assert!(removed.is_ok());
+            // Of what a former life had mapped, only the slots are known.
+            debug_assert!(matches!(removed, Ok(_) | Err(Errno::ENOENT)));
         }
     }
 }

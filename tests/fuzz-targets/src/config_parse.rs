@@ -4,10 +4,11 @@ use crate::Input;
 use backend::Config;
 use backend::config::DISKS_MAX;
 
-const WORDS: [&str; 32] = [
+const WORDS: [&str; 33] = [
     "target=",
     "disk=",
     "log=",
+    "map-mib=",
     " ",
     ",",
     "=",
@@ -84,6 +85,7 @@ pub fn config_parse(data: &[u8]) -> bool {
     match Config::parse(&line) {
         Ok(config) => {
             assert!((1..=DISKS_MAX).contains(&config.disks.len()));
+            assert!((2..=65536).contains(&config.map_mib));
             for (place, disk) in config.disks.iter().enumerate() {
                 assert!(disk.mmio.is_multiple_of(0x200) && (33..=43).contains(&disk.irq));
                 assert!((1..=20).contains(&disk.serial.len()), "{}", disk.serial);

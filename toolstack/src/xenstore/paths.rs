@@ -35,6 +35,12 @@ pub fn domain(domid: u16) -> String {
     format!("{DOMAINS}/{domid}")
 }
 
+/// How much memory a domain can have at most, in KiB.
+#[must_use]
+pub fn memory_max(domid: u16) -> String {
+    format!("{DOMAINS}/{domid}/memory/static-max")
+}
+
 /// Where the stub says how it does; written by the stub, so not to be trusted.
 #[must_use]
 pub fn stub_says(stub: u16, what: &str) -> String {

@@ -1,7 +1,7 @@
 //! Translation tables: an identity map in which nothing is both writable and executable.
 //!
 //! 39-bit addresses, 4 KiB granule. The image's own 2 MiB are mapped by pages, each part with
-//! its rights and with holes below the stacks; everything else by 2 MiB blocks of data. The
+//! its rights and with holes below the stacks; everything else by blocks of data of 2 MiB or 1 GiB. The
 //! tables are static: nothing is allocated, and entries are only ever added. All memory is
 //! Normal, write-back, inner shareable, as Xen's ABI asks; only registers are Device memory.
 
@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 const ENTRIES: usize = 512;
 const PAGE_SIZE: u64 = 4096;
-/// Level 2 tables, 1 GiB each: magic pages and grants, RAM, foreign window, and spare.
+/// Level 2 tables, 1 GiB each: magic pages and grants, RAM, the ends of the foreign window, and spare.
 const LEVEL2_TABLES: usize = 6;
 /// Start of the first address that 512 level 1 entries do not cover.
 const LIMIT: u64 = 512 << 30;
@@ -75,13 +75,13 @@ fn index(address: u64, level_shift: u32) -> usize {
 }
 
 impl Tables {
-    /// The level 2 table for `address`, a new one if there is none yet.
+    /// The level 2 table for `address`, below [`LIMIT`]: a new one if there is none yet.
     fn level2(&mut self, address: u64) -> Result<&mut Table, MapError> {
-        if address >= LIMIT {
-            return Err(MapError::TooHigh(address));
-        }
         let entry = &mut self.level1.0[index(address, 30)];
         let first = self.level2.as_ptr().addr() as u64;
+        if *entry & (TABLE_OR_PAGE | VALID) == VALID {
+            return Err(MapError::Taken(address));
+        }
         if *entry == 0 {
             let used = USED.load(Ordering::Relaxed);
             if used == LEVEL2_TABLES {
@@ -94,8 +94,18 @@ impl Tables {
         self.level2.get_mut(at).ok_or(MapError::NoTable(address))
     }
 
-    fn map_block(&mut self, address: u64, rights: u64) -> Result<(), MapError> {
-        let entry = &mut self.level2(address)?.0[index(address, 21)];
+    fn map_block(&mut self, address: u64, size: u64, rights: u64) -> Result<(), MapError> {
+        if !address.is_multiple_of(size) {
+            return Err(MapError::Unaligned(address));
+        }
+        if address >= LIMIT {
+            return Err(MapError::TooHigh(address));
+        }
+        let entry = if size == BLOCK_SIZE {
+            &mut self.level2(address)?.0[index(address, 21)]
+        } else {
+            &mut self.level1.0[index(address, 30)]
+        };
         if *entry != 0 {
             return Err(MapError::Taken(address));
         }
@@ -104,27 +114,15 @@ impl Tables {
     }
 }
 
-/// Maps `len` bytes (rounded up to 2 MiB) at `base` as data, readable and writable.
+/// Maps a block of `size` bytes, 2 MiB or 1 GiB, as data, readable and writable.
 ///
 /// Sound for any address: entries are only added, never changed, and never executable. What
 /// the addresses mean is the concern of whoever makes a pointer to them.
 ///
 /// # Errors
-/// See [`MapError`]. Blocks before the failing one stay mapped.
-pub(crate) fn map_blocks(base: u64, len: u64) -> Result<(), MapError> {
-    if !base.is_multiple_of(BLOCK_SIZE) {
-        return Err(MapError::Unaligned(base));
-    }
-    with_tables(|tables| {
-        for block in 0..len.div_ceil(BLOCK_SIZE) {
-            let address = block
-                .checked_mul(BLOCK_SIZE)
-                .and_then(|offset| base.checked_add(offset))
-                .ok_or(MapError::TooHigh(base))?;
-            tables.map_block(address, DATA)?;
-        }
-        Ok(())
-    })
+/// See [`MapError`].
+pub(crate) fn map_block(address: u64, size: u64) -> Result<(), MapError> {
+    with_tables(|tables| tables.map_block(address, size, DATA))
 }
 
 /// Maps the 2 MiB at `base` as registers: single accesses, in order, none of them invented.
@@ -133,10 +131,7 @@ pub(crate) fn map_blocks(base: u64, len: u64) -> Result<(), MapError> {
 /// See [`MapError`].
 #[cfg(feature = "guest")]
 pub(crate) fn map_registers(base: u64) -> Result<(), MapError> {
-    if !base.is_multiple_of(BLOCK_SIZE) {
-        return Err(MapError::Unaligned(base));
-    }
-    with_tables(|tables| tables.map_block(base, REGISTERS))
+    with_tables(|tables| tables.map_block(base, BLOCK_SIZE, REGISTERS))
 }
 
 /// Fills the tables for the image itself and returns the level 1 table's address.

@@ -17,7 +17,7 @@ pub(crate) use barrier::{counter, counter_hz, halt};
 pub(crate) use copy::copy_blocks;
 pub(crate) use entry::restart;
 pub(crate) use hvc::hypercall;
-pub(crate) use mmu::map_blocks;
+pub(crate) use mmu::map_block;
 #[cfg(feature = "guest")]
 pub(crate) use mmu::map_registers;
 #[cfg(feature = "guest")]

@@ -1,0 +1,68 @@
+# A guest that reads pf.fill= MiB through its page cache, then gives memory back: page by page,
+# idle and amid I/O, then 512 MiB at once.
+. /guest/lib.sh
+. /guest/disk.sh
+
+memory=/sys/devices/system/xen_memory/xen_memory0
+current() { cat $memory/info/current_kb; }
+tracing=/sys/kernel/tracing
+
+# fill NUMBER: reads, so that the disk's data has been everywhere in our memory.
+fill() {
+    echo 1 >/proc/sys/vm/drop_caches
+    dd if=/dev/vda of=/dev/null bs=1M count="$(option fill 4608)" 2>/dev/null || stop "read error"
+    value filled "$1"
+    # dom0 looks at the stub.
+    sleep 4
+}
+
+# single NAME COUNT: gives so many pages back, one at a time; tells how long the hypercalls took in
+# microseconds: the longest, the median, how many.
+single() {
+    echo >$tracing/trace
+    n=0
+    while [ $n -lt "$2" ]; do
+        n=$((n + 1))
+        echo $(($(current) - 4)) >$memory/target_kb
+        usleep 20000
+    done
+    value "$1" "$(sed -n 's/.*[^0-9.]\([0-9][0-9]*\)\.[0-9]* us .*xenmem_reservation_decrease.*/\1/p' $tracing/trace |
+        sort -n | awk '{ us[NR] = $1 } END { print "max " us[NR] " median " us[int((NR + 1) / 2)] " of " NR }')"
+}
+
+# resize KIB: has so much memory, as soon as it can be.
+resize() {
+    echo "$1" >$memory/target_kb
+    tries=1200
+    until [ "$(current)" = "$1" ]; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || stop "has $(current) KiB in place of $1"
+        usleep 50000
+    done
+}
+
+wait_device /dev/vda 30 || stop "no /dev/vda"
+mount -t tracefs tracefs $tracing
+echo xenmem_reservation_decrease >$tracing/set_graph_function
+echo 1 >$tracing/max_graph_depth
+echo function_graph >$tracing/current_tracer
+
+fill 1
+single single 50
+for reader in 0 1 2 3; do
+    while :; do dd if=/dev/vda of=/dev/null bs=256k count=64 skip=$((reader * 64)) iflag=direct 2>/dev/null; done &
+    readers="$readers $!"
+done
+single busy 150
+# shellcheck disable=SC2086
+kill $readers
+echo nop >$tracing/current_tracer
+fill 2
+whole=$(current)
+from=$(cut -d ' ' -f 1 /proc/uptime | tr -d .)
+resize $((whole - 512 * 1024))
+value left $((($(cut -d ' ' -f 1 /proc/uptime | tr -d .) - from) * 10))
+sleep 60
+resize "$whole"
+fill 3
+sleep 600
