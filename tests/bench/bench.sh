@@ -15,10 +15,9 @@ direct_guest() {
     # Real pages from the start, for both.
     native=$(filled native "$mib")
     image=$(filled pilotfish "$mib")
-    memory=$guest_mib vcpus=$vcpus extra="pf.tools=xvdd pf.rounds=$rounds pf.seconds=$seconds pf.idle=$idle pf.workloads=$workloads pf.mib=$mib" \
-        start_guest bench bench "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
+    linux bench bench "$guest_mib" "$vcpus" "pf.tools=xvdd pf.idle=$idle pf.workloads=$workloads pf.mib=$mib" \
+        "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
         "$(pv_disk xvdc "$native")" "$(pv_disk xvdd "$tools" ro)" || die "xl create of a guest with all disks"
-    pass "a guest with all disks is made"
     stub=$(domid "$(stub_of bench)")
     [ -n "$stub" ] || die "no stub beside the guest"
     fact stub_ready_us "$(xenstore-read "/local/domain/$stub/data/pilotfish/ready_us")"

@@ -4,14 +4,13 @@
 
 # buffered_guest: measures the workloads of $buffered.
 buffered_guest() {
-    local words="pf.tools=xvdd pf.rounds=$rounds pf.seconds=$seconds pf.latency_seconds=$latency_seconds pf.workloads=$buffered pf.mib=$buffered_disk_mib"
-    memory=$buffered_guest_mib vcpus=$vcpus extra=$words \
-        start_guest buffered buffered "$(virtio_disk xvda "$(filled pilotfish "$buffered_disk_mib")")" \
+    linux buffered buffered "$buffered_guest_mib" "$vcpus" \
+        "pf.tools=xvdd pf.latency_seconds=$latency_seconds pf.workloads=$buffered pf.mib=$buffered_disk_mib" \
+        "$(virtio_disk xvda "$(filled pilotfish "$buffered_disk_mib")")" \
         "$(pv_disk xvdc "$(filled native "$buffered_disk_mib")")" "$(pv_disk xvdd "$tools" ro)" ||
         die "xl create of the guest with churned memory"
-    pass "a guest whose memory is churned is made"
     fact dom0_available_kib "$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)"
     # shellcheck disable=SC2046
-    check "it measures to its end" "$meter" $(watched buffered)
+    check "the guest with churned memory measures to its end" "$meter" $(watched buffered)
     gone buffered
 }

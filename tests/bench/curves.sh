@@ -6,22 +6,6 @@
 . /pf/bench.conf
 . /scenarios/common.sh
 
-# linux NAME VCPUS WORDS DISK...: a guest that measures; the words go to its command line. libxl
-# gives a stub 10 s, which eleven disks may not leave on a busy machine: so it is tried again.
-linux() {
-    local name=$1 guest_vcpus=$2 words=$3 tries=3
-    shift 3
-    until memory=$guest_mib vcpus=$guest_vcpus extra="pf.self=$name pf.rounds=$rounds pf.seconds=$seconds $words" \
-        start_guest "$name" curves "$@"; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || return 1
-        echo "the guest $name is tried again"
-        wait_gone "$name" 20
-    done
-    pass "the guest $name is made"
-    fact "stub_ms.$name" "$(sed -n "s/.*guest $(domid "$name"): stub .* after \([0-9]*\) ms,.*/\1/p" /var/log/pilotfishd.log | tail -n 1)"
-}
-
 # give_up WHAT: a curve cannot be measured; the others can.
 give_up() {
     fail "$1"
@@ -31,7 +15,7 @@ give_up() {
 
 # three_kinds NAME VCPUS WORDS: one guest with a disk of each kind.
 three_kinds() {
-    linux "$1" "$2" "pf.tools=xvdd pf.mib=$mib pf.fill=vdb $3" \
+    linux "$1" curves "$guest_mib" "$2" "pf.tools=xvdd pf.mib=$mib pf.fill=vdb $3" \
         "$(virtio_disk xvda "$(filled pilotfish "$mib")")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
         "$(pv_disk xvdc "$(filled native "$mib")")" "$(pv_disk xvdd $tools ro)" ||
         { give_up "xl create of the guest $1"; return; }
@@ -47,9 +31,9 @@ many_disks() {
         names="$names,vd$letter"
         lines+=("$(virtio_disk xvd$letter "$(filled $letter "$small_mib")")")
     done
-    linux eleven 1 "pf.tools=xvdl pf.mib=$small_mib pf.disks=$disks pf.devices=${names#,}" \
+    linux eleven curves "$guest_mib" 1 "pf.tools=xvdl pf.mib=$small_mib pf.disks=$disks pf.devices=${names#,}" \
         "${lines[@]}" "$(pv_disk xvdl $tools ro)" || { give_up "xl create of the guest eleven"; return; }
-    linux single 1 "pf.tools=xvdl pf.mib=$small_mib pf.disks=$disks pf.devices=vda" \
+    linux single curves "$guest_mib" 1 "pf.tools=xvdl pf.mib=$small_mib pf.disks=$disks pf.devices=vda" \
         "$(virtio_disk xvda "$(filled single "$small_mib")")" "$(pv_disk xvdl $tools ro)" ||
         { give_up "xl create of the guest single"; return; }
     # shellcheck disable=SC2046

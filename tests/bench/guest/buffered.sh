@@ -115,13 +115,28 @@ create_files() {
 
 read_files() { cat "$1"/*; }
 
+# prepare KIND WORKLOAD: makes what it works on, in $directory.
+prepare() {
+    case $2 in
+        ext4-*) ext4 "$1" "$disk" ;;
+        *) raw "$1" ;;
+    esac
+    case $2 in
+        ext4-create) rm -rf "$directory/files" ;;
+        ext4-read) [ -d "$directory/files" ] || create_files "$directory/files" ;;
+        ext4-fsync-8k)
+            [ -f "$directory/database" ] ||
+                dd if=/dev/zero of="$directory/database" bs=1M count=$database_mib conv=fsync 2>/dev/null
+            ;;
+    esac
+}
+
 # measure ROUND KIND WORKLOAD
 measure() {
     label=$1.$2.$3 disk=$(device_of "$2") directory=/tools/tmp/$2
-    case $3 in
-        ext4-*) ext4 "$2" "$disk" ;;
-        *) raw "$2" ;;
-    esac
+    prepare "$2" "$3"
+    # What the stub counted until here is not the workload's.
+    [ "$2" = native ] || stub_stats "guest.$1.before.$3"
     case $3 in
         cached-read | cached-reread) fixed "$label" "$disk" "$mib" dd if="/dev/$disk" of=/dev/null bs=128k ;;
         cached-write)
@@ -131,17 +146,9 @@ measure() {
             measured "$label" "$disk" "$seconds" 4 --ioengine=psync --direct=0 --rw=randread --size="${mib}m" \
                 --gtod_reduce=1 --name="$disk" --filename="/dev/$disk"
             ;;
-        ext4-create)
-            rm -rf "$directory/files"
-            fixed "$label" "$disk" "$files" create_files "$directory/files"
-            ;;
-        ext4-read)
-            [ -d "$directory/files" ] || create_files "$directory/files"
-            fixed "$label" "$disk" "$files" read_files "$directory/files"
-            ;;
+        ext4-create) fixed "$label" "$disk" "$files" create_files "$directory/files" ;;
+        ext4-read) fixed "$label" "$disk" "$files" read_files "$directory/files" ;;
         ext4-fsync-8k)
-            [ -f "$directory/database" ] ||
-                dd if=/dev/zero of="$directory/database" bs=1M count=$database_mib conv=fsync 2>/dev/null
             measured "$label" "$disk" "$seconds" 8 --ioengine=psync --direct=0 --rw=randwrite --overwrite=1 --fsync=1 \
                 --gtod_reduce=1 --size=${database_mib}m --name="$2" --filename="/tmp/$2/database"
             ;;
@@ -169,8 +176,7 @@ mount_tools
 ready
 value kernel "$(uname -r)"
 churn
-value fio "$(chroot /tools fio --version)"
-stub_stats guest.0.start.start
+value fio "$(tool fio --version)"
 round=1
 while [ $round -le "$rounds" ]; do
     for workload in $workloads; do

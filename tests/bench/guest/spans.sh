@@ -43,16 +43,14 @@ span() {
     echo "PF end $label $at"
 }
 
-# fio_span LABEL DEVICES SECONDS RW BLOCK DEPTH JOBS [OPTION...]: a span of fio on DEVICES (words), on
-# each of them JOBS threads with DEPTH I/Os under way; OPTIONs of fio stand above those chosen here.
+# fio_span LABEL DEVICES SECONDS RW BLOCK DEPTH JOBS: a span of fio on DEVICES (words), on each of
+# them JOBS threads with DEPTH I/Os under way.
 fio_span() {
-    fio_label=$1 fio_devices=$2 fio_seconds=$3 fio_rw=$4 fio_block=$5 fio_depth=$6 fio_threads=$7
-    shift 7
-    fio_jobs=
-    for device in $fio_devices; do fio_jobs="$fio_jobs --name=$device --filename=/dev/$device"; done
+    jobs=
+    for device in $2; do jobs="$jobs --name=$device --filename=/dev/$device"; done
     # shellcheck disable=SC2086
-    fio_run "$fio_label" "$fio_devices" "$fio_seconds" --size="${mib}m" --rw="$fio_rw" --bs="$fio_block" \
-        --iodepth="$fio_depth" --numjobs="$fio_threads" --ioengine=libaio --direct=1 --gtod_reduce=1 "$@" $fio_jobs
+    fio_run "$1" "$2" "$3" --size="${mib}m" --rw="$4" --bs="$5" --iodepth="$6" --numjobs="$7" \
+        --ioengine=libaio --direct=1 --gtod_reduce=1 $jobs
 }
 
 # fio_run LABEL DEVICES SECONDS OPTION...: a span of fio with these options, which does its I/O on

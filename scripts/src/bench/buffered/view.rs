@@ -164,7 +164,7 @@ mod tests {
             ("guest_work.1.native.cached-read", "units=256"),
             ("guest_work.1.pilotfish.cached-read", "units=256"),
             ("guest_work.2.native.cached-read", "units=256"),
-            ("s.guest.0.start.start", "asked=1 disk=0 requests=0 map_misses=0 data_bytes=0"),
+            ("s.guest.1.before.cached-read", "asked=1 disk=0 requests=0 map_misses=0 data_bytes=0"),
             ("s.guest.1.pilotfish.cached-read", "asked=2 disk=0 requests=10 map_misses=5 data_bytes=10240"),
             // Of the other guest's questions, which have numbers of their own.
             ("s.1.pilotfish.randread-4k-1", "asked=2 disk=0 requests=1 map_misses=9 data_bytes=1"),
