@@ -6,12 +6,12 @@
 //! loop {
 //!     if stub.run_once() { continue; }                   // work was done: do more
 //!     if stub.should_look() && stub.look() { continue; } // for as long as that pays
-//!     if stub.arm() { continue; }                        // something arrived meanwhile
+//!     if stub.arm() || xs.has_news() { continue; }       // something arrived meanwhile
 //!     hv.poll(stub.ports() and others, stub.nap_until_ns());
 //! }
 //! ```
 
-use crate::blk::Device;
+use crate::blk::{Device, Inspection};
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Direction, Malformed, Reply, Request, Rescue, Server, StartError, Teardown};
@@ -31,6 +31,8 @@ const SLOT_GLANCES: u32 = 4;
 /// nothing to do. No more than that, for meanwhile nobody else is let run. With more vCPUs a glance
 /// takes longer, and there are fewer.
 const AFTER_READ_GLANCES: usize = 4096;
+/// Busy rounds between two readings of the clock, which is dear in an emulator.
+const CLOCK_ROUNDS: u32 = 16;
 /// Accesses answered in one look, so that a guest that makes many keeps nothing out.
 const MAX_ACCESSES: u32 = 64;
 
@@ -74,8 +76,8 @@ pub struct Stub<H: Hypervisor, M, S> {
     /// Slots may hold what a former life took and did not answer.
     resumed: bool,
     hv: H,
-    /// The first time at which a disk may hold nothing back any longer.
-    nap_until_ns: Option<u64>,
+    /// Rounds until the clock is read again, if a disk waits for a time.
+    clock_in: u32,
     /// Accesses answered.
     answers: Count,
     limiter: Limiter,
@@ -113,7 +115,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             ports,
             resumed: false,
             hv: hv.clone(),
-            nap_until_ns: None,
+            clock_in: 0,
             answers: Count::default(),
             limiter: Limiter::new(),
         }
@@ -157,6 +159,11 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         self.disks.iter().map(|disk| (disk.device.stats(), disk.device.engine()))
     }
 
+    /// The state of each device's rings and interrupts, in their order, to be shown.
+    pub fn inspect(&self) -> impl Iterator<Item = Inspection<'_, S>> {
+        self.disks.iter().map(|disk| disk.device.inspect(&self.mem))
+    }
+
     /// The guest's memory.
     #[must_use]
     pub fn memory(&self) -> &M {
@@ -179,13 +186,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
                 self.answer(vcpu, true);
             }
         }
-        if let Some(until_ns) = self.nap_until_ns {
-            let now_ns = self.hv.now_ns();
-            if now_ns >= until_ns {
-                self.nap_until_ns = None;
-                self.disks.iter_mut().for_each(|disk| disk.device.end_nap(now_ns));
-            }
-        }
+        self.keep_time();
         for index in 0..self.disks.len() {
             let Some(disk) = self.disks.get_mut(index) else { break };
             let busy = disk.device.process(&self.mem);
@@ -199,6 +200,29 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             }
         }
         worked
+    }
+
+    /// Has each disk send off what it has held back for long enough. A busy stub does not sleep, so
+    /// no sleep's end tells the time: the clock is read when something becomes held, after a sleep,
+    /// and every [`CLOCK_ROUNDS`].
+    fn keep_time(&mut self) {
+        let devices = || self.disks.iter().map(|disk| &disk.device);
+        if !devices().any(Device::keeps_time) {
+            return;
+        }
+        if self.clock_in > 0 && !devices().any(Device::is_untimed) {
+            self.clock_in = self.clock_in.saturating_sub(1);
+            return;
+        }
+        self.clock_in = CLOCK_ROUNDS;
+        let (now_ns, sharers) = (self.hv.now_ns(), self.sharers());
+        self.disks.iter_mut().for_each(|disk| disk.device.keep_time(now_ns, sharers));
+    }
+
+    /// Disks that are busy, which get on more slowly together.
+    fn sharers(&self) -> u32 {
+        let sharers = self.disks.iter().filter(|disk| disk.device.is_busy()).count();
+        u32::try_from(sharers).unwrap_or(u32::MAX)
     }
 
     /// Answers accesses that wait, at once, for each moment counts until the vCPU leaves its CPU,
@@ -251,17 +275,15 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     }
 
     /// After [`Stub::arm`]: when to look again even without an event, because it asked for
-    /// events of batches only. `now_ns` reads the clock.
+    /// events of batches only, or because an interrupt may be lost. `now_ns` reads the clock.
     pub fn nap_until_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
-        let devices = || self.disks.iter().map(|disk| &disk.device);
-        self.nap_until_ns = if devices().any(|device| device.waits_for() > 1) {
-            let sharers = devices().filter(|device| device.is_busy()).count();
-            let (sharers, now_ns) = (u32::try_from(sharers).unwrap_or(u32::MAX), now_ns());
-            self.disks.iter_mut().filter_map(|disk| disk.device.nap_until_ns(now_ns, sharers)).min()
-        } else {
-            None
-        };
-        self.nap_until_ns
+        // The first round after a sleep reads the clock.
+        self.clock_in = 0;
+        if !self.disks.iter().any(|disk| disk.device.naps()) {
+            return None;
+        }
+        let (sharers, now_ns) = (self.sharers(), now_ns());
+        self.disks.iter_mut().filter_map(|disk| disk.device.nap_until_ns(now_ns, sharers)).min()
     }
 
     /// Ends the server, then gives the engines back for their orderly end.

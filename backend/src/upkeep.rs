@@ -8,23 +8,29 @@ use drivers::xenstore::{StoreError, WatchEvent};
 use kernel::Hypervisor;
 use log::warn;
 
-/// Hands out what xenstore tells, lets every engine do what is due (a bounded amount, it waits
-/// for no backend), and tells the guest of new lengths. `other` sees every event too, for
+/// Events handed out at once: each may cost requests to xenstored, for whose answers the guest's
+/// accesses wait, and a backend makes as many events as it likes.
+const EVENTS_AT_ONCE: u32 = 4;
+
+/// Hands out some of what xenstore tells, lets every engine do what is due (a bounded amount, it
+/// waits for no backend), and tells the guest of new lengths. `other` sees every event too, for
 /// watches of the image's own. True if there may be work for [`Stub::run_once`]: do not block
-/// then.
+/// then, nor while there is more ([`Xenstore::has_news`]).
 pub fn look_after<H: Hypervisor, M: GuestMemory>(
     xs: &mut Xenstore<H>,
     stub: &mut Stub<H, M, AnyStorage<H>>,
     mut other: impl FnMut(&mut Xenstore<H>, &WatchEvent),
 ) -> bool {
-    // A dead xenstore does not stop the disks.
-    if let Err(error) = xs.poll_events() {
-        warn!("{error}");
+    match xs.poll_events() {
+        // A dead xenstore does not stop the disks. It was told when it died.
+        Ok(_) | Err(StoreError::Fault(_)) => {}
+        Err(error) => warn!("{error}"),
     }
     if xs.take_events_lost() {
         stub.storages().for_each(|engine| tell(engine.look(xs)));
     }
-    while let Some(event) = xs.next_event() {
+    for _ in 0..EVENTS_AT_ONCE {
+        let Some(event) = xs.next_event() else { break };
         other(xs, &event);
         stub.storages().for_each(|engine| tell(engine.on_watch(xs, &event.path)));
     }

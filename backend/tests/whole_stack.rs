@@ -5,6 +5,8 @@
 #[path = "whole_stack/backends.rs"]
 mod backends;
 mod common;
+#[path = "whole_stack/event_loop.rs"]
+mod event_loop;
 #[path = "whole_stack/features.rs"]
 mod features;
 

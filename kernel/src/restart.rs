@@ -12,7 +12,7 @@
 //! Others may still write to memory of the former life: the disks' back end to granted
 //! pages, Xen to the run state. So the heap has two halves, and each life takes the one
 //! that the former did not have. A life may be followed by another once nobody has anything
-//! of the one before it: that is what `arm` says.
+//! of the one before it: `Xen::allow_restart` makes sure of that.
 //!
 //! With the option `restarts=0`, or without it, none of this happens.
 
@@ -30,16 +30,23 @@ pub const JOURNAL_PAGES: usize = 12;
 const REASON_BYTES: usize = 200;
 
 #[cfg(target_os = "none")]
-pub use real::{arm, disarm, journal_page, last_panic, life};
-#[cfg(target_os = "none")]
 pub(crate) use real::{
-    attempt, former_page, former_slots, grant_frames, keep_grant_frames, keep_slot, set_former_heap, start,
+    arm, attempt, former_page, former_slots, grant_frames, keep_grant_frames, keep_slot, set_former_heap,
+    start,
 };
+#[cfg(target_os = "none")]
+pub use real::{journal_page, last_panic, life};
 
 /// Whether this is a life after a panic.
 #[cfg(target_os = "none")]
 pub(crate) fn is_restarted() -> bool {
     life() > 0
+}
+
+/// On a host there is no panic path.
+#[cfg(not(target_os = "none"))]
+pub(crate) const fn arm() -> bool {
+    false
 }
 
 /// On a host nothing ever restarts.
@@ -182,16 +189,12 @@ mod real {
     }
 
     /// From now on a panic leads to a restart, if the limit allows it. Says whether it does
-    /// at all. Nothing of the life before this one may be in use by anyone.
-    pub fn arm() -> bool {
+    /// at all. Nothing of the life before this one may be in use by anyone: only
+    /// `Xen::allow_restart`, which makes sure of that, calls it.
+    pub(crate) fn arm() -> bool {
         let possible = KEPT.limit.load(Relaxed) > 0;
         KEPT.armed.store(possible, Relaxed);
         possible
-    }
-
-    /// From now on a panic ends the domain.
-    pub fn disarm() {
-        KEPT.armed.store(false, Relaxed);
     }
 
     /// Page `index` of the memory that outlives a restart; zero at boot.
@@ -276,7 +279,7 @@ mod real {
         // run state) lies in its half of the heap, which the next life does not use; what
         // Xen has mapped for it is unmapped by the next before it takes those frames
         // (`Physmap`, `foreign::Chunks`, `GrantTable`). That nobody uses the half which the next
-        // life takes is what `arm` was called for.
+        // life takes is what `Xen::allow_restart` saw to before it armed this.
         unsafe { arch::restart(dtb, entry_counter) }
     }
 }

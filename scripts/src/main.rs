@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use xtask::bench::curves;
 use xtask::bench::curves::plan::Curve;
@@ -30,10 +30,12 @@ enum Command {
     ///
     /// Packages come by apt-get (as root or through sudo; none of it when all are
     /// there). Xen and the userlands go to $XDG_CACHE_HOME/pilotfish, are reused, and
-    /// are safe to delete. The mirror is the one apt is configured with, or
+    /// are safe to delete. Debian has no Xen 4.22: where its release tarball (xen-4.22.N.tar.gz)
+    /// lies in the cache's folder sources/, Xen and its tools are built from it, in some two
+    /// minutes; else that version is left out. The mirror is the one apt is configured with, or
     /// $PILOTFISH_MIRROR. $PILOTFISH_TOOLCHAIN (rustup or debian) forces a compiler.
     Setup {
-        /// Only this Xen version (default: both).
+        /// Only this Xen version (default: every one that can be had).
         #[arg(long, value_name = "VERSION")]
         xen: Option<XenVersion>,
     },
@@ -70,7 +72,8 @@ enum Command {
     ///
     /// One guest does the same I/O (fio) on a native PV disk, on a disk of its stub over
     /// the same kind of backing, and on one in the stub's memory, in turns; dom0 looks at
-    /// everybody's CPU time. Prints the figures beside the project's targets, and writes
+    /// everybody's CPU time. Another guest, whose memory was used before, does what guests do: reads and
+    /// writes through the page cache, files on ext4, mixed loads. Prints the figures beside the project's targets, and writes
     /// target/bench.json (every raw number) and target/bench/ (tables, SVG). Ends well when
     /// all was measured, whatever the figures. Leave the machine alone meanwhile. What the
     /// figures mean: docs/performance.md.
@@ -89,7 +92,8 @@ enum Command {
         /// Only this QEMU scenario (implies --qemu-only).
         #[arg(long, value_name = "NAME")]
         scenario: Option<String>,
-        /// Only this Xen version (default: both).
+        /// Only this Xen version, with all its scenarios (default: 4.17, 4.20, and the core of
+        /// them on 4.22 where its tarball is there).
         #[arg(long, value_name = "VERSION")]
         xen: Option<XenVersion>,
     },
@@ -103,7 +107,7 @@ enum Command {
 
 #[derive(Args)]
 struct Machine {
-    /// Xen version to boot (default: the newest whose source can be had).
+    /// Xen version to boot (default: the newest that Debian ships and whose source can be had).
     #[arg(long, value_name = "VERSION")]
     xen: Option<XenVersion>,
     /// QEMU's CPU model.
@@ -131,13 +135,13 @@ struct BenchArgs {
     /// Length of each measurement, without fio's start and end (default: 1.5; quick: 1; curves: 0.8).
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
-    /// Few rounds and workloads, for a look: some two minutes.
+    /// Few rounds and workloads, for a look: some three minutes.
     #[arg(long)]
     quick: bool,
     /// vCPUs of the guest.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     vcpus: u32,
-    /// Only these workloads, by fio's words, e.g. randread-4k-16,write-1024k-4.
+    /// Only these workloads, e.g. randread-4k-16,write-1024k-4,cached-read,ext4-fsync-8k.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     workloads: Vec<String>,
     /// How cost grows: all curves, or these of depth, block-size, vcpus, disks, guests, map.
@@ -165,15 +169,7 @@ impl BenchArgs {
         ensure!((0.2..=600.0).contains(&plan.seconds), "--seconds is 0.2 to 600");
         plan.vcpus = self.vcpus;
         if !self.workloads.is_empty() {
-            let known = Plan::all_workloads();
-            let named = |name: &String| {
-                let found = known.iter().copied().find(|workload| workload.words() == *name);
-                found.with_context(|| {
-                    let names: Vec<String> = known.iter().map(|workload| workload.words()).collect();
-                    format!("no workload {name:?}; there are {}", names.join(", "))
-                })
-            };
-            plan.workloads = self.workloads.iter().map(named).collect::<Result<_>>()?;
+            plan.keep(&self.workloads)?;
         }
         Ok(plan)
     }

@@ -38,6 +38,8 @@ pub struct Options {
     pub dom0_args: String,
     /// The tools' disk image, for guests that need it: `/guest/tools.img` in dom0.
     pub tools: Option<PathBuf>,
+    /// The disk image of a small Debian's packages: `/guest/debian.img` in dom0.
+    pub debian: Option<PathBuf>,
     /// More files for dom0, by path: what a script is to know of this run.
     pub files: Vec<(&'static str, String)>,
 }
@@ -56,6 +58,7 @@ impl Options {
             xen_args: String::new(),
             dom0_args: String::new(),
             tools: None,
+            debian: None,
             files: Vec::new(),
         }
     }
@@ -103,8 +106,10 @@ fn write_initrd(to: &Path, fixture: &Fixture, products: &Products, options: &Opt
     let mut out = File::create(to)?;
     io::copy(&mut File::open(&fixture.dom0_cpio)?, &mut out)?;
     let mut overlay = dom0_overlay(fixture, products)?;
-    if let Some(image) = &options.tools {
-        overlay.file("guest/tools.img", image)?;
+    for (path, image) in [("guest/tools.img", &options.tools), ("guest/debian.img", &options.debian)] {
+        if let Some(image) = image {
+            overlay.file(path, image)?;
+        }
     }
     for (path, text) in &options.files {
         overlay.bytes(path, text.as_str(), 0o644);

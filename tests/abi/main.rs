@@ -1,14 +1,14 @@
 //! The ABI check: every size, offset and number of `xen-pv-sys` and `xen-privcmd` against Xen's own headers.
 //!
 //! A C file of assertions, one per value, is generated and compiled (never run) for arm64
-//! against the headers of the package `libxen-dev`. A drift on either side is a compile error
-//! that names the value. [`table`] lists what is compared.
+//! against the headers of the package `libxen-dev`, and those of each Xen whose tools the set-up
+//! has built. A drift on either side is a compile error that names the value. [`table`] lists what is compared.
 #![forbid(unsafe_code)]
 
 mod table;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use table::{Check, checks};
@@ -16,8 +16,18 @@ use table::{Check, checks};
 /// The cross-compiler of the package `gcc-aarch64-linux-gnu`.
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
 
-/// Where `libxen-dev` puts Xen's public headers.
-const HEADERS: &str = "/usr/include/xen";
+/// The folder in which `libxen-dev` puts Xen's public headers, in `xen/`.
+const HEADERS: &str = "/usr/include";
+
+/// The same folder of every Xen whose tools are in the set-up's cache.
+fn built_headers() -> Vec<PathBuf> {
+    let entries = xtask::paths::cache().and_then(|cache| Ok(std::fs::read_dir(cache)?));
+    let names = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"xen-tools-"))
+    };
+    let built = entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(names);
+    built.map(|entry| entry.join("tree/usr/include")).collect()
+}
 
 /// What every generated file starts with.
 ///
@@ -36,7 +46,9 @@ const PROLOGUE: &str = r"
 #include <xen/grant_table.h>
 #include <xen/memory.h>
 #include <xen/sched.h>
+#include <xen/sysctl.h>
 #include <xen/vcpu.h>
+#include <xen/xsm/flask_op.h>
 #include <xen/hvm/hvm_op.h>
 #include <xen/hvm/params.h>
 #include <xen/hvm/dm_op.h>
@@ -74,16 +86,17 @@ fn program(checks: &[Check]) -> String {
     c
 }
 
-/// Compiles the assertions; `Err` is what the compiler says.
-fn compile(checks: &[Check]) -> Result<(), String> {
-    if !Path::new(HEADERS).join("hvm/dm_op.h").exists() {
-        return Err(format!("no Xen headers in {HEADERS}; remedy: apt install libxen-dev"));
+/// Compiles the assertions with the headers in `folder`; `Err` is what the compiler says.
+fn compile(checks: &[Check], folder: &Path) -> Result<(), String> {
+    if !folder.join("xen/hvm/dm_op.h").exists() {
+        return Err(format!("no Xen headers in {}; remedy: apt install libxen-dev", folder.display()));
     }
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let source = dir.path().join("abi.c");
     std::fs::write(&source, program(checks)).map_err(|e| e.to_string())?;
     let run = Command::new(COMPILER)
-        .args(["-std=gnu11", "-O2", "-w", "-c", "-o", "/dev/null"])
+        .args(["-std=gnu11", "-O2", "-w", "-c", "-o", "/dev/null", "-I"])
+        .arg(folder)
         .arg(&source)
         .output()
         .map_err(|e| format!("cannot run {COMPILER}: {e}; remedy: apt install gcc-aarch64-linux-gnu"))?;
@@ -97,8 +110,10 @@ mod tests {
     #[test]
     fn every_size_offset_and_number_is_the_one_of_xens_headers() {
         let checks = checks();
-        if let Err(errors) = compile(&checks) {
-            panic!("of {} values compared with {HEADERS}:\n{errors}", checks.len());
+        for folder in [PathBuf::from(HEADERS)].into_iter().chain(built_headers()) {
+            if let Err(errors) = compile(&checks, &folder) {
+                panic!("of {} values compared with {}:\n{errors}", checks.len(), folder.display());
+            }
         }
     }
 
@@ -111,7 +126,7 @@ mod tests {
             let mut checks = checks();
             let check = checks.iter_mut().find(|check| check.name == name).expect("the name is in the table");
             check.ours += 1;
-            let errors = compile(&checks).expect_err("a wrong value must not compile");
+            let errors = compile(&checks, Path::new(HEADERS)).expect_err("a wrong value must not compile");
             let named: Vec<_> = errors.lines().filter(|line| line.contains("pilotfish: ")).collect();
             assert!(
                 !named.is_empty() && named.iter().all(|line| line.contains(name)),

@@ -7,7 +7,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use xen_privcmd::call;
+use xen_privcmd::call::{self, ask, list};
 use xen_pv_sys::dm_op::ioreq;
 use xen_pv_sys::io::xenbus::XenbusState;
 use xen_pv_sys::io::{blkif, console, ring, xs_wire};
@@ -263,16 +263,26 @@ fn domctls(checks: &mut Vec<Check>) {
         call::DOMINF_SHUTDOWN = "XEN_DOMINF_shutdown";
         call::DOMINF_PAUSED = "XEN_DOMINF_paused";
         call::DOMINF_SHUTDOWN_SHIFT = "XEN_DOMINF_shutdownshift";
+        list::HYPERVISOR_SYSCTL = "__HYPERVISOR_sysctl";
+        list::SYSCTL_GETDOMAININFOLIST = "XEN_SYSCTL_getdomaininfolist";
+        ask::HYPERVISOR_XSM_OP = "__HYPERVISOR_xsm_op";
+        ask::FLASK_GETENFORCE = "FLASK_GETENFORCE";
+        ask::FLASK_INTERFACE_VERSION = "XEN_FLASK_INTERFACE_VERSION";
     }
     sizes! { checks:
         call::DOMCTL_UNION = "__builtin_offsetof(struct xen_domctl, u)";
         call::INFO_TOT_PAGES = "__builtin_offsetof(struct xen_domctl_getdomaininfo, tot_pages)";
         call::INFO_CPU_TIME = "__builtin_offsetof(struct xen_domctl_getdomaininfo, cpu_time)";
+        call::INFO_HANDLE = "__builtin_offsetof(struct xen_domctl_getdomaininfo, handle)";
+        list::SYSCTL_UNION = "__builtin_offsetof(struct xen_sysctl, u)";
+        list::LIST_MAX_DOMAINS = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, max_domains)";
+        list::LIST_BUFFER = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, buffer)";
+        list::LIST_NUM_DOMAINS = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, num_domains)";
     }
-    let versions: Vec<String> = call::INTERFACE_VERSIONS
-        .iter()
-        .map(|version| format!("XEN_DOMCTL_INTERFACE_VERSION == {version:#x}"))
-        .collect();
+    let one_of = |name: &str, versions: &[u32]| {
+        let each: Vec<String> = versions.iter().map(|version| format!("{name} == {version:#x}")).collect();
+        format!("({})", each.join(" || "))
+    };
     // Places that the code has as literals: what `decode_info` reads, what `set_target` and
     // `crash` write, and that one of the versions tried is the one of these headers.
     for (name, theirs, ours) in [
@@ -290,7 +300,21 @@ fn domctls(checks: &mut Vec<Check>) {
         ("the interface version of a domctl", "__builtin_offsetof(struct xen_domctl, interface_version)", 4),
         ("the domain of a domctl", "__builtin_offsetof(struct xen_domctl, domain)", 8),
         ("the reason of remote_shutdown", "__builtin_offsetof(struct sched_remote_shutdown, reason)", 4),
-        ("the domctl interface version", &format!("({})", versions.join(" || ")), 1),
+        ("the interface version of a sysctl", "__builtin_offsetof(struct xen_sysctl, interface_version)", 4),
+        (
+            "the first domain of a list",
+            "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, first_domain)",
+            0,
+        ),
+        ("a list's entry fits into half a page", "(sizeof(struct xen_domctl_getdomaininfo) <= 2048)", 1),
+        ("a sysctl fits before it", "(sizeof(struct xen_sysctl) <= 2048)", 1),
+        ("the version of a FLASK operation", "__builtin_offsetof(struct xen_flask_op, interface_version)", 4),
+        (
+            "the domctl interface version",
+            &one_of("XEN_DOMCTL_INTERFACE_VERSION", &call::INTERFACE_VERSIONS),
+            1,
+        ),
+        ("the sysctl interface version", &one_of("XEN_SYSCTL_INTERFACE_VERSION", &list::SYSCTL_VERSIONS), 1),
     ] {
         checks.push(Check { name: name.to_owned(), theirs: theirs.to_owned(), ours });
     }

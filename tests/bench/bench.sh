@@ -1,39 +1,43 @@
 # The benchmark, dom0's side: one guest with a native PV disk, a disk of its stub over the same
 # kind of backing, and one in the stub's memory; then bare round trips to the stub and to one
-# that only spins. What to measure is in /pf/bench.conf.
+# that only spins. Between them a guest that does what guests do (buffered.sh). What to measure is in
+# /pf/bench.conf.
 # shellcheck disable=SC2154
 . /pf/lib.sh
 . /scenarios/checks.sh
+. /scenarios/common.sh
+. /scenarios/buffered.sh
 . /pf/bench.conf
+
+# direct_guest: measures the workloads of $workloads.
+direct_guest() {
+    local native image stub
+    # Real pages from the start, for both.
+    native=$(filled native "$mib")
+    image=$(filled pilotfish "$mib")
+    memory=$guest_mib vcpus=$vcpus extra="pf.tools=xvdd pf.rounds=$rounds pf.seconds=$seconds pf.idle=$idle pf.workloads=$workloads pf.mib=$mib" \
+        start_guest bench bench "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
+        "$(pv_disk xvdc "$native")" "$(pv_disk xvdd "$tools" ro)" || die "xl create of a guest with all disks"
+    pass "a guest with all disks is made"
+    stub=$(domid "$(stub_of bench)")
+    [ -n "$stub" ] || die "no stub beside the guest"
+    fact stub_ready_us "$(xenstore-read "/local/domain/$stub/data/pilotfish/ready_us")"
+    losetup -l -n -O NAME,DIO,BACK-FILE 2>/dev/null | while read -r name dio file; do
+        case $file in
+            "$native") fact backing_native "loop,dio=$dio" ;;
+            "$image") fact backing_pilotfish "loop,dio=$dio" ;;
+        esac
+    done
+    # shellcheck disable=SC2046
+    check "the guest measures to its end" "$meter" $(watched bench)
+    gone bench
+}
 
 begin
 fact xen_version "$(xl info | sed -n 's/^xen_version *: //p')"
 fact dom0_kernel "$(uname -r)"
-native=$(raw_disk native "$mib")
-image=$(raw_disk pilotfish "$mib")
-# Real pages from the start, for both.
-for file in "$native" "$image"; do
-    dd if=/dev/zero of="$file" bs=1M count="$mib" conv=notrunc 2>/dev/null
-done
-memory=$guest_mib vcpus=$vcpus extra="pf.tools=xvdd pf.rounds=$rounds pf.seconds=$seconds pf.idle=$idle pf.workloads=$workloads pf.mib=$mib" \
-    start_guest bench bench "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
-    "$(pv_disk xvdc "$native")" "$(pv_disk xvdd /guest/tools.img ro)" || die "xl create of a guest with all disks"
-pass "a guest with all disks is made"
-guest=$(domid bench)
-stub=$(domid "pilotfish-$guest")
-[ -n "$stub" ] || die "no stub beside the guest"
-fact stub_ready_us "$(xenstore-read "/local/domain/$stub/data/pilotfish/ready_us")"
-losetup -l -n -O NAME,DIO,BACK-FILE 2>/dev/null | while read -r name dio file; do
-    case $file in
-        "$native") fact backing_native "loop,dio=$dio" ;;
-        "$image") fact backing_pilotfish "loop,dio=$dio" ;;
-    esac
-done
-check "the guest measures to its end" "$pf_hostile/meter" "$(xenstore-read "/local/domain/$guest/console/tty")" \
-    dom0=0 guest="$guest" stub="$stub"
-xl destroy bench
-wait_for 20 pf_no_domains
-echo "the guest is gone"
+[ -z "$workloads" ] || direct_guest
+[ -z "$buffered" ] || buffered_guest
 
 # --- a stub beside a large guest -------------------------------------------------------
 

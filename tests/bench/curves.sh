@@ -4,12 +4,7 @@
 . /pf/lib.sh
 . /scenarios/checks.sh
 . /pf/bench.conf
-
-meter=$pf_hostile/meter
-tools=/guest/tools.img
-
-# console NAME: its pty.
-console() { xenstore-read "/local/domain/$(domid "$1")/console/tty"; }
+. /scenarios/common.sh
 
 # linux NAME VCPUS WORDS DISK...: a guest that measures; the words go to its command line. libxl
 # gives a stub 10 s, which eleven disks may not leave on a busy machine: so it is tried again.
@@ -27,28 +22,11 @@ linux() {
     fact "stub_ms.$name" "$(sed -n "s/.*guest $(domid "$name"): stub .* after \([0-9]*\) ms,.*/\1/p" /var/log/pilotfishd.log | tail -n 1)"
 }
 
-# watched NAME: the meter's words for a guest.
-watched() { echo "$(console "$1") dom0=0 guest=$(domid "$1") stub=$(domid "$(stub_of "$1")")"; }
-
-# gone NAME...: destroys them, waits for it, and removes all images.
-gone() {
-    local name
-    for name; do xl destroy "$name"; done
-    wait_for 40 pf_no_domains || echo "still there: $(domains | tr '\n' ' ')"
-    rm -f /disks/*
-}
-
 # give_up WHAT: a curve cannot be measured; the others can.
 give_up() {
     fail "$1"
     # shellcheck disable=SC2046
     gone $(domains | grep -v '^pilotfish-')
-}
-
-# filled NAME MIB: an image of real pages; prints its path.
-filled() {
-    raw_disk "$1" "$2"
-    dd if=/dev/zero of="/disks/$1.img" bs=1M count="$2" conv=notrunc 2>/dev/null
 }
 
 # three_kinds NAME VCPUS WORDS: one guest with a disk of each kind.
@@ -79,18 +57,20 @@ many_disks() {
     gone eleven single
 }
 
-# frontend NAME MIB WORDS DISK: a tiny guest, paused.
+# frontend NAME MIB WORDS DISK...: a tiny guest, paused.
 frontend() {
-    cat >"/run/$1.cfg" <<END
-name = '$1'
+    local name=$1 mib=$2 words=$3
+    shift 3
+    cat >"/run/$name.cfg" <<END
+name = '$name'
 kernel = '/guest/frontend.img'
-cmdline = 'mode=load $3'
-memory = $2
+cmdline = 'mode=load $words'
+memory = $mib
 vcpus = 1
-disk = [ '$4' ]
+disk = [ $(printf "'%s', " "$@") ]
 END
-    : >"$(guest_log "$1")"
-    timeout 60 xl create -p "/run/$1.cfg"
+    : >"$(guest_log "$name")"
+    timeout 60 xl create -p "/run/$name.cfg"
 }
 
 # many_guests: as many as the last point says, each with its stub; they run only while measured.
@@ -114,11 +94,12 @@ many_guests() {
     gone "${names[@]}"
 }
 
-# spread: one guest whose I/O goes to more and more of its memory.
+# spread: one guest whose I/O goes to more and more of its memory, from a RAM disk and a PV disk.
 spread() {
     local ms
     ms=$(awk "BEGIN { print int($seconds * 1000) }")
-    frontend map "$map_mib" "rounds=$rounds ms=$ms spread=$map" "$(virtio_disk xvda "$(ram_disk map 4)")" ||
+    frontend map "$map_mib" "rounds=$rounds ms=$ms spread=$map series=ram,pilotfish" \
+        "$(virtio_disk xvda "$(ram_disk map 4)")" "$(virtio_disk xvdb "$(filled spread 4)")" ||
         { give_up "xl create of the guest map"; return; }
     # shellcheck disable=SC2046
     check "map is measured to its end" "$meter" unpause $(watched map)

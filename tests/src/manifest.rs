@@ -44,17 +44,42 @@ impl Scenario {
     pub const fn limit(&self) -> Duration {
         Duration::from_secs(self.limit_s)
     }
+
+    /// Whether a usual run has it on this Xen.
+    #[must_use]
+    pub fn is_usual(&self, xen: XenVersion) -> bool {
+        self.xens.contains(&xen) && !self.long && (xen.is_packaged() || CORE.contains(&self.name))
+    }
 }
 
-const BOTH: &[XenVersion] = &XenVersion::ALL;
+const EVERY_XEN: &[XenVersion] = &XenVersion::ALL;
 const ANY_CPU: &[&str] = &[DEFAULT_CPU];
 
-/// A scenario for both Xens on the usual CPU, in the shared boot.
+/// The scenarios that a usual run has on a Xen that Debian does not ship, too: one for each thing
+/// that a new Xen is likely to break. The others run there when they or that Xen are named.
+const CORE: &[&str] = &[
+    "demo",
+    "two-vcpus",
+    "features",
+    "reboot-loop",
+    "destroy-under-io",
+    "backend-restart",
+    "balloon",
+    "stub-restart",
+    "hostile-probe",
+    "suspend",
+    "unmapped-accesses",
+];
+
+/// The scenario whose guest has the disk of a small Debian's packages.
+pub const INSTALLS_DEBIAN: &str = "debian-install";
+
+/// A scenario for every Xen on the usual CPU, in the shared boot.
 const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
     Scenario {
         name,
         rule,
-        xens: BOTH,
+        xens: EVERY_XEN,
         cpus: ANY_CPU,
         limit_s,
         boot: Boot::Shared,
@@ -112,6 +137,19 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("reboot-loop", 180, "each boot of a guest gets a fresh stub, and the old one is gone"),
     shared("pause", 180, "pausing guest or stub under I/O is latency, nothing else"),
     shared("save-refused", 90, "a refused save leaves guest, stub and I/O as they were"),
+    shared(
+        "suspend",
+        240,
+        "a guest that sleeps with its disk in use, in each way there is, wakes and uses it",
+    ),
+    Scenario {
+        xens: &[XenVersion::V4_22],
+        ..shared(
+            "unmapped-accesses",
+            150,
+            "where its stub was a guest reads ones if its configuration says so",
+        )
+    },
     shared("vcpu-hotplug", 240, "a guest's vCPUs go off- and online under I/O on a queue for each"),
     shared("driver-reload", 240, "the guest's driver lets go and returns many times, also amid I/O"),
     shared("kexec", 270, "a crashed kernel's successor resets the device amid its requests and uses it"),
@@ -123,6 +161,12 @@ pub const SCENARIOS: &[Scenario] = &[
         150,
         "a disk file that cannot be read fails the guest's start, naming key and value",
     ),
+    shared(
+        "refused-targets",
+        180,
+        "what is protected, broken or in use is not attached, and the reason names disk, path and fault",
+    ),
+    shared("disk-line", 120, "the words of a disk line are obeyed, and those without effect do no harm"),
     shared("no-daemon", 90, "without the daemon xl create gives up after its wait and leaves nothing"),
     Scenario {
         xens: &[XenVersion::V4_17],
@@ -132,6 +176,9 @@ pub const SCENARIOS: &[Scenario] = &[
             "whatever dies under a writing guest, what was acknowledged after a flush is there, whole",
         )
     },
+    shared("check-host", 90, "--check-host tells what a host lacks, line by line, with the remedy"),
+    shared("one-daemon", 150, "a second daemon says that one runs and ends before it touches anything"),
+    shared("xl-killed", 150, "what a killed xl leaves of a stub is removed, with or without a name"),
     shared("daemon-restart", 150, "a restarted daemon adopts running stubs; the guest notices nothing"),
     shared(
         "daemon-killed-early",
@@ -168,7 +215,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "hostile-hammer",
         rule: "a stub that hammers the page it shares with Xen harms its own guest at most",
-        xens: BOTH,
+        xens: EVERY_XEN,
         cpus: &[DEFAULT_CPU, LSE_CPU],
         limit_s: 240,
         boot: Boot::Own,
@@ -187,9 +234,23 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     Scenario {
+        boot: Boot::Own,
+        ..with_tools("soak", 7800, "spans of I/O at several depths go on for hours, also beside a CPU hog")
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20, XenVersion::V4_22],
+        boot: Boot::Own,
+        long: true,
+        ..shared(
+            INSTALLS_DEBIAN,
+            2400,
+            "a guest installs Debian onto its disk, boots it, copies files, reboots",
+        )
+    },
+    Scenario {
         name: "power-failure",
         rule: "as power-cut, with 50 ends",
-        xens: BOTH,
+        xens: EVERY_XEN,
         cpus: ANY_CPU,
         limit_s: 3600,
         boot: Boot::Own,
@@ -218,5 +279,13 @@ mod tests {
         let listed: BTreeSet<String> = SCENARIOS.iter().map(|scenario| scenario.name.to_owned()).collect();
         assert_eq!(scripts, listed);
         assert_eq!(listed.len(), SCENARIOS.len(), "a name is listed twice");
+    }
+
+    #[test]
+    fn the_core_is_of_scenarios_that_a_usual_run_may_have() {
+        for name in CORE {
+            let scenario = SCENARIOS.iter().find(|scenario| scenario.name == *name);
+            assert!(scenario.is_some_and(|s| s.is_usual(XenVersion::V4_22)), "{name}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use xtask::setup::{self, Fixture, XenVersion};
 use xtask::system::{self, Options};
 use xtask::{interrupt, ui};
 
-use crate::manifest::{Boot, SCENARIOS, Scenario};
+use crate::manifest::{Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario};
 use crate::report::Verdict;
 
 /// Time for a boot and for what the agent does between scenarios.
@@ -20,22 +20,39 @@ const BOOTS_IN_VAIN: u32 = 2;
 /// Which scenarios to run, where.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Only these, by name; all but the long ones if empty.
+    /// Only these, by name; the usual ones if empty.
     pub names: Vec<String>,
-    /// Only on this Xen.
+    /// Only on this Xen, and then also those that are not usual there, but not the long ones.
     pub xen: Option<XenVersion>,
     /// Only on this CPU model.
     pub cpu: Option<String>,
+    /// More words for dom0's command line, for scenarios that read some.
+    pub dom0_args: String,
 }
 
 impl Selection {
     fn wants(&self, scenario: &Scenario, xen: XenVersion, cpu: &str) -> bool {
-        let named = self.names.iter().any(|name| name == scenario.name);
-        (named || self.names.is_empty() && !scenario.long)
+        let selected = if self.names.is_empty() {
+            scenario.is_usual(xen) || self.xen.is_some() && !scenario.long
+        } else {
+            self.names.iter().any(|name| name == scenario.name)
+        };
+        selected
             && scenario.xens.contains(&xen)
             && scenario.cpus.contains(&cpu)
             && self.cpu.as_deref().is_none_or(|only| only == cpu)
             && self.xen.is_none_or(|only| only == xen)
+    }
+
+    /// For each Xen whose scenarios are not all selected for want of time: how many are left out.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<(XenVersion, usize)> {
+        let missing = |xen: XenVersion| {
+            let here = || SCENARIOS.iter().filter(|s| s.xens.contains(&xen) && !s.long);
+            here().count() - here().filter(|s| s.is_usual(xen)).count()
+        };
+        let whole = !self.names.is_empty() || self.xen.is_some();
+        XenVersion::ALL.into_iter().map(|xen| (xen, missing(xen))).filter(|&(_, n)| !whole && n > 0).collect()
     }
 
     /// The machines to boot, each with what runs on it.
@@ -90,7 +107,8 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
             println!("skip  {} scenarios on {cpu}: {}", scenarios.len(), missing.why);
         }
         if let Some(fixture) = ready.fixtures.iter().find(|fixture| fixture.version == xen) {
-            let mut machine = Machine { fixture, products: &products, cpu, agent: None, boots: 0 };
+            let dom0_args = &selection.dom0_args;
+            let mut machine = Machine { fixture, products: &products, cpu, dom0_args, agent: None, boots: 0 };
             machine.run_all(&scenarios, &mut |verdict| {
                 on_verdict(&verdict);
                 verdicts.push(verdict);
@@ -105,6 +123,7 @@ struct Machine<'a> {
     fixture: &'a Fixture,
     products: &'a Products,
     cpu: &'a str,
+    dom0_args: &'a str,
     agent: Option<Agent>,
     boots: u32,
 }
@@ -159,8 +178,12 @@ impl Machine<'_> {
         let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.cpu, self.boots);
         let mut options = Options::new(Some(self.fixture.version), &name);
         options.cpu = self.cpu.to_owned();
+        options.dom0_args = self.dom0_args.to_owned();
         if rest.iter().any(|scenario| scenario.tools) {
             options.tools = Some(setup::tools(self.fixture.version)?);
+        }
+        if rest.iter().any(|scenario| scenario.name == INSTALLS_DEBIAN) {
+            options.debian = Some(setup::debian(self.fixture.version)?);
         }
         options.memory_mib =
             rest.iter().map(|scenario| scenario.memory_mib).max().unwrap_or(options.memory_mib);
@@ -174,11 +197,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_but_the_long_ones_runs_unless_selected_otherwise() {
-        let all: usize = Selection::default().machines().iter().map(|(.., scenarios)| scenarios.len()).sum();
-        let usual = SCENARIOS.iter().filter(|scenario| !scenario.long);
-        let expected: usize = usual.map(|scenario| scenario.xens.len() * scenario.cpus.len()).sum();
-        assert_eq!(all, expected);
+    fn everything_but_the_long_ones_runs_on_debians_xens_unless_selected_otherwise() {
+        let count = |selection: Selection| -> usize {
+            selection.machines().iter().map(|(.., scenarios)| scenarios.len()).sum()
+        };
+        let usual = |xen| SCENARIOS.iter().filter(move |scenario| scenario.is_usual(xen));
+        let expected: usize =
+            XenVersion::ALL.into_iter().flat_map(usual).map(|scenario| scenario.cpus.len()).sum();
+        assert_eq!(count(Selection::default()), expected);
+        for xen in XenVersion::PACKAGED {
+            assert!(SCENARIOS.iter().all(|s| s.is_usual(xen) || s.long || !s.xens.contains(&xen)));
+        }
+        let new = XenVersion::V4_22;
+        let all = SCENARIOS.iter().filter(|scenario| scenario.xens.contains(&new) && !scenario.long);
+        let all: usize = all.map(|scenario| scenario.cpus.len()).sum();
+        assert_eq!(count(Selection { xen: Some(new), ..Selection::default() }), all);
+    }
+
+    #[test]
+    fn what_a_usual_run_leaves_out_is_told() {
+        let left = Selection::default().left_out();
+        assert!(matches!(left.as_slice(), [(XenVersion::V4_22, n)] if *n > 0), "{left:?}");
+        assert!(Selection { xen: Some(XenVersion::V4_22), ..Selection::default() }.left_out().is_empty());
     }
 
     #[test]

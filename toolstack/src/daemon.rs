@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::attach;
 use crate::config::{Config, OnStubCrash};
+use crate::disk::loops;
 use crate::guest::{Action, Guest, Phase, Seen, Times};
 use crate::host::Host;
 use crate::identity::{Identity, find_stubs};
@@ -107,8 +107,7 @@ impl Daemon {
             }
             guests.insert(guest, Guest::adopted(record));
         }
-        let alive: Vec<u16> = find_stubs(&*store)?.iter().map(|stub| stub.domid).collect();
-        attach::sweep_loops(&*store, &*host, &alive)?;
+        loops::sweep_loops(&*store, &*host)?;
         Ok(Daemon { config, store, host, times, guests, restarts: BTreeMap::new() })
     }
 
@@ -163,8 +162,7 @@ impl Daemon {
                 Action::Stop => return Some(Task::Stop(guest)),
                 Action::Mourn(stub, why) => return Some(Task::Mourn(stub, why)),
                 Action::RefuseLate(disks) => {
-                    let why = "the disk came after the stub had been made; raise quiet-ms";
-                    if let Err(e) = launch::refuse(&*self.store, guest, &disks, why) {
+                    if let Err(e) = launch::refuse_late(&*self.store, guest, &disks) {
                         log::error!("guest {guest}: {e:#}");
                     }
                     return None;
@@ -257,7 +255,7 @@ impl Daemon {
 
     /// Stub domains of ours that no guest here knows: left by a predecessor that was killed.
     fn find_strays(&mut self) -> Result<()> {
-        for stub in find_stubs(&*self.store)? {
+        for stub in find_stubs(&*self.store, &*self.host)? {
             let guest = stub.identity.guest;
             if !self.guests.get(&guest).is_some_and(|g| g.owns(&stub.identity.uuid)) {
                 if matches!(

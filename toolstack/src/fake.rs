@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::host::{DomainState, Host};
+use crate::host::{DomainState, Host, HotplugLock};
 use crate::plan::Plan;
 use crate::xenstore::{Store, paths};
 
@@ -37,11 +37,21 @@ pub struct Domain {
     pub paused: bool,
     pub shutdown: Option<u8>,
     pub target: Option<u16>,
+    /// Xen is about to free it.
+    pub dying: bool,
+    /// Its UUID.
+    pub handle: [u8; 16],
     /// Its stub configuration, if the daemon made it.
     pub config: Option<String>,
 }
 
-type Hook = Box<dyn FnOnce(&World) + Send>;
+/// What a UUID's text says, in bytes.
+pub fn handle_of(uuid: &str) -> [u8; 16] {
+    let digits = uuid.replace('-', "");
+    std::array::from_fn(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap())
+}
+
+pub type Hook = Box<dyn FnOnce(&World) + Send>;
 
 /// The state of the world.
 pub struct State {
@@ -51,6 +61,10 @@ pub struct State {
     /// Whether `xl create` and `xl destroy` work.
     pub create_works: bool,
     pub destroy_works: bool,
+    /// `xl create` is killed between making a domain and naming it.
+    pub xl_is_killed: bool,
+    /// The next `xl destroy` is killed between taking the name away and destroying the domain.
+    pub destroy_ends_halfway: bool,
     /// A killed daemon's `xl create` goes on: its domain appears when this is let go.
     pub orphan: Option<(u16, String, String)>,
     next_domid: u16,
@@ -62,6 +76,8 @@ pub struct State {
     /// Loop devices that were detached.
     pub detached: Vec<String>,
     after_create: Option<Hook>,
+    /// Runs once, before somebody gets the hotplug lock.
+    pub before_lock: Option<Hook>,
     /// Stub domains that existed at once for one guest, at most.
     pub most_stubs: usize,
 }
@@ -78,6 +94,8 @@ impl World {
             manner: Manner::Serves,
             create_works: true,
             destroy_works: true,
+            xl_is_killed: false,
+            destroy_ends_halfway: false,
             orphan: None,
             next_domid: 1,
             now: Instant::now(),
@@ -86,6 +104,7 @@ impl World {
             changes: 0,
             detached: Vec::new(),
             after_create: None,
+            before_lock: None,
             most_stubs: 0,
         })))
     }
@@ -153,6 +172,9 @@ impl World {
         let dir = paths::backend(guest, disk);
         for (key, value) in [
             ("params", target.to_owned()),
+            ("dev", format!("xvd{}", char::from(b'a' + u8::try_from(n).unwrap()))),
+            ("discard-enable", "1".to_owned()),
+            ("grant_usage", "0".to_owned()),
             ("online", "1".to_owned()),
             ("state", "1".to_owned()),
             ("type", "standalone".to_owned()),
@@ -210,12 +232,28 @@ impl World {
             .collect()
     }
 
+    /// A domain that somebody else has made.
+    pub fn domain_appears(&self, domid: u16, name: Option<&str>, uuid: &str) {
+        let mut state = self.state();
+        state.domains.insert(domid, Domain::new(name.unwrap_or_default(), true, handle_of(uuid)));
+        if let Some(name) = name {
+            state.nodes.insert(format!("/local/domain/{domid}/name"), name.to_owned());
+        }
+    }
+
     /// The killed daemon's `xl create` comes to its end.
     pub fn release_orphan(&self) {
         let mut state = self.state();
-        if let Some((_, name, vm)) = state.orphan.take() {
-            state.add_stub(&name, &vm, "orphan");
+        if let Some((_, name, uuid)) = state.orphan.take() {
+            state.add_stub(&name, &uuid, "orphan");
         }
+    }
+}
+
+impl Domain {
+    fn new(name: &str, paused: bool, handle: [u8; 16]) -> Domain {
+        let name = name.to_owned();
+        Domain { name, paused, shutdown: None, target: None, dying: false, handle, config: None }
     }
 }
 
@@ -228,18 +266,19 @@ impl State {
     fn add_domain(&mut self, name: &str, paused: bool) -> u16 {
         let domid = self.next_domid;
         self.next_domid += 1;
-        let domain = Domain { name: name.to_owned(), paused, shutdown: None, target: None, config: None };
-        self.domains.insert(domid, domain);
+        self.domains.insert(domid, Domain::new(name, paused, [0; 16]));
         self.nodes.insert(format!("/local/domain/{domid}/name"), name.to_owned());
         domid
     }
 
-    fn add_stub(&mut self, name: &str, vm: &str, config: &str) {
+    fn add_stub(&mut self, name: &str, uuid: &str, config: &str) -> u16 {
         let domid = self.add_domain(name, true);
-        self.domains.get_mut(&domid).unwrap().config = Some(config.to_owned());
-        self.nodes.insert(format!("/local/domain/{domid}/vm"), vm.to_owned());
+        let domain = self.domains.get_mut(&domid).unwrap();
+        domain.config = Some(config.to_owned());
+        domain.handle = handle_of(uuid);
         let same = self.domains.values().filter(|d| d.name == name).count();
         self.most_stubs = self.most_stubs.max(same);
+        domid
     }
 }
 
@@ -300,6 +339,21 @@ impl Store for Handle {
         self.change(|s| s.clear(path))
     }
 
+    fn remove_if_empty(&self, path: &str) -> Result<bool> {
+        if !self.alive()?.nodes.contains_key(path) || !self.list(path)?.is_empty() {
+            return Ok(false);
+        }
+        self.remove(path).map(|()| true)
+    }
+
+    fn write_if(&self, (guard, expected): (&str, &str), nodes: &[(&str, &str)]) -> Result<bool> {
+        if self.alive()?.nodes.get(guard).map(String::as_str) != Some(expected) {
+            return Ok(false);
+        }
+        let nodes = nodes.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
+        self.change(|s| s.nodes.extend(nodes)).map(|()| true)
+    }
+
     fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool> {
         let value = self.alive()?.nodes.get(path).and_then(|old| new(old));
         let Some(value) = value else { return Ok(false) };
@@ -308,20 +362,32 @@ impl Store for Handle {
     }
 }
 
+/// A domain as Xen tells of it.
+fn seen(domain: &Domain) -> DomainState {
+    let Domain { dying, shutdown, paused, handle, .. } = *domain;
+    DomainState { dying, shutdown, paused, handle }
+}
+
 impl Host for Handle {
     fn create_paused(&self, plan: &Plan, _: Instant, _: &AtomicBool) -> Result<()> {
-        let (name, vm) = (plan.identity.name(), format!("/vm/{}", plan.identity.uuid));
+        let name = plan.identity.name();
         let made = self.change(|s| {
             if !s.create_works || s.domains.values().any(|d| d.name == name) {
                 return None;
             }
-            s.add_stub(&name, &vm, &plan.xl_config);
+            let domid = s.add_stub(&name, &plan.identity.uuid, &plan.xl_config);
+            if s.xl_is_killed {
+                s.clear(&paths::domain(domid));
+            }
             Some(s.after_create.take())
         });
         match made? {
             None => bail!("xl create: exit status: 1: no memory, or the name is taken"),
             Some(Some(hook)) => hook(&self.world),
             Some(None) => {}
+        }
+        if self.alive()?.xl_is_killed {
+            bail!("xl create: not done within launch-timeout-ms")
         }
         Ok(())
     }
@@ -331,10 +397,21 @@ impl Host for Handle {
             if !s.destroy_works {
                 bail!("xl destroy: not done within destroy-timeout-ms");
             }
-            s.domains.remove(&domid);
             s.clear(&paths::domain(domid));
+            if std::mem::take(&mut s.destroy_ends_halfway) {
+                bail!("xl destroy: not done within destroy-timeout-ms");
+            }
+            s.domains.remove(&domid);
             Ok(())
         })?
+    }
+
+    fn lock_hotplug(&self) -> Result<HotplugLock> {
+        let hook = self.alive()?.before_lock.take();
+        if let Some(hook) = hook {
+            hook(&self.world);
+        }
+        Ok(Box::new(()))
     }
 
     fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
@@ -383,9 +460,11 @@ impl Host for Handle {
     }
 
     fn domain(&self, domid: u16) -> Result<Option<DomainState>> {
-        let state = self.alive()?;
-        let seen = |d: &Domain| DomainState { dying: false, shutdown: d.shutdown, paused: d.paused };
-        Ok(state.domains.get(&domid).map(seen))
+        Ok(self.alive()?.domains.get(&domid).map(seen))
+    }
+
+    fn domains(&self) -> Result<Vec<(u16, DomainState)>> {
+        Ok(self.alive()?.domains.iter().map(|(domid, domain)| (*domid, seen(domain))).collect())
     }
 
     fn console_tail(&self, _: &str) -> Vec<String> {

@@ -10,10 +10,13 @@ use crate::plan::Plan;
 /// A domain as Xen sees it; see [`xen_privcmd::DomainState`].
 pub use xen_privcmd::DomainState;
 
+/// Released when dropped.
+pub type HotplugLock = Box<dyn std::any::Any>;
+
 /// Domains, and time.
 pub trait Host: Send + Sync {
     /// Makes the stub domain, paused. Returns at `deadline` or when `cancel` is set, at the
-    /// latest; then something half made may be left, to be found by its name.
+    /// latest; then something half made may be left, to be found by its UUID.
     fn create_paused(&self, plan: &Plan, deadline: Instant, cancel: &AtomicBool) -> Result<()>;
 
     /// Destroys a domain and releases its devices.
@@ -31,11 +34,18 @@ pub trait Host: Send + Sync {
     /// Ends a domain as crashed.
     fn crash(&self, domid: u16) -> Result<()>;
 
-    /// Detaches the loop device `device`, if it still leads to `image`.
+    /// Keeps everybody else from attaching and detaching PV disks in dom0, until dropped.
+    fn lock_hotplug(&self) -> Result<HotplugLock>;
+
+    /// Detaches the loop device `device`, if it still leads to `image`. The caller holds the
+    /// lock.
     fn detach_loop(&self, device: &str, image: &str) -> Result<()>;
 
     /// Looks at a domain; `None` if there is none.
     fn domain(&self, domid: u16) -> Result<Option<DomainState>>;
+
+    /// All domains that Xen knows, whether or not they stand in xenstore.
+    fn domains(&self) -> Result<Vec<(u16, DomainState)>>;
 
     /// The last lines of a domain's console, if somebody keeps them; not to be trusted.
     fn console_tail(&self, name: &str) -> Vec<String>;

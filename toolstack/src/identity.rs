@@ -1,9 +1,10 @@
-//! How a stub domain is recognised as ours: by its name, and by a UUID that begins like no
-//! other. Both stand in xenstore where only dom0 can write, before the domain first runs, so
-//! a stub is found again even if the daemon died while it was being made.
+//! How a stub domain is recognised as ours: by a UUID that begins like no other and holds the
+//! guest's number. Xen keeps it with the domain from the domain's first moment, so a stub is
+//! found again whoever died while it was being made, or being destroyed.
 
 use anyhow::{Context, Result};
 
+use crate::host::Host;
 use crate::xenstore::{Store, paths};
 
 /// "pilotf" in ASCII, and UUID version 8 (free for the maker's use, RFC 9562).
@@ -34,6 +35,15 @@ impl Identity {
         Ok(Identity { guest, uuid })
     }
 
+    /// The identity that a domain's handle tells, if it is that of a stub.
+    #[must_use]
+    pub fn of(handle: &[u8; 16]) -> Option<Identity> {
+        let uuid = uuid_of(handle);
+        uuid.starts_with(UUID_PREFIX).then_some(())?;
+        let [.., g0, g1, _, _, _, _] = *handle;
+        Some(Identity { guest: u16::from_be_bytes([g0, g1]), uuid })
+    }
+
     /// The stub domain's name.
     #[must_use]
     pub fn name(&self) -> String {
@@ -50,41 +60,43 @@ pub struct StubDomain {
     pub identity: Identity,
 }
 
-/// All stub domains that exist, whoever made them.
+/// All stub domains that exist and are not being destroyed, whoever made them. Xen's own list
+/// counts, not xenstore's: a domain stands in Xen's with its UUID from its first moment on to its
+/// last, but is without a name where an `xl` was killed between making it and naming it, or
+/// between taking the name away and destroying it.
 ///
 /// # Errors
-/// xenstore cannot be read.
-pub fn find_stubs(store: &dyn Store) -> Result<Vec<StubDomain>> {
+/// Xen or xenstore cannot be asked.
+pub fn find_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<StubDomain>> {
     let mut found = Vec::new();
-    for name in store.list(paths::DOMAINS)? {
-        let Ok(domid) = name.parse::<u16>() else { continue };
-        if let Some(identity) = identity_of(store, domid)? {
+    for (domid, state) in host.domains()? {
+        let Some(identity) = Identity::of(&state.handle).filter(|_| !state.dying) else { continue };
+        // A domain that somebody gave such a UUID and a name of his own is none of ours.
+        let name = store.read(&format!("{}/name", paths::domain(domid)))?;
+        if name.is_none_or(|name| name == identity.name()) {
             found.push(StubDomain { domid, identity });
         }
     }
     Ok(found)
 }
 
-/// The identity of domain `domid`, if it is one of our stubs.
-///
-/// # Errors
-/// xenstore cannot be read.
-pub fn identity_of(store: &dyn Store, domid: u16) -> Result<Option<Identity>> {
-    let dir = paths::domain(domid);
-    let Some(name) = store.read(&format!("{dir}/name"))? else { return Ok(None) };
-    let guest = name.strip_prefix(NAME_PREFIX).and_then(|g| g.parse().ok());
-    let Some(guest) = guest else { return Ok(None) };
-    let vm = store.read(&format!("{dir}/vm"))?.unwrap_or_default();
-    Ok(vm
-        .strip_prefix("/vm/")
-        .filter(|uuid| uuid.starts_with(UUID_PREFIX))
-        .map(|uuid| Identity { guest, uuid: uuid.to_owned() }))
+/// A domain's handle as text, as xl writes UUIDs.
+#[must_use]
+pub fn uuid_of(handle: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (at, byte) in handle.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::World;
+    use crate::fake::{World, handle_of};
 
     #[test]
     fn a_uuid_is_well_formed_and_never_the_same() {
@@ -97,19 +109,34 @@ mod tests {
     }
 
     #[test]
-    fn only_name_and_uuid_together_make_a_stub() {
+    fn a_uuid_tells_the_guest_again_and_another_one_nothing() {
+        let identity = Identity::new(0x1234).unwrap();
+        let handle = handle_of(&identity.uuid);
+        assert_eq!(Identity::of(&handle), Some(identity));
+        for at in 0..9 {
+            let mut other = handle;
+            other[at] ^= 1;
+            let told = Identity::of(&other);
+            assert_eq!(told.is_none(), at < 8, "byte {at}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_stub_is_known_by_its_uuid_unless_its_name_is_anothers_and_while_it_lives() {
         let world = World::new();
         let ours = Identity::new(5).unwrap().uuid;
-        for (domid, name, vm) in [
-            (6, "pilotfish-5", format!("/vm/{ours}")),
-            (7, "pilotfish-5", "/vm/11111111-2222-3333-4444-555555555555".to_owned()),
-            (8, "guest", format!("/vm/{ours}")),
-            (9, "pilotfish-x", format!("/vm/{ours}")),
+        for (domid, uuid, name) in [
+            (6, ours.as_str(), Some("pilotfish-5")),
+            (7, "11111111-2222-3333-4444-555555555555", Some("pilotfish-5")),
+            (8, ours.as_str(), Some("guest")),
+            (9, ours.as_str(), Some("pilotfish-6")),
+            (10, ours.as_str(), None),
+            (11, ours.as_str(), None),
         ] {
-            world.set(&format!("/local/domain/{domid}/name"), name);
-            world.set(&format!("/local/domain/{domid}/vm"), &vm);
+            world.domain_appears(domid, name, uuid);
         }
-        let found = find_stubs(&world.store()).unwrap();
-        assert_eq!(found.iter().map(|s| s.domid).collect::<Vec<_>>(), [6]);
+        world.state().domains.get_mut(&11).unwrap().dying = true;
+        let found = find_stubs(&world.store(), &world.host()).unwrap();
+        assert_eq!(found.iter().map(|s| s.domid).collect::<Vec<_>>(), [6, 10]);
     }
 }

@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::config::Config;
-use crate::host::Host;
-use crate::identity::{Identity, find_stubs};
+use crate::disk::target;
+use crate::host::{DomainState, Host};
+use crate::identity::{Identity, find_stubs, uuid_of};
 use crate::node::{self, DiskNode, state};
 use crate::plan::Plan;
 use crate::record::{self, Stub};
+use crate::stop;
 use crate::text::{printable, short_number};
 use crate::xenstore::{Store, paths};
-use crate::{stop, target};
 
 /// How often the daemon looks whether the stub serves.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -61,11 +62,7 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
     for attempt in 1..=TRIES {
         stop::sweep(cx, guest).context("a stub left over from before cannot be removed")?;
         let nodes = settled(cx, guest)?;
-        let disks = nodes.iter().cloned().map(|n| {
-            let id = n.disk;
-            target::resolve(n).with_context(|| format!("disk {id}"))
-        });
-        let disks = disks.collect::<Result<Vec<_>>>()?;
+        let disks = target::resolve(cx.store, &nodes)?;
         let plan = Plan::new(cx.config, job.identity.clone(), guest_memory(cx, guest)?, &disks)?;
         log::debug!("guest {guest}: stub: {}", plan.command_line);
         if let Some(why) = &plan.no_restart {
@@ -77,11 +74,12 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
                 let stub = Stub { domid, identity: job.identity.clone(), disks: plan.disks };
                 record::serving(cx.store, &stub)?;
                 serve(cx.store, guest, &stub.disks)?;
-                report(cx, &stub, cx.host.now().duration_since(started));
+                report(cx, &stub, &nodes, cx.host.now().duration_since(started));
                 return Ok(stub);
             }
             Ok(None) => log::info!("guest {guest}: its disks changed: the stub is made anew ({attempt})"),
             Err(error) => {
+                let error = target::name_disk(error, &disks);
                 if cx.host.now() >= job.deadline {
                     // xl destroy may take long, and libxl waits no longer than this.
                     refuse_new(cx.store, guest, &format!("{error:#}"))?;
@@ -99,19 +97,22 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
     bail!("its disks keep changing")
 }
 
-/// The guest's disks that wait for a stub; all must be new and agree with libxl's list.
+/// The guest's disks that wait for a stub; all must be new and agree with libxl's list. That is
+/// read first: libxl may add a disk meanwhile, to both at once.
 fn settled(cx: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
+    let listed = cx.store.list(&paths::libxl_disks(guest))?;
     let states = node::states(cx.store, guest)?;
     if states.is_empty() || states.iter().any(node::NodeState::is_closing) {
         bail!("its disks are gone");
     }
     let disks: Vec<u32> = states.iter().map(|s| s.disk).collect();
-    for name in cx.store.list(&paths::libxl_disks(guest))? {
+    for name in listed {
         let copy = format!("{}/{name}", paths::libxl_disks(guest));
         let backend = cx.store.read(&format!("{copy}/backend"))?.unwrap_or_default();
         let ours = backend.starts_with(&format!("{}/", paths::guest_backends(guest)));
         if ours && !disks.iter().any(|d| d.to_string() == name) {
-            bail!("libxl lists disk {}, which is not among its backends", printable(&name, 40));
+            let label = node::label(cx.store, &copy, &name)?;
+            bail!("libxl lists disk {label}, which is not among its backends");
         }
     }
     node::read_disks(cx.store, guest, &disks)
@@ -134,11 +135,11 @@ fn run(cx: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Optio
     let from = cx.host.now();
     cx.host.create_paused(plan, job.deadline, &job.cancel)?;
     log::debug!("guest {guest}: stub made in {} ms", cx.host.now().duration_since(from).as_millis());
-    let domid = find_stubs(cx.store)?
+    let domid = find_stubs(cx.store, cx.host)?
         .into_iter()
         .find(|s| s.identity == job.identity)
         .map(|s| s.domid)
-        .context("xl made the stub, but it is not in xenstore")?;
+        .context("xl made the stub, but Xen knows no such domain")?;
     record::made(cx.store, guest, domid)?;
     if settled(cx, guest)? != nodes {
         return Ok(None);
@@ -237,6 +238,14 @@ pub fn refuse(store: &dyn Store, guest: u16, disks: &[u32], why: &str) -> Result
     Ok(())
 }
 
+/// Refuses disks that came when the stub had been made for others.
+pub fn refuse_late(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<()> {
+    let label = |disk: &u32| node::label(store, &paths::backend(guest, *disk), &disk.to_string());
+    let labels: Vec<String> = disks.iter().map(label).collect::<Result<_>>()?;
+    let why = format!("disk {}: came after the stub had been made; raise quiet-ms", labels.join(", "));
+    refuse(store, guest, disks, &why)
+}
+
 /// Refuses whatever disks of the guest still wait.
 pub fn refuse_new(store: &dyn Store, guest: u16, why: &str) -> Result<()> {
     let nodes = node::states(store, guest)?;
@@ -245,27 +254,28 @@ pub fn refuse_new(store: &dyn Store, guest: u16, why: &str) -> Result<()> {
 }
 
 /// Logs what the stub says about itself.
-fn report(cx: &Env<'_>, stub: &Stub, took: Duration) {
+fn report(cx: &Env<'_>, stub: &Stub, disks: &[DiskNode], took: Duration) {
     let number = |what: &str| {
         let text = cx.store.read(&paths::stub_says(stub.domid, what)).ok().flatten()?;
         short_number(&text)
     };
     let ready =
         number("ready_us").map_or(String::new(), |us| format!(", {us} us after its first instruction"));
+    let disks: Vec<String> = disks.iter().map(DiskNode::label).collect();
     log::info!(
-        "guest {}: stub {} (domain {}) serves disks {:?} after {} ms{ready}",
+        "guest {}: stub {} (domain {}) serves {} after {} ms{ready}",
         stub.identity.guest,
         stub.identity.name(),
         stub.domid,
-        stub.disks,
+        disks.join(", "),
         took.as_millis(),
     );
 }
 
 /// Why a stub that served does so no more, if that is so.
 pub fn illness(cx: &Env<'_>, stub: &Stub) -> Result<Option<String>> {
-    let same = crate::identity::identity_of(cx.store, stub.domid)?;
-    if same.as_ref() != Some(&stub.identity) {
+    let same = |d: DomainState| !d.dying && uuid_of(&d.handle) == stub.identity.uuid;
+    if !cx.host.domain(stub.domid)?.is_some_and(same) {
         return Ok(Some(GONE.to_owned()));
     }
     if let Some(why) = death(cx, stub.domid)? {

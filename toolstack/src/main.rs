@@ -2,31 +2,35 @@
 //! domain which serves them.
 //!
 //! libxl writes a guest's disks to xenstore and waits ([`node`]). The daemon sees them, settles
-//! what they stand for ([`target`], [`disk_file`]), makes a stub for all of the guest's disks
+//! what they stand for ([`disk`]), makes a stub for all of the guest's disks
 //! ([`plan`], [`launch`], [`xl`]), and tells libxl when it serves. When the guest goes, so does
 //! the stub ([`stop`]). [`guest`] decides what to do when, [`daemon`] has it done, [`record`]
-//! and [`identity`] let a restarted daemon find what there is. libxl calls the same program to
-//! attach the stub's PV disks ([`attach`]).
+//! and [`identity`] let a restarted daemon find what there is, [`instance`] sees to it that there
+//! is one only, and [`check`] tells what a host lacks. libxl calls the same program to
+//! attach the stub's PV disks ([`disk::script`]).
 #![forbid(unsafe_code)]
 
-mod attach;
+mod check;
+mod command;
 mod config;
 mod daemon;
-mod disk_file;
+mod disk;
 #[cfg(test)]
 mod fake;
 mod guest;
 mod host;
 mod identity;
+mod instance;
 mod launch;
 mod logger;
+#[cfg(test)]
+mod meanwhile;
 mod node;
 mod plan;
 mod preflight;
 mod record;
 mod run;
 mod stop;
-mod target;
 mod text;
 mod xenstore;
 mod xl;
@@ -61,15 +65,20 @@ struct Args {
     /// Check a disk's target (a disk file, image or block device) and exit
     #[arg(long, value_name = "PATH", conflicts_with = "print_config")]
     check_disk: Option<String>,
+
+    /// Check whether this host can serve guests: a line each, `ok` or what to do. The status is
+    /// 0 if all is well, 1 if guests cannot be served, 3 if there are only warnings
+    #[arg(long, conflicts_with_all = ["print_config", "check_config", "check_disk"])]
+    check_host: bool,
 }
 
 fn main() -> ExitCode {
-    let done = match attach::asked() {
-        Some((command, path)) => attach::run(&command, &path),
+    let done = match disk::script::asked() {
+        Some((command, path)) => disk::script::run(&command, &path).map(|()| ExitCode::SUCCESS),
         None => start(&Args::parse()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(e) => {
             eprintln!("pilotfishd: {e:#}");
             ExitCode::FAILURE
@@ -77,21 +86,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(args: &Args) -> Result<()> {
+fn start(args: &Args) -> Result<ExitCode> {
     if args.print_config {
         print!("{}", config::DEFAULTS);
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if let Some(file) = &args.check_config {
         Config::load(Some(file))?;
         println!("{}: good", file.display());
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &args.check_disk {
-        println!("{path}: {}", target::describe(path)?);
-        return Ok(());
+        println!("{path}: {}", disk::target::describe(path)?);
+        return Ok(ExitCode::SUCCESS);
     }
     let config = Config::load(args.config.as_deref())?;
+    if args.check_host {
+        return Ok(check::print(&config));
+    }
     logger::start(config.log);
-    run::run(config)
+    run::run(config)?;
+    Ok(ExitCode::SUCCESS)
 }

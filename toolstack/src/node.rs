@@ -51,18 +51,42 @@ impl NodeState {
 }
 
 /// All that the stub must know of a disk.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct DiskNode {
     /// The virtual device number, e.g. 51712 for xvda.
     pub disk: u32,
+    /// What the guest's disk line calls it (`vdev`).
+    pub name: String,
     /// The path from the guest's disk line.
     pub target: String,
     /// The guest may not write.
     pub read_only: bool,
+    /// The guest may tell the storage what it does not need any more.
+    pub discard: bool,
     /// Guest physical address of the device's registers.
     pub mmio: u64,
     /// Interrupt number (INTID) of its SPI.
     pub irq: u32,
+}
+
+impl DiskNode {
+    /// How the disk is called in messages: by its name, with its number.
+    pub fn label(&self) -> String {
+        labelled(&self.name, &self.disk.to_string())
+    }
+}
+
+/// How messages call the disk `number` whose backend is at `dir`.
+///
+/// # Errors
+/// xenstore cannot be read.
+pub fn label(store: &dyn Store, dir: &str, number: &str) -> Result<String> {
+    Ok(labelled(&store.read(&format!("{dir}/dev"))?.unwrap_or_default(), number))
+}
+
+fn labelled(name: &str, number: &str) -> String {
+    let (name, number) = (printable(name, 40), printable(number, 40));
+    if name.is_empty() || name == number { number } else { format!("{name} ({number})") }
 }
 
 /// The states of all disks of `guest` that are ours, in order of device number. Nodes without
@@ -81,7 +105,7 @@ pub fn states(store: &dyn Store, guest: u16) -> Result<Vec<NodeState>> {
         let Some(state) = store.read(&format!("{dir}/state"))? else { continue };
         let foreign = foreign(store, &dir)?;
         if let Some(why) = foreign {
-            log::debug!("guest {guest}: disk {disk}: {why}: not ours, skipped");
+            log::debug!("guest {guest}: disk {}: {why}: not ours, skipped", label(store, &dir, &name)?);
             continue;
         }
         let offline = store.read(&format!("{dir}/online"))?.is_some_and(|v| v.trim() == "0");
@@ -109,11 +133,14 @@ fn foreign(store: &dyn Store, dir: &str) -> Result<Option<String>> {
 pub fn read_disks(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<Vec<DiskNode>> {
     let nodes: Vec<DiskNode> = disks
         .iter()
-        .map(|disk| read_disk(store, guest, *disk).with_context(|| format!("disk {disk}")))
+        .map(|disk| {
+            let label = label(store, &paths::backend(guest, *disk), &disk.to_string())?;
+            read_disk(store, guest, *disk).with_context(|| format!("disk {label}"))
+        })
         .collect::<Result<_>>()?;
     for (i, a) in nodes.iter().enumerate() {
         if let Some(b) = nodes.iter().skip(i + 1).find(|b| b.mmio == a.mmio || b.irq == a.irq) {
-            bail!("disks {} and {} share base {:#x} or irq {}", a.disk, b.disk, a.mmio, a.irq);
+            bail!("disks {} and {} share base {:#x} or irq {}", a.label(), b.label(), a.mmio, a.irq);
         }
     }
     Ok(nodes)
@@ -121,16 +148,24 @@ pub fn read_disks(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<Vec<Di
 
 fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
     let (dir, copy) = (paths::backend(guest, disk), format!("{}/{disk}", paths::libxl_disks(guest)));
-    let value = |key: &str| -> Result<String> {
-        let value = store.read(&format!("{dir}/{key}"))?.with_context(|| format!("{key}: missing"))?;
+    // Not every libxl writes every key.
+    let optional = |key: &str| -> Result<Option<String>> {
+        let value = store.read(&format!("{dir}/{key}"))?;
         let libxl = store.read(&format!("{copy}/{key}"))?;
         ensure!(
-            libxl.as_ref() == Some(&value),
+            libxl == value,
             "{key} = `{}`: libxl's own copy says `{}`",
-            printable(&value, 80),
+            printable(value.as_deref().unwrap_or("nothing"), 80),
             printable(libxl.as_deref().unwrap_or("nothing"), 80)
         );
         Ok(value)
+    };
+    let value = |key: &str| optional(key)?.with_context(|| format!("{key}: missing"));
+    let switch = |key: &str, usual: bool| match optional(key)?.as_deref() {
+        None => Ok(usual),
+        Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => bail!("{key} = `{}`: neither 0 nor 1", printable(other, 40)),
     };
     let number = |key: &str| -> Result<u64> {
         let text = value(key)?;
@@ -146,6 +181,11 @@ fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
         "w" => false,
         other => bail!("mode = `{}`: neither r nor w", printable(other, 40)),
     };
+    if switch("grant_usage", false)? {
+        bail!("grant_usage=1: a stub maps the guest's memory and serves no grants; remedy: grant_usage=0");
+    }
+    // libxl's default is 0 where nothing can be written.
+    let discard = switch("discard-enable", true)? || read_only;
     let mmio = number("base")?;
     if !(MMIO_START..MMIO_END).contains(&mmio) || mmio % MMIO_SIZE != 0 {
         bail!("base = {mmio:#x}: no virtio-mmio address of libxl's");
@@ -153,5 +193,6 @@ fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
     let irq = number("irq")?;
     let irq = u32::try_from(irq).ok().filter(|irq| (32..1020).contains(irq));
     let irq = irq.with_context(|| format!("irq = {:?}: no shared interrupt", number("irq").ok()))?;
-    Ok(DiskNode { disk, target, read_only, mmio, irq })
+    let name = optional("dev")?.unwrap_or_default();
+    Ok(DiskNode { disk, name, target, read_only, discard, mmio, irq })
 }

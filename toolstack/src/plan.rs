@@ -7,9 +7,9 @@ use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
 use crate::config::{BlockScript, Config, Level, MapWindow, OnStubCrash, fit_for_xl};
-use crate::disk_file::DiskStorage;
+use crate::disk::file::DiskStorage;
+use crate::disk::target::Disk;
 use crate::identity::Identity;
-use crate::target::Disk;
 
 /// xvda as a virtual device number (block major 202); 16 minors to a disk.
 const XVDA: u32 = 202 << 8;
@@ -83,9 +83,11 @@ impl Plan {
                         None => script(config)?,
                     };
                     let access = if disk.node.read_only { "ro" } else { "rw" };
+                    // Not even a stub that a guest has taken over punches holes.
+                    let discard = if disk.node.discard { "" } else { "no-discard," };
                     // target= comes last: xl takes all that follows as the path.
                     vbds.push(format!(
-                        "vdev=xvd{letter},format=raw,backendtype=phy,{place}access={access},target={target}"
+                        "vdev=xvd{letter},format=raw,backendtype=phy,{place}{discard}access={access},target={target}"
                     ));
                     format!("pv:{number}")
                 }
@@ -108,7 +110,7 @@ impl Plan {
             match disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_))) {
                 None => words.push(format!("restarts={RESTARTS}")),
                 Some(disk) => {
-                    no_restart = Some(format!("disk {} is in the stub's own memory", disk.node.disk));
+                    no_restart = Some(format!("disk {} is in the stub's own memory", disk.node.label()));
                 }
             }
         }
@@ -145,6 +147,9 @@ fn disk_word(config: &Config, disk: &Disk, store: &str) -> String {
     let mode = if node.read_only { "ro" } else { "rw" };
     let mut word =
         format!("disk=id={},mmio={:#x},irq={},mode={mode},store={store}", node.disk, node.mmio, node.irq);
+    if !node.discard {
+        word.push_str(",discard=off");
+    }
     if let Some(serial) = &disk.serial {
         // Writing to a String cannot fail.
         let _ = write!(word, ",serial={serial}");
@@ -229,8 +234,10 @@ mod tests {
     fn disk(n: u32, storage: DiskStorage, read_only: bool, serial: Option<&str>) -> Disk {
         let node = DiskNode {
             disk: 51712 + 16 * n,
+            name: format!("xvd{}", char::from(b'a' + u8::try_from(n).unwrap())),
             target: String::new(),
             read_only,
+            discard: true,
             mmio: 0x0200_0000 + 0x200 * u64::from(n),
             irq: 33 + n,
         };
@@ -279,6 +286,27 @@ mod tests {
         let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
         let expected = "\"vdev=xvda,format=raw,backendtype=phy,backend=store,access=rw,target=/dev/vdb\"";
         assert!(plan.xl_config.contains(expected), "{}", plan.xl_config);
+    }
+
+    #[test]
+    fn a_disk_that_must_not_discard_says_so_to_stub_and_backend() {
+        let mut disks = [
+            disk(0, here("/a.img"), false, None),
+            disk(1, here("/b.img"), false, None),
+            disk(2, DiskStorage::Ram(4096), false, None),
+        ];
+        disks[1].node.discard = false;
+        disks[2].node.discard = false;
+        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
+        let words: Vec<bool> = plan
+            .command_line
+            .split(' ')
+            .filter(|word| word.starts_with("disk="))
+            .map(|word| word.contains(",discard=off"))
+            .collect();
+        assert_eq!(words, [false, true, true]);
+        assert!(plan.xl_config.contains(",access=rw,target=/a.img\""), "{}", plan.xl_config);
+        assert!(plan.xl_config.contains(",no-discard,access=rw,target=/b.img\""), "{}", plan.xl_config);
     }
 
     #[test]

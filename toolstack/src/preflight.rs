@@ -1,76 +1,72 @@
-//! What must be so before the daemon can work, each with its remedy.
+//! What must be so before the daemon can work at all, each with its remedy. What else a host
+//! needs, [`check`](crate::check) tells.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use xen_privcmd::Privcmd;
 
 use crate::config::Config;
 use crate::xl::{XlHost, find_xl};
 
 /// libxl keeps its locks here, and without it no domain can be destroyed.
-const XEN_RUN_DIR: &str = "/var/run/xen";
-/// xl's own configuration.
-const XL_CONF: &str = "/etc/xen/xl.conf";
+pub const XEN_RUN_DIR: &str = "/var/run/xen";
+
+/// The magic number of a Linux/arm64 boot image, by which Xen's loader knows it, and its place.
+const BOOT_MAGIC: (usize, &[u8]) = (0x38, b"ARM\x64");
+/// What every stub's image holds: where it says how it does (`paths::stub_says`).
+const STUB_WORDS: &[u8] = b"data/pilotfish/";
 
 /// Checks what can be checked, makes the directories needed, and opens the way to Xen.
 ///
 /// # Errors
 /// What is missing, and the remedy.
 pub fn run(config: &Config) -> Result<XlHost> {
-    let privcmd = Privcmd::open().context(
-        "no way to Xen: pilotfishd must run as root in dom0, with the kernel module xen-privcmd loaded",
-    )?;
+    let privcmd = open_xen()?;
     log::debug!("domctl interface version {:#x}", privcmd.interface_version());
-    let image = &config.stub_image;
-    let readable = std::fs::File::open(image).and_then(|f| f.metadata());
-    let bytes = readable
-        .with_context(|| {
-            format!("stub-image = \"{}\": install the stub's image there, or change the key", image.display())
-        })?
-        .len();
-    log::debug!("stub image {}: {bytes} bytes", image.display());
+    log::debug!("stub image {}: {} bytes", config.stub_image.display(), image(config)?);
     for dir in [Path::new(XEN_RUN_DIR), &config.run_dir] {
         std::fs::create_dir_all(dir).with_context(|| format!("make directory {}", dir.display()))?;
     }
     let xl = find_xl(&config.xl)?;
     log::debug!("xl: {}", xl.display());
-    let host = XlHost::new(config, xl, privcmd);
-    check_autoballoon(&host);
-    Ok(host)
+    Ok(XlHost::new(config, xl, privcmd))
 }
 
-/// With autoballoon, `xl create` of a guest holds a lock that our own `xl create` of its stub
-/// waits for.
-fn check_autoballoon(host: &XlHost) {
-    let give_up = Instant::now() + Duration::from_secs(10);
-    let info = host.run(&["info"], || (Instant::now() >= give_up).then_some("no answer"));
-    let info = info.unwrap_or_else(|e| {
-        log::warn!("{e:#}");
-        String::new()
-    });
-    let commandline = info.lines().find_map(|l| l.strip_prefix("xen_commandline")).unwrap_or_default();
-    let conf = std::fs::read_to_string(XL_CONF).unwrap_or_default();
-    if autoballoons(&conf, commandline) {
-        log::error!(
-            "xl's autoballoon is on: `xl create` of a guest will wait for its stub, and that for the guest, \
-             until libxl gives up. Remedy: boot Xen with dom0_mem=..., or set autoballoon=\"off\" in {XL_CONF}"
-        );
-    }
+/// Opens the way to Xen.
+///
+/// # Errors
+/// There is none.
+pub fn open_xen() -> Result<Privcmd> {
+    Privcmd::open().context(
+        "no way to Xen: pilotfishd must run as root in dom0, with the kernel module xen-privcmd loaded",
+    )
 }
 
-/// Whether xl balloons dom0, by its configuration and Xen's command line (xl.conf(5)).
-fn autoballoons(conf: &str, xen_commandline: &str) -> bool {
-    let setting = conf.lines().rev().find_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        (key.trim() == "autoballoon").then(|| value.trim().trim_matches(['"', '\'']).to_owned())
-    });
-    match setting.as_deref() {
-        Some("off" | "0") => false,
-        Some("on" | "1") => true,
-        _ => !xen_commandline.split_whitespace().any(|word| word.starts_with("dom0_mem=")),
-    }
+/// The length of the stub's image.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn image(config: &Config) -> Result<u64> {
+    let path = &config.stub_image;
+    let read = || -> Result<u64> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        ensure!(length < config.stub_memory, "{length} bytes do not fit into stub-memory");
+        let mut content = Vec::new();
+        file.take(config.stub_memory).read_to_end(&mut content)?;
+        let (at, magic) = BOOT_MAGIC;
+        let boots = content.get(at..).is_some_and(|rest| rest.starts_with(magic));
+        ensure!(boots, "not an image that boots on arm64");
+        let ours = content.windows(STUB_WORDS.len()).any(|words| words == STUB_WORDS);
+        ensure!(ours, "an image that boots, but not a stub's");
+        Ok(length)
+    };
+    read().with_context(|| {
+        format!("stub-image = \"{}\": install the stub's image there, or change the key", path.display())
+    })
 }
 
 #[cfg(test)]
@@ -78,14 +74,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn autoballoon_is_off_by_xl_conf_or_by_dom0_mem() {
-        let with = ": console=dtuart dom0_mem=1024M loglvl=all";
-        assert!(!autoballoons("", with));
-        assert!(!autoballoons("autoballoon=\"auto\"\n", with));
-        assert!(!autoballoons("# autoballoon=\"on\"\nautoballoon=\"off\"\n", ": console=dtuart"));
-        assert!(!autoballoons("autoballoon=0", ""));
-        assert!(autoballoons("", ": console=dtuart"));
-        assert!(autoballoons("#autoballoon=\"off\"", ""));
-        assert!(autoballoons("autoballoon = \"on\"", with));
+    fn an_image_is_told_from_what_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stub.img");
+        let config = Config { stub_image: path.clone(), ..Config::default_for_tests() };
+        let missing = format!("{:#}", image(&config).unwrap_err());
+        assert!(missing.contains("stub.img") && missing.contains("install") && missing.contains("No such"));
+        let mut good = vec![0; 4096];
+        good[56..60].copy_from_slice(b"ARM\x64");
+        let kernel = good.clone();
+        good[3000..3015].copy_from_slice(STUB_WORDS);
+        let mut long = good.clone();
+        long.resize(8 << 20, 0);
+        for (content, why) in [
+            (&good[..59], "not an image that boots"),
+            (&[0; 4096], "not an image that boots"),
+            (&kernel, "not a stub's"),
+            (&long, "stub-memory"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let error = format!("{:#}", image(&config).unwrap_err());
+            assert!(error.contains("stub.img") && error.contains(why), "{error}");
+        }
+        std::fs::write(&path, &good).unwrap();
+        assert_eq!(image(&config).unwrap(), 4096);
     }
 }

@@ -1,5 +1,6 @@
 //! The main loop: waits for xenstore, for workers and for the time, and tells the [`Daemon`].
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -8,9 +9,11 @@ use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::check;
 use crate::config::Config;
 use crate::daemon::{Daemon, Outcome, Task, perform};
 use crate::host::Host;
+use crate::instance::{Instance, LOCK_FILE};
 use crate::launch::panicked;
 use crate::preflight;
 use crate::xenstore::{Client, Event, Store, paths};
@@ -36,13 +39,15 @@ struct Todo {
 /// Runs until a signal or the end of xenstored.
 ///
 /// # Errors
-/// A precondition fails, or xenstored goes away.
+/// Another daemon runs, a precondition fails, or xenstored goes away.
 pub fn run(config: Config) -> Result<()> {
+    let _instance = Instance::claim(Path::new(LOCK_FILE))?;
     let config = Arc::new(config);
     let (sender, messages) = channel();
     let to_loop = sender.clone();
     let client = Client::connect(move |event| drop(to_loop.send(Message::Store(event))))?;
     let host: Arc<dyn Host> = Arc::new(preflight::run(&config)?);
+    check::log_soon(&config);
     watch_signals(sender.clone())?;
 
     client.write(&format!("{}/version", paths::RECORDS), env!("CARGO_PKG_VERSION"))?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::attach;
+use crate::disk::loops;
 use crate::identity::find_stubs;
 use crate::launch::Env;
 use crate::node::{self, state};
@@ -15,18 +15,17 @@ use crate::xenstore::paths;
 /// # Errors
 /// One is still there.
 pub fn sweep(cx: &Env<'_>, guest: u16) -> Result<()> {
-    for stub in find_stubs(cx.store)?.into_iter().filter(|s| s.identity.guest == guest) {
+    for stub in find_stubs(cx.store, cx.host)?.into_iter().filter(|s| s.identity.guest == guest) {
         log::debug!("guest {guest}: destroying stub domain {}", stub.domid);
         let destroyed = cx.host.destroy(stub.domid);
         // What counts is that it has gone, not what xl said on the way.
-        let left = find_stubs(cx.store)?.contains(&stub);
+        let left = find_stubs(cx.store, cx.host)?.contains(&stub);
         if left {
             destroyed.with_context(|| format!("domain {}", stub.domid))?;
             bail!("domain {} is still there after xl destroy", stub.domid);
         }
     }
-    let alive: Vec<u16> = find_stubs(cx.store)?.iter().map(|stub| stub.domid).collect();
-    attach::sweep_loops(cx.store, cx.host, &alive)
+    loops::sweep_loops(cx.store, cx.host)
 }
 
 /// Ends service for `guest`: no stub, disks closed, nothing recorded.
@@ -52,8 +51,6 @@ pub fn tidy(cx: &Env<'_>, guest: u16) -> Result<()> {
     for node in node::states(cx.store, guest)?.iter().filter(|n| n.state == state::CLOSED) {
         cx.store.remove(&paths::backend(guest, node.disk))?;
     }
-    if cx.store.list(&paths::guest_backends(guest))?.is_empty() {
-        cx.store.remove(&paths::guest_backends(guest))?;
-    }
+    cx.store.remove_if_empty(&paths::guest_backends(guest))?;
     Ok(())
 }

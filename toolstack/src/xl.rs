@@ -1,27 +1,20 @@
 //! The real [`Host`]: `xl` where libxl's work is needed, hypercalls for the rest.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use xen_privcmd::Privcmd;
 
-use crate::attach;
+use crate::command::{self, tail};
 use crate::config::Config;
-use crate::host::{DomainState, Host};
+use crate::disk::lock::Lock;
+use crate::disk::loops;
+use crate::host::{DomainState, Host, HotplugLock};
 use crate::plan::Plan;
-use crate::text::printable;
-
-/// How often a running xl is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// No more than this is read of what xl or a stub printed.
-const OUTPUT_MAX: u64 = 16 << 10;
 
 /// xl and Xen.
 pub struct XlHost {
@@ -62,40 +55,10 @@ impl XlHost {
         XlHost { xl, run_dir: config.run_dir.clone(), destroy_timeout: config.destroy_timeout, privcmd }
     }
 
-    /// Runs xl and returns what it printed. `stop` is asked every few milliseconds.
-    ///
-    /// # Errors
-    /// xl cannot be run, fails, or `stop` gave a reason.
-    pub fn run(&self, args: &[&str], stop: impl Fn() -> Option<&'static str>) -> Result<String> {
-        // A file, not a pipe: whatever xl leaves behind may hold it open.
-        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let name = format!("xl-{}-{}.out", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let out = Scratch::create(self.run_dir.join(name))?;
-        let (to_stdout, to_stderr) = (out.file.try_clone()?, out.file.try_clone()?);
-        let mut child = Command::new(&self.xl)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(to_stdout)
-            .stderr(to_stderr)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("run {}", self.xl.display()))?;
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if let Some(why) = stop() {
-                // It may be gone by now; either way it is waited for.
-                drop(child.kill());
-                child.wait()?;
-                bail!("xl {}: {why}; it had said: {}", args.join(" "), out.summary());
-            }
-            std::thread::sleep(LOOK_EVERY);
-        };
-        if !status.success() {
-            bail!("xl {}: {status}: {}", args.join(" "), out.summary());
-        }
-        Ok(out.text())
+    /// Runs xl. `stop` is asked every few milliseconds.
+    fn run(&self, args: &[&str], stop: impl Fn() -> Option<&'static str>) -> Result<()> {
+        command::run(&self.xl, args, stop)?;
+        Ok(())
     }
 }
 
@@ -111,20 +74,22 @@ impl Host for XlHost {
             } else {
                 (Instant::now() >= deadline).then_some("not done within launch-timeout-ms")
             }
-        })?;
-        Ok(())
+        })
     }
 
     fn destroy(&self, domid: u16) -> Result<()> {
         let give_up = Instant::now() + self.destroy_timeout;
         self.run(&["destroy", &domid.to_string()], || {
             (Instant::now() >= give_up).then_some("not done within destroy-timeout-ms")
-        })?;
-        Ok(())
+        })
+    }
+
+    fn lock_hotplug(&self) -> Result<HotplugLock> {
+        Ok(Box::new(Lock::take()?))
     }
 
     fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
-        attach::detach_loop(device, image)
+        loops::detach_loop(device, image)
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {
@@ -147,6 +112,10 @@ impl Host for XlHost {
         Ok(self.privcmd.domain_state(domid)?)
     }
 
+    fn domains(&self) -> Result<Vec<(u16, DomainState)>> {
+        Ok(self.privcmd.domains()?)
+    }
+
     fn console_tail(&self, name: &str) -> Vec<String> {
         // xenconsoled keeps it where XENCONSOLED_TRACE=guest.
         let path = format!("/var/log/xen/console/guest-{name}.log");
@@ -167,17 +136,6 @@ impl Host for XlHost {
     }
 }
 
-/// The last bytes of a file, as text.
-fn tail(file: &mut File) -> String {
-    let mut bytes = Vec::new();
-    let length = file.metadata().map_or(0, |m| m.len());
-    if file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_MAX))).is_ok() {
-        // An unreadable rest is no worse than no rest: this is for people.
-        let _ = file.take(OUTPUT_MAX).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// A file of ours that goes when we have done with it.
 struct Scratch {
     path: PathBuf,
@@ -190,18 +148,6 @@ impl Scratch {
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&path).with_context(|| path.display().to_string())?;
         Ok(Scratch { path, file })
-    }
-
-    fn text(&self) -> String {
-        self.file.try_clone().map_or(String::new(), |mut file| tail(&mut file))
-    }
-
-    /// What matters of it, as one line: xl names the cause first, then its consequences.
-    fn summary(&self) -> String {
-        let text = self.text();
-        let telling = |l: &&str| !l.trim().is_empty() && !l.starts_with("Parsing config");
-        let lines: Vec<String> = text.lines().filter(telling).take(3).map(|l| printable(l, 250)).collect();
-        if lines.is_empty() { "nothing".to_owned() } else { lines.join(" | ") }
     }
 }
 

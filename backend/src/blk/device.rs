@@ -47,13 +47,15 @@ pub struct DeviceOptions {
     pub serial: String,
     /// Refuse writes, whatever the storage can do.
     pub read_only: bool,
+    /// Offer discard and secure erase, where the storage can.
+    pub discard: bool,
     /// Queues, 1 to [`MAX_QUEUES`].
     pub queues: u16,
 }
 
 impl Default for DeviceOptions {
     fn default() -> DeviceOptions {
-        DeviceOptions { serial: String::new(), read_only: false, queues: 1 }
+        DeviceOptions { serial: String::new(), read_only: false, discard: true, queues: 1 }
     }
 }
 
@@ -74,6 +76,11 @@ impl Lane {
     pub(super) fn wants_service(&self) -> bool {
         // Of less than a batch the driver does not notify.
         self.queue.as_ref().is_some_and(|queue| self.kicked || !queue.is_armed() || queue.batch() > 1)
+    }
+
+    /// There are chains to take, or the ring cannot be reached, which ends the queue's use.
+    pub(super) fn has_news(&self, mem: &dyn GuestMemory) -> bool {
+        self.wants_service() && self.queue.as_ref().is_some_and(|queue| self.kicked || queue.has_news(mem))
     }
 
     /// The driver uses it these days: its part of the next batch is to be expected.
@@ -110,6 +117,8 @@ pub struct Device<S> {
     pub(super) waits_for: u32,
     /// Requests that were handed to the storage and that it was not told to send off.
     pub(super) queued: u32,
+    /// Bytes that may still be moved in this turn.
+    pub(super) turn_bytes: u64,
     /// How fast its requests come to an end.
     pub(super) pace: Pace,
     /// Until when something may be held back.
@@ -131,6 +140,7 @@ impl<S: Storage> Device<S> {
     pub fn new(storage: S, options: &DeviceOptions) -> Device<S> {
         let mut geometry = storage.geometry();
         geometry.read_only |= options.read_only;
+        geometry.discard = geometry.discard.filter(|_| options.discard);
         let queues = options.queues.clamp(1, MAX_QUEUES);
         let identity = Identity {
             device_id: config::DEVICE_ID_BLOCK,
@@ -160,6 +170,7 @@ impl<S: Storage> Device<S> {
             batch: Batch::default(),
             waits_for: 1,
             queued: 0,
+            turn_bytes: 0,
             pace: Pace::new(),
             nap_until_ns: None,
             hurry: false,
@@ -274,13 +285,6 @@ impl<S: Storage> Device<S> {
         self.lanes.iter().fold(self.orphans, |sum, lane| sum.saturating_add(lane.in_flight))
     }
 
-    /// Of how many requests or completions the last [`Device::arm`] asked for an event. If of
-    /// more than one, fewer than that wait until somebody looks.
-    #[must_use]
-    pub fn waits_for(&self) -> u32 {
-        self.waits_for
-    }
-
     /// Decides a guest's access; `access.addr` is the offset in the window. A reset takes
     /// effect here, before the guest goes on; a notification is only noted.
     pub fn access(&mut self, access: Access) -> Reply {
@@ -311,6 +315,11 @@ impl<S: Storage> Device<S> {
             Effect::Status { features_ok, driver_ok } => {
                 if features_ok {
                     self.start_cache();
+                    for index in 0..self.transport.identity().queues {
+                        if let Ok(Some(layout)) = self.transport.layout(index.into()) {
+                            self.start_queue(index, layout);
+                        }
+                    }
                 }
                 if driver_ok {
                     // The driver may have queued requests before.
@@ -323,6 +332,19 @@ impl<S: Storage> Device<S> {
             Effect::BadQueue(rule) => {
                 warn_limited!(self.limiter, "the guest set up a queue wrongly: {rule}");
                 self.irq |= self.transport.set_needs_reset();
+            }
+            Effect::Refused(accepted) => {
+                let offered = self.transport.identity().features;
+                warn_limited!(
+                    self.limiter,
+                    "the guest's driver accepts features {accepted:#x} of {offered:#x}"
+                );
+            }
+            Effect::Legacy => {
+                warn_limited!(
+                    self.limiter,
+                    "the guest's driver is one of virtio-mmio version 1: this is version 2"
+                );
             }
             Effect::Reset => {
                 for index in 0..u16::try_from(self.lanes.len()).unwrap_or(u16::MAX) {

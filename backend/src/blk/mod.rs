@@ -5,6 +5,7 @@ mod cache;
 mod complete;
 pub mod config;
 mod device;
+mod inspect;
 mod nap;
 mod pace;
 mod ranges;
@@ -12,6 +13,8 @@ mod request;
 mod serve;
 
 pub use device::{Device, DeviceOptions, MAX_QUEUES};
+pub use inspect::Inspection;
+pub(crate) use request::AT_ONCE_BYTES;
 pub use request::{Operation, Ticket};
 
 #[cfg(test)]

@@ -68,6 +68,25 @@ pub enum Operation {
     },
 }
 
+/// Bytes that an engine moves at once at most: more takes several turns. In tests so few that their
+/// requests do.
+pub(crate) const AT_ONCE_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
+/// Bytes that a device moves each way before others get a turn; the last request may go beyond.
+pub(crate) const TURN_BYTES: u64 = 2 * AT_ONCE_BYTES;
+
+impl Operation {
+    /// What it counts in a turn of its device.
+    pub(super) fn turn_bytes(self) -> u64 {
+        match self {
+            Operation::Flush => 0,
+            Operation::Read { len_bytes, .. }
+            | Operation::Write { len_bytes, .. }
+            | Operation::WriteZeroes { len_bytes, .. }
+            | Operation::Discard { len_bytes, .. } => len_bytes.min(AT_ONCE_BYTES),
+        }
+    }
+}
+
 /// A request in flight: the right and the duty to answer it.
 #[must_use = "a dropped ticket leaves the guest waiting"]
 #[derive(Debug, Eq, PartialEq)]

@@ -3,7 +3,7 @@
 
 use super::complete::{self, Status};
 use super::device::{Device, ID_BYTES};
-use super::request::{HEADER_BYTES, Operation, Rejected, Request, Ticket};
+use super::request::{HEADER_BYTES, Operation, Rejected, Request, TURN_BYTES, Ticket};
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
@@ -23,6 +23,7 @@ impl<S: Storage> Device<S> {
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.tell_resumed();
         self.note_depth(mem);
+        self.turn_bytes = TURN_BYTES;
         // While the rest of a batch is copied, the driver's vCPU wakes and comes to ask why.
         let ahead = self.is_batch_back();
         worked |= self.collect(mem, if ahead { 1 } else { u32::MAX });
@@ -41,6 +42,10 @@ impl<S: Storage> Device<S> {
         }
         self.signal_if_due(mem, ahead);
         self.hurry = false;
+        if !self.holds() {
+            // A time is that of what was held: what comes next has its own.
+            self.nap_until_ns = None;
+        }
         worked
     }
 
@@ -83,7 +88,7 @@ impl<S: Storage> Device<S> {
     }
 
     /// How many requests go one way at once. An engine without events has no use for batches.
-    fn batch_size(&self) -> u32 {
+    pub(super) fn batch_size(&self) -> u32 {
         if self.storage.port().is_some() { self.batch.size() } else { 1 }
     }
 
@@ -99,15 +104,14 @@ impl<S: Storage> Device<S> {
         self.in_flight() > 0 && self.storage.port().is_some()
     }
 
-    /// Whether [`Device::process`] might find work: a glance that costs little and takes nothing.
+    /// Whether [`Device::process`] finds work: a glance that costs little and takes nothing. Only what
+    /// it would act on counts, under the same conditions: the stub does not sleep while there is
+    /// news, so news that stay would keep it awake for ever.
     #[must_use]
     pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
         let owes = self.hurry || self.irq || self.resumed;
-        owes || self.storage.responses() > 0
-            || self.lanes.iter().any(|lane| {
-                let unseen = || lane.queue.as_ref().is_some_and(|queue| queue.has_news(mem));
-                lane.kicked || (lane.wants_service() && unseen())
-            })
+        owes || (self.in_flight() > 0 && self.storage.responses() > 0)
+            || (self.may_pop() && self.lanes.iter().any(|lane| lane.has_news(mem)))
     }
 
     /// After a restart: the former life may have finished requests, or changed the
@@ -195,11 +199,15 @@ impl<S: Storage> Device<S> {
 
     /// Takes what the storage has finished, `limit` requests at the most.
     fn collect(&mut self, mem: &dyn GuestMemory, limit: u32) -> bool {
-        let mut worked = false;
+        let (mut worked, mut bytes) = (false, 0u64);
         for _ in 0..limit.min(self.in_flight()) {
+            if bytes >= TURN_BYTES {
+                break;
+            }
             let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
             let Some((ticket, outcome)) = self.storage.next_completion(&io) else { break };
             worked = true;
+            bytes = bytes.saturating_add(ticket.operation.turn_bytes());
             match self.lanes.get_mut(usize::from(ticket.queue)) {
                 Some(lane) if io.is_live(&ticket) => lane.in_flight = lane.in_flight.saturating_sub(1),
                 _ => self.orphans = self.orphans.saturating_sub(1),
@@ -211,7 +219,9 @@ impl<S: Storage> Device<S> {
 
     fn retry_held(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = false;
-        while let Some(ticket) = self.held.pop_front() {
+        while self.turn_bytes > 0
+            && let Some(ticket) = self.held.pop_front()
+        {
             if let Err(ticket) = self.submit(mem, ticket) {
                 self.held.push_front(ticket);
                 break;
@@ -227,7 +237,7 @@ impl<S: Storage> Device<S> {
         for _ in 0..BUDGET {
             // A written-through write leaves its flush behind.
             worked |= self.retry_held(mem);
-            if !self.may_pop() {
+            if self.turn_bytes == 0 || !self.may_pop() {
                 break;
             }
             let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.wants_service()) else { break };
@@ -311,6 +321,7 @@ impl<S: Storage> Device<S> {
     fn submit(&mut self, mem: &dyn GuestMemory, ticket: Ticket) -> Result<(), Ticket> {
         let index = usize::from(ticket.queue);
         let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
+        self.turn_bytes = self.turn_bytes.saturating_sub(ticket.operation.turn_bytes());
         match self.storage.submit(&io, ticket) {
             Submitted::Done(ticket, outcome) => self.complete(mem, ticket, outcome),
             Submitted::Pending => {

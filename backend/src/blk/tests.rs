@@ -28,6 +28,7 @@ mod ranges;
 mod resize;
 mod restart;
 mod signals;
+mod turns;
 
 const DISK_BYTES: u64 = 1 << 20;
 const ALL: u64 = u64::MAX;
@@ -70,9 +71,13 @@ impl Rig {
     }
 
     fn build(faults: Faults, read_only: bool, queues: u16) -> Rig {
+        Rig::of(faults, &DeviceOptions { read_only, queues, ..DeviceOptions::default() })
+    }
+
+    fn of(faults: Faults, options: &DeviceOptions) -> Rig {
         let faults = Rc::new(faults);
         let storage = FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), faults.clone());
-        let options = DeviceOptions { serial: String::from("pf-test"), read_only, queues };
+        let options = DeviceOptions { serial: String::from("pf-test"), ..options.clone() };
         let device = Rc::new(RefCell::new(Device::new(storage, &options)));
         let mem = TestMemory::new(0x40_0000);
         let driver = Driver::new(DirectBus(device.clone()), mem.clone(), 0);

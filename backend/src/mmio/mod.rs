@@ -2,6 +2,7 @@
 
 mod queue_regs;
 pub mod regs;
+mod reminder;
 pub mod status;
 mod transport;
 

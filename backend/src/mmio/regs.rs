@@ -23,12 +23,16 @@ pub const DEVICE_FEATURES_SEL: u64 = 0x014;
 pub const DRIVER_FEATURES: u64 = 0x020;
 /// `DriverFeaturesSel`, W.
 pub const DRIVER_FEATURES_SEL: u64 = 0x024;
+/// `GuestPageSize` of version 1, W.
+pub const LEGACY_GUEST_PAGE_SIZE: u64 = 0x028;
 /// `QueueSel`, W.
 pub const QUEUE_SEL: u64 = 0x030;
 /// `QueueSizeMax`, R (`QueueNumMax` in older texts).
 pub const QUEUE_SIZE_MAX: u64 = 0x034;
 /// `QueueSize`, W (`QueueNum`).
 pub const QUEUE_SIZE: u64 = 0x038;
+/// `QueuePFN` of version 1, RW.
+pub const LEGACY_QUEUE_PFN: u64 = 0x040;
 /// `QueueReady`, RW.
 pub const QUEUE_READY: u64 = 0x044;
 /// `QueueNotify`, W.

@@ -3,7 +3,8 @@
 
 use super::queue_regs::QueueRegs;
 use super::regs;
-use super::status::{Status, Transition};
+use super::reminder::Reminder;
+use super::status::Status;
 use crate::guest_mem::GuestAddr;
 use crate::ioreq::{Reply, Width};
 use crate::journal::{self, QueueSetUp, SetUp, Unusable};
@@ -49,7 +50,8 @@ pub enum Effect {
         /// What was written.
         value: u64,
     },
-    /// A queue was made ready.
+    /// A queue was made ready, after the features were agreed. One that was ready before has
+    /// [`Transport::layout`] from [`Effect::Status`] on.
     QueueReady(u16, Layout),
     /// A queue was stopped: touch its rings no more.
     QueueStopped(u16),
@@ -57,6 +59,10 @@ pub enum Effect {
     BadQueue(BadLayout),
     /// The driver notified a queue. Serve it after the answer.
     Notify(u16),
+    /// The driver accepts these features, which are not all offered: no agreement.
+    Refused(u64),
+    /// The driver set a register of virtio-mmio version 1.
+    Legacy,
 }
 
 /// The register file.
@@ -78,6 +84,8 @@ pub struct Transport {
     interrupt_status: u32,
     /// Of `interrupt_status`, what the driver has not read since it was raised.
     unread: u32,
+    /// For the case that the last interrupt got lost.
+    reminder: Reminder,
 }
 
 impl Transport {
@@ -98,6 +106,7 @@ impl Transport {
             queue_sel: 0,
             interrupt_status: 0,
             unread: 0,
+            reminder: Reminder::default(),
         }
     }
 
@@ -138,6 +147,7 @@ impl Transport {
             queue_sel: set_up.queue_sel,
             interrupt_status: 0,
             unread: 0,
+            reminder: Reminder::default(),
         })
     }
 
@@ -168,12 +178,15 @@ impl Transport {
         set_up
     }
 
-    /// Where the rings of a ready queue lie.
+    /// Where the rings of a ready queue lie; none as long as the features, on which their format
+    /// depends, are not agreed.
     ///
     /// # Errors
     /// [`Unusable`]: only a checked set-up becomes ready.
     pub(crate) fn layout(&self, index: usize) -> Result<Option<Layout>, Unusable> {
-        let Some(queue) = self.queues.get(index).filter(|queue| queue.ready) else { return Ok(None) };
+        let agreed = self.status.contains(Status::FEATURES_OK);
+        let queue = self.queues.get(index).filter(|queue| queue.ready && agreed);
+        let Some(queue) = queue else { return Ok(None) };
         let [desc, avail, used] = [queue.desc, queue.driver, queue.device].map(GuestAddr::new);
         Layout::new(queue.size, desc, avail, used).map(Some).map_err(|_| Unusable::Nonsense)
     }
@@ -208,7 +221,30 @@ impl Transport {
         let told = self.unread & reasons == reasons;
         self.interrupt_status |= reasons;
         self.unread |= reasons;
+        if !told {
+            self.reminder = Reminder::default();
+        }
         !told
+    }
+
+    /// `InterruptStatus`, and what of it the driver has not read since it was raised.
+    pub(crate) const fn interrupts(&self) -> (u32, u32) {
+        (self.interrupt_status, self.unread)
+    }
+
+    /// Whether an interrupt may have to be raised again: the driver has not read yet why it came.
+    pub(crate) const fn awaits_read(&self) -> bool {
+        self.unread != 0 && !self.reminder.is_over()
+    }
+
+    /// It is `now_ns`. True: the driver must be interrupted again, now, for what it has not read.
+    pub(crate) fn remind(&mut self, now_ns: u64) -> bool {
+        self.awaits_read() && self.reminder.is_due(now_ns)
+    }
+
+    /// It is `now_ns`: when [`Transport::remind`] has something to do.
+    pub(crate) fn remind_at_ns(&mut self, now_ns: u64) -> Option<u64> {
+        if self.awaits_read() { self.reminder.due_ns(now_ns) } else { None }
     }
 
     /// Whether the driver has not acknowledged all interrupts yet.
@@ -250,34 +286,46 @@ impl Transport {
         self.status.contains(Status::DRIVER_OK) && self.raise(regs::INT_CONFIG)
     }
 
-    /// What a read of `width` at `offset` in the window returns.
+    /// What a read of `width` at `offset` in the window returns. The registers are 32 bits wide
+    /// and aligned (section 4.2.2.2); a driver that reads a part of one gets that part.
     #[must_use]
     pub fn read(&mut self, offset: u64, width: Width) -> Reply {
-        match offset.checked_sub(regs::CONFIG) {
-            Some(offset) => Reply(self.read_config(offset, width)),
-            None if is_register(offset, width) => Reply(self.read_register(offset).into()),
-            None => Reply(0),
+        if offset < regs::CONFIG && matches!(width, Width::Four) && offset.is_multiple_of(4) {
+            Reply(self.read_register(offset).into())
+        } else {
+            Reply(self.read_bytes(offset, width))
         }
     }
 
-    /// Decides a write of `width` at `offset` in the window.
+    /// Decides a write of `width` at `offset` in the window. A narrow write to a register counts
+    /// as one to all of it, a wide one as two.
     pub fn write(&mut self, offset: u64, width: Width, value: u64) -> Effect {
+        let (low, high) = (half(value, 0), half(value, 1));
         match offset.checked_sub(regs::CONFIG) {
             Some(offset) => Effect::Config { offset, width, value },
-            None if is_register(offset, width) => {
-                self.write_register(offset, u32::try_from(value).unwrap_or(u32::MAX))
+            None if !offset.is_multiple_of(4) => Effect::None,
+            None if matches!(width, Width::Eight) => {
+                // No two neighbours ask for something.
+                match (self.write_register(offset, low), self.write_register(offset.saturating_add(4), high))
+                {
+                    (Effect::None, effect) | (effect, _) => effect,
+                }
             }
-            None => Effect::None,
+            None => self.write_register(offset, low),
         }
     }
 
     #[inline(never)]
-    fn read_config(&self, offset: u64, width: Width) -> u64 {
-        let bytes = (0..width.bytes()).map(|at| {
-            let index = usize::try_from(offset.saturating_add(at)).unwrap_or(usize::MAX);
-            self.config.get(index).copied().unwrap_or(0)
-        });
-        bytes.rev().fold(0, |value, byte| (value << 8) | u64::from(byte))
+    fn read_bytes(&mut self, offset: u64, width: Width) -> u64 {
+        (0..width.bytes()).rev().fold(0, |value, at| {
+            let at = offset.saturating_add(at);
+            let index = |at| usize::try_from(at).unwrap_or(usize::MAX);
+            let byte = match at.checked_sub(regs::CONFIG) {
+                Some(at) => self.config.get(index(at)).copied(),
+                None => self.read_register(at & !3).to_le_bytes().get(index(at & 3)).copied(),
+            };
+            (value << 8) | u64::from(byte.unwrap_or(0))
+        })
     }
 
     fn read_register(&mut self, offset: u64) -> u32 {
@@ -314,6 +362,7 @@ impl Transport {
                 self.unread &= !value;
             }
             regs::STATUS => return self.write_status(value),
+            regs::LEGACY_GUEST_PAGE_SIZE | regs::LEGACY_QUEUE_PFN if value != 0 => return Effect::Legacy,
             _ => self.write_queue(offset, value),
         }
         Effect::None
@@ -335,31 +384,31 @@ impl Transport {
         }
     }
 
-    /// Section 2.2.2, and section 6.2: a driver without `VERSION_1` is not served.
+    /// Section 2.2.2. A driver without `VERSION_1` is served too, as little-endian like any other.
+    /// One of another byte order does no harm: no device knows the type of its writes.
     fn features_acceptable(&self) -> bool {
-        let subset = self.driver_features & !self.identity.features == 0;
-        subset && !self.foreign_features && self.driver_features & regs::F_VERSION_1 != 0
+        self.driver_features & !self.identity.features == 0 && !self.foreign_features
     }
 
     fn write_status(&mut self, value: u32) -> Effect {
         let old = self.status;
-        match old.write(value, self.features_acceptable()) {
-            Transition::Reset => {
-                self.reset();
-                Effect::Reset
-            }
-            Transition::To(status) => {
-                self.status = status;
-                let new = status.difference(old);
-                let features_ok = new.contains(Status::FEATURES_OK);
-                let driver_ok = new.contains(Status::DRIVER_OK);
-                if features_ok || driver_ok {
-                    Effect::Status { features_ok, driver_ok }
-                } else {
-                    Effect::None
-                }
-            }
-            Transition::Refused => Effect::None,
+        let acceptable = self.features_acceptable();
+        let Some(status) = old.write(value, acceptable) else {
+            self.reset();
+            return Effect::Reset;
+        };
+        self.status = status;
+        let new = status.difference(old);
+        let features_ok = new.contains(Status::FEATURES_OK);
+        let driver_ok = new.contains(Status::DRIVER_OK);
+        let asked =
+            Status::from_bits_truncate(value).intersects(Status::FEATURES_OK.union(Status::DRIVER_OK));
+        if features_ok || driver_ok {
+            Effect::Status { features_ok, driver_ok }
+        } else if asked && !status.contains(Status::FEATURES_OK) {
+            Effect::Refused(self.driver_features)
+        } else {
+            Effect::None
         }
     }
 
@@ -387,13 +436,12 @@ impl Transport {
                 queue.ready = false;
                 Effect::QueueStopped(index)
             }
-            // The rings' format depends on the features: they come first.
-            (1, false) if negotiated => {
+            (1.., false) => {
                 let [desc, avail, used] = [queue.desc, queue.driver, queue.device].map(GuestAddr::new);
                 match Layout::new(queue.size, desc, avail, used) {
                     Ok(layout) => {
                         queue.ready = true;
-                        Effect::QueueReady(index, layout)
+                        if negotiated { Effect::QueueReady(index, layout) } else { Effect::None }
                     }
                     Err(rule) => Effect::BadQueue(rule),
                 }
@@ -417,11 +465,6 @@ impl Transport {
         }
         queue.write(offset, value);
     }
-}
-
-/// Section 4.2.2.2: the registers are 32 bits wide and aligned.
-const fn is_register(offset: u64, width: Width) -> bool {
-    matches!(width, Width::Four) && offset.is_multiple_of(4)
 }
 
 fn selected_mut(queues: &mut [QueueRegs], queue_sel: u32) -> Option<(u16, &mut QueueRegs)> {

@@ -9,8 +9,6 @@
 
 mod life;
 
-pub use life::BACKEND_TIMEOUT_NS;
-
 use super::{Discard, Geometry, Io, Outcome, Storage, Submitted};
 use crate::blk::{Operation, Ticket};
 use crate::limit::{Limiter, warn_limited};
@@ -276,7 +274,8 @@ fn issue_piece<H: Hypervisor>(
     let id = (u64::from(slot) << 16) | u64::from(request.issued);
     let piece = piece(geometry, ticket.operation(), request.issued);
     let op = match ticket.operation() {
-        // This backend has no cache, where an earlier one had: a completed write is durable.
+        // This backend has no cache, where an earlier one had (whose unflushed writes are dealt with in
+        // `life.rs`): a write that it completes is durable.
         Operation::Flush if geometry.flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
         Operation::Flush => Op::Flush,
         Operation::Read { first_sector, .. } => {
@@ -429,8 +428,8 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
 
     fn arm(&mut self, batch: u32) -> bool {
         match self.up_mut() {
-            // A fault that shows only now: the broken connection sends no event.
-            Some(front) => front.health() == Health::Connected && front.rearm(batch),
+            // A broken connection sends no event, and somebody has to see to it (`life.rs`).
+            Some(front) => front.health() != Health::Connected || front.rearm(batch),
             None => false,
         }
     }

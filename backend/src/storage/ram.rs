@@ -4,7 +4,7 @@
 //! touches it: zeroing all would keep the guest waiting for its start, or a vCPU for its disk.
 
 use super::{Discard, Geometry, Io, Outcome, SECTOR_BYTES, Storage, Submitted, byte_range};
-use crate::blk::{Operation, Ticket};
+use crate::blk::{AT_ONCE_BYTES, Operation, Ticket};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -31,12 +31,15 @@ impl fmt::Display for OutOfMemory {
 
 impl core::error::Error for OutOfMemory {}
 
-/// The disk. Requests are over when they are submitted; a flush has nothing to do.
+/// The disk. Requests are over when they are submitted, but for long ones, which take several turns;
+/// a flush has nothing to do.
 pub struct RamDisk {
     /// Each has room for its part of the disk, and holds nothing until it is touched.
     chunks: Vec<Vec<u8>>,
     len: usize,
     read_only: bool,
+    /// A long request, and how many bytes of it are done. Others wait until it is over.
+    long: Option<(Ticket, usize)>,
 }
 
 impl RamDisk {
@@ -54,7 +57,7 @@ impl RamDisk {
             chunk.try_reserve_exact(chunk_len(start, len)).map_err(|_| refused)?;
             chunks.push(chunk);
         }
-        Ok(RamDisk { chunks, len, read_only })
+        Ok(RamDisk { chunks, len, read_only, long: None })
     }
 
     fn range(operation: Operation) -> Option<Range<usize>> {
@@ -63,31 +66,35 @@ impl RamDisk {
         Some(start..start.checked_add(usize::try_from(len).ok()?)?)
     }
 
+    /// Does as much of a request as is done at once, from byte `done` of it on. `None`: there is more.
     #[inline(never)]
-    fn serve(&mut self, io: &Io<'_>, ticket: &Ticket) -> Outcome {
+    fn serve(&mut self, io: &Io<'_>, ticket: &Ticket, done: &mut usize) -> Option<Outcome> {
         let operation = ticket.operation();
         if operation == Operation::Flush {
-            return Outcome::Done;
+            return Some(Outcome::Done);
         }
         if self.read_only && !matches!(operation, Operation::Read { .. }) {
-            return Outcome::IoError;
+            return Some(Outcome::IoError);
         }
         let Some(range) = Self::range(operation).filter(|range| range.end <= self.len) else {
-            return Outcome::IoError;
+            return Some(Outcome::IoError);
         };
-        let mut start = range.start;
-        while start < range.end {
+        let mut start = range.start.saturating_add(*done);
+        let at_once = usize::try_from(AT_ONCE_BYTES).unwrap_or(usize::MAX);
+        let turn_end = range.end.min(start.saturating_add(at_once));
+        while start < turn_end {
             let chunk_start = start.saturating_sub(start % CHUNK_BYTES);
-            let end = range.end.min(chunk_start.saturating_add(CHUNK_BYTES));
-            let Some(chunk) = self.chunks.get_mut(start / CHUNK_BYTES) else { return Outcome::IoError };
+            let end = turn_end.min(chunk_start.saturating_add(CHUNK_BYTES));
+            let Some(chunk) = self.chunks.get_mut(start / CHUNK_BYTES) else { return Some(Outcome::IoError) };
             let part = start.saturating_sub(chunk_start)..end.saturating_sub(chunk_start);
             let skip = start.saturating_sub(range.start) as u64;
             if Self::serve_part(io, ticket, skip, chunk, chunk_len(chunk_start, self.len), part).is_none() {
-                return Outcome::IoError;
+                return Some(Outcome::IoError);
             }
             start = end;
         }
-        Outcome::Done
+        *done = start.saturating_sub(range.start);
+        (start == range.end).then_some(Outcome::Done)
     }
 
     /// Does what concerns a part of a chunk, whose data are `skip` bytes into the request's.
@@ -144,21 +151,36 @@ impl Storage for RamDisk {
     }
 
     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
-        let outcome = self.serve(io, &ticket);
-        Submitted::Done(ticket, outcome)
+        if self.long.is_some() {
+            return Submitted::Full(ticket);
+        }
+        let mut done = 0;
+        if let Some(outcome) = self.serve(io, &ticket, &mut done) {
+            return Submitted::Done(ticket, outcome);
+        }
+        self.long = Some((ticket, done));
+        Submitted::Pending
     }
 
     fn kick(&mut self) {}
 
     fn responses(&self) -> u32 {
-        0
+        self.long.is_some().into()
     }
 
-    fn next_completion(&mut self, _io: &Io<'_>) -> Option<(Ticket, Outcome)> {
-        None
+    fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
+        let (ticket, mut done) = self.long.take()?;
+        // Nobody waits for an orphan.
+        let over =
+            if io.is_live(&ticket) { self.serve(io, &ticket, &mut done) } else { Some(Outcome::IoError) };
+        if over.is_none() {
+            self.long = Some((ticket, done));
+            return None;
+        }
+        over.map(|outcome| (ticket, outcome))
     }
 
     fn arm(&mut self, _batch: u32) -> bool {
-        false
+        self.long.is_some()
     }
 }

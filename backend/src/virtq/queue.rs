@@ -197,6 +197,20 @@ impl Queue {
         &self.layout
     }
 
+    /// Next entry of the available ring to take.
+    #[must_use]
+    pub const fn taken(&self) -> u16 {
+        self.next_avail
+    }
+
+    /// What stands in the rings now, not judged: `avail.idx`, `used.idx`, `used_event` and
+    /// `avail_event` (of no meaning without `VIRTIO_F_EVENT_IDX`). `None`: it cannot be reached.
+    #[must_use]
+    pub fn words(&self, mem: &dyn GuestMemory) -> [Option<u16>; 4] {
+        [self.layout.avail_idx(), self.layout.used_idx(), self.layout.used_event(), self.layout.avail_event()]
+            .map(|addr| mem.load_u16(addr, Order::Relaxed).ok())
+    }
+
     /// Takes the next available chain. `None`: there is none now, or `pool` is short of room
     /// for a longest chain (ask again after a completion).
     ///

@@ -65,6 +65,7 @@ pub struct World {
     pub xen: FakeXen,
     pub xs: Xenstore<FakeXen>,
     pub back: BlkBack,
+    pub store: XenStored,
     pub stub: Option<TestStub>,
     pub mem: TestMemory,
     slots: Rc<RefCell<Option<SharedPage>>>,
@@ -79,6 +80,17 @@ impl World {
         let stub = self.stub.as_mut().expect("running");
         stub.run_once();
         take_answer(&page, vcpu)
+    }
+
+    /// One round of the image's loop (`image/src/serve.rs`), with a single look for news. False: it
+    /// would block now.
+    pub fn round(&mut self) -> bool {
+        let World { stub, xs, .. } = self;
+        let stub = stub.as_mut().expect("running");
+        let worked = stub.run_once();
+        let busy = worked || (stub.should_look() && stub.look());
+        let changed = upkeep::look_after(xs, stub, |_, _| ());
+        changed || busy || stub.arm() || xs.has_news()
     }
 
     /// The event loop, until nothing is left to do.
@@ -101,7 +113,7 @@ impl World {
         for round in 0..100_000 {
             let worked = stub.run_once();
             let changed = upkeep::look_after(xs, stub, |_, _| ());
-            if worked || changed || stub.arm() {
+            if worked || changed || stub.arm() || xs.has_news() {
                 end_ns = end(xen.now_ns());
                 continue;
             }
@@ -182,7 +194,8 @@ impl Machine {
         let slots: Rc<RefCell<Option<SharedPage>>> = Rc::default();
         let watchful = WatchfulMemory { inner: mem.clone(), observer: Slots(slots.clone()) };
         let queues = setup.queues;
-        let options = |serial: &str| DeviceOptions { serial: serial.into(), queues, read_only: false };
+        let options =
+            |serial: &str| DeviceOptions { serial: serial.into(), queues, ..DeviceOptions::default() };
         let ram = AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory"));
         let pv = AnyStorage::Pv(Box::new(PvDisk::new(front, setup.backend_timeout_ns)));
         let devices = vec![
@@ -190,7 +203,7 @@ impl Machine {
             Attached { mmio: RAM_MMIO, irq: RAM_IRQ, device: Device::new(ram, &options("pf-51728")) },
         ];
         let stub = Some(Stub::start(&xen, GUEST, watchful, devices).expect("starts"));
-        let world = World { xen, xs, back, stub, mem: mem.clone(), slots, events: Vec::new() };
+        let world = World { xen, xs, back, store, stub, mem: mem.clone(), slots, events: Vec::new() };
         let world = Rc::new(RefCell::new(world));
         let driver = |mmio, vcpu, place| {
             Driver::new(GuestBus { world: world.clone(), mmio, vcpu }, mem.clone(), place)

@@ -329,6 +329,27 @@ fn a_flush_fails_once_if_unflushed_writes_may_have_died_with_their_domain() {
 }
 
 #[test]
+fn a_backend_that_cannot_flush_any_more_makes_no_earlier_write_durable() {
+    for (flushed, expected) in [(false, S_IOERR), (true, S_OK)] {
+        let mut machine = Machine::ready(Setup::default());
+        let back = machine.back();
+        assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+        if flushed {
+            assert_eq!(machine.status_of(&flush_request()), S_OK);
+        }
+        back.die();
+        machine.run();
+        back.configure(|config| config.flush = false);
+        back.reattach(DomId(0));
+        machine.run_for(A_WHILE_NS);
+        assert_eq!(machine.status_of(&flush_request()), expected);
+        // What this one completes is as durable as it makes it.
+        assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+        assert_eq!(machine.status_of(&flush_request()), S_OK);
+    }
+}
+
+#[test]
 fn a_write_through_write_fails_if_it_may_have_died_before_its_flush() {
     let mut machine = Machine::new(Setup::default());
     machine.pv.init(!(1 << 9), 64);

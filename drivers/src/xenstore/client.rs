@@ -1,8 +1,7 @@
 //! The client of xenstored: blocking requests, watch events on the side.
 //!
-//! While a request waits for its answer, watch events go to a queue; after
-//! any blocking call look at [`Xenstore::next_event`], since the port's pending bit has
-//! been consumed. The bytes' way over the ring is in `link.rs`.
+//! While a request waits for its answer, watch events go to a queue or stay in the ring: before
+//! sleeping look at [`Xenstore::has_news`], since the port's pending bit may have been consumed. The bytes' way over the ring is in `link.rs`.
 
 use super::events::EventQueue;
 use super::link::Asked;
@@ -169,6 +168,13 @@ impl<H: Hypervisor> Xenstore<H> {
         self.request(XS_RM, tx_id, &[terminated(path)?, b"\0"]).map(drop)
     }
 
+    /// Whether there is something for [`Xenstore::poll_events`] or [`Xenstore::next_event`]. Do not
+    /// sleep then: the event channel's own event may have gone while an answer was waited for.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.events.has_news() || (self.fault.is_none() && self.has_unread())
+    }
+
     /// Takes in what has arrived, without waiting. True if [`Xenstore::next_event`] has
     /// something.
     ///
@@ -205,10 +211,10 @@ impl<H: Hypervisor> Xenstore<H> {
             if let Some(event) = self.events.pop_token(token) {
                 return Ok(Some(event));
             }
-            if self.hv.now_ns() >= deadline_ns {
-                return Ok(None);
+            match self.wait(deadline_ns) {
+                Err(StoreError::TimedOut) => return Ok(None),
+                other => other?,
             }
-            self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)?;
         }
     }
 }

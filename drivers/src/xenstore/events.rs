@@ -59,6 +59,12 @@ impl EventQueue {
         !self.events.is_empty()
     }
 
+    /// True if an event waits, or if it is to be told that some were dropped.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.lost || self.has_any()
+    }
+
     /// Has [`EventQueue::take_lost`] say that events were dropped.
     pub fn set_lost(&mut self) {
         self.lost = true;

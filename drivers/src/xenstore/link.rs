@@ -78,16 +78,37 @@ impl<H: Hypervisor> Xenstore<H> {
                     other => Err(self.die(StoreFault::WrongType(other))),
                 };
             }
-            self.hv.evtchn_take_pending(self.port);
-            match self.pump()? {
-                Some(answer) => self.keep(answer)?,
-                None if self.hv.now_ns() >= deadline_ns => {
-                    self.abandon(id);
-                    return Err(StoreError::TimedOut);
-                }
-                None => self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)?,
+            if let Some(answer) = self.pump()? {
+                self.keep(answer)?;
+            } else if let Err(error) = self.wait(deadline_ns) {
+                self.abandon(id);
+                return Err(error);
             }
         }
+    }
+
+    /// Waits until there is something to read, at most until `deadline_ns`. Called where the ring
+    /// was read to its end: an event that is cleared with bytes unread is lost for whoever sleeps
+    /// next.
+    pub(super) fn wait(&self, deadline_ns: u64) -> Result<(), StoreError> {
+        self.hv.evtchn_take_pending(self.port);
+        self.sleep(deadline_ns)
+    }
+
+    /// Waits for an event that comes after the last one was cleared, if nothing is unread.
+    fn sleep(&self, deadline_ns: u64) -> Result<(), StoreError> {
+        if self.hv.now_ns() >= deadline_ns {
+            return Err(StoreError::TimedOut);
+        }
+        if self.has_unread() {
+            return Ok(());
+        }
+        self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)
+    }
+
+    /// Whether bytes in the ring wait to be read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.load(RSP_PROD) != self.rsp_cons
     }
 
     /// Puts a message into the ring, waiting for room. A message that a ring can hold goes in
@@ -96,7 +117,6 @@ impl<H: Hypervisor> Xenstore<H> {
     pub(super) fn send(&mut self, message: &[u8], deadline_ns: u64) -> Result<(), StoreError> {
         let mut rest = message;
         while !rest.is_empty() {
-            self.hv.evtchn_take_pending(self.port);
             let used = self.req_prod.wrapping_sub(self.load(REQ_CONS));
             let free = RING_SIZE.checked_sub(used as usize);
             let free = free.ok_or(StoreFault::RingOverrun(used)).map_err(|fault| self.die(fault))?;
@@ -111,14 +131,18 @@ impl<H: Hypervisor> Xenstore<H> {
             while let Some(answer) = self.pump()? {
                 self.keep(answer)?;
             }
-            if self.hv.now_ns() >= deadline_ns {
+            self.hv.evtchn_take_pending(self.port);
+            if self.load(REQ_CONS).wrapping_add(used) != self.req_prod {
+                // Room came meanwhile.
+                continue;
+            }
+            if let Err(error) = self.sleep(deadline_ns) {
                 if rest.len() < message.len() {
                     // Half a message is in the ring: nothing after it could be understood.
-                    self.fault.get_or_insert(StoreFault::Stalled);
+                    self.die(StoreFault::Stalled);
                 }
-                return Err(StoreError::TimedOut);
+                return Err(error);
             }
-            self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)?;
         }
         Ok(())
     }
@@ -132,12 +156,14 @@ impl<H: Hypervisor> Xenstore<H> {
         self.req_prod = advance(self.req_prod, bytes.len());
     }
 
-    /// Reads what has arrived up to the next answer; watch events go to the queue.
-    /// `None`: no whole answer yet.
+    /// Reads what has arrived by now, up to the next answer; watch events go to the queue.
+    /// `None`: no whole answer yet. What arrives meanwhile is for the next call: whoever may write
+    /// to a watched node decides how much that is.
     pub(super) fn pump(&mut self) -> Result<Option<Message>, StoreError> {
         self.alive()?;
+        let end = self.load(RSP_PROD);
         loop {
-            let available = self.load(RSP_PROD).wrapping_sub(self.rsp_cons);
+            let available = end.wrapping_sub(self.rsp_cons);
             if available as usize > RING_SIZE {
                 return Err(self.die(StoreFault::RingOverrun(available)));
             }

@@ -50,8 +50,10 @@ impl<H: Hypervisor> Xenstore<H> {
     fn find_answer(&mut self, id: u32, deadline_ns: u64) -> Result<(), StoreError> {
         let mut window = [0u8; HEADER];
         loop {
-            self.hv.evtchn_take_pending(self.port);
             while let Some(byte) = self.next_byte()? {
+                if self.hv.now_ns() >= deadline_ns {
+                    return Err(StoreError::TimedOut);
+                }
                 window.rotate_left(1);
                 if let Some(last) = window.last_mut() {
                     *last = byte;
@@ -70,7 +72,6 @@ impl<H: Hypervisor> Xenstore<H> {
     /// From the header of the answer to `id` on, the stream is in order again.
     fn take_answer(&mut self, id: u32, deadline_ns: u64) -> Result<(), StoreError> {
         loop {
-            self.hv.evtchn_take_pending(self.port);
             match self.pump()? {
                 Some(answer) if answer.header.req_id == id => return Ok(()),
                 Some(answer) => return Err(self.die(StoreFault::UnknownRequest(answer.header.req_id))),
@@ -109,12 +110,5 @@ impl<H: Hypervisor> Xenstore<H> {
             self.notify()?;
         }
         Ok(byte.first().copied())
-    }
-
-    fn wait(&mut self, deadline_ns: u64) -> Result<(), StoreError> {
-        if self.hv.now_ns() >= deadline_ns {
-            return Err(StoreError::TimedOut);
-        }
-        self.hv.poll(&[self.port], Some(deadline_ns)).map_err(StoreError::Xen)
     }
 }

@@ -4,11 +4,10 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use backend::Config;
 use backend::blk::{Device, DeviceOptions, MAX_QUEUES};
-use backend::config::{DiskConfig, Store};
 use backend::storage::{AnyStorage, PvDisk, RamDisk};
 use backend::stub::Attached;
+use config::{Config, DiskConfig, Store};
 use drivers::BlkFront;
 use drivers::xenstore::Xenstore;
 use kernel::{Hypervisor, Xen};
@@ -50,7 +49,12 @@ pub fn connect(
                 .map(AnyStorage::Ram)
                 .map_err(|error| named(format!("{error}")))?,
         };
-        let options = DeviceOptions { serial: disk.serial.clone(), read_only: disk.read_only, queues };
+        let options = DeviceOptions {
+            serial: disk.serial.clone(),
+            read_only: disk.read_only,
+            discard: disk.discard,
+            queues,
+        };
         Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: make(index, engine, &options).map_err(named)? })
     };
     config.disks.iter().enumerate().map(attach).collect()

@@ -3,11 +3,11 @@
 use crate::disks::{self, Engine};
 use alloc::format;
 use alloc::string::{String, ToString};
+use backend::Stub;
 use backend::blk::Device;
-use backend::config::Store;
 use backend::ioreq::Server;
 use backend::journal::{DeviceJournal, ServerJournal};
-use backend::{Config, Stub};
+use config::{Config, Store};
 use drivers::blkfront;
 use drivers::xenstore::Xenstore;
 use kernel::{ForeignMap, Xen, restart};
@@ -72,10 +72,10 @@ pub fn again(
 /// From now on a panic leads to another life, if the configuration wants that and nobody uses
 /// memory of the life before this one any more.
 pub fn arm(xen: &Xen) {
-    match xen.end_former_grants() {
-        0 if restart::arm() => info!("a panic will be followed by a restart in place"),
-        0 => {}
-        busy => warn!("no further restart: {busy} pages of the former life are still in use"),
+    match xen.allow_restart() {
+        Ok(true) => info!("a panic will be followed by a restart in place"),
+        Ok(false) => {}
+        Err(pages) => warn!("no further restart: {pages} pages of the former life are still in use"),
     }
 }
 

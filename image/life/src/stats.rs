@@ -2,7 +2,8 @@
 //! `data/pilotfish/stats` holds that word and all counters a moment later.
 //!
 //! One line of `key=value`: first `asked=WORD` and what concerns the whole stub, then for each
-//! disk, in the order of their windows, `disk=N` and what concerns it.
+//! disk, in the order of their windows, `disk=N` and what concerns it. A word that begins with
+//! `rings` asks for the state of rings and interrupts instead.
 
 use crate::start::ImageStub;
 use alloc::format;
@@ -16,6 +17,10 @@ use log::warn;
 const ASK: &str = "data/pilotfish/ask";
 const STATS: &str = "data/pilotfish/stats";
 const TOKEN: &str = "ask";
+/// How a word begins that asks for the state of the rings.
+const RINGS: &str = "rings";
+/// How much of that is told: path and value have to fit into a message of 4096 bytes.
+const RINGS_BYTES: usize = 4000;
 /// The longest word that is given back.
 const WORD_BYTES: usize = 20;
 
@@ -48,9 +53,21 @@ pub fn tell(xs: &mut Xenstore<Xen>, stub: &ImageStub, rounds: &Rounds) {
     let Ok(mut word) = xs.read_string(ASK) else { return };
     word.retain(|character| character.is_ascii_alphanumeric());
     word.truncate(WORD_BYTES);
-    if let Err(error) = xs.write(STATS, line(&word, stub, rounds).as_bytes()) {
+    let line = if word.starts_with(RINGS) { rings(&word, stub) } else { line(&word, stub, rounds) };
+    if let Err(error) = xs.write(STATS, line.as_bytes()) {
         warn!("{STATS}: {error}");
     }
+}
+
+fn rings(word: &str, stub: &ImageStub) -> String {
+    let mut line = format!("asked={word}");
+    for (index, disk) in stub.inspect().enumerate() {
+        // Writing into a String cannot fail.
+        let _ = write!(line, " disk={index} {disk}");
+    }
+    // ASCII: every byte is a character.
+    line.truncate(RINGS_BYTES);
+    line
 }
 
 fn line(word: &str, stub: &ImageStub, rounds: &Rounds) -> String {

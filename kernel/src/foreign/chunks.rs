@@ -55,6 +55,7 @@ impl Slot {
     }
 
     /// Unmaps what is stale of `pages`.
+    #[inline(never)]
     fn vacate<W: Window>(&mut self, window: &W, number: u16, pages: &PageSet) {
         let stale = self.stale.common(pages);
         if !stale.is_empty() {
@@ -250,6 +251,7 @@ impl Chunks {
     /// Maps what is around `page` of the chunk in `number`: all of it in a slot that was never used;
     /// otherwise as much as is mapped already, so that a chunk that is used comes with few calls,
     /// and one that is hardly used with few pages.
+    #[inline(never)]
     fn widen<W: Window>(&mut self, window: &W, number: u16, page: usize, new: bool) {
         let Some(slot) = self.slots.get_mut(usize::from(number)) else { return };
         let before = slot.pages.count().saturating_sub(1);

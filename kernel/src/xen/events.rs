@@ -138,6 +138,11 @@ impl Events {
         }
     }
 
+    /// Whether Xen keeps a run state for us, in memory of this life.
+    pub(super) fn has_runstate(&self) -> bool {
+        self.runstate.is_some()
+    }
+
     /// Time for which we wanted a CPU that others had, as of our last rest; 0 if Xen does not tell.
     pub(super) fn waited_ns(&self) -> u64 {
         let told = |area: &SharedPage| area.load::<u64>(runstate::TIME_RUNNABLE, Order::Relaxed).ok();

@@ -84,10 +84,20 @@ impl Xen {
         events::close_all_but(&kept);
     }
 
-    /// Ends its grants; returns how many of them a peer still uses. Only after 0 may there be
-    /// a further life.
-    pub fn end_former_grants(&self) -> usize {
-        self.0.grants.borrow_mut().end_former()
+    /// From now on a panic leads to a restart in place. The next life takes the memory of the life
+    /// before this one, so what that granted is ended first. Whether there will be one: not if the
+    /// configuration wants none.
+    ///
+    /// # Errors
+    /// How many pages of that life are in use by a peer or by Xen: there is no restart then.
+    pub fn allow_restart(&self) -> Result<bool, usize> {
+        let granted = self.0.grants.borrow_mut().end_former();
+        // Where this life could not register a run state of its own, Xen goes on with the former's.
+        let run_state = usize::from(restart::is_restarted() && !self.0.events.has_runstate());
+        match granted + run_state {
+            0 => Ok(restart::arm()),
+            pages => Err(pages),
+        }
     }
 
     /// The page that it granted as `gref`, while that grant stands: RAM that this life leaves

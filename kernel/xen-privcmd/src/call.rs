@@ -2,8 +2,11 @@
 //!
 //! A domctl's interface version changes with Xen's minor version. The structures used here
 //! are laid out alike in all versions listed in [`INTERFACE_VERSIONS`] (compared: Xen 4.17.0,
-//! 4.18.0, 4.19.0, 4.20.0 and the development tree of August 2026), so one layout serves all
-//! and the version is found by trying.
+//! 4.18.0, 4.19.0, 4.20.0, 4.21.0 and 4.22.0), so one layout serves all and the version is found
+//! by trying.
+
+pub mod ask;
+pub mod list;
 
 use std::io;
 use std::sync::Mutex;
@@ -13,7 +16,7 @@ use xen_pv_sys::xen::{DOMID_FIRST_RESERVED, HYPERVISOR_DOMCTL, HYPERVISOR_SCHED_
 
 use crate::device::{ArgPage, Device};
 
-/// `XEN_DOMCTL_INTERFACE_VERSION` of Xen 4.20 and 4.19, 4.18, 4.17, and of the development tree.
+/// `XEN_DOMCTL_INTERFACE_VERSION` of Xen 4.19 to 4.21, 4.18, 4.17, and 4.22.
 pub const INTERFACE_VERSIONS: [u32; 4] = [0x17, 0x16, 0x15, 0x18];
 
 /// `XEN_DOMCTL_pausedomain`.
@@ -30,6 +33,8 @@ pub const DOMCTL_UNION: usize = 16;
 pub const INFO_TOT_PAGES: usize = 8;
 /// Offset of `cpu_time` in it.
 pub const INFO_CPU_TIME: usize = 56;
+/// Offset of `handle` in it.
+pub const INFO_HANDLE: usize = 76;
 /// `SCHEDOP_remote_shutdown`.
 pub const SCHEDOP_REMOTE_SHUTDOWN: u64 = 4;
 
@@ -58,7 +63,7 @@ impl std::fmt::Display for Error {
         match self {
             Error::Device(e) => write!(f, "/dev/xen/privcmd: {e}"),
             Error::UnknownInterface => f.write_str(
-                "Xen refuses every domctl interface version known here (Xen 4.17 to 4.20), or this is not dom0",
+                "Xen refuses every domctl interface version known here (Xen 4.17 to 4.22), or this is not dom0",
             ),
             Error::Refused(what, e) => write!(f, "Xen refuses {what}: {e}"),
         }
@@ -76,6 +81,8 @@ pub struct DomainState {
     pub shutdown: Option<u8>,
     /// Its vCPUs are paused by the toolstack.
     pub paused: bool,
+    /// The UUID that its maker gave it (`xen_domain_handle_t`), as it was when it was made.
+    pub handle: [u8; 16],
 }
 
 /// What a domain has used.
@@ -216,22 +223,27 @@ impl Privcmd {
 }
 
 /// The part of a domctl's answer that is looked at.
-type Answer = [u8; 64];
+type Answer = [u8; 96];
 
-/// Decodes the head of `struct xen_domctl_getdomaininfo`: domain, padding, flags.
+/// Decodes the head of `struct xen_domctl_getdomaininfo`.
 /// Xen before 4.19 answers with the next higher domain where there is none with this number.
 fn decode_info(asked: u16, answer: Answer) -> Option<DomainState> {
-    let [d0, d1, _, _, f0, f1, f2, f3, ..] = answer;
-    if u16::from_le_bytes([d0, d1]) != asked {
-        return None;
-    }
+    let (domid, state) = decode_domain(&answer)?;
+    (domid == asked).then_some(state)
+}
+
+/// Whose `answer` is, and what it says: domain, padding, flags, and further on the handle.
+fn decode_domain(answer: &Answer) -> Option<(u16, DomainState)> {
+    let [d0, d1, _, _, f0, f1, f2, f3, ..] = *answer;
     let flags = u32::from_le_bytes([f0, f1, f2, f3]);
     let [code, ..] = (flags >> DOMINF_SHUTDOWN_SHIFT).to_le_bytes();
-    Some(DomainState {
+    let state = DomainState {
         dying: flags & DOMINF_DYING != 0,
         shutdown: (flags & DOMINF_SHUTDOWN != 0).then_some(code),
         paused: flags & DOMINF_PAUSED != 0,
-    })
+        handle: *answer.get(INFO_HANDLE..)?.first_chunk()?,
+    };
+    Some((u16::from_le_bytes([d0, d1]), state))
 }
 
 /// As [`decode_info`]: `tot_pages` and `cpu_time`.
@@ -247,8 +259,9 @@ mod tests {
 
     /// An answer that begins so.
     fn answer(head: [u8; 8]) -> Answer {
-        let mut answer = [0; 64];
+        let mut answer = [0; 96];
         answer[..8].copy_from_slice(&head);
+        answer[INFO_HANDLE..][..16].fill(0xa5);
         answer
     }
 
@@ -269,10 +282,11 @@ mod tests {
     #[test]
     fn a_crash_is_told_from_a_running_and_a_dying_domain() {
         let crashed = decode_info(5, answer([5, 0, 0, 0, 0b0100, 0, 3, 0])).unwrap();
-        assert_eq!(crashed, DomainState { dying: false, shutdown: Some(3), paused: false });
+        let handle = [0xa5; 16];
+        assert_eq!(crashed, DomainState { dying: false, shutdown: Some(3), paused: false, handle });
         let running = decode_info(5, answer([5, 0, 0xff, 0xff, 0b10_0010, 0, 0, 0])).unwrap();
-        assert_eq!(running, DomainState { dying: false, shutdown: None, paused: false });
+        assert_eq!(running, DomainState { dying: false, shutdown: None, paused: false, handle });
         let dying = decode_info(5, answer([5, 0, 0, 0, 0b1001, 0, 0, 0])).unwrap();
-        assert_eq!(dying, DomainState { dying: true, shutdown: None, paused: true });
+        assert_eq!(dying, DomainState { dying: true, shutdown: None, paused: true, handle });
     }
 }

@@ -47,7 +47,8 @@ impl Device {
         // `struct privcmd_hypercall` which the kernel only reads. Xen reads and writes at the
         // one address among its arguments: `page`, which is mapped, PAGE bytes long, larger
         // than any structure used here (`call.rs`), and borrowed mutably, so nothing else in
-        // this process looks at it meanwhile.
+        // this process looks at it meanwhile. A pointer in that structure, if it has one, leads
+        // to the page's second half (`set_pointer_to_half`), as long as any structure there.
         let ret = unsafe { libc::ioctl(self.0.as_raw_fd(), IOCTL_HYPERCALL, &raw mut call) };
         u32::try_from(ret).map_err(|_| io::Error::last_os_error())
     }
@@ -90,6 +91,19 @@ impl ArgPage {
         unsafe {
             std::ptr::write_bytes(self.at.as_ptr(), 0, PAGE);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.at.as_ptr(), len);
+        }
+    }
+
+    /// Writes the address of the page's second half at `offset`: a pointer for Xen to write
+    /// at most `PAGE / 2` bytes to. Nothing is written where it would not fit before that half.
+    pub(crate) fn set_pointer_to_half(&mut self, offset: usize) {
+        let pointer = (self.address() + (PAGE / 2) as u64).to_le_bytes();
+        if offset.checked_add(pointer.len()).is_some_and(|end| end <= PAGE / 2) {
+            // SAFETY: checked above to lie in the first half of the PAGE writable bytes that
+            // `at` points to and this value owns; `pointer` is not part of them.
+            unsafe {
+                std::ptr::copy_nonoverlapping(pointer.as_ptr(), self.at.as_ptr().add(offset), pointer.len());
+            }
         }
     }
 
@@ -136,5 +150,18 @@ mod tests {
         assert_eq!(page.get(PAGE - 2), Some([0, 0]));
         assert_eq!(page.get::<4>(PAGE - 2), None);
         assert_eq!(page.get::<4>(usize::MAX), None);
+    }
+
+    #[test]
+    fn a_pointer_leads_to_the_second_half_and_lies_in_the_first() {
+        let mut page = ArgPage::new().unwrap();
+        page.set(&[]);
+        page.set_pointer_to_half(16);
+        assert_eq!(page.get(16).map(u64::from_le_bytes), Some(page.address() + 2048));
+        page.set(&[]);
+        for outside in [PAGE / 2 - 7, PAGE, usize::MAX] {
+            page.set_pointer_to_half(outside);
+        }
+        assert_eq!(page.get(0), Some([0; PAGE]));
     }
 }

@@ -6,11 +6,13 @@
 //! - [`stats`]: medians, ranges, and ratios of what was measured in the same round.
 //! - [`targets`]: what the project wants to reach, beside what was measured.
 //! - [`table`], [`plot`], [`report`]: the result as text, as SVG and as JSON.
+//! - [`buffered`]: what guests do, and latencies, measured in a guest of its own.
 //! - [`curves`]: how cost grows, measured in a run of its own.
 //!
 //! The other sides are `tests/bench/bench.sh` (dom0), `tests/bench/guest/bench.sh` (guest) and
 //! `tests/src/bin/meter/` (CPU times). How to read the result: `docs/performance.md`.
 
+pub mod buffered;
 pub mod curves;
 pub mod host;
 pub mod plan;
@@ -173,7 +175,7 @@ fn measure(
 #[must_use]
 pub fn limit(plan: &Plan) -> Duration {
     let spans = u32::try_from(plan.spans()).unwrap_or(u32::MAX);
-    Duration::from_secs(180) + Duration::from_secs_f64(plan.seconds + 4.0) * spans
+    Duration::from_secs(240) + Duration::from_secs_f64(plan.seconds * buffered::LATENCY_SPANS + 6.0) * spans
 }
 
 /// Prints the report and writes its files.

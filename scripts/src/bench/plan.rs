@@ -2,6 +2,10 @@
 
 use std::fmt::{self, Write as _};
 
+use anyhow::{Result, bail};
+
+use crate::bench::buffered;
+
 /// A kind of disk.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
@@ -96,6 +100,8 @@ pub struct Plan {
     pub mib: u32,
     /// What to do.
     pub workloads: Vec<Workload>,
+    /// What to do in the guest whose memory is churned.
+    pub buffered: Vec<buffered::Workload>,
 }
 
 impl Plan {
@@ -110,15 +116,24 @@ impl Plan {
             vcpus: 1,
             mib: 64,
             workloads: Self::all_workloads(),
+            buffered: buffered::ALL.to_vec(),
         }
     }
 
-    /// A look: the workloads of 4 KiB at depths 1 and 16, few rounds.
+    /// A look: the workloads of 4 KiB at depths 1 and 16, a few of what guests do, few rounds.
     #[must_use]
     pub fn quick() -> Self {
         let mut workloads = Self::all_workloads();
         workloads.retain(|workload| workload.is_random(4, 1) || workload.is_random(4, 16));
-        Self { rounds: 2, seconds: 1.0, idle_seconds: 3, turns: 1, workloads, ..Self::full() }
+        Self {
+            rounds: 2,
+            seconds: 1.0,
+            idle_seconds: 3,
+            turns: 1,
+            workloads,
+            buffered: buffered::quick(),
+            ..Self::full()
+        }
     }
 
     /// The workloads of the project's targets, each as a read and as a write.
@@ -133,17 +148,43 @@ impl Plan {
             .collect()
     }
 
+    /// Leaves all out but these workloads, and with those that only the first guest has all that
+    /// goes with them: the idle disks and the bare round trips.
+    ///
+    /// # Errors
+    /// When there is none of such a name.
+    pub fn keep(&mut self, names: &[String]) -> Result<()> {
+        self.workloads = Self::all_workloads();
+        self.buffered = buffered::ALL.to_vec();
+        let known = || {
+            let direct = self.workloads.iter().map(|workload| workload.words());
+            direct.chain(self.buffered.iter().map(|workload| workload.words.to_owned()))
+        };
+        if let Some(name) = names.iter().find(|&name| !known().any(|words| words == *name)) {
+            bail!("no workload {name:?}; there are {}", known().collect::<Vec<_>>().join(", "));
+        }
+        self.workloads.retain(|workload| names.contains(&workload.words()));
+        self.buffered.retain(|workload| names.iter().any(|name| name == workload.words));
+        if self.workloads.is_empty() {
+            self.idle_seconds = 0;
+            self.turns = 0;
+        }
+        Ok(())
+    }
+
     /// How many spans are measured.
     #[must_use]
     pub fn spans(&self) -> usize {
         let rounds = usize::try_from(self.rounds).unwrap_or(usize::MAX);
-        rounds.saturating_mul(self.workloads.len()).saturating_mul(Kind::ALL.len())
+        let direct = self.workloads.len().saturating_mul(Kind::ALL.len());
+        rounds.saturating_mul(direct.saturating_add(buffered::spans(self.buffered.len())))
     }
 
     /// As `tests/bench/bench.sh` reads it.
     #[must_use]
     pub fn config(&self) -> String {
         let workloads: Vec<String> = self.workloads.iter().map(|workload| workload.words()).collect();
+        let buffered: Vec<&str> = self.buffered.iter().map(|workload| workload.words).collect();
         let mut text = String::new();
         for (key, value) in [
             ("rounds", self.rounds.to_string()),
@@ -156,6 +197,10 @@ impl Plan {
             ("guest_mib", GUEST_MIB.to_string()),
             ("large_mib", LARGE_GUEST_MIB.to_string()),
             ("workloads", workloads.join(",")),
+            ("buffered", buffered.join(",")),
+            ("buffered_guest_mib", buffered::GUEST_MIB.to_string()),
+            ("buffered_disk_mib", buffered::DISK_MIB.to_string()),
+            ("latency_seconds", (self.seconds * buffered::LATENCY_SPANS).to_string()),
         ] {
             // Writing into a String cannot fail.
             let _ = writeln!(text, "{key}={value}");
@@ -187,9 +232,25 @@ mod tests {
     #[test]
     fn every_kind_meets_every_workload_in_every_round() {
         let plan = Plan::full();
-        assert_eq!(plan.spans(), 150);
+        assert_eq!(plan.spans(), 150 + 130);
         let config = plan.config();
         assert!(config.contains("seconds=1.5\n"));
         assert!(config.contains("workloads=randread-4k-1,randwrite-4k-1,randread-4k-16"));
+        assert!(
+            config.contains("\nbuffered=cached-read,cached-reread,")
+                && config.contains("latency_seconds=3\n")
+        );
+    }
+
+    #[test]
+    fn workloads_of_both_guests_are_asked_for_by_name() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let mut plan = Plan::quick();
+        plan.keep(&names(&["ext4-read", "randread-64k-16"])).unwrap();
+        assert_eq!((plan.workloads.len(), plan.buffered.len(), plan.turns), (1, 1, 1));
+        plan.keep(&names(&["cached-read"])).unwrap();
+        assert_eq!((plan.workloads.len(), plan.buffered.len(), plan.turns), (0, 1, 0));
+        let error = plan.keep(&names(&["cached-read", "randread-3k-1"])).unwrap_err().to_string();
+        assert!(error.contains("randread-3k-1") && error.contains("ext4-create"), "{error}");
     }
 }

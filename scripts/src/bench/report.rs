@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::bench::buffered::{self, view};
 use crate::bench::host::TOO_MUCH;
 use crate::bench::plan::{Kind, Plan, Workload};
 use crate::bench::sample::{Cpu, Measured, Span, float};
-use crate::bench::stats::Spread;
+use crate::bench::stats::{Spread, shown};
 use crate::bench::table::Table;
 use crate::bench::targets::{self, Target, Verdict, Wanted};
 
@@ -87,6 +88,31 @@ impl Report {
                 aside + self.measured.spans.len()
             )?;
         }
+        if !self.plan.workloads.is_empty() {
+            self.write_direct(out)?;
+        }
+        if !self.plan.buffered.is_empty() {
+            self.write_buffered(out)?;
+        }
+        if self.plan.turns > 0 {
+            writeln!(out, "\nBare round trips: a register read that a stub answers, in nanoseconds\n")?;
+            out.push_str(&self.round_trips().text());
+        }
+        writeln!(out, "\nTargets\n")?;
+        let targets = self.targets();
+        out.push_str(&target_table(&targets).text());
+        let count = |verdict| targets.iter().filter(|target| target.verdict() == verdict).count();
+        writeln!(
+            out,
+            "\n{} met, {} missed, {} not measured",
+            count(Verdict::Met),
+            count(Verdict::Missed),
+            count(Verdict::Unknown)
+        )
+    }
+
+    /// What the guest with all disks did.
+    fn write_direct(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\nRate as a ratio to native PV in the same round (more is better)\n")?;
         out.push_str(&self.rates().text());
         writeln!(
@@ -107,19 +133,23 @@ impl Report {
         }
         writeln!(out, "\nWhat the stub did for one request of the guest, by its own counters (median)\n")?;
         out.push_str(&self.counts().text());
-        writeln!(out, "\nBare round trips: a register read that a stub answers, in nanoseconds\n")?;
-        out.push_str(&self.round_trips().text());
-        writeln!(out, "\nTargets\n")?;
-        let targets = self.targets();
-        out.push_str(&target_table(&targets).text());
-        let count = |verdict| targets.iter().filter(|target| target.verdict() == verdict).count();
+        Ok(())
+    }
+
+    /// What guests do, and latencies.
+    fn write_buffered(&self, out: &mut String) -> std::fmt::Result {
+        let (measured, workloads) = (&self.measured, &self.plan.buffered);
         writeln!(
             out,
-            "\n{} met, {} missed, {} not measured",
-            count(Verdict::Met),
-            count(Verdict::Missed),
-            count(Verdict::Unknown)
-        )
+            "\nWhat guests do: a guest of {} MiB whose memory was churned, disks of {} MiB; rate, and CPU time of a unit \
+             of work, as ratios to native PV. The stub's misses and KiB are those of one request\n",
+            buffered::GUEST_MIB,
+            buffered::DISK_MIB
+        )?;
+        out.push_str(&view::rates(measured, workloads).text());
+        writeln!(out, "\nLatency of single I/Os in that guest, in microseconds (less is better)\n")?;
+        out.push_str(&view::latencies(measured, workloads).text());
+        Ok(())
     }
 
     fn rates(&self) -> Table {
@@ -198,7 +228,8 @@ impl Report {
         ]);
         for &workload in &self.plan.workloads {
             for kind in [Kind::Pilotfish, Kind::Ram] {
-                let median = |key| Spread::of(self.measured.per_request(kind, workload, key));
+                let words = workload.words();
+                let median = |key| Spread::of(self.measured.counts.per_request(kind, &words, key));
                 let of = |key| median(key).map_or("-".to_owned(), |spread| format!("{:.2}", spread.median));
                 table.row([
                     workload.to_string(),
@@ -273,6 +304,7 @@ impl Report {
             "stub_image_bytes": self.image_bytes,
             "targets": self.targets().iter().map(target_json).collect::<Vec<_>>(),
             "spans": spans,
+            "buffered": view::json(&self.measured, &self.plan.buffered),
             "round_trips": { "pilotfish": trips(&self.measured.real), "spinner": trips(&self.measured.spin) },
             "raw": raw,
         })
@@ -287,11 +319,9 @@ when fio has been at work for 0.3 s. Bytes and requests are differences of /sys/
 guest, seconds of its /proc/uptime; CPU times are differences of XEN_DOMCTL_getdomaininfo's cpu_time, \
 asked by dom0 when the guest's marks arrive on its console. An I/O is one of fio's: bytes divided by \
 the block size. others_cpus is how many of this machine's CPUs others than QEMU took since the \
-span before; spans with more than 0.15 are set aside and in no figure. Ratios are of two spans of the same round. raw has what was told, verbatim.";
-
-fn shown(spread: Option<Spread>, digits: usize) -> String {
-    spread.map_or("-".to_owned(), |spread| format!("{spread:.digits$}"))
-}
+span before; spans with more than 0.15 are set aside and in no figure. Ratios are of two spans of the same round. buffered \
+is what a guest of its own did that has a native disk and one of Pilotfish and whose free memory is spread; it counts \
+its work itself (fio, or the fixed amount that was done), per_second is of that. raw has what was told, verbatim.";
 
 fn target_table(targets: &[Target]) -> Table {
     let mut table = Table::new(["target", "wanted", "measured", ""]);
@@ -348,7 +378,7 @@ mod tests {
     fn report(facts: BTreeMap<String, String>) -> Report {
         let workloads = vec![Workload { block_kib: 4, depth: 1, read: true, sequential: false }];
         Report {
-            plan: Plan { workloads, ..Plan::full() },
+            plan: Plan { workloads, buffered: Vec::new(), ..Plan::full() },
             measured: Measured::read(&facts),
             facts,
             others: BTreeMap::new(),

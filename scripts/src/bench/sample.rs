@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::bench::buffered::work::Work;
 use crate::bench::plan::{Kind, Workload};
 
 /// Bytes of a sector, as Linux counts them whatever the disk's own are.
@@ -167,6 +168,43 @@ impl Counts {
     }
 }
 
+/// A stub's counters after each span, by the question's number, with what was measured before it:
+/// nothing for the first.
+#[derive(Clone, Debug, Default)]
+pub struct Asked(BTreeMap<u64, (Option<(Kind, String)>, Counts)>);
+
+impl Asked {
+    fn add(&mut self, kind: &str, words: &str, fact: &str) {
+        if let Some(counts) = Counts::parse(fact) {
+            let span = Kind::named(kind).map(|kind| (kind, words.to_owned()));
+            self.0.insert(counts.asked, (span, counts));
+        }
+    }
+
+    /// How many of what `key` counts came for each of the guest's requests, one for each time that
+    /// this kind met this workload: fio's start and end included.
+    #[must_use]
+    pub fn per_request(&self, kind: Kind, words: &str, key: &str) -> Vec<f64> {
+        let disk = match kind {
+            Kind::Native => return Vec::new(),
+            Kind::Pilotfish => 0,
+            Kind::Ram => 1,
+        };
+        let is_span = |span: &Option<(Kind, String)>| {
+            span.as_ref().is_some_and(|(of, what)| *of == kind && what == words)
+        };
+        let pairs = self.0.values().zip(self.0.values().skip(1));
+        pairs
+            .filter(|(_, (span, _))| is_span(span))
+            .filter_map(|((_, before), (_, after))| {
+                let requests = after.since(before, Some(disk), "requests").filter(|&count| count > 0)?;
+                let of_disk = after.since(before, Some(disk), key);
+                Some(float(of_disk.or_else(|| after.since(before, None, key))?) / float(requests))
+            })
+            .collect()
+    }
+}
+
 /// All that was measured.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
@@ -174,9 +212,12 @@ pub struct Measured {
     pub spans: BTreeMap<(u32, Kind, String), Span>,
     /// Those that something else on the machine disturbed: told, but in no figure.
     pub aside: BTreeMap<(u32, Kind, String), Span>,
-    /// The stub's counters after each span, by the question's number, with what was measured
-    /// before it: nothing for the first.
-    pub counts: BTreeMap<u64, (Option<(Kind, String)>, Counts)>,
+    /// What was done in spans of the guest that counts that itself ([`crate::bench::buffered`]).
+    pub work: BTreeMap<(u32, Kind, String), Work>,
+    /// The stub's counters.
+    pub counts: Asked,
+    /// Those of that other guest's stub.
+    pub guest_counts: Asked,
     /// With all disks left alone.
     pub idle: Option<Span>,
     /// To the stub.
@@ -201,12 +242,15 @@ impl Measured {
                         measured.spans.insert((round, kind, (*workload).to_owned()), span);
                     }
                 }
-                ["s", _, kind, workload] => {
-                    if let Some(counts) = Counts::parse(value) {
-                        let span = Kind::named(kind).map(|kind| (kind, (*workload).to_owned()));
-                        measured.counts.insert(counts.asked, (span, counts));
+                ["guest_work", round, kind, workload] => {
+                    if let (Ok(round), Some(kind), Some(work)) =
+                        (round.parse(), Kind::named(kind), Work::parse(value))
+                    {
+                        measured.work.insert((round, kind, (*workload).to_owned()), work);
                     }
                 }
+                ["s", "guest", _, kind, workload] => measured.guest_counts.add(kind, workload, value),
+                ["s", _, kind, workload] => measured.counts.add(kind, workload, value),
                 ["rt", _, "real"] => measured.real.extend(RoundTrip::parse(value)),
                 ["rt", _, "spin"] => measured.spin.extend(RoundTrip::parse(value)),
                 _ => {}
@@ -228,25 +272,10 @@ impl Measured {
         }
     }
 
-    /// How many of what `key` counts came for each of the guest's requests, one for each time that
-    /// this kind met this workload: fio's start and end included.
-    #[must_use]
-    pub fn per_request(&self, kind: Kind, workload: Workload, key: &str) -> Vec<f64> {
-        let disk = match kind {
-            Kind::Native => return Vec::new(),
-            Kind::Pilotfish => 0,
-            Kind::Ram => 1,
-        };
-        let span = Some((kind, workload.words()));
-        let pairs = self.counts.values().zip(self.counts.values().skip(1));
-        pairs
-            .filter(|(_, (of, _))| *of == span)
-            .filter_map(|((_, before), (_, after))| {
-                let requests = after.since(before, Some(disk), "requests").filter(|&count| count > 0)?;
-                let of_disk = after.since(before, Some(disk), key);
-                Some(float(of_disk.or_else(|| after.since(before, None, key))?) / float(requests))
-            })
-            .collect()
+    /// The spans of a kind and workload that are in figures, by round.
+    pub fn spans_of<'a>(&'a self, kind: Kind, words: &'a str) -> impl Iterator<Item = (u32, &'a Span)> {
+        let of = self.spans.iter().filter(move |((_, of, what), _)| *of == kind && what == words);
+        of.map(|((round, ..), span)| (*round, span))
     }
 
     /// What `value` is for each round of a kind and workload, by round.
@@ -257,12 +286,7 @@ impl Measured {
         workload: Workload,
         value: impl Fn(&Span) -> f64,
     ) -> BTreeMap<u32, f64> {
-        let words = workload.words();
-        self.spans
-            .iter()
-            .filter(|((_, of, what), _)| *of == kind && *what == words)
-            .map(|((round, ..), span)| (*round, value(span)))
-            .collect()
+        self.spans_of(kind, &workload.words()).map(|(round, span)| (round, value(span))).collect()
     }
 }
 
@@ -320,8 +344,8 @@ mod tests {
         ];
         let facts = facts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let measured = Measured::read(&facts);
-        assert_eq!(measured.counts.len(), 3);
-        let of = |kind, key| measured.per_request(kind, READ, key);
+        assert_eq!(measured.counts.0.len(), 3);
+        let of = |kind, key| measured.counts.per_request(kind, &READ.words(), key);
         assert_eq!(of(Kind::Pilotfish, "answers"), [2.0]);
         assert_eq!(of(Kind::Pilotfish, "used"), [1.0]);
         assert_eq!(of(Kind::Ram, "answers"), [0.0]);

@@ -42,6 +42,18 @@ impl Spread {
     }
 }
 
+/// As text, with so many decimals; a dash where nothing was measured.
+#[must_use]
+pub fn shown(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or("-".to_owned(), |spread| format!("{spread:.digits$}"))
+}
+
+/// The median alone, in the same way.
+#[must_use]
+pub fn median(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or("-".to_owned(), |spread| format!("{:.digits$}", spread.median))
+}
+
 impl fmt::Display for Spread {
     /// `median (min..max)`, with the precision given, 2 decimals without one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

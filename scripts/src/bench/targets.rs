@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::bench::buffered::{self, Way};
 use crate::bench::plan::{Kind, Plan, Workload};
 use crate::bench::sample::{Cpu, Measured, Span, float};
 use crate::bench::stats::Spread;
@@ -133,6 +134,10 @@ pub fn all(
         let found = rate(measured, Kind::Pilotfish, workload);
         targets.push(ratio(format!("rate, {workload}"), Wanted::AtLeast(least), found));
     }
+    for &workload in plan.buffered.iter().filter(|workload| workload.way == Way::Cached) {
+        let found = buffered::view::rate(measured, workload);
+        targets.push(ratio(format!("rate, {workload}, page cache"), Wanted::AtLeast(1.0), found));
+    }
     for &workload in &plan.workloads {
         let found = cpu(measured, Kind::Pilotfish, workload, |cpu| cpu.dom0_ns);
         targets.push(ratio(format!("dom0 CPU per I/O, {workload}"), Wanted::AtMost(1.0), found));
@@ -201,7 +206,7 @@ mod tests {
     fn a_run_that_measured_nothing_has_every_target_and_none_met() {
         let plan = Plan::full();
         let targets = all(&plan, &Measured::default(), &BTreeMap::new(), 0);
-        assert_eq!(targets.len(), 10 + 10 + 4 + 5);
+        assert_eq!(targets.len(), 10 + 7 + 10 + 4 + 5);
         assert!(targets.iter().all(|target| target.verdict() == Verdict::Unknown));
     }
 
@@ -212,7 +217,7 @@ mod tests {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into()
         };
-        let plan = Plan { workloads: Vec::new(), ..Plan::full() };
+        let plan = Plan { workloads: Vec::new(), buffered: Vec::new(), ..Plan::full() };
         let verdict = |mib: &str| {
             let targets = all(&plan, &Measured::default(), &facts(mib), 0);
             targets.iter().find(|target| target.what.contains("memory")).map(Target::verdict)

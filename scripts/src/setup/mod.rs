@@ -3,6 +3,7 @@
 
 pub mod apt;
 pub mod cache;
+pub mod debian;
 pub mod mirror;
 pub mod modules;
 pub mod packages;
@@ -10,6 +11,7 @@ pub mod release;
 pub mod tools;
 pub mod userland;
 pub mod xen;
+pub mod xen_tools;
 
 use std::fs;
 use std::path::PathBuf;
@@ -97,13 +99,14 @@ pub fn fixtures(only: Option<XenVersion>) -> Result<(Vec<Fixture>, Vec<Missing>)
     Ok((fixtures, missing))
 }
 
-/// Makes or finds the fixture of `only`, or of the newest version that can be had.
+/// Makes or finds the fixture of `only`, or of the newest version that Debian ships and that can
+/// be had.
 ///
 /// # Errors
 /// With the remedy, when a step fails.
 pub fn fixture(only: Option<XenVersion>) -> Result<Fixture> {
     let cache = Cache::open()?;
-    let [oldest, newest] = XenVersion::ALL;
+    let [oldest, newest] = XenVersion::PACKAGED;
     match make(&cache, only.unwrap_or(newest)) {
         Err(error) if only.is_none() => {
             let missing = left_out(newest, error)?;
@@ -129,6 +132,16 @@ pub fn tools(version: XenVersion) -> Result<PathBuf> {
     let apt = LazyApt::new(cache.root().join(format!("tmp-apt-tools-{version}")), version.suite());
     let userland = userland::ensure(&cache, &apt, version)?;
     tools::ensure(&cache, &apt, version, &userland)
+}
+
+/// Makes or finds the disk image of a small Debian's packages, of the suite that `version` has.
+///
+/// # Errors
+/// With the remedy, when a step fails.
+pub fn debian(version: XenVersion) -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let apt = LazyApt::new(cache.root().join("tmp-apt-debian"), version.suite());
+    debian::ensure(&cache, &apt, version)
 }
 
 fn make(cache: &Cache, version: XenVersion) -> Result<Fixture> {

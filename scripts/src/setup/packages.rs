@@ -49,6 +49,9 @@ const PACKAGES: &[Package] = &[
     ),
 ];
 
+/// Needed only where Xen's tools are built.
+const XEN_TOOLS_PACKAGES: &[Package] = &[package("acpica-tools", "iasl", "compiles a part of Xen's tools")];
+
 /// Where we add the backports suite when QEMU must come from there.
 const BACKPORTS_LIST: &str = "/etc/apt/sources.list.d/pilotfish-backports.sources";
 
@@ -67,7 +70,19 @@ fn installed(package: &Package) -> bool {
 /// When packages are missing and cannot be installed: the message holds the command
 /// that would.
 pub fn ensure() -> Result<()> {
-    let missing: Vec<&Package> = PACKAGES.iter().filter(|p| !installed(p)).collect();
+    ensure_all(PACKAGES)
+}
+
+/// As [`ensure`], what building Xen's tools needs beyond that.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_for_xen_tools() -> Result<()> {
+    ensure_all(XEN_TOOLS_PACKAGES)
+}
+
+fn ensure_all(packages: &'static [Package]) -> Result<()> {
+    let missing: Vec<&Package> = packages.iter().filter(|p| !installed(p)).collect();
     if missing.is_empty() {
         return Ok(());
     }

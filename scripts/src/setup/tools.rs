@@ -56,21 +56,29 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion, userland: &Path
         })?;
         ui::step("make the tools' disk image", |_| {
             fill(&root, &packages, &userland.join("modules"))?;
-            let mib = (size(&root)? >> 20) + SPARE_MIB;
-            process::run_logged(
-                Command::new(MKE2FS)
-                    .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", "root_owner=0:0", "-d"])
-                    .arg(&root)
-                    .arg(dir.join("tools.img"))
-                    .arg(format!("{mib}M")),
-                &log,
-            )?;
+            make_image(&root, &dir.join("tools.img"), &log)?;
             fs::remove_dir_all(&packages)?;
             fs::remove_dir_all(&root)?;
             Ok(())
         })
     })?;
     Ok(entry.join("tools.img"))
+}
+
+/// Makes an ext4 image, to be mounted read-only, with all that is below `root`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn make_image(root: &Path, image: &Path, log: &Path) -> Result<()> {
+    let mib = (size(root)? >> 20) + SPARE_MIB;
+    process::run_logged(
+        Command::new(MKE2FS)
+            .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", "root_owner=0:0", "-d"])
+            .arg(root)
+            .arg(image)
+            .arg(format!("{mib}M")),
+        log,
+    )
 }
 
 /// Makes the tree of the image out of unpacked packages.

@@ -9,13 +9,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::elf;
 use crate::initramfs::Tree;
+use crate::process;
 use crate::setup::apt::{LazyApt, extract};
 use crate::setup::cache::Cache;
 use crate::setup::modules;
 use crate::setup::release::XenVersion;
+use crate::setup::xen_tools;
 use crate::ui;
 
-/// Packages besides `xen-utils-<version>`.
+/// Packages besides those of Xen's tools.
 const PACKAGES: &[&str] = &[
     "xenstore-utils",
     "busybox-static",
@@ -29,7 +31,7 @@ const PACKAGES: &[&str] = &[
 ];
 const KERNEL: &str = "linux-image-cloud-arm64";
 
-/// Xen's own programs for dom0, from `/usr/lib/xen-<version>/bin`.
+/// Xen's own programs for dom0, from [`xen_programs`].
 const XEN_PROGRAMS: &[&str] =
     &["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"];
 /// Programs for dom0 from `/usr/bin` and `/usr/sbin`.
@@ -78,11 +80,15 @@ const NEED_MIB: u64 = 800;
 /// # Errors
 /// When a package cannot be had or lacks a file we need.
 pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathBuf> {
-    let recipe = format!(
+    let mut recipe = format!(
         "{REVISION} {} {PACKAGES:?} {KERNEL} {XEN_PROGRAMS:?} {DOM0_PROGRAMS:?} \
          {GUEST_PROGRAMS:?} {DLOPENED:?} {DOM0_MODULES:?} {GUEST_MODULES:?} {TOOLS_MODULES:?}",
         version.suite()
     );
+    let built = if version.is_packaged() { None } else { Some(xen_tools::ensure(cache, version)?) };
+    if let Some(entry) = built.as_deref().and_then(Path::file_name) {
+        recipe += &entry.to_string_lossy();
+    }
     let name = format!("userland-{version}");
     cache.entry(&name, &recipe, NEED_MIB, |dir| {
         let work = dir.join("work");
@@ -93,9 +99,13 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
         ui::step(format!("Xen {version}: download dom0's tools and kernel"), |step| {
             let apt = apt.get()?;
             let tools = format!("xen-utils-{version}");
-            step.say(&tools);
-            let mut packages = vec![tools.as_str()];
-            packages.extend_from_slice(PACKAGES);
+            let mut packages = PACKAGES.to_vec();
+            if built.is_some() {
+                packages.extend(xen_tools::LIBRARIES);
+            } else {
+                step.say(&tools);
+                packages.push(&tools);
+            }
             let debs = apt.download_with_dependencies(&packages)?;
             step.say(KERNEL);
             let image = apt
@@ -105,9 +115,14 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
                 .with_context(|| format!("{KERNEL} depends on no kernel"))?;
             let deb = apt.download(&image, &work.join("debs"))?;
             step.say("unpack");
-            fs::write(dir.join("tools"), tools_version(&debs, &tools))?;
             extract(&debs, &root, &log)?;
-            extract(&[deb], &kernel, &log)
+            extract(&[deb], &kernel, &log)?;
+            let Some(built) = &built else {
+                return Ok(fs::write(dir.join("tools"), tools_version(&debs, &tools))?);
+            };
+            fs::copy(built.join("version"), dir.join("tools"))?;
+            let tree = built.join("tree/.");
+            process::run_logged(Command::new("cp").arg("-a").arg(tree).arg(&root), &log)
         })?;
         ui::step(format!("Xen {version}: cut out the initramfs of dom0 and guest"), |_| {
             let modules_dir = kernel_files(&kernel, dir)?;
@@ -267,10 +282,16 @@ fn plain(root: &Path, names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     names.iter().map(|name| Ok((format!("usr/bin/{name}"), program(root, name)?))).collect()
 }
 
+/// Where Xen's own programs are in dom0.
+#[must_use]
+pub fn xen_programs(version: XenVersion) -> String {
+    format!("usr/lib/xen-{version}/bin")
+}
+
 fn dom0_tree(root: &Path, modules_dir: &Path, version: XenVersion) -> Result<Tree> {
     let mut tree = skeleton();
     let mut programs = plain(root, DOM0_PROGRAMS)?;
-    let xen = format!("usr/lib/xen-{version}/bin");
+    let xen = xen_programs(version);
     for name in XEN_PROGRAMS {
         programs.push((format!("{xen}/{name}"), root.join(&xen).join(name)));
         tree.symlink(&format!("usr/sbin/{name}"), &format!("/{xen}/{name}"));

@@ -1,4 +1,5 @@
-//! Xen for arm64, cross-built from Debian's source package.
+//! Xen for arm64, cross-built from Debian's source package, or from Xen's release tarball of a
+//! version that Debian does not ship.
 //!
 //! No distribution builds Xen on Arm with `IOREQ_SERVER`, which a device model outside
 //! dom0 needs; the other two options only make that one visible.
@@ -45,19 +46,22 @@ pub struct NoSource {
     /// Which Xen.
     pub version: XenVersion,
     own: PathBuf,
-    missing: NotOnMirror,
+    /// What the mirror lacks, of a version that Debian ships.
+    missing: Option<NotOnMirror>,
 }
 
 impl fmt::Display for NoSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, own, missing } = self;
-        write!(
-            f,
-            "no source of Xen {version}: {missing}; set {} to another mirror, put Xen's release tarball \
-             (xen-{version}.N.tar.gz) into {}, or try again later",
-            mirror::MIRROR_ENV,
-            own.display()
-        )
+        let tarball = format!("put Xen's release tarball (xen-{version}.N.tar.gz) into {}", own.display());
+        match missing {
+            Some(missing) => write!(
+                f,
+                "no source of Xen {version}: {missing}; set {} to another mirror, {tarball}, or try again later",
+                mirror::MIRROR_ENV,
+            ),
+            None => write!(f, "no source of Xen {version}, which Debian does not ship: {tarball}"),
+        }
     }
 }
 
@@ -70,10 +74,15 @@ impl std::error::Error for NoSource {}
 /// mirror or the build fails.
 pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathBuf> {
     let name = format!("xen-{version}");
-    let recipe = format!("{RECIPE}\n{}\n{CONFIG}", version.suite());
+    let own = if version.is_packaged() { None } else { Some(release(cache, version)?) };
+    let from = own.as_ref().map_or(version.suite(), |(_, full)| full);
+    let recipe = format!("{RECIPE}\n{from}\n{CONFIG}");
     cache.entry(&name, &recipe, NEED_MIB, |dir| {
         let work = dir.join("work");
-        let (tarball, full) = source(&cache.root().join(SOURCES), apt, version)?;
+        let (tarball, full) = match own {
+            Some(own) => own,
+            None => source(cache, apt, version)?,
+        };
         ensure!(
             full.starts_with(version.as_str()),
             "the source of Xen {version} was asked for, {full} arrived"
@@ -85,19 +94,29 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
     })
 }
 
+/// Xen's release tarball of a version that Debian does not ship, and its full version.
+///
+/// # Errors
+/// [`NoSource`] when the user has put none into the cache.
+pub fn release(cache: &Cache, version: XenVersion) -> Result<(PathBuf, String)> {
+    let own = cache.root().join(SOURCES);
+    own_tarball(&own, version).ok_or_else(|| NoSource { version, own, missing: None }.into())
+}
+
 /// The tarball of Xen's source and its version: the mirror's, or else one that the user put
-/// into the folder `own`.
-fn source(own: &Path, apt: &LazyApt, version: XenVersion) -> Result<(PathBuf, String)> {
+/// into the cache.
+fn source(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<(PathBuf, String)> {
+    let own = cache.root().join(SOURCES);
     let step = format!("Xen {version}: download the source");
     let missing = match ui::step(step, |_| apt.get()?.download_source("xen")) {
         Ok(found) => return Ok(found),
         Err(error) => error.downcast::<NotOnMirror>()?,
     };
-    if let Some((tarball, full)) = own_tarball(own, version) {
+    if let Some((tarball, full)) = own_tarball(&own, version) {
         ui::heading(format!("{missing}: taking {}", tarball.display()));
         return Ok((tarball, full));
     }
-    Err(NoSource { version, own: own.to_owned(), missing }.into())
+    Err(NoSource { version, own, missing: Some(missing) }.into())
 }
 
 /// The newest `xen-<version>*.tar.*` in `folder`, and its version.
@@ -114,24 +133,12 @@ fn own_tarball(folder: &Path, version: XenVersion) -> Option<(PathBuf, String)> 
 fn build(work: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()> {
     let log = out.join("build.log");
     let source = work.join("source");
-    fs::create_dir_all(&source)?;
     step.say("unpack");
-    process::run_logged(
-        Command::new("tar").arg("-xf").arg(tarball).arg("--strip-components=1").arg("-C").arg(&source),
-        &log,
-    )?;
+    unpack(tarball, &source, &log)?;
     let make = |target: &str| {
-        let mut command = Command::new("make");
-        command
-            .arg("-C")
-            .arg(source.join("xen"))
-            .args(["XEN_TARGET_ARCH=arm64", &format!("CROSS_COMPILE={CROSS}")])
-            .arg(target)
-            // A compiler newer than this Xen warns of what Xen's authors never saw.
-            .env("EXTRA_CFLAGS_XEN_CORE", "-Wno-error")
-            // Cargo's own job server is not make's.
-            .env_remove("MAKEFLAGS")
-            .env_remove("CARGO_MAKEFLAGS");
+        let mut command = make(&source.join("xen"), target);
+        // A compiler newer than this Xen warns of what Xen's authors never saw.
+        command.env("EXTRA_CFLAGS_XEN_CORE", "-Wno-error");
         command
     };
     step.say("configure");
@@ -146,16 +153,62 @@ fn build(work: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()>
         "Xen's configuration refused CONFIG_IOREQ_SERVER"
     );
     step.say("compile");
-    let jobs = thread::available_parallelism().map_or(1, usize::from);
-    process::run_logged(make("build").arg(format!("-j{jobs}")), &log)?;
+    process::run_logged(make("build").arg(parallel()), &log)?;
     fs::copy(source.join("xen/xen"), out.join("xen")).context("the build left no image")?;
     fs::copy(&config, out.join("xen.config"))?;
     Ok(())
 }
 
+/// Unpacks a tarball of Xen's source.
+///
+/// # Errors
+/// When it is damaged.
+pub fn unpack(tarball: &Path, to: &Path, log: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    process::run_logged(
+        Command::new("tar").arg("-xf").arg(tarball).arg("--strip-components=1").arg("-C").arg(to),
+        log,
+    )
+}
+
+/// `make TARGET` in a part of Xen's source tree, cross-compiling.
+#[must_use]
+pub fn make(part: &Path, target: &str) -> Command {
+    let mut command = Command::new("make");
+    command
+        .arg("-C")
+        .arg(part)
+        .args(["XEN_TARGET_ARCH=arm64", &format!("CROSS_COMPILE={CROSS}")])
+        .arg(target)
+        // Cargo's own job server is not make's.
+        .env_remove("MAKEFLAGS")
+        .env_remove("CARGO_MAKEFLAGS");
+    command
+}
+
+/// Make's option for as many jobs as there are CPUs.
+#[must_use]
+pub fn parallel() -> String {
+    format!("-j{}", thread::available_parallelism().map_or(1, usize::from))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_that_debian_does_not_ship_is_had_from_the_users_tarball_only() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let cache = Cache::open_at(dir.path())?;
+        let error = release(&cache, XenVersion::V4_22).expect_err("there is none");
+        let said = error.downcast::<NoSource>()?.to_string();
+        assert!(said.contains("put Xen's release tarball (xen-4.22.N.tar.gz) into"), "{said}");
+        let tarball = dir.path().join(SOURCES).join("xen-4.22.0.tar.gz");
+        fs::create_dir(dir.path().join(SOURCES))?;
+        fs::write(&tarball, "")?;
+        assert_eq!(release(&cache, XenVersion::V4_22)?, (tarball, "4.22.0".to_owned()));
+        Ok(())
+    }
 
     #[test]
     fn the_newest_tarball_of_the_right_version_is_taken() -> Result<()> {

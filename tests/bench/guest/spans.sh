@@ -43,26 +43,35 @@ span() {
     echo "PF end $label $at"
 }
 
-# fio_span LABEL DEVICES SECONDS RW BLOCK DEPTH JOBS: a span of fio on DEVICES (words), on each of
-# them JOBS threads with DEPTH I/Os under way.
+# fio_span LABEL DEVICES SECONDS RW BLOCK DEPTH JOBS [OPTION...]: a span of fio on DEVICES (words), on
+# each of them JOBS threads with DEPTH I/Os under way; OPTIONs of fio stand above those chosen here.
 fio_span() {
-    fio_label=$1 devices=$2 length=$3
-    jobs=
-    for device in $devices; do jobs="$jobs --name=$device --filename=/dev/$device"; done
+    fio_label=$1 fio_devices=$2 fio_seconds=$3 fio_rw=$4 fio_block=$5 fio_depth=$6 fio_threads=$7
+    shift 7
+    fio_jobs=
+    for device in $fio_devices; do fio_jobs="$fio_jobs --name=$device --filename=/dev/$device"; done
     # shellcheck disable=SC2086
-    counters $devices
+    fio_run "$fio_label" "$fio_devices" "$fio_seconds" --size="${mib}m" --rw="$fio_rw" --bs="$fio_block" \
+        --iodepth="$fio_depth" --numjobs="$fio_threads" --ioengine=libaio --direct=1 --gtod_reduce=1 "$@" $fio_jobs
+}
+
+# fio_run LABEL DEVICES SECONDS OPTION...: a span of fio with these options, which does its I/O on
+# DEVICES (words). What it says is in /tools/tmp/out afterwards.
+fio_run() {
+    run_label=$1 run_devices=$2 run_seconds=$3
+    shift 3
+    # shellcheck disable=SC2086
+    counters $run_devices
     before="$reads,$writes"
-    # shellcheck disable=SC2086
-    chroot /tools fio --size="${mib}m" --rw="$4" --bs="$5" --iodepth="$6" --numjobs="$7" --ioengine=libaio --direct=1 \
-        --thread=1 --time_based --runtime=600 --norandommap --randrepeat=0 --gtod_reduce=1 --output=/tmp/out \
-        $jobs >/dev/null 2>&1 &
+    chroot /tools fio --thread=1 --time_based --runtime=600 --norandommap --randrepeat=0 --output=/tmp/out "$@" \
+        >/dev/null 2>&1 &
     fio=$!
     # shellcheck disable=SC2086
-    running "$before" $devices ||
-        stop "fio does nothing: $fio_label on $devices: $(head -n 3 /tools/tmp/out | tr '\n' ' ')"
+    running "$before" $run_devices ||
+        stop "fio does nothing: $run_label on $run_devices: $(head -n 3 /tools/tmp/out | tr '\n' ' ')"
     sleep "$settle"
     # shellcheck disable=SC2086
-    span "$fio_label" "$length" $devices
+    span "$run_label" "$run_seconds" $run_devices
     kill -INT $fio
     wait $fio
 }

@@ -69,9 +69,14 @@ struct Live<'a> {
 impl<'a> Live<'a> {
     /// From reset to DRIVER_OK, with VERSION_1 and nothing else.
     fn start(device: &'a Device<'a>, framing: &'a Framing) -> Result<Live<'a>, String> {
+        Live::start_with(device, framing, F_VERSION_1)
+    }
+
+    /// From reset to DRIVER_OK, with these features.
+    fn start_with(device: &'a Device<'a>, framing: &'a Framing, features: u64) -> Result<Live<'a>, String> {
         device.reset()?;
-        if !device.negotiate(F_VERSION_1) {
-            return Err(String::from("VERSION_1 alone is not accepted"));
+        if !device.negotiate(features) {
+            return Err(format!("features {features:#x} are not accepted"));
         }
         let queue = Queue::new(framing.queue, framing.flags)?;
         device.use_queue(&queue)?;
@@ -148,7 +153,7 @@ pub fn run(xen: &Xen, window: &Range<u64>, tag: &str) -> Result<(), String> {
     let sectors = device.capacity();
     say(xen, "sectors", sectors);
 
-    nothing_negotiated(&device)?;
+    not_offered(&device)?;
     let share = sectors / FRAMINGS.len() as u64;
     for (n, framing) in (0..).zip(&FRAMINGS) {
         let from_ns = xen.now_ns();
@@ -162,21 +167,23 @@ pub fn run(xen: &Xen, window: &Range<u64>, tag: &str) -> Result<(), String> {
     }
     let id = Live::start(&device, &FRAMINGS[1])?.request(GET_ID, 0, &[], 20)?;
     say(xen, "serial", String::from_utf8_lossy(&id).trim_end_matches('\0'));
+    let data = Live::start_with(&device, &FRAMINGS[1], 0)?.request(IN, 0, &[], SECTOR)?;
+    say(xen, "read_with_nothing", u8::from(pattern::wrong(&data, tag, 0).is_none()));
     said_twice(&device, tag)?;
     reset_in_flight(&device, tag)?;
     no_status_byte(&device, tag)?;
     device.reset()
 }
 
-/// A driver that accepts no feature at all: the device refuses it, serves nothing, and is there
+/// A driver that accepts what is not offered: the device refuses it, serves nothing, and is there
 /// for the next one.
-fn nothing_negotiated(device: &Device<'_>) -> Result<(), String> {
+fn not_offered(device: &Device<'_>) -> Result<(), String> {
     device.reset()?;
-    say(device.xen, "features_ok_with_nothing", u8::from(device.negotiate(0)));
+    say(device.xen, "features_ok_not_offered", u8::from(device.negotiate(F_VERSION_1 | 1)));
     let mut queue = Queue::new(4, NO_INTERRUPT)?;
     device.use_queue(&queue)?;
     device.add_status(DRIVER_OK);
-    say(device.xen, "driver_ok_with_nothing", u8::from(device.status() & DRIVER_OK != 0));
+    say(device.xen, "driver_ok_not_offered", u8::from(device.status() & DRIVER_OK != 0));
     let (from_driver, from_device) = (Bytes::new(1)?, Bytes::new(2)?);
     let mut pieces = Vec::new();
     from_driver.pieces(0, HEADER, WHOLE, false, &mut pieces)?;
@@ -184,7 +191,7 @@ fn nothing_negotiated(device: &Device<'_>) -> Result<(), String> {
     queue.offer(&pieces)?;
     device.notify();
     device.sleep_ms(300);
-    say(device.xen, "served_with_nothing", queue.used_index());
+    say(device.xen, "served_not_offered", queue.used_index());
     device.reset()
 }
 

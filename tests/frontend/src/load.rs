@@ -2,9 +2,9 @@
 //! notification for each, asleep until all are done. No interrupts, and no CPU used while waiting.
 //!
 //! Without more words it goes on until it is destroyed: dom0 pauses it and asks its stub what was
-//! done. With `spread=MIB,...` each of these is measured in each of `rounds=` for `ms=`: that
-//! much memory, and all of it at random, is what the data goes to; marks on the console as
-//! `tests/src/bin/meter/watch.rs` reads them.
+//! done. With `spread=MIB,...` each of these is measured in each of `rounds=` for `ms=`, with each
+//! disk in turn, which `series=` names by address: that much memory, and all of it at random, is
+//! what the data goes to; marks on the console as `tests/src/bin/meter/watch.rs` reads them.
 
 use crate::devices;
 use crate::pattern::SECTOR;
@@ -152,7 +152,7 @@ impl<'a> Load<'a> {
         }
         self.spread_for(places, bytes, SETTLE_NS)?;
         // What follows is counted by itself.
-        self.ask(&format!("map.{label}.swept"));
+        ask(self.device.xen, &format!("map.{label}.swept"));
         log::info!("PF begin {}", self.counters());
         self.spread_for(places, bytes, span_ns)?;
         log::info!("PF end {label} {}", self.counters());
@@ -166,11 +166,12 @@ impl<'a> Load<'a> {
         }
         Ok(())
     }
+}
 
-    fn ask(&self, label: &str) {
-        log::info!("PF stats {label}");
-        sleep(self.device.xen, ASKED_NS);
-    }
+/// Has dom0 look at the stub's counters.
+fn ask(xen: &Xen, label: &str) {
+    log::info!("PF stats {label}");
+    sleep(xen, ASKED_NS);
 }
 
 /// All memory that nothing of ours is in: the most that the heap gives away, and other banks.
@@ -193,33 +194,51 @@ fn unused_memory(boot: &BootInfo) -> Places {
 }
 
 /// Reads until it is destroyed, or all that was asked for is measured.
-pub fn run(xen: &Xen, window: &Range<u64>, boot: &'static BootInfo) -> Result<(), String> {
-    let len = usize::try_from(window.end - window.start).map_err(|_| "a window too large")?;
-    let registers = Registers::map(window.start, len).ok_or("the registers cannot be mapped")?;
-    let device = Device::new(xen, &registers)?;
-    let mut load = Load::start(&device)?;
-    let number = |key: &str, default: u64| boot.option(key).unwrap_or("").parse().unwrap_or(default);
+pub fn run(xen: &Xen, windows: &[Range<u64>], boot: &'static BootInfo) -> Result<(), String> {
+    let registers = windows.iter().map(map).collect::<Result<Vec<_>, _>>()?;
+    let devices = registers.iter().map(|registers| Device::new(xen, registers));
+    let devices = devices.collect::<Result<Vec<_>, _>>()?;
     let Some(spreads) = boot.option("spread") else {
-        let buffers = Bytes::new(BATCH)?;
-        let mut pieces = Vec::new();
-        buffers.pieces(0, BATCH * 4096, &[4096], true, &mut pieces)?;
-        let addresses: Vec<u64> = pieces.iter().map(|piece| piece.addr).collect();
-        loop {
-            load.batch(&addresses, PAGE)?;
-        }
+        return forever(devices.first().ok_or("no virtio-mmio device")?);
     };
+    let number = |key: &str, default: u64| boot.option(key).unwrap_or("").parse().unwrap_or(default);
+    let series: Vec<&str> = boot.option("series").unwrap_or("").split(',').collect();
+    if series.len() != devices.len() {
+        return Err(format!("{} disks, and names for {}", devices.len(), series.len()));
+    }
+    let mut loads = devices.iter().map(Load::start).collect::<Result<Vec<_>, _>>()?;
     let places = unused_memory(boot);
     say(xen, "unused_mib", places.bytes() / MIB);
-    load.ask("map.start");
+    ask(xen, "map.start");
     for round in 1..=number("rounds", 1) {
         for mib in spreads.split(',').filter_map(|mib| mib.parse::<u64>().ok()) {
             if mib * MIB > places.bytes() {
                 return Err(format!("{mib} MiB are more than there are"));
             }
-            let label = format!("map.ram.{mib}.{round}");
-            load.measure(&places, mib * MIB, number("ms", 800) * 1_000_000, &label)?;
-            load.ask(&format!("map.{label}"));
+            for (load, name) in loads.iter_mut().zip(&series) {
+                let label = format!("map.{name}.{mib}.{round}");
+                load.measure(&places, mib * MIB, number("ms", 800) * 1_000_000, &label)?;
+                ask(xen, &format!("map.{label}"));
+            }
         }
     }
     Ok(())
+}
+
+/// A device's registers.
+fn map(window: &Range<u64>) -> Result<Registers, String> {
+    let len = usize::try_from(window.end - window.start).map_err(|_| "a window too large")?;
+    Registers::map(window.start, len).ok_or_else(|| String::from("the registers cannot be mapped"))
+}
+
+/// Reads to the same pages until it is destroyed.
+fn forever(device: &Device<'_>) -> Result<(), String> {
+    let mut load = Load::start(device)?;
+    let buffers = Bytes::new(BATCH)?;
+    let mut pieces = Vec::new();
+    buffers.pieces(0, BATCH * 4096, &[4096], true, &mut pieces)?;
+    let addresses: Vec<u64> = pieces.iter().map(|piece| piece.addr).collect();
+    loop {
+        load.batch(&addresses, PAGE)?;
+    }
 }

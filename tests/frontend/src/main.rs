@@ -59,13 +59,15 @@ mod frontend {
         if boot.option("mode") == Some("roundtrip") {
             return roundtrip::run(xen, &(FIRST_WINDOW..FIRST_WINDOW + 0x200));
         }
+        if boot.option("mode") == Some("load") {
+            return load::run(xen, &found, boot);
+        }
         let which = boot.option("disk").unwrap_or("0").parse::<usize>().map_err(|_| "disk= is no number")?;
         let window = found.get(which).ok_or("no such virtio-mmio device")?.clone();
         let tag = boot.option("tag").unwrap_or("frontend");
         match boot.option("mode") {
             Some("crate") => by_crate::run(xen, &window, tag),
             Some("firmware") => firmware::run(xen, &window, tag),
-            Some("load") => load::run(xen, &window, boot),
             _ => Err("mode= is crate, firmware, roundtrip or load".to_string()),
         }
     }

@@ -41,8 +41,8 @@ pub fn blk_chain(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let flags = input.u8();
     let read_only = flags & 1 != 0;
-    let mut rig = Rig::new(&DeviceOptions { serial: "fuzz".into(), read_only, queues: 1 });
-    let wanted = if flags & 2 != 0 { u64::MAX } else { input.u64() | regs::F_VERSION_1 };
+    let mut rig = Rig::new(&DeviceOptions { serial: "fuzz".into(), read_only, ..DeviceOptions::default() });
+    let wanted = if flags & 2 != 0 { u64::MAX } else { input.u64() };
     rig.driver.init(wanted, QUEUE_SIZE);
     rig.driver.indirect = flags & 4 != 0;
     if flags & 8 != 0 {

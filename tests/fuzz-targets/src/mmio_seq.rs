@@ -82,9 +82,10 @@ pub fn mmio_seq(data: &[u8]) -> bool {
     let queues = u16::from(input.u8() % 4) + 1;
     let flags = input.u8();
     let read_only = flags & 1 == 1;
-    let mut rig = Rig::new(&DeviceOptions { serial: "fuzz".into(), read_only, queues });
+    let mut rig =
+        Rig::new(&DeviceOptions { serial: "fuzz".into(), read_only, queues, ..DeviceOptions::default() });
     if flags & 2 == 0 {
-        rig.driver.init(input.u64() | regs::F_VERSION_1, 1 << (input.u8() % 9));
+        rig.driver.init(input.u64(), 1 << (input.u8() % 9));
     }
     let mut served = false;
     for _ in 0..STEPS {

@@ -13,14 +13,17 @@ use xtask::{interrupt, paths};
 /// Runs Pilotfish's scenarios on real Xen in QEMU, one verdict each.
 #[derive(Parser)]
 struct Cli {
-    /// Only these scenarios (default: all but the long ones).
+    /// Only these scenarios (default: all but the long ones; on a Xen that Debian does not ship, the core).
     names: Vec<String>,
-    /// Only this Xen version.
+    /// Only this Xen version, with all its scenarios.
     #[arg(long, value_name = "VERSION")]
     xen: Option<XenVersion>,
     /// Only this CPU model of QEMU.
     #[arg(long)]
     cpu: Option<String>,
+    /// More words for dom0's command line, for scenarios that read some.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    dom0_args: String,
     /// List the scenarios and the rule that each states.
     #[arg(long)]
     list: bool,
@@ -38,7 +41,9 @@ fn run(cli: Cli) -> Result<bool> {
         bail!("no scenario is called {unknown:?}; --list shows them");
     }
     interrupt::install()?;
-    let selection = runner::Selection { names: cli.names, xen: cli.xen, cpu: cli.cpu };
+    let selection =
+        runner::Selection { names: cli.names, xen: cli.xen, cpu: cli.cpu, dom0_args: cli.dom0_args };
+    let left_out = selection.left_out();
     let logs = paths::logs().join("scenarios");
     let runner::Run { verdicts, skipped } = runner::run(&selection, |verdict| {
         println!("{}", verdict.line());
@@ -49,6 +54,10 @@ fn run(cli: Cli) -> Result<bool> {
         }
     })?;
     report::write_json(&verdicts, &paths::target().join("tests.json"))?;
+    let ran = |xen| verdicts.iter().any(|verdict| verdict.xen == xen);
+    for (xen, count) in left_out.into_iter().filter(|&(xen, _)| ran(xen)) {
+        println!("Xen {xen}: the core only, {count} scenarios left out; --xen {xen} runs them all");
+    }
     let passed = verdicts.iter().filter(|verdict| verdict.passed()).count();
     let failed = verdicts.len() - passed;
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };

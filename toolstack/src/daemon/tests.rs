@@ -174,7 +174,7 @@ fn a_disk_that_comes_when_the_stub_serves_is_refused() {
     rig.world.add_disk(guest, 1, &rig.target("ram.pilotfish"));
     rig.settle();
     assert_eq!(rig.world.disk_states(guest), ["2"], "libxl's wait for the late one ends with its node");
-    assert!(rig.world.get(paths::LAST_ERROR).unwrap().contains("after the stub"));
+    assert!(rig.world.get(paths::LAST_ERROR).unwrap().contains("came after the stub"));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_bad_target_ends_the_start_at_once_with_a_reason_and_leaves_nothing() {
         assert!(rig.world.disk_states(guest).is_empty(), "no node: libxl's wait ends");
         rig.assert_nothing_left(guest);
         let reason = rig.world.get(paths::LAST_ERROR).unwrap();
-        assert!(reason.contains(what) && reason.contains("51728"), "{reason}");
+        assert!(reason.contains(what) && reason.contains("disk xvdb (51728): "), "{reason}");
     }
 }
 
@@ -203,6 +203,9 @@ fn nodes_that_make_no_sense_are_refused_with_key_and_value() {
         ("irq", "5"),
         ("irq", "99999999999"),
         ("params", "relative"),
+        ("grant_usage", "1"),
+        ("grant_usage", "yes"),
+        ("discard-enable", "no"),
     ] {
         let mut rig = Rig::new();
         let guest = rig.world.xl_create(&[&rig.target("a.img")]);
@@ -214,6 +217,27 @@ fn nodes_that_make_no_sense_are_refused_with_key_and_value() {
         let named = reason.contains(key) || (key == "params" && reason.contains("target"));
         assert!(named, "{key}={value}: {reason}");
     }
+}
+
+#[test]
+fn a_disk_that_must_not_discard_does_not_and_a_libxl_that_knows_fewer_keys_is_good() {
+    let mut rig = Rig::new();
+    let guest = rig.guest();
+    for (disk, key, value) in
+        [(51728, "discard-enable", Some("0")), (51712, "discard-enable", None), (51712, "grant_usage", None)]
+    {
+        for dir in [paths::backend(guest, disk), format!("{}/{disk}", paths::libxl_disks(guest))] {
+            match value {
+                Some(value) => rig.world.set(&format!("{dir}/{key}"), value),
+                None => rig.world.clear(&format!("{dir}/{key}")),
+            }
+        }
+    }
+    rig.settle();
+    rig.assert_served(guest);
+    let config = rig.world.stubs()[0].1.config.clone().unwrap();
+    let disks: Vec<&str> = config.split("disk=id=").skip(1).collect();
+    assert!(!disks[0].contains("discard") && disks[1].contains(",discard=off"), "{config}");
 }
 
 #[test]
@@ -425,7 +449,7 @@ fn the_stub_of_a_killed_daemons_xl_that_appears_later_is_removed() {
     let mut rig = Rig::new();
     let guest = rig.guest();
     let uuid = Identity::new(guest).unwrap().uuid;
-    rig.world.state().orphan = Some((guest, format!("pilotfish-{guest}"), format!("/vm/{uuid}")));
+    rig.world.state().orphan = Some((guest, format!("pilotfish-{guest}"), uuid));
     rig.world.clear(&paths::guest_backends(guest));
     rig.world.state().domains.remove(&guest);
     rig.restart();
@@ -434,6 +458,40 @@ fn the_stub_of_a_killed_daemons_xl_that_appears_later_is_removed() {
     assert_eq!(rig.world.stubs().len(), 1);
     rig.settle();
     rig.assert_nothing_left(guest);
+}
+
+#[test]
+fn a_domain_that_a_killed_xl_left_without_a_name_is_destroyed() {
+    let mut rig = Rig::new();
+    rig.world.state().xl_is_killed = true;
+    let other = Identity::new(77).unwrap().uuid;
+    rig.world.domain_appears(500, Some("somebody's"), &other);
+    let guest = rig.guest();
+    rig.settle();
+    assert!(rig.world.disk_states(guest).is_empty(), "refused");
+    assert!(rig.world.stubs().is_empty(), "nothing in xenstore tells of it, but Xen does");
+    assert!(rig.world.state().domains.contains_key(&500), "its name is not a stub's");
+    rig.assert_nothing_left(guest);
+}
+
+#[test]
+fn libxl_is_told_nothing_of_a_stub_that_has_lost_only_its_name() {
+    let mut rig = Rig::new();
+    let guest = rig.guest();
+    rig.settle();
+    rig.world.state().destroy_ends_halfway = true;
+    rig.world.xl_destroy(guest);
+    let daemon = rig.daemon.as_mut().unwrap();
+    let task = daemon.look_at(guest).unwrap();
+    let outcome = perform(&rig.config, &rig.world.store(), &rig.world.host(), &task);
+    assert!(matches!(outcome, Outcome::Stopped(_, Err(_))), "{outcome:?}");
+    assert_eq!(rig.world.disk_states(guest), ["5", "5"], "the stub may still write");
+    assert!(daemon.finish(outcome).is_none());
+    rig.settle();
+    rig.world.xl_destroyed(guest);
+    rig.settle();
+    rig.assert_nothing_left(guest);
+    assert!(rig.world.stubs().is_empty(), "tried again by its UUID");
 }
 
 #[test]

@@ -165,32 +165,30 @@ impl Client {
         }
     }
 
-    /// One try of [`Store::update`]; `None` if somebody else came in between.
-    fn try_update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<Option<bool>> {
-        let started = self.request(XS_TRANSACTION_START, 0, &[""], None).map_err(anyhow::Error::from)?;
-        let transaction: u32 =
-            strings(&started).first().and_then(|s| s.parse().ok()).context("xenstored's transaction id")?;
-        let value = match self.read_in(transaction, path) {
-            Ok(Some(old)) => new(&old),
-            Ok(None) => None,
-            Err(e) => {
-                // Nothing to keep; the error that led here matters more than one from the end.
-                drop(self.request(XS_TRANSACTION_END, transaction, &["F"], None));
-                return Err(e);
+    /// Does `work` in a transaction, again whenever somebody else came in between. `work` says
+    /// whether it has changed anything, which is returned.
+    fn transaction(&self, path: &str, work: &dyn Fn(u32) -> Result<bool>) -> Result<bool> {
+        for _ in 0..TRANSACTION_TRIES {
+            let started = self.request(XS_TRANSACTION_START, 0, &[""], None).map_err(anyhow::Error::from)?;
+            let id: u32 = strings(&started)
+                .first()
+                .and_then(|s| s.parse().ok())
+                .context("xenstored's transaction id")?;
+            let changed = match work(id) {
+                Ok(changed) => changed,
+                Err(e) => {
+                    // Nothing to keep; the error that led here matters more than one from the end.
+                    drop(self.request(XS_TRANSACTION_END, id, &["F"], None));
+                    return Err(e);
+                }
+            };
+            match self.request(XS_TRANSACTION_END, id, &[if changed { "T" } else { "F" }], None) {
+                Ok(_) => return Ok(changed),
+                Err(Failure::Refused(name)) if name == "EAGAIN" => {}
+                Err(e) => return Err(e.into()),
             }
-        };
-        if let Some(value) = value
-            && let Err(e) = self.request(XS_WRITE, transaction, &[path], Some(value))
-        {
-            drop(self.request(XS_TRANSACTION_END, transaction, &["F"], None));
-            return Err(anyhow::Error::from(e).context(format!("write {path}")));
         }
-        let end = if value.is_some() { "T" } else { "F" };
-        match self.request(XS_TRANSACTION_END, transaction, &[end], None) {
-            Ok(_) => Ok(Some(value.is_some())),
-            Err(Failure::Refused(name)) if name == "EAGAIN" => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        bail!("change {path}: others keep changing xenstore")
     }
 
     /// A listing that is too long for one message.
@@ -251,13 +249,42 @@ impl Store for Client {
         }
     }
 
-    fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool> {
-        for _ in 0..TRANSACTION_TRIES {
-            if let Some(written) = self.try_update(path, new)? {
-                return Ok(written);
+    fn remove_if_empty(&self, path: &str) -> Result<bool> {
+        self.transaction(path, &|id| {
+            let empty = match self.request(XS_DIRECTORY, id, &[path], None) {
+                Ok(children) => children.is_empty(),
+                // Absent, or with more children than one answer holds.
+                Err(Failure::Refused(name)) if name == "ENOENT" || name == "E2BIG" => false,
+                Err(e) => return Err(anyhow::Error::from(e).context(format!("list {path}"))),
+            };
+            if empty {
+                self.request(XS_RM, id, &[path], None)
+                    .map_err(|e| anyhow::Error::from(e).context(format!("remove {path}")))?;
             }
-        }
-        bail!("write {path}: others keep changing xenstore")
+            Ok(empty)
+        })
+    }
+
+    fn write_if(&self, (guard, expected): (&str, &str), nodes: &[(&str, &str)]) -> Result<bool> {
+        self.transaction(guard, &|id| {
+            if self.read_in(id, guard)?.as_deref() != Some(expected) {
+                return Ok(false);
+            }
+            for (path, value) in nodes {
+                self.request(XS_WRITE, id, &[path], Some(value))
+                    .map_err(|e| anyhow::Error::from(e).context(format!("write {path}")))?;
+            }
+            Ok(true)
+        })
+    }
+
+    fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool> {
+        self.transaction(path, &|id| {
+            let Some(value) = self.read_in(id, path)?.and_then(|old| new(&old)) else { return Ok(false) };
+            self.request(XS_WRITE, id, &[path], Some(value))
+                .map_err(|e| anyhow::Error::from(e).context(format!("write {path}")))?;
+            Ok(true)
+        })
     }
 }
 

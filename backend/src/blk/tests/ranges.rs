@@ -122,6 +122,17 @@ fn a_read_only_disk_offers_none_of_them_and_fails_them() {
 }
 
 #[test]
+fn a_disk_that_must_not_discard_still_zeroes() {
+    let options = DeviceOptions { discard: false, ..DeviceOptions::default() };
+    let mut rig = Rig::of(Faults::default(), &options);
+    assert_eq!(rig.driver.offered() & (F_DISCARD | F_WRITE_ZEROES | F_SECURE_ERASE), F_WRITE_ZEROES);
+    rig.driver.init(ALL, 8);
+    for (kind, status) in [(T_DISCARD, S_UNSUPP), (T_SECURE_ERASE, S_UNSUPP), (T_WRITE_ZEROES, S_OK)] {
+        assert_eq!(rig.status_of(&request(kind, &[(0, 8, 0)])), status, "type {kind}");
+    }
+}
+
+#[test]
 fn what_the_storage_cannot_do_is_not_offered_and_unsupported() {
     let mut rig = rig_of(|geometry| Geometry { discard: None, max_write_zeroes_sectors: 0, ..geometry });
     assert_eq!(rig.driver.offered() & (F_DISCARD | F_WRITE_ZEROES | F_SECURE_ERASE), 0);

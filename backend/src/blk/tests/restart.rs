@@ -79,7 +79,8 @@ impl Lives {
         let rig = Rig::build(Faults::default(), false, 2);
         let journal = SharedPage::alloc().expect("host memory");
         let mem = Mortal { inner: rig.mem.clone(), left: Rc::default() };
-        let options = DeviceOptions { serial: String::from("pf-test"), read_only: false, queues: 2 };
+        let options =
+            DeviceOptions { serial: String::from("pf-test"), queues: 2, ..DeviceOptions::default() };
         let storage =
             FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), rig.faults.clone());
         *rig.device.borrow_mut() =
@@ -200,6 +201,24 @@ proptest! {
             prop_assert_eq!(answer.data, bytes(512, sector.to_le_bytes()[0]));
         }
     }
+}
+
+#[test]
+fn a_queue_that_is_ready_before_the_features_are_agreed_survives_a_death() {
+    let mut lives = Lives::new();
+    // Where the driver's queue lies; then all over again, in another order.
+    lives.rig.driver.init(F_VERSION_1, 8);
+    let [desc, avail, used] = [lives.rig.driver.desc(0), lives.rig.driver.avail(0), lives.rig.driver.used(0)];
+    let parts = [(QUEUE_DESC_LOW, desc), (QUEUE_DRIVER_LOW, avail), (QUEUE_DEVICE_LOW, used)];
+    let registers = [(STATUS, 0), (QUEUE_SIZE, 8)].into_iter().chain(parts).chain([(QUEUE_READY, 1)]);
+    for (register, value) in registers {
+        lives.rig.driver.write(register, value as u32);
+    }
+    lives.next_life();
+    assert_eq!(lives.rig.driver.read(QUEUE_READY), 1);
+    lives.rig.driver.write(STATUS, 7);
+    lives.next_life();
+    assert_eq!(lives.rig.read(3, 512, &Framing::Usual).status, S_OK);
 }
 
 #[test]

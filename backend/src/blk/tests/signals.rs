@@ -109,7 +109,7 @@ fn of_few_nothing_is_held_back() {
     let mut rig = under_way(ALL, 3);
     assert_eq!(one_look(&mut rig, 1), 1);
     assert!(!rig.device.borrow().holds());
-    assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for()), (1, 1));
+    assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for), (1, 1));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn of_many_what_is_done_waits_for_a_batch_also_asleep_until_time_is_up() {
     let mut rig = under_way(ALL, 16);
     assert_eq!(one_look(&mut rig, 1), 0);
     rig.run();
-    assert_eq!((rig.irqs, rig.device.borrow().waits_for()), (0, 16), "it sleeps with a timer");
+    assert_eq!((rig.irqs, rig.device.borrow().waits_for), (0, 16), "it sleeps with a timer");
     assert_eq!(rig.faults.batch.get(), 15, "one of a batch is done");
     assert!(rig.driver.next_used().is_some(), "a driver that looks sees it");
     rig.device.borrow_mut().hurry();
@@ -161,10 +161,10 @@ fn after_a_batch_the_driver_notifies_once_it_has_brought_another() {
 #[test]
 fn a_reset_expects_nothing() {
     let mut rig = batch_done();
-    assert_eq!(rig.device.borrow().waits_for(), 16);
+    assert_eq!(rig.device.borrow().waits_for, 16);
     rig.driver.write(STATUS, 0);
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for(), 1);
+    assert_eq!(rig.device.borrow().waits_for, 1);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn time_that_is_up_while_nothing_is_held_makes_no_batch_smaller() {
     assert!(!rig.device.borrow().holds());
     rig.device.borrow_mut().hurry();
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for(), 16);
+    assert_eq!(rig.device.borrow().waits_for, 16);
 }
 
 #[test]
@@ -187,13 +187,85 @@ fn what_is_held_is_sent_when_its_time_is_up_however_often_the_stub_wakes() {
     // Another disk had an event.
     rig.run();
     assert_eq!(nap(&rig, until_ns - 1), Some(until_ns));
-    rig.device.borrow_mut().end_nap(until_ns - 1);
+    rig.device.borrow_mut().keep_time(until_ns - 1, 1);
     rig.run();
     assert_eq!(rig.irqs, 0);
-    rig.device.borrow_mut().end_nap(until_ns);
+    rig.device.borrow_mut().keep_time(until_ns, 1);
     rig.run();
     assert_eq!(rig.irqs, 1);
     assert_ne!(nap(&rig, until_ns), Some(until_ns), "the rest has a time of its own");
+}
+
+#[test]
+fn what_is_held_has_its_time_also_while_the_stub_does_not_sleep() {
+    let mut rig = under_way(ALL, 16);
+    let keep_time = |rig: &Rig, now_ns| rig.device.borrow_mut().keep_time(now_ns, 1);
+    keep_time(&rig, 1);
+    assert!(!rig.device.borrow().keeps_time(), "nothing is held");
+    assert_eq!(one_look(&mut rig, 1), 0);
+    assert!(rig.device.borrow().is_untimed());
+    keep_time(&rig, 2);
+    assert!(!rig.device.borrow().is_untimed());
+    let until_ns = rig.device.borrow_mut().nap_until_ns(3, 1).expect("a timer");
+    keep_time(&rig, until_ns - 1);
+    assert_eq!(one_look(&mut rig, 1), 0);
+    keep_time(&rig, until_ns);
+    assert_eq!(one_look(&mut rig, 1), 1);
+    assert!(rig.device.borrow().nap_until_ns.is_none(), "the time went with what was held");
+}
+
+#[test]
+fn an_interrupt_that_the_driver_does_not_answer_is_raised_again_a_few_times() {
+    const TIME_NS: u64 = 60_000_000_000;
+    let mut rig = under_way(ALL, 1);
+    assert_eq!(one_look(&mut rig, 1), 1);
+    let mut now_ns = 1_000_000;
+    let mut wait = |rig: &mut Rig| {
+        let irqs = rig.irqs;
+        loop {
+            let until_ns = rig.device.borrow_mut().nap_until_ns(now_ns, 1);
+            let Some(until_ns) = until_ns else { break };
+            now_ns = until_ns;
+            rig.device.borrow_mut().keep_time(now_ns, 1);
+            rig.run();
+        }
+        assert!(now_ns < TIME_NS, "no stub wakes for ever for a driver that polls");
+        rig.irqs - irqs
+    };
+    assert_eq!(wait(&mut rig), 6);
+    assert_eq!(rig.driver.take_interrupt(), INT_USED);
+    assert_eq!(wait(&mut rig), 0);
+    rig.faults.hold.set(false);
+    assert!(rig.driver.next_used().is_some());
+    rig.driver.want_interrupt(1);
+    rig.read(0, 512, &Framing::Usual);
+    assert_eq!(wait(&mut rig), 6);
+    rig.driver.write(STATUS, 0);
+    assert_eq!(wait(&mut rig), 0, "a reset takes all back");
+}
+
+#[test]
+fn an_interrupt_that_is_answered_is_not_raised_again() {
+    let mut rig = under_way(ALL, 1);
+    assert_eq!(one_look(&mut rig, 1), 1);
+    assert!(rig.device.borrow_mut().nap_until_ns(1_000_000, 1).is_some());
+    assert_eq!(rig.driver.read(INTERRUPT_STATUS), INT_USED);
+    assert_eq!(rig.device.borrow_mut().nap_until_ns(2_000_000, 1), None);
+    rig.device.borrow_mut().keep_time(u64::MAX, 1);
+    assert_eq!(one_look(&mut rig, 0), 1);
+}
+
+#[test]
+fn the_state_of_the_rings_can_be_read() {
+    let mut rig = under_way(ALL, 3);
+    one_look(&mut rig, 2);
+    let device = rig.device.borrow();
+    let state = std::format!("{}", device.inspect(&rig.mem));
+    assert_eq!(
+        state,
+        "status=0xf interrupt_status=1 unread=1 in_flight=1 queued=0 held=0 queue=0 avail=3 taken=3 \
+         used=2 unsignalled=0 used_event=0 avail_event=3"
+    );
 }
 
 #[test]
@@ -203,8 +275,8 @@ fn an_old_time_ends_no_later_wait() {
     rig.driver.write(STATUS, 0);
     rig.faults.hold.set(false);
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for(), 1, "so nobody asks for a time");
-    rig.device.borrow_mut().end_nap(until_ns);
+    assert_eq!(rig.device.borrow().waits_for, 1, "so nobody asks for a time");
+    rig.device.borrow_mut().keep_time(until_ns, 1);
     assert!(!rig.device.borrow().hurry);
 }
 
@@ -256,7 +328,7 @@ fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
     assert_eq!(rig.faults.sent.get(), sent + 1, "a batch");
     submit(&mut rig, 5);
     assert_eq!(rig.faults.sent.get(), sent + 1);
-    assert!(rig.device.borrow().holds() && rig.device.borrow().waits_for() > 1, "it sleeps with a timer");
+    assert!(rig.device.borrow().holds() && rig.device.borrow().waits_for > 1, "it sleeps with a timer");
     rig.device.borrow_mut().hurry();
     rig.run();
     assert_eq!(rig.faults.sent.get(), sent + 2);
@@ -271,7 +343,7 @@ fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
 fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again() {
     for (wanted, noticed) in [(ALL, 0), (ALL & !F_EVENT_IDX, 4)] {
         let mut rig = under_way(wanted, 16);
-        assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for()), (16, 16));
+        assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for), (16, 16));
         let kicks = rig.driver.kicks;
         for sector in 0..4 {
             rig.driver.submit(&read_request(sector, 512), &Framing::Usual);
@@ -282,10 +354,10 @@ fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again
         rig.faults.hold.set(false);
         rig.run();
         assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 21);
-        assert_eq!(rig.device.borrow().waits_for(), 21, "the driver is expected to bring as many again");
+        assert_eq!(rig.device.borrow().waits_for, 21, "the driver is expected to bring as many again");
         rig.device.borrow_mut().hurry();
         rig.run();
-        assert_eq!(rig.device.borrow().waits_for(), 1, "it did not: every event counts");
+        assert_eq!(rig.device.borrow().waits_for, 1, "it did not: every event counts");
         let kicks = rig.driver.kicks;
         rig.read(0, 512, &Framing::Usual);
         assert_eq!(rig.driver.kicks, kicks + 1);
@@ -297,5 +369,5 @@ fn without_a_backend_every_event_is_asked_for() {
     let mut rig = under_way(ALL, 16);
     rig.faults.port.set(None);
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for(), 1);
+    assert_eq!(rig.device.borrow().waits_for, 1);
 }

@@ -21,6 +21,10 @@
 //!   again): blkback completes a write when the device below has completed it, so it is in that
 //!   device or its cache, or in the domain's page cache. Those lived on: the next flush covers
 //!   them. The guest notices nothing but the delay.
+//! - *The same domain serves it, and cannot flush any more*: what was completed over the old
+//!   connection and not flushed may be in a cache that nothing empties. That is as bad as the next
+//!   case, and dealt with in the same way. What is completed over this connection is as durable as
+//!   the backend makes it, as for a disk that never had a cache: flushes of that succeed.
 //! - *Another domain serves it* (the backend's domain was killed and made anew): what was
 //!   completed and not yet flushed may have been in the dead domain's memory. Losing it is
 //!   within the contract of a volatile cache, but a later flush that succeeds would declare it
@@ -44,8 +48,6 @@ use drivers::xenstore::{StoreError, Xenstore};
 use kernel::Hypervisor;
 use log::{error, info, warn};
 
-/// The time without a backend after which requests fail, unless configured otherwise.
-pub const BACKEND_TIMEOUT_NS: u64 = 60_000_000_000;
 /// Pause before a backend that does not suit the disk is asked again.
 const UNFIT_PAUSE_NS: u64 = 30_000_000_000;
 
@@ -254,7 +256,7 @@ impl<H: Hypervisor> PvDisk<H> {
         info!("{}: connected again, {} requests to submit", front.backend_path(), self.queue.len());
         self.geometry.capacity_sectors = now.capacity_sectors;
         self.geometry.transfer_bytes = now.transfer_bytes;
-        if front.backend_domid() != self.domid {
+        if front.backend_domid() != self.domid || !now.flush {
             self.domid = front.backend_domid();
             self.lose_cache();
         }
@@ -274,7 +276,7 @@ impl<H: Hypervisor> PvDisk<H> {
         }
     }
 
-    /// The backend's domain is another one: see the head of this file.
+    /// Nothing makes durable what the last backend had completed: see the head of this file.
     fn lose_cache(&mut self) {
         if !self.geometry.flush || !self.cache.is_dirty() {
             return;
@@ -292,8 +294,8 @@ impl<H: Hypervisor> PvDisk<H> {
 
     pub(super) fn tell_lost(&self) {
         error!(
-            "the backend's domain is another one, now {}: writes that the guest had not flushed may be \
-             lost; a flush fails to tell it",
+            "the backend, now {}, cannot flush what the last one completed: writes that the guest had not \
+             flushed may be lost; a flush fails to tell it",
             self.domid
         );
     }

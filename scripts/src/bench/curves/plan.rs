@@ -74,7 +74,9 @@ impl Curve {
             Self::Depth | Self::BlockSize | Self::Vcpus => self.points().len() * Kind::ALL.len(),
             // With the two depths at which idle disks are compared with none.
             Self::Disks => self.points().len() + 2 * 2,
-            Self::Guests | Self::Map => self.points().len(),
+            Self::Guests => self.points().len(),
+            // A RAM disk and a PV disk.
+            Self::Map => self.points().len() * 2,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::bench::curves::read::{Measured, Place};
 use crate::bench::curves::view::{VIEWS, View};
 use crate::bench::host::TOO_MUCH;
 use crate::bench::sample::{Cpu, Span, float};
-use crate::bench::stats::Spread;
+use crate::bench::stats::{Spread, median, shown};
 use crate::bench::table::Table;
 
 /// All of a run.
@@ -124,18 +124,18 @@ impl Report {
 
     /// The columns of a view's table: headings, and cells of a point.
     fn columns<'a>(&'a self, view: &'a View) -> Vec<Column<'a>> {
-        let cpu = |part| move |place: &Place| shown(self.cpu(view, place, part), 0);
-        let count = |key| move |place: &Place| shown(self.measured.per_request(place, key), 2);
+        let cpu = |part| move |place: &Place| median(self.cpu(view, place, part), 0);
+        let count = |key| move |place: &Place| median(self.measured.per_request(place, key), 2);
         let mut columns: Vec<Column<'a>> = vec![
-            ("IOPS", Box::new(|place| spread(self.rate(view, place), 0))),
-            ("MiB/s", Box::new(|place| shown(self.mib_per_second(view, place), 1))),
+            ("IOPS", Box::new(|place| shown(self.rate(view, place), 0))),
+            ("MiB/s", Box::new(|place| median(self.mib_per_second(view, place), 1))),
         ];
         if view.base.is_some() {
             let ratio =
                 |place: &Place| self.ratio(view, place).map_or(String::new(), |ratio| ratio.to_string());
             columns.push(("ratio", Box::new(ratio)));
         }
-        columns.push(("CPUs busy", Box::new(|place| shown(self.cpus(view, place), 2))));
+        columns.push(("CPUs busy", Box::new(|place| median(self.cpus(view, place), 2))));
         columns.push(("us of an I/O", Box::new(cpu(Cpu::total_ns))));
         columns.push(("of dom0", Box::new(cpu(|cpu| cpu.dom0_ns))));
         columns.push(("of the stub", Box::new(cpu(|cpu| cpu.stub_ns))));
@@ -330,14 +330,6 @@ impl Report {
 
 /// What comes near the highest point.
 const NEAR: f64 = 0.9;
-
-fn spread(spread: Option<Spread>, digits: usize) -> String {
-    spread.map_or("-".to_owned(), |spread| format!("{spread:.digits$}"))
-}
-
-fn shown(spread: Option<Spread>, digits: usize) -> String {
-    spread.map_or("-".to_owned(), |spread| format!("{:.digits$}", spread.median))
-}
 
 fn spread_json(spread: Option<Spread>) -> Value {
     spread.map_or(Value::Null, |spread| {

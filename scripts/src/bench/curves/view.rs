@@ -76,10 +76,10 @@ pub(super) const VIEWS: [View; 7] = [
     View {
         curve: Curve::Map,
         key: "map",
-        title: "Guest memory that I/O goes to (4 KiB random reads of a RAM disk, batches of 16)",
+        title: "Guest memory that I/O goes to (4 KiB random reads, batches of 16)",
         point: "MiB",
         base: None,
-        series: &[("ram", "Pilotfish, RAM disk")],
+        series: &[("ram", "Pilotfish, RAM disk"), ("pilotfish", "Pilotfish, PV")],
     },
 ];
 

@@ -11,7 +11,7 @@
 //! | `done` | none: when all are done, so is the meter |
 //! | `error WORDS` | none: ends it |
 //!
-//! So do guests that say nothing for a minute: then the counters tell what hangs.
+//! So do guests that say nothing for two minutes: then the counters tell what hangs.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -26,8 +26,8 @@ use xen_privcmd::Privcmd;
 use crate::mark::{Domain, Mark, fact};
 use crate::stats;
 
-/// Guests that say nothing for so long have hung.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Guests that say nothing for so long have hung: a span of a fixed amount of work may take its time.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// A guest and those that work for it.
 struct Guest {

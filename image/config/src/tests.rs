@@ -3,7 +3,7 @@
 use super::*;
 
 const GOOD: &str = "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
-     disk=id=51728,mmio=0x2000200,irq=34,mode=ro,serial=second,store=ram:8388608 log=debug";
+     disk=id=51728,mmio=0x2000200,irq=34,mode=ro,discard=off,serial=second,store=ram:8388608 log=debug";
 
 fn error(line: &str) -> String {
     format!("{}", Config::parse(line).expect_err(line))
@@ -19,6 +19,7 @@ fn a_good_line_gives_every_value() {
         mmio: 0x0200_0000,
         irq: 33,
         read_only: false,
+        discard: true,
         serial: "pf-51712".to_owned(),
         store: Store::Pv(51712),
         backend_timeout_ns: Some(60_000_000_000),
@@ -28,6 +29,7 @@ fn a_good_line_gives_every_value() {
         mmio: 0x0200_0200,
         irq: 34,
         read_only: true,
+        discard: false,
         serial: "second".to_owned(),
         store: Store::Ram(8_388_608),
         backend_timeout_ns: Some(60_000_000_000),
@@ -54,6 +56,7 @@ fn an_error_names_key_and_value() {
     assert!(with("mode=ro", "mode=r").contains("disk[1].mode=r: neither rw nor ro"));
     assert!(with("mode=ro,", "").contains("disk[1].mode=: is missing"));
     assert!(with("mode=ro", "mode=ro,mode=rw").contains("disk[1].mode=rw: given twice"));
+    assert_eq!(with("discard=off", "discard=no"), "disk[1].discard=no: neither on nor off");
     assert!(with("mode=ro", "colour=blue").contains("disk[1].colour=blue: unknown key"));
     assert!(with("target=5", "").contains("target=: is missing"));
     assert!(with("target=5", "target=0").contains("target=0: not a guest's domid"));

@@ -3,11 +3,29 @@
 //! Space-separated `key=value`:
 //! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
 //! [restarts=0..8] [poll-us=0..100000] [map-mib=2..65536]`.
-//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial` and
+//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard` and
 //! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
+//!
+//! A crate of its own because it runs once and is compiled for size, and the devices for speed.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
 
-use crate::storage::BACKEND_TIMEOUT_NS;
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -27,6 +45,8 @@ pub const DISKS_MAX: usize = 11;
 pub const SERIAL_MAX: usize = 20;
 /// The smallest RAM disk: one sector.
 const RAM_BYTES_MIN: u64 = 512;
+/// The time without a backend after which requests fail, if nothing is said.
+const BACKEND_TIMEOUT_NS: u64 = 60_000_000_000;
 /// The longest time to wait for a backend, but for ever: a day.
 const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// The longest look for more work.
@@ -68,6 +88,8 @@ pub struct DiskConfig {
     pub irq: u32,
     /// Refuse writes.
     pub read_only: bool,
+    /// The guest may discard, where the storage can.
+    pub discard: bool,
     /// Serial number; `pf-<id>` unless given.
     pub serial: String,
     /// Where the data is.
@@ -172,7 +194,7 @@ impl DiskConfig {
     fn parse(place: usize, text: &str) -> Result<DiskConfig, ConfigError> {
         let name = |key: &str| of_disk(place, key);
         let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
-        let (mut serial, mut store, mut timeout) = (None, None, None);
+        let (mut serial, mut store, mut timeout, mut discard) = (None, None, None, None);
         for item in text.split(',') {
             let (key, value) = split(item).map_err(|error| ConfigError { key: name(&error.key), ..error })?;
             let full = name(key);
@@ -181,6 +203,7 @@ impl DiskConfig {
                 "mmio" => once(&mut mmio, &full, value, window(value))?,
                 "irq" => once(&mut irq, &full, value, spi(value))?,
                 "mode" => once(&mut read_only, &full, value, mode(value))?,
+                "discard" => once(&mut discard, &full, value, on_off(value))?,
                 "serial" => once(&mut serial, &full, value, serial_number(value))?,
                 "store" => once(&mut store, &full, value, store_of(value))?,
                 "backend-timeout-ms" => once(&mut timeout, &full, value, backend_timeout(value))?,
@@ -194,6 +217,7 @@ impl DiskConfig {
             mmio: mmio.ok_or_else(|| missing("mmio"))?,
             irq: irq.ok_or_else(|| missing("irq"))?,
             read_only: read_only.ok_or_else(|| missing("mode"))?,
+            discard: discard.unwrap_or(true),
             serial: serial.unwrap_or_else(|| format!("pf-{id}")),
             store: store.ok_or_else(|| missing("store"))?,
             backend_timeout_ns: timeout.unwrap_or(Some(BACKEND_TIMEOUT_NS)),
@@ -313,6 +337,14 @@ fn mode(text: &str) -> Result<bool, Rule> {
         "rw" => Ok(false),
         "ro" => Ok(true),
         _ => Err("neither rw nor ro"),
+    }
+}
+
+fn on_off(text: &str) -> Result<bool, Rule> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("neither on nor off"),
     }
 }
 

@@ -1,0 +1,699 @@
+//! How drivers in the field start a virtio-mmio disk: the registers that they touch, in their
+//! order and width, and what they require of what they read. Facts taken from each driver's
+//! source, which is named; of the configuration space, what its block driver reads. Each must
+//! come up on our device and read a sector. `docs/conformance.md` tells what they do beside the
+//! specification, and which drivers cannot work with any device of version 2.
+//!
+//! Which of a disk's features a driver accepts is left out where it is not to the point: any
+//! subset of the offer is served (`conformance.rs`).
+
+#![expect(clippy::cast_possible_truncation, reason = "registers take halves of addresses and features")]
+
+use Expect::{Any, AtLeast, Has, Is};
+use Step::{Read, Write};
+use Value::{Accepted, Add, Address, Size, This};
+use backend::blk::{Device, DeviceOptions};
+use backend::ioreq::{Access, Direction, Width};
+use backend::mmio::regs::*;
+use backend::storage::RamDisk;
+use backend::testkit::TestMemory;
+use std::collections::BTreeMap;
+
+/// What a driver does with a register.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Read(u64, Width, Expect),
+    Write(u64, Width, Value),
+}
+
+/// What it requires of a value read.
+#[derive(Clone, Copy, Debug)]
+enum Expect {
+    Any,
+    Is(u64),
+    Has(u64),
+    AtLeast(u64),
+}
+
+/// What it writes.
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    This(u64),
+    /// The status that it read last, and these bits.
+    Add(u64),
+    /// A half of what was offered, as far as it read that, and it accepts.
+    Accepted(u32),
+    /// The size of its queue.
+    Size,
+    /// A half of the address of a part of the queue.
+    Address(Part, u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Desc,
+    Avail,
+    Used,
+}
+
+const fn r(at: u64, expect: Expect) -> Step {
+    Read(at, Width::Four, expect)
+}
+
+const fn w(at: u64, value: Value) -> Step {
+    Write(at, Width::Four, value)
+}
+
+/// A byte of the configuration space.
+const fn c1(at: u64) -> Step {
+    Read(CONFIG + at, Width::One, Any)
+}
+
+const fn c2(at: u64) -> Step {
+    Read(CONFIG + at, Width::Two, Any)
+}
+
+const fn c4(at: u64) -> Step {
+    Read(CONFIG + at, Width::Four, Any)
+}
+
+struct Driver {
+    name: &'static str,
+    /// Repository, path and version.
+    source: &'static str,
+    /// Features that it accepts if they are offered.
+    accepts: u64,
+    /// The largest queue that it makes.
+    queue: u16,
+    start: &'static [&'static [Step]],
+    notify: Step,
+    /// What it does in its interrupt handler, if it does not poll.
+    interrupt: &'static [Step],
+}
+
+const NOTIFY: Step = w(QUEUE_NOTIFY, This(0));
+const ALL: u64 = u64::MAX;
+const F_RO: u64 = 1 << 5;
+const F_BLK_SIZE: u64 = 1 << 6;
+const F_FLUSH: u64 = 1 << 9;
+const F_TOPOLOGY: u64 = 1 << 10;
+const F_WRITE_ZEROES: u64 = 1 << 14;
+/// The bits that belong to the transport.
+const TRANSPORT: u64 = 0x3f << 28 | F_VERSION_1;
+const NO_RING_FEATURES: u64 = !(F_EVENT_IDX | F_INDIRECT_DESC);
+
+// What many have in common.
+
+const PROBE: &[Step] =
+    &[r(MAGIC_VALUE, Is(0x7472_6976)), r(VERSION_REG, Is(2)), r(DEVICE_ID, Is(2)), r(VENDOR_ID, Any)];
+const RESET: &[Step] = &[w(STATUS, This(0))];
+const RESET_AND_WAIT: &[Step] = &[w(STATUS, This(0)), r(STATUS, Is(0))];
+const ADD_ACKNOWLEDGE: &[Step] = &[r(STATUS, Any), w(STATUS, Add(1))];
+const ADD_DRIVER: &[Step] = &[r(STATUS, Any), w(STATUS, Add(2))];
+const ADD_FEATURES_OK: &[Step] = &[r(STATUS, Any), w(STATUS, Add(8)), r(STATUS, Has(8))];
+const ADD_DRIVER_OK: &[Step] = &[r(STATUS, Any), w(STATUS, Add(4))];
+const OFFER_HIGH_FIRST: &[Step] = &[
+    w(DEVICE_FEATURES_SEL, This(1)),
+    r(DEVICE_FEATURES, Has(1)),
+    w(DEVICE_FEATURES_SEL, This(0)),
+    r(DEVICE_FEATURES, Any),
+];
+const OFFER_LOW_FIRST: &[Step] = &[
+    w(DEVICE_FEATURES_SEL, This(0)),
+    r(DEVICE_FEATURES, Any),
+    w(DEVICE_FEATURES_SEL, This(1)),
+    r(DEVICE_FEATURES, Has(1)),
+];
+const ACCEPT_HIGH_FIRST: &[Step] = &[
+    w(DRIVER_FEATURES_SEL, This(1)),
+    w(DRIVER_FEATURES, Accepted(1)),
+    w(DRIVER_FEATURES_SEL, This(0)),
+    w(DRIVER_FEATURES, Accepted(0)),
+];
+const ACCEPT_LOW_FIRST: &[Step] = &[
+    w(DRIVER_FEATURES_SEL, This(0)),
+    w(DRIVER_FEATURES, Accepted(0)),
+    w(DRIVER_FEATURES_SEL, This(1)),
+    w(DRIVER_FEATURES, Accepted(1)),
+];
+const SELECT_NOT_READY: &[Step] =
+    &[w(QUEUE_SEL, This(0)), r(QUEUE_READY, Is(0)), r(QUEUE_SIZE_MAX, AtLeast(1))];
+const SELECT: &[Step] = &[w(QUEUE_SEL, This(0)), r(QUEUE_SIZE_MAX, AtLeast(1))];
+const SET_UP_QUEUE: &[Step] = &[
+    w(QUEUE_SIZE, Size),
+    w(QUEUE_DESC_LOW, Address(Part::Desc, 0)),
+    w(QUEUE_DESC_HIGH, Address(Part::Desc, 1)),
+    w(QUEUE_DRIVER_LOW, Address(Part::Avail, 0)),
+    w(QUEUE_DRIVER_HIGH, Address(Part::Avail, 1)),
+    w(QUEUE_DEVICE_LOW, Address(Part::Used, 0)),
+    w(QUEUE_DEVICE_HIGH, Address(Part::Used, 1)),
+    w(QUEUE_READY, This(1)),
+];
+const CAPACITY: &[Step] = &[c4(0), c4(4)];
+const CAPACITY_IN_ONE_GENERATION: &[Step] =
+    &[r(CONFIG_GENERATION, Any), c4(0), c4(4), r(CONFIG_GENERATION, Any)];
+const READ_AND_ACKNOWLEDGE: &[Step] = &[r(INTERRUPT_STATUS, Is(1)), w(INTERRUPT_ACK, This(1))];
+
+const DRIVERS: &[Driver] = &[
+    Driver {
+        name: "Linux since 4.0",
+        source: "drivers/virtio/{virtio_mmio,virtio}.c: aosp-mirror/kernel_common d3f343af (4.19), 0day-ci/linux 1abd60e1 (5.18)",
+        accepts: ALL,
+        queue: 1024,
+        start: &[
+            PROBE,
+            RESET,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            OFFER_HIGH_FIRST,
+            ACCEPT_HIGH_FIRST,
+            ADD_FEATURES_OK,
+            &[c4(12)],
+            SELECT_NOT_READY,
+            SET_UP_QUEUE,
+            &[c1(32), c4(20), c1(24), c1(25), c2(26), c4(28)],
+            CAPACITY_IN_ONE_GENERATION,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "U-Boot 2018.11 to 2026.01: a reset, then DRIVER without ACKNOWLEDGE",
+        source: "u-boot/u-boot, drivers/virtio/virtio{-uclass,_mmio,_blk}.c: v2019.01, v2025.01",
+        accepts: F_VERSION_1 | F_WRITE_ZEROES,
+        queue: 1024,
+        start: &[
+            PROBE,
+            ADD_ACKNOWLEDGE,
+            RESET,
+            ADD_DRIVER,
+            OFFER_HIGH_FIRST,
+            ACCEPT_HIGH_FIRST,
+            ADD_FEATURES_OK,
+            SELECT_NOT_READY,
+            SET_UP_QUEUE,
+            CAPACITY_IN_ONE_GENERATION,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: &[],
+    },
+    Driver {
+        name: "U-Boot 2026.10",
+        source: "u-boot/u-boot, drivers/virtio/virtio{-uclass,_mmio,_blk}.c: v2026.10-rc2 (ACKNOWLEDGE since 30e17332)",
+        accepts: F_VERSION_1 | F_WRITE_ZEROES | F_BLK_SIZE | 1 << 1 | 1 << 2,
+        queue: 1024,
+        start: &[
+            PROBE,
+            ADD_ACKNOWLEDGE,
+            RESET,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            OFFER_HIGH_FIRST,
+            ACCEPT_HIGH_FIRST,
+            ADD_FEATURES_OK,
+            SELECT_NOT_READY,
+            SET_UP_QUEUE,
+            CAPACITY_IN_ONE_GENERATION,
+            &[c4(20), c4(8), c4(12)],
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: &[],
+    },
+    Driver {
+        name: "barebox: every feature of the transport",
+        source: "barebox/barebox, drivers/virtio/virtio{_mmio,}.c 2575ef9d, 21520d6c, drivers/block/virtio_blk.c 01ec35e9",
+        accepts: TRANSPORT,
+        queue: 1024,
+        start: &[
+            PROBE,
+            RESET,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            OFFER_HIGH_FIRST,
+            ACCEPT_HIGH_FIRST,
+            ADD_FEATURES_OK,
+            SELECT_NOT_READY,
+            SET_UP_QUEUE,
+            CAPACITY_IN_ONE_GENERATION,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: &[],
+    },
+    Driver {
+        name: "EDK2 since 2021: the configuration byte by byte",
+        source: "tianocore/edk2 c5aa7e7d (virtio 1.0 since 77d5fa80), OvmfPkg/Library/VirtioMmioDeviceLib, OvmfPkg/VirtioBlkDxe",
+        accepts: F_BLK_SIZE | F_TOPOLOGY | F_RO | F_FLUSH | F_VERSION_1,
+        queue: 1024,
+        start: &[
+            &[r(DEVICE_ID, Is(2)), r(MAGIC_VALUE, Is(0x7472_6976)), r(VERSION_REG, Is(2))],
+            &[w(STATUS, This(0)), w(STATUS, This(1)), w(STATUS, This(3))],
+            OFFER_LOW_FIRST,
+            &[c1(0), c1(1), c1(2), c1(3), c1(4), c1(5), c1(6), c1(7)],
+            &[c1(20), c1(21), c1(22), c1(23), c1(24), c1(25), c1(28), c1(29), c1(30), c1(31)],
+            ACCEPT_LOW_FIRST,
+            &[w(STATUS, This(0xb)), r(STATUS, Has(8))],
+            &[w(QUEUE_SEL, This(0)), r(QUEUE_SIZE_MAX, AtLeast(3))],
+            SET_UP_QUEUE,
+            &[w(STATUS, This(0xf))],
+        ],
+        notify: NOTIFY,
+        interrupt: &[],
+    },
+    Driver {
+        name: "FreeBSD since 13",
+        source: "sys/dev/virtio/mmio/virtio_mmio.c: fel1x-developer/freebsd-src 2d614aa2",
+        accepts: ALL,
+        queue: 1024,
+        start: &[
+            PROBE,
+            &[r(VERSION_REG, Is(2))],
+            RESET,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            OFFER_HIGH_FIRST,
+            ACCEPT_HIGH_FIRST,
+            ADD_FEATURES_OK,
+            CAPACITY_IN_ONE_GENERATION,
+            SELECT,
+            SET_UP_QUEUE,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "NetBSD 10",
+        source: "NetBSD, sys/dev/virtio/virtio_mmio.c 1.14 (2024)",
+        accepts: ALL,
+        queue: 1024,
+        start: &[
+            PROBE,
+            RESET,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            OFFER_LOW_FIRST,
+            ACCEPT_LOW_FIRST,
+            ADD_FEATURES_OK,
+            CAPACITY,
+            SELECT,
+            SELECT,
+            SET_UP_QUEUE,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "OpenBSD 7: neither VERSION_1 nor FEATURES_OK, and its queue before DRIVER_OK",
+        source: "OpenBSD, sys/dev/fdt/virtio_mmio.c 1.22 (2025), as in safenas/src d9b54d32",
+        accepts: ALL,
+        queue: 1024,
+        start: &[
+            PROBE,
+            RESET_AND_WAIT,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            &[w(DEVICE_FEATURES_SEL, This(0)), r(DEVICE_FEATURES, Any)],
+            &[w(DRIVER_FEATURES_SEL, This(0)), w(DRIVER_FEATURES, Accepted(0))],
+            &[c4(4), c4(0)],
+            SELECT,
+            SELECT,
+            SET_UP_QUEUE,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "Zephyr: one feature at a time",
+        source: "zephyrproject-rtos/zephyr, drivers/virtio/virtio_mmio.c 06c6885a (it has no block driver)",
+        accepts: F_VERSION_1,
+        queue: 16,
+        start: &[
+            PROBE,
+            RESET_AND_WAIT,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            &[w(DRIVER_FEATURES_SEL, This(1)), w(DRIVER_FEATURES, This(1))],
+            &[w(DEVICE_FEATURES_SEL, This(0)), r(DEVICE_FEATURES, Any)],
+            &[w(DRIVER_FEATURES_SEL, This(0)), w(DRIVER_FEATURES, This(0))],
+            ADD_FEATURES_OK,
+            SELECT,
+            SELECT,
+            SET_UP_QUEUE,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "Unikraft: FEATURES_OK is not read back, blk_size is read as 64 bits",
+        source: "unikraft/unikraft, drivers/virtio/{mmio/virtio_mmio.c 00231279, bus 28c3d2e4, blk 18e70f6d}",
+        accepts: NO_RING_FEATURES,
+        queue: 1024,
+        start: &[
+            PROBE,
+            &[w(STATUS, This(0)), w(STATUS, This(1)), w(STATUS, This(3))],
+            OFFER_HIGH_FIRST,
+            CAPACITY,
+            &[c4(20), c4(24), c4(12), c4(8)],
+            ACCEPT_HIGH_FIRST,
+            &[w(STATUS, This(0xb))],
+            SELECT_NOT_READY,
+            &[w(QUEUE_SEL, This(0))],
+            SET_UP_QUEUE,
+            &[w(STATUS, This(0xf))],
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "Unikraft before 2023: DRIVER_OK is written alone",
+        source: "unikraft/unikraft, plat/drivers/include/virtio/virtio_bus.h 139e11d9",
+        accepts: NO_RING_FEATURES,
+        queue: 1024,
+        start: &[
+            PROBE,
+            &[w(STATUS, This(0)), w(STATUS, This(1)), w(STATUS, This(3))],
+            OFFER_HIGH_FIRST,
+            ACCEPT_HIGH_FIRST,
+            &[w(STATUS, This(0xb))],
+            SELECT_NOT_READY,
+            SET_UP_QUEUE,
+            &[w(STATUS, This(4))],
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "Nanos",
+        source: "nanovms/nanos, src/virtio/virtio_{mmio.c 11cbd6f8, storage.c 0109b900}",
+        accepts: F_BLK_SIZE | F_VERSION_1,
+        queue: 1024,
+        start: &[
+            RESET,
+            &[r(MAGIC_VALUE, Is(0x7472_6976)), r(VERSION_REG, Is(2)), r(STATUS, Is(0)), w(STATUS, This(1))],
+            &[r(DEVICE_ID, Is(2))],
+            ADD_DRIVER,
+            OFFER_HIGH_FIRST,
+            ACCEPT_LOW_FIRST,
+            ADD_FEATURES_OK,
+            &[c4(20)],
+            CAPACITY,
+            SELECT_NOT_READY,
+            SET_UP_QUEUE,
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "Hermit before July 2024: Status is a byte, QueueNotify 16 bits",
+        source: "hermit-os/kernel, src/drivers/virtio/transport/mmio.rs 00b617cd",
+        accepts: NO_RING_FEATURES,
+        queue: 256,
+        start: &[
+            PROBE,
+            &[Write(STATUS, Width::One, This(0))],
+            &[Read(STATUS, Width::One, Any), Write(STATUS, Width::One, Add(1))],
+            &[Read(STATUS, Width::One, Any), Write(STATUS, Width::One, Add(2))],
+            OFFER_HIGH_FIRST,
+            ACCEPT_LOW_FIRST,
+            &[
+                Read(STATUS, Width::One, Any),
+                Write(STATUS, Width::One, Add(8)),
+                Read(STATUS, Width::One, Has(8)),
+            ],
+            SELECT,
+            SELECT,
+            SET_UP_QUEUE,
+            &[Read(STATUS, Width::One, Any), Write(STATUS, Width::One, Add(4))],
+        ],
+        notify: Write(QUEUE_NOTIFY, Width::Two, This(0)),
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "Hermit since",
+        source: "hermit-os/kernel, src/drivers/virtio/transport/mmio.rs 8436ca0c, src/drivers/blk.rs 026d1df2",
+        accepts: F_VERSION_1 | F_RO | F_BLK_SIZE | F_FLUSH | 1 << 1 | 1 << 2,
+        queue: 256,
+        start: &[
+            PROBE,
+            RESET,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            OFFER_HIGH_FIRST,
+            ACCEPT_LOW_FIRST,
+            ADD_FEATURES_OK,
+            SELECT,
+            SELECT,
+            SET_UP_QUEUE,
+            ADD_DRIVER_OK,
+            &[c4(0), c4(4), c4(20)],
+        ],
+        notify: NOTIFY,
+        interrupt: &[],
+    },
+    Driver {
+        name: "RT-Thread: DRIVER_OK before its queue",
+        source: "RT-Thread/rt-thread, components/drivers/virtio/virtio.c 81d0c2a7 (it takes QEMU's VendorID only)",
+        accepts: NO_RING_FEATURES,
+        queue: 4,
+        start: &[
+            PROBE,
+            RESET,
+            &[r(STATUS, Any), w(STATUS, Add(3))],
+            OFFER_LOW_FIRST,
+            ACCEPT_LOW_FIRST,
+            ADD_FEATURES_OK,
+            ADD_DRIVER_OK,
+            &[r(QUEUE_SIZE_MAX, AtLeast(1)), w(QUEUE_SEL, This(0))],
+            SET_UP_QUEUE,
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+    Driver {
+        name: "xv6: no VERSION_1, selectors never written",
+        source: "mit-pdos/xv6-riscv, kernel/virtio_disk.c 45071c74 (it takes QEMU's VendorID only)",
+        accepts: NO_RING_FEATURES & !(F_RO | F_FLUSH | 1 << 11 | 1 << 12),
+        queue: 8,
+        start: &[
+            PROBE,
+            &[w(STATUS, This(0)), w(STATUS, This(1)), w(STATUS, This(3))],
+            &[r(DEVICE_FEATURES, Any), w(DRIVER_FEATURES, Accepted(0))],
+            &[w(STATUS, This(0xb)), r(STATUS, Has(8))],
+            SELECT_NOT_READY,
+            SET_UP_QUEUE,
+            &[w(STATUS, This(0xf))],
+        ],
+        notify: NOTIFY,
+        interrupt: READ_AND_ACKNOWLEDGE,
+    },
+];
+
+/// Drivers that know version 1 only, and either see that this is not it, or do not look.
+const OF_VERSION_1: &[Driver] = &[
+    Driver {
+        name: "FreeBSD 12: does not look",
+        source: "freebsd/freebsd-src, sys/dev/virtio/mmio/virtio_mmio.c 0269ae4c",
+        accepts: ALL,
+        queue: 1024,
+        start: &[
+            RESET,
+            ADD_ACKNOWLEDGE,
+            ADD_DRIVER,
+            &[r(DEVICE_FEATURES, Any), w(DRIVER_FEATURES, Accepted(0))],
+            &[w(LEGACY_GUEST_PAGE_SIZE, This(4096)), w(QUEUE_SEL, This(0)), r(QUEUE_SIZE_MAX, AtLeast(1))],
+            &[w(QUEUE_SIZE, Size), w(0x3c, This(4096)), w(LEGACY_QUEUE_PFN, This(0x4_0000))],
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: &[],
+    },
+    Driver {
+        name: "LK: does not look",
+        source: "littlekernel/lk, dev/virtio/virtio.c 0ae7244e",
+        accepts: 0,
+        queue: 256,
+        start: &[
+            &[r(MAGIC_VALUE, Is(0x7472_6976)), r(DEVICE_ID, Is(2))],
+            RESET,
+            &[r(STATUS, Any), w(STATUS, Add(3))],
+            &[w(LEGACY_GUEST_PAGE_SIZE, This(4096)), w(QUEUE_SEL, This(0)), w(QUEUE_SIZE, Size)],
+            &[w(0x3c, This(4096)), w(LEGACY_QUEUE_PFN, This(0x4_0000))],
+            ADD_DRIVER_OK,
+        ],
+        notify: NOTIFY,
+        interrupt: &[],
+    },
+];
+
+const SECTOR: u64 = 5;
+
+/// The device, a driver's memory, and what the driver has learnt.
+struct Guest<'a> {
+    driver: &'a Driver,
+    device: Device<RamDisk>,
+    mem: TestMemory,
+    selected: u64,
+    offered: BTreeMap<u64, u64>,
+    status: u64,
+}
+
+impl<'a> Guest<'a> {
+    fn new(driver: &'a Driver) -> Guest<'a> {
+        let storage = RamDisk::new(1 << 16, false).expect("memory");
+        let device = Device::new(storage, &DeviceOptions::default());
+        let mem = TestMemory::new(0x1_0000);
+        Guest { driver, device, mem, selected: 0, offered: BTreeMap::new(), status: 0 }
+    }
+
+    /// The queue as `vring_init` lays it out: one piece, the used ring on a page of its own.
+    fn address(&self, part: Part) -> u64 {
+        let size = u64::from(self.driver.queue);
+        match part {
+            Part::Desc => TestMemory::BASE,
+            Part::Avail => TestMemory::BASE + size * 16,
+            Part::Used => (TestMemory::BASE + size * 18 + 6).next_multiple_of(4096),
+        }
+    }
+
+    fn access(&mut self, addr: u64, width: Width, direction: Direction) -> u64 {
+        self.device.access(Access { addr, width, direction }).0
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), String> {
+        match step {
+            Read(at, width, expect) => {
+                let value = self.access(at, width, Direction::Read);
+                match at {
+                    DEVICE_FEATURES => drop(self.offered.insert(self.selected, value)),
+                    STATUS => self.status = value,
+                    _ => {}
+                }
+                let good = match expect {
+                    Any => true,
+                    Is(wanted) => value == wanted,
+                    Has(bits) => value & bits == bits,
+                    AtLeast(least) => value >= least,
+                };
+                if good { Ok(()) } else { Err(format!("{step:x?}: {value:#x}")) }
+            }
+            Write(at, width, value) => {
+                let half = |value: u64, select: u32| u64::from((value >> (32 * select)) as u32);
+                let value = match value {
+                    This(value) => value,
+                    Add(bits) => self.status | bits,
+                    Accepted(select) => {
+                        let offered = self.offered.get(&select.into()).copied().unwrap_or(0);
+                        half(self.driver.accepts, select) & offered
+                    }
+                    Size => self.driver.queue.into(),
+                    Address(part, select) => half(self.address(part), select),
+                };
+                if at == DEVICE_FEATURES_SEL {
+                    self.selected = value;
+                }
+                self.access(at, width, Direction::Write(value));
+                Ok(())
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        for step in self.driver.start.iter().copied().flatten() {
+            self.take(*step)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a sector by the three descriptors that all of them use. None: it is not answered.
+    fn read_sector(&mut self) -> Option<(u8, Vec<u8>)> {
+        const HEADER: u64 = TestMemory::BASE + 0xe000;
+        const DATA: u64 = HEADER + 0x200;
+        const STATUS_BYTE: u64 = HEADER + 0x400;
+        self.mem.poke(HEADER, &[[0; 8], SECTOR.to_le_bytes()].concat());
+        self.mem.poke(STATUS_BYTE, &[0xff]);
+        let chain = [(HEADER, 16_u32, 1_u16, 1_u16), (DATA, 512, 3, 2), (STATUS_BYTE, 1, 2, 0)];
+        for (at, (addr, len, flags, next)) in (0..).step_by(16).zip(chain) {
+            let rest =
+                [len.to_le_bytes().to_vec(), flags.to_le_bytes().to_vec(), next.to_le_bytes().to_vec()];
+            self.mem
+                .poke(self.address(Part::Desc) + at, &[addr.to_le_bytes().to_vec(), rest.concat()].concat());
+        }
+        let (avail, used) = (self.address(Part::Avail), self.address(Part::Used));
+        self.mem.poke_u16(avail + 4, 0);
+        self.mem.poke_u16(avail + 2, 1);
+        self.take(self.driver.notify).expect("a write");
+        for _ in 0..100 {
+            if !self.device.process(&self.mem) && !self.device.arm(&self.mem) {
+                break;
+            }
+        }
+        (self.mem.peek_u16(used + 2) == 1)
+            .then(|| (self.mem.peek(STATUS_BYTE, 1)[0], self.mem.peek(DATA, 512)))
+    }
+}
+
+/// What the disk holds at [`SECTOR`].
+fn content() -> Vec<u8> {
+    (0..512).map(|at: u16| (at % 251) as u8).collect()
+}
+
+/// Puts [`content`] there, as a driver that keeps to the specification.
+fn fill(guest: &mut Guest<'_>) {
+    use backend::testkit::{BlkRequest, Bus, Driver, Framing};
+    struct Through<'a>(&'a mut Device<RamDisk>);
+    impl Bus for Through<'_> {
+        fn access(&mut self, access: Access) -> u64 {
+            self.0.access(access).0
+        }
+    }
+    let mem = TestMemory::new(0x8_0000);
+    let mut driver = Driver::new(Through(&mut guest.device), mem.clone(), 0);
+    driver.init(F_VERSION_1, 8);
+    driver.submit(&BlkRequest { kind: 1, sector: SECTOR, out: content(), in_len: 0 }, &Framing::Usual);
+    driver.kick();
+    let device = &mut driver.bus.0;
+    while device.process(&mem) || device.arm(&mem) {}
+    assert_eq!(driver.next_used().expect("an answer").1.status, 0);
+}
+
+/// From reset to the interrupt of a request, on a disk that was in use before.
+fn life(guest: &mut Guest<'_>) -> Result<(), String> {
+    guest.mem.poke(TestMemory::BASE, &[0; 0x1_0000]);
+    guest.start()?;
+    match guest.read_sector() {
+        Some((0, data)) if data == content() => {}
+        other => return Err(format!("the sector: {:?}", other.map(|(status, _)| status))),
+    }
+    guest.driver.interrupt.iter().try_for_each(|step| guest.take(*step))
+}
+
+#[test]
+fn every_driver_of_version_2_comes_up_and_reads_a_sector() {
+    let mut failures = Vec::new();
+    for driver in DRIVERS {
+        let mut guest = Guest::new(driver);
+        fill(&mut guest);
+        if let Err(why) = life(&mut guest).and_then(|()| life(&mut guest)) {
+            failures.push(format!("{} ({}): {why}", driver.name, driver.source));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn a_driver_of_version_1_that_does_not_look_is_not_served_and_harms_nothing() {
+    for driver in OF_VERSION_1 {
+        let mut guest = Guest::new(driver);
+        guest.start().unwrap_or_else(|why| panic!("{}: {why}", driver.name));
+        assert_eq!(guest.read_sector(), None, "{} ({})", driver.name, driver.source);
+        assert_eq!(guest.mem.device_writes(), 0, "{}", driver.name);
+    }
+}

@@ -1,0 +1,257 @@
+//! The event loop: it blocks whenever nothing can be done, and forgets nothing when it does.
+
+use super::common::*;
+use backend::mmio::regs;
+use backend::testkit::Framing;
+use backend::upkeep;
+use drivers::fake::{Faults, Misdeed};
+use kernel::{DomId, GrantRef, Hypervisor, Order};
+use xen_pv_sys::io::ring::RSP_PROD;
+
+/// More rounds than any state here needs until it is dealt with.
+const MANY_ROUNDS: u32 = 5_000;
+/// A time at which nothing is held back any longer, in milliseconds.
+const LONG_MS: u32 = 100;
+
+/// `FAILED` beside all that a driver that is set up has written.
+const STATUS_FAILED: u32 = 0x8f;
+
+fn must_block(machine: &Machine) {
+    let mut world = machine.world.borrow_mut();
+    let rounds = (0..MANY_ROUNDS).position(|_| !world.round());
+    assert!(rounds.is_some(), "the stub never blocks");
+}
+
+/// Changes the backend's `rsp_prod` by so much.
+fn move_responses(machine: &Machine, by: u32) {
+    let world = machine.world.borrow();
+    let dir = format!("/local/domain/{STUB}/device/vbd/{VDEV}");
+    let read = |key: &str| world.store.read(&format!("{dir}/{key}"));
+    let gref = read("ring-ref0").or_else(|| read("ring-ref")).expect("a ring").parse().expect("a number");
+    let back = world.xen.domain(DomId(0));
+    let page = back.map_grant(STUB, GrantRef(gref), true).expect("granted");
+    let rsp_prod: u32 = page.load(RSP_PROD, Order::AcqRel).expect("inside");
+    page.store(RSP_PROD, rsp_prod.wrapping_add(by), Order::AcqRel).expect("inside");
+    back.unmap_grant(STUB, GrantRef(gref)).expect("mapped");
+}
+
+#[test]
+fn a_guest_that_broke_its_queue_lets_the_stub_block() {
+    let mut machine = Machine::ready(Setup::default());
+    machine.run();
+    machine.pv.offer(4096); // A head outside the table.
+    machine.pv.write(regs::QUEUE_NOTIFY, 0);
+    machine.run();
+    machine.pv.take_interrupt();
+    machine.pv.write(regs::QUEUE_NOTIFY, 0);
+    must_block(&machine);
+}
+
+#[test]
+fn a_driver_that_gave_up_lets_the_stub_block() {
+    let mut machine = Machine::ready(Setup::default());
+    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
+    machine.pv.write(regs::STATUS, STATUS_FAILED);
+    machine.pv.write(regs::QUEUE_NOTIFY, 0);
+    must_block(&machine);
+}
+
+#[test]
+fn a_notification_of_a_queue_that_is_not_set_up_lets_the_stub_block() {
+    let mut machine = Machine::ready(Setup { queues: 2, ..Setup::default() });
+    machine.pv.write(regs::QUEUE_NOTIFY, 1);
+    must_block(&machine);
+    assert_eq!(machine.read(Disk::Pv, 0, 512).status, S_OK, "the other queue is served");
+}
+
+#[test]
+fn an_idle_backend_that_moves_its_index_lets_the_stub_block() {
+    let mut machine = Machine::ready(Setup::default());
+    assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+    machine.run();
+    move_responses(&machine, 1);
+    must_block(&machine);
+}
+
+#[test]
+fn a_busy_backend_that_moves_its_index_is_left_at_once() {
+    let mut machine = Machine::ready(Setup::default());
+    machine
+        .world
+        .borrow()
+        .back
+        .set_faults(Faults { misdeed_at: Some((0, Misdeed::Silence)), ..Faults::default() });
+    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
+    machine.pv.kick();
+    must_block(&machine);
+    move_responses(&machine, 7);
+    must_block(&machine);
+    machine.world.borrow().back.set_faults(Faults::default());
+    // Longer than the pause before the next connection.
+    machine.world.borrow_mut().run_for(5_000_000_000);
+    assert!(machine.pv.next_used().is_some(), "the request was submitted again");
+}
+
+#[test]
+fn without_a_backend_the_stub_blocks_however_much_the_guest_brings() {
+    let mut machine = Machine::ready(Setup::default());
+    machine.run();
+    machine.world.borrow().back.unbind();
+    machine.world.borrow().back.set_node("state", "6");
+    machine.run();
+    for turn in 0..32u64 {
+        machine.pv.submit(&write_request(turn * 128, &bytes(65536, 7)), &Framing::Pieces(vec![512]));
+    }
+    machine.pv.kick();
+    must_block(&machine);
+}
+
+#[test]
+fn a_dead_xenstore_lets_the_stub_block() {
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    machine.world.borrow().store.knobs(|knobs| knobs.rsp_prod_jump = 5000);
+    machine.world.borrow().xen.run_peers(10);
+    must_block(&machine);
+}
+
+/// One disk keeps the stub busy without a pause, a millisecond to the round, until the other one has
+/// what it waits for. Returns how many rounds that took.
+fn busy_until(machine: &mut Machine, mut done: impl FnMut(&mut Machine) -> bool) -> u32 {
+    for round in 0..LONG_MS {
+        if done(machine) {
+            return round;
+        }
+        machine.ram.submit(&read_request(u64::from(round % 64), 512), &Framing::Usual);
+        let mut world = machine.world.borrow_mut();
+        assert!(world.round(), "the stub is busy");
+        let now_ns = world.xen.now_ns();
+        world.xen.poll(&[], Some(now_ns + 1_000_000)).expect("time");
+        world.xen.run_peers(10);
+        drop(world);
+        while machine.ram.next_used().is_some() {}
+    }
+    panic!("nothing came of it in {LONG_MS} ms");
+}
+
+/// The PV disk has had sixteen requests outstanding, whose answers were taken.
+fn deep() -> Machine {
+    let mut machine = Machine::ready(Setup::default());
+    for sector in 0..16 {
+        machine.pv.submit(&read_request(sector, 512), &Framing::Usual);
+    }
+    machine.pv.want_interrupt(16);
+    machine.pv.kick();
+    for _ in 0..20 {
+        let mut world = machine.world.borrow_mut();
+        if !world.round() {
+            break;
+        }
+        world.xen.run_peers(10);
+    }
+    assert_eq!(core::iter::from_fn(|| machine.pv.next_used()).count(), 16);
+    machine.pv.take_interrupt();
+    machine
+}
+
+#[test]
+fn a_busy_disk_does_not_keep_anothers_requests_back() {
+    let mut machine = deep();
+    machine.ram.submit(&read_request(0, 512), &Framing::Usual);
+    machine.ram.kick();
+    machine.pv.submit(&read_request(100, 512), &Framing::Usual);
+    machine.pv.kick();
+    busy_until(&mut machine, |machine| machine.pv.next_used().is_some());
+}
+
+#[test]
+fn a_busy_disk_does_not_keep_anothers_answers_back() {
+    let mut machine = Machine::ready(Setup::default());
+    // Fifteen of sixteen are done, the last one never.
+    machine
+        .world
+        .borrow()
+        .back
+        .set_faults(Faults { misdeed_at: Some((15, Misdeed::Silence)), ..Faults::default() });
+    for sector in 0..16 {
+        machine.pv.submit(&read_request(sector, 512), &Framing::Usual);
+    }
+    machine.pv.want_interrupt(1);
+    machine.pv.kick();
+    machine.ram.submit(&read_request(0, 512), &Framing::Usual);
+    machine.ram.kick();
+    machine.world.borrow_mut().irqs(PV_IRQ);
+    busy_until(&mut machine, |machine| machine.world.borrow_mut().irqs(PV_IRQ) > 0);
+    assert_eq!(core::iter::from_fn(|| machine.pv.next_used()).count(), 15);
+}
+
+#[test]
+fn an_event_behind_an_answer_is_seen_before_the_stub_blocks() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    let mut world = machine.world.borrow_mut();
+    let World { xs, stub, xen, store, .. } = &mut *world;
+    let stub = stub.as_mut().expect("running");
+    let dir = format!("/local/domain/{STUB}/data/pilotfish");
+    xs.watch("data/pilotfish/ask", "ask").expect("a watch");
+    // Somebody in dom0 asks again as soon as there is an answer.
+    let (peer, at) = (store.clone(), dir.clone());
+    let mut asked_again = false;
+    xen.domain(DomId(0)).on_idle(move || {
+        if asked_again || peer.read(&format!("{at}/stats")).as_deref() != Some("one") {
+            return false;
+        }
+        asked_again = true;
+        peer.write(&format!("{at}/ask"), "two");
+        true
+    });
+    store.write(&format!("{dir}/ask"), "one");
+    for _ in 0..100 {
+        let worked = stub.run_once();
+        // As the image answers questions: after all events.
+        let mut asked = false;
+        let changed = upkeep::look_after(xs, stub, |_, event| asked |= event.token == "ask");
+        if asked && let Ok(word) = xs.read_string("data/pilotfish/ask") {
+            xs.write("data/pilotfish/stats", word.as_bytes()).expect("written");
+        }
+        if worked || changed || stub.arm() || xs.has_news() {
+            continue;
+        }
+        let mut ports = stub.ports().to_vec();
+        ports.push(xs.port());
+        let until_ns = xen.now_ns() + HOUR_NS;
+        xen.poll(&ports, Some(until_ns)).expect("good ports");
+        if xen.now_ns() >= until_ns {
+            break;
+        }
+    }
+    assert_eq!(store.read(&format!("{dir}/stats")).as_deref(), Some("two"), "the stub slept for an hour");
+}
+
+#[test]
+fn a_backend_that_writes_its_state_all_the_time_keeps_no_vcpu_waiting() {
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    let mut world = machine.world.borrow_mut();
+    let World { xs, stub, xen, store, .. } = &mut *world;
+    let stub = stub.as_mut().expect("running");
+    let node = format!("/local/domain/0/backend/vbd/{STUB}/{VDEV}/state");
+    let (peer, mut left) = (store.clone(), 200_000u32);
+    xen.domain(DomId(0)).on_idle(move || {
+        if let Some(less) = left.checked_sub(1) {
+            left = less;
+            peer.write(&node, "4");
+        }
+        false
+    });
+    let mut all = 0;
+    for _ in 0..20 {
+        xen.run_peers(10);
+        let mut events = 0;
+        upkeep::look_after(xs, stub, |_, _| events += 1);
+        assert!(events <= 8, "{events} events between two looks at the guest's accesses");
+        all += events;
+    }
+    assert!(all >= 10, "{all} events of a backend that makes some all the time");
+}

@@ -1,0 +1,247 @@
+//! Who uses a disk's data already in a way that forbids ours: writing forbids every other use,
+//! reading forbids another's writing.
+
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::data::{Data, Identity, Number};
+use super::stack::{self, CLASS, Related};
+use crate::node;
+use crate::text::printable;
+use crate::xenstore::{Store, paths};
+
+/// What dom0 serves to others.
+const BACKENDS: &str = "/local/domain/0/backend";
+/// The PV disks among it: of blkback, of QEMU, of blktap.
+const KINDS: [&str; 3] = ["vbd", "qdisk", "vbd3"];
+/// Others look as we do, for a moment: that long, so often.
+const LOOKS: u32 = 5;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Makes sure that nobody uses `data` in a way that forbids this use.
+///
+/// # Errors
+/// Who does, after the path, or what could not be asked.
+pub fn check(store: &dyn Store, data: &Data, write: bool) -> Result<()> {
+    let blocks = stack::blocks(Path::new(CLASS));
+    let related = stack::related(&blocks, data.identity);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    if let Some(at) = mounted(&related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
+        bail!("{}: in use by dom0, mounted at {at}", data.asked);
+    }
+    if let Some(by) = attached(store, &related, write)? {
+        bail!("{}: in use by {by}", data.asked);
+    }
+    if write {
+        check_exclusive(data, &related)?;
+    }
+    Ok(())
+}
+
+/// Where dom0 has it mounted, if that forbids ours.
+fn mounted(
+    related: &Related<'_>,
+    write: bool,
+    mounts: &str,
+    number_of: &dyn Fn(&str) -> Option<Number>,
+) -> Option<String> {
+    mounts.lines().find_map(|line| {
+        // proc(5): id, parent, major:minor, root, mount point, options, tags..., -, type, source, options.
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ').skip(2);
+        let (number, at) = (mount.next()?, mount.nth(1)?);
+        let mut file_system = file_system.split(' ').skip(1);
+        let source = unescape(file_system.next()?);
+        // The file system's, not the mount's: another mount of it may write.
+        let is_read_only = file_system.next()?.split(',').any(|option| option == "ro");
+        // btrfs has a number that is no device's.
+        let named = source.starts_with("/dev/").then(|| number_of(&source)).flatten();
+        let is_ours = [Number::decimal(number), named]
+            .into_iter()
+            .flatten()
+            .any(|n| related.contains(Identity::Device(n)));
+        (is_ours && (write || !is_read_only)).then(|| unescape(at))
+    })
+}
+
+/// What stands for a space, tab, newline or backslash in the files of proc: `\` and three octal digits.
+fn unescape(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                bytes.extend(part.bytes().skip(3));
+            }
+            None => bytes.extend([b"\\", part.as_bytes()].concat()),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The domain that has it as a PV disk, if that forbids ours.
+fn attached(store: &dyn Store, related: &Related<'_>, write: bool) -> Result<Option<String>> {
+    for kind in KINDS.map(|kind| format!("{BACKENDS}/{kind}")) {
+        for domain in store.list(&kind)? {
+            for disk in store.list(&format!("{kind}/{domain}"))? {
+                let dir = format!("{kind}/{domain}/{disk}");
+                let writes = store.read(&format!("{dir}/mode"))?.is_none_or(|m| m.starts_with('w'));
+                if (write || writes) && data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
+                    let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
+                    let name = name.map_or(String::new(), |name| format!(" ({})", printable(&name, 60)));
+                    let disk = node::label(store, &dir, &disk)?;
+                    return Ok(Some(format!("domain {domain}{name} as its disk {disk}")));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What the backend in `dir` has opened.
+fn data_of(store: &dyn Store, dir: &str) -> Result<Option<Identity>> {
+    if let Some(number) = store.read(&format!("{dir}/physical-device"))? {
+        return Ok(Number::hex(&number).map(Identity::Device));
+    }
+    // QEMU and blktap open files themselves, which stand after their format. blkback's will be looked
+    // at under the lock.
+    let params = store.read(&format!("{dir}/params"))?.unwrap_or_default();
+    let path = params.split_once(':').map(|(_, path)| path);
+    Ok(path.and_then(|path| fs::metadata(path).ok()).as_ref().map(Identity::of))
+}
+
+/// Opens the data for a moment as a file system, swap, LVM, md and their like do, which the kernel
+/// lets only one do at a time, of a disk and its partitions.
+fn check_exclusive(data: &Data, related: &Related<'_>) -> Result<()> {
+    let itself = matches!(data.identity, Identity::Device(_)).then(|| data.path.clone());
+    let loops =
+        related.parts.iter().filter(|b| b.is_loop()).map(|b| PathBuf::from(format!("/dev/{}", b.name)));
+    for device in itself.into_iter().chain(loops) {
+        if is_held(&device) {
+            let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+            let by = holder(related, &swaps, &|path| Number::of_node(Path::new(path)));
+            bail!("{}: in use by dom0, {by}", data.asked);
+        }
+    }
+    Ok(())
+}
+
+fn is_held(device: &Path) -> bool {
+    let flags = (OFlags::EXCL | OFlags::CLOEXEC).bits().cast_signed();
+    (0..LOOKS).all(|look| {
+        if look > 0 {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        // Any other error says nothing of use: a loop device, say, that has gone meanwhile.
+        let opened = File::options().read(true).custom_flags(flags).open(device);
+        opened.is_err_and(|e| e.raw_os_error() == Some(Errno::BUSY.raw_os_error()))
+    })
+}
+
+/// What holds it, as far as that can be told.
+fn holder(related: &Related<'_>, swaps: &str, number_of: &dyn Fn(&str) -> Option<Number>) -> String {
+    // proc(5): a line of titles, then the file and more.
+    let mut files = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    if files.any(|file| number_of(&unescape(file)).is_some_and(|n| related.contains(Identity::Device(n)))) {
+        return "as swap".to_owned();
+    }
+    match related.parts.iter().flat_map(|block| &block.holders).next() {
+        Some(above) => format!("where {above} stands on it (LVM, md or their like)"),
+        None => "held exclusively (by LVM, md, a mount elsewhere or their like)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::stack::Block;
+    use crate::fake::World;
+
+    /// A device of its own, with nothing on it.
+    fn alone(number: Number) -> Block {
+        Block::alone("disk", number)
+    }
+
+    #[test]
+    fn writing_forbids_every_other_domains_use_and_reading_its_writing() {
+        let world = World::new();
+        for (disk, number, mode) in
+            [("6/51712", "7:0", "w"), ("8/51712", "7:1", "r"), ("9/51712", "fe:1", "w")]
+        {
+            world.set(&format!("{BACKENDS}/vbd/{disk}/physical-device"), number);
+            world.set(&format!("{BACKENDS}/vbd/{disk}/mode"), mode);
+        }
+        world.set(&format!("{BACKENDS}/vbd/6/51712/dev"), "xvda");
+        world.set("/local/domain/6/name", "pilotfish-5");
+        let by = |number, write| {
+            let block = alone(number);
+            attached(&world.store(), &Related::alone(&block), write).unwrap()
+        };
+        assert_eq!((by(Number(7, 2), true), by(Number(7, 2), false)), (None, None));
+        let writer = Some("domain 6 (pilotfish-5) as its disk xvda (51712)".to_owned());
+        assert_eq!((by(Number(7, 0), true), by(Number(7, 0), false)), (writer.clone(), writer));
+        assert_eq!(by(Number(7, 1), true).as_deref(), Some("domain 8 as its disk 51712"));
+        assert_eq!(by(Number(7, 1), false), None, "domain 8 reads");
+        assert!(by(Number(254, 1), true).is_some(), "numbers are hexadecimal");
+    }
+
+    #[test]
+    fn a_file_that_qemu_has_opened_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.img");
+        fs::write(&path, [0; 512]).unwrap();
+        let world = World::new();
+        world.set(&format!("{BACKENDS}/qdisk/4/51712/params"), &format!("aio:{}", path.display()));
+        world.set(&format!("{BACKENDS}/qdisk/4/51712/mode"), "r");
+        let data = Identity::of(&fs::metadata(&path).unwrap());
+        let by = |write| attached(&world.store(), &stack::related(&[], data), write).unwrap();
+        assert_eq!((by(true).as_deref(), by(false)), (Some("domain 4 as its disk 51712"), None));
+    }
+
+    #[test]
+    fn a_mount_is_known_by_its_device_or_its_source_and_forbids_by_its_file_system() {
+        let mounts = "21 1 0:20 / /proc rw,nosuid - proc proc rw\n\
+            25 1 7:3 / /a\\040b ro,relatime shared:1 - ext4 /dev/loop3 ro\n\
+            26 1 254:16 / /data rw - ext4 /dev/vdb rw\n\
+            27 1 0:44 /@ /pool rw shared:2 master:1 - btrfs /dev/vd\\134c rw,subvol=/@\n\
+            28 1 254:48 / /bound ro - xfs /dev/vdd rw\n\
+            29 1 0:45 / /far rw - nfs4 server:/dev/vdb rw\nnonsense\n";
+        let number_of = |path: &str| (path == "/dev/vd\\c").then_some(Number(254, 32));
+        let at = |number, write| {
+            let block = alone(number);
+            mounted(&Related::alone(&block), write, mounts, &number_of)
+        };
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!((at(Number(254, 1), true), at(Number(254, 1), false)), (None, None));
+        assert_eq!((at(Number(7, 3), true), at(Number(7, 3), false)), (said("/a b"), None));
+        assert_eq!((at(Number(254, 16), true), at(Number(254, 16), false)), (said("/data"), said("/data")));
+        assert_eq!((at(Number(254, 32), true), at(Number(254, 32), false)), (said("/pool"), said("/pool")));
+        assert_eq!(at(Number(254, 48), false), said("/bound"), "another mount of it may write");
+    }
+
+    #[test]
+    fn what_proc_escapes_is_read_and_what_it_does_not_stays() {
+        assert_eq!(unescape(r"/a\040b\134\012"), "/a b\\\n");
+        assert_eq!(unescape(r"\9\0"), r"\9\0");
+        assert_eq!(unescape("/\u{fc}"), "/\u{fc}");
+    }
+
+    #[test]
+    fn who_holds_a_device_is_told_as_far_as_it_can_be() {
+        let swaps = "Filename\tType\tSize\tUsed\tPriority\n/dev/vd\\040b partition 1 0 -2\n";
+        let number_of = |path: &str| (path == "/dev/vd b").then_some(Number(254, 16));
+        let held = |block: &Block| holder(&Related::alone(block), swaps, &number_of);
+        assert_eq!(held(&alone(Number(254, 16))), "as swap");
+        let mut block = alone(Number(8, 2));
+        assert!(held(&block).contains("exclusively"));
+        block.holders.push("dm-0".to_owned());
+        assert!(held(&block).contains("where dm-0 stands on it"));
+    }
+}

@@ -1,0 +1,284 @@
+//! Loop devices for images, and the record of each: libxl runs nobody to detach one if the backend
+//! does not close within its 10 s, and whoever attaches one may be killed at any time.
+//!
+//! So the record comes first: it says which device is about to lead to which image. A record whose
+//! device leads elsewhere, or nowhere, costs nothing; a loop device of ours without a record does not
+//! exist. (`LO_FLAGS_AUTOCLEAR` would do without one, but then a backend driver that is unbound and
+//! bound again would find the device gone.)
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::data::{Data, Identity};
+use super::stack::backing_file;
+use crate::host::Host;
+use crate::identity::find_stubs;
+use crate::xenstore::{Store, paths};
+
+/// How many free loop devices others may snatch away from us.
+const TRIES: u32 = 16;
+
+/// How loop devices are had.
+pub struct Loops {
+    losetup: fn(&Path, &[&str]) -> Result<String>,
+    /// sysfs's directory of block devices.
+    sys_block: PathBuf,
+}
+
+impl Loops {
+    /// Those of this host.
+    pub fn host() -> Loops {
+        Loops { losetup, sys_block: "/sys/block".into() }
+    }
+
+    /// Has a loop device lead to an image, and keeps `record` of it.
+    ///
+    /// # Errors
+    /// losetup's, or others took every free device first, or the image was replaced. Then neither a
+    /// device nor the record is left.
+    pub fn attach(&self, store: &dyn Store, record: &str, image: &Data, write: bool) -> Result<PathBuf> {
+        let path = image.path.to_str().context("its real path is not UTF-8")?;
+        for _ in 0..TRIES {
+            let free = self.losetup(&["-f"])?;
+            let device = free.trim();
+            ensure!(device.starts_with("/dev/"), "losetup -f: no free loop device");
+            store.write(record, &format!("{device} {path}"))?;
+            let how: &[&str] = if write { &[] } else { &["-r"] };
+            let done = self.losetup(&[how, &[device, path]].concat());
+            let leads_to = self.leads_to(device);
+            if done.is_err() && leads_to.is_some() {
+                // Another process was quicker.
+                continue;
+            }
+            let identity = leads_to.and_then(|path| std::fs::metadata(path).ok()).map(|m| Identity::of(&m));
+            if done.is_ok() && identity == Some(image.identity) {
+                return Ok(device.into());
+            }
+            if done.is_ok() {
+                self.losetup(&["-d", device])?;
+            }
+            forget(store, record)?;
+            done?;
+            bail!("was replaced while it was attached");
+        }
+        forget(store, record)?;
+        bail!("{TRIES} free loop devices were taken by others before we could")
+    }
+
+    /// Detaches `device` if it leads to `image`, and forgets it. One that blkback still holds goes
+    /// when blkback lets it go.
+    ///
+    /// # Errors
+    /// losetup's, and xenstore's.
+    pub fn detach(&self, store: &dyn Store, record: &str) -> Result<()> {
+        if let Some((device, image)) = store.read(record)?.as_deref().and_then(|text| text.split_once(' ')) {
+            self.detach_from(device, image)?;
+        }
+        forget(store, record)
+    }
+
+    /// Detaches `device` if it leads to `image`; whether it did.
+    fn detach_from(&self, device: &str, image: &str) -> Result<bool> {
+        // The kernel tells in this way that an image was removed.
+        let ours = self.leads_to(device).is_some_and(|at| at == image || at == format!("{image} (deleted)"));
+        if ours {
+            self.losetup(&["-d", device])?;
+        }
+        Ok(ours)
+    }
+
+    /// What a loop device leads to, by its path in `/dev`.
+    fn leads_to(&self, device: &str) -> Option<String> {
+        backing_file(&self.sys_block.join(Path::new(device).file_name()?))
+    }
+
+    fn losetup(&self, args: &[&str]) -> Result<String> {
+        (self.losetup)(&self.sys_block, args)
+    }
+}
+
+/// losetup, of util-linux or busybox.
+fn losetup(_: &Path, args: &[&str]) -> Result<String> {
+    let output = Command::new("losetup").args(args).output().context("losetup")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "losetup {args:?}: {}", crate::text::printable(&said, 200));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Removes a record, and the directories that are empty without it.
+fn forget(store: &dyn Store, record: &str) -> Result<()> {
+    store.remove(record)?;
+    for dir in Path::new(record).ancestors().skip(1).take(2).filter_map(Path::to_str) {
+        if !store.remove_if_empty(dir)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Detaches the loop devices of stubs that are gone: those that libxl left.
+///
+/// A stub that is being made writes its records while this runs. So the records are listed
+/// first and the stubs after them: whoever has a record had its domain before. And they are
+/// read under the lock that the hotplug script holds while it makes one, for another worker may sweep too,
+/// and the device may serve somebody else by now.
+///
+/// # Errors
+/// xenstore or Xen cannot be asked. A device that cannot be detached is logged.
+pub fn sweep_loops(store: &dyn Store, host: &dyn Host) -> Result<()> {
+    let recorded = store.list(paths::LOOPS)?;
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let alive: Vec<String> = find_stubs(store, host)?.iter().map(|stub| stub.domid.to_string()).collect();
+    let gone: Vec<String> = recorded.into_iter().filter(|stub| !alive.contains(stub)).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let _lock = host.lock_hotplug()?;
+    for stub in gone {
+        for disk in store.list(&format!("{}/{stub}", paths::LOOPS))? {
+            let record = format!("{}/{stub}/{disk}", paths::LOOPS);
+            let value = store.read(&record)?.unwrap_or_default();
+            if let Some((device, image)) = value.split_once(' ')
+                && let Err(e) = host.detach_loop(device, image)
+            {
+                log::warn!("{device}, left by stub domain {stub}: {e:#}");
+            }
+            forget(store, &record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Detaches `device` if it leads to `image`. The caller holds the lock.
+///
+/// # Errors
+/// losetup's.
+pub fn detach_loop(device: &str, image: &str) -> Result<()> {
+    if Loops::host().detach_from(device, image)? {
+        log::info!("{device}: detached from {image}; nobody uses it any more");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::World;
+    use std::fs;
+
+    const RECORD: &str = "/tool/pilotfish/loops/9/51712";
+
+    /// As losetup, on a directory in the place of sysfs. Devices whose directory holds a file `taken`
+    /// are taken by another just before they would be ours.
+    fn fake_losetup(sys_block: &Path, args: &[&str]) -> Result<String> {
+        let at = |device: &str| sys_block.join(device.strip_prefix("/dev/").unwrap());
+        match *args {
+            ["-f"] => {
+                let free = |n: &u32| !sys_block.join(format!("loop{n}/loop")).exists();
+                Ok(format!("/dev/loop{}\n", (0..).find(free).unwrap()))
+            }
+            ["-d", device] => Ok(fs::remove_dir_all(at(device).join("loop")).map(|()| String::new())?),
+            [device, path] | ["-r", device, path] => {
+                let taken = at(device).join("taken").exists();
+                lead(sys_block, device, if taken { "/elsewhere" } else { path });
+                ensure!(!taken, "losetup: {device}: Device or resource busy");
+                Ok(String::new())
+            }
+            _ => bail!("{args:?}"),
+        }
+    }
+
+    /// Has a device of the fake sysfs lead somewhere.
+    fn lead(sys_block: &Path, device: &str, to: &str) {
+        let dir = sys_block.join(device.strip_prefix("/dev/").unwrap()).join("loop");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("backing_file"), format!("{to}\n")).unwrap();
+    }
+
+    /// The first `taken` devices are snatched away.
+    fn loops(dir: &Path, taken: u32) -> Loops {
+        for n in 0..taken {
+            fs::create_dir_all(dir.join(format!("loop{n}"))).unwrap();
+            fs::write(dir.join(format!("loop{n}/taken")), []).unwrap();
+        }
+        Loops { losetup: fake_losetup, sys_block: dir.to_owned() }
+    }
+
+    fn image(dir: &Path) -> (String, Data) {
+        let path = dir.join("a b.img");
+        fs::write(&path, [0; 512]).unwrap();
+        let path = fs::canonicalize(&path).unwrap().to_str().unwrap().to_owned();
+        let data = Data::open(&path, true).unwrap();
+        (path, data)
+    }
+
+    #[test]
+    fn a_device_that_another_took_first_is_not_ours_and_the_next_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (world, (path, data)) = (World::new(), image(dir.path()));
+        let loops = loops(dir.path(), 3);
+        let device = loops.attach(&world.store(), RECORD, &data, false).unwrap();
+        assert_eq!(device, Path::new("/dev/loop3"));
+        assert_eq!(world.get(RECORD).unwrap(), format!("/dev/loop3 {path}"));
+        loops.detach(&world.store(), RECORD).unwrap();
+        assert_eq!(loops.leads_to("/dev/loop3"), None);
+        assert!(world.state().nodes.is_empty());
+        assert_eq!(loops.leads_to("/dev/loop2").as_deref(), Some("/elsewhere"), "another's stays");
+    }
+
+    #[test]
+    fn where_every_device_is_taken_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (world, (_, data)) = (World::new(), image(dir.path()));
+        let error = loops(dir.path(), 99).attach(&world.store(), RECORD, &data, true).unwrap_err();
+        assert!(error.to_string().contains("taken by others"), "{error}");
+        assert!(world.state().nodes.is_empty());
+    }
+
+    #[test]
+    fn an_image_that_was_replaced_is_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (world, (path, data)) = (World::new(), image(dir.path()));
+        fs::write(dir.path().join("new.img"), [0; 512]).unwrap();
+        fs::rename(dir.path().join("new.img"), &path).unwrap();
+        let loops = loops(dir.path(), 0);
+        let error = loops.attach(&world.store(), RECORD, &data, true).unwrap_err();
+        assert!(error.to_string().contains("replaced"), "{error}");
+        assert_eq!((loops.leads_to("/dev/loop0"), world.state().nodes.len()), (None, 0));
+    }
+
+    /// Whoever attaches is killed after any of its steps: what it left is found by the record.
+    #[test]
+    fn no_loop_device_is_ever_without_its_record() {
+        for steps in 1..4 {
+            let dir = tempfile::tempdir().unwrap();
+            let (world, (path, data)) = (World::new(), image(dir.path()));
+            let loops = loops(dir.path(), 1);
+            world.kill_after(steps);
+            // xenstore answers nothing after the step that is the last.
+            drop(loops.attach(&world.store(), RECORD, &data, true));
+            let recorded = world.get(RECORD);
+            for n in 0..4 {
+                let device = format!("/dev/loop{n}");
+                let ours = loops.leads_to(&device).is_some_and(|at| at == path);
+                assert!(!ours || recorded == Some(format!("{device} {path}")), "{recorded:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_leads_to_the_image_is_detached_removed_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let loops = loops(dir.path(), 0);
+        lead(dir.path(), "/dev/loop1", "/disks/a.img (deleted)");
+        lead(dir.path(), "/dev/loop2", "/disks/other.img");
+        assert!(loops.detach_from("/dev/loop1", "/disks/a.img").unwrap());
+        assert!(!loops.detach_from("/dev/loop2", "/disks/a.img").unwrap());
+        assert!(!loops.detach_from("/dev/loop3", "/disks/a.img").unwrap());
+        assert!(loops.leads_to("/dev/loop1").is_none() && loops.leads_to("/dev/loop2").is_some());
+    }
+}

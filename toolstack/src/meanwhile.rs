@@ -1,0 +1,140 @@
+//! Tests with a world that changes between two of the daemon's reads: whatever the moment is,
+//! nothing of somebody else's is taken away, and nothing new is overlooked.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::config::Config;
+use crate::fake::{Handle, World};
+use crate::host::Host;
+use crate::identity::Identity;
+use crate::launch::{Env, Job, launch};
+use crate::stop;
+use crate::xenstore::{Store, paths};
+
+/// A world's xenstore that has something done to the world just before the request number `n`
+/// that only reads.
+struct Meanwhile<'a> {
+    inner: Handle,
+    left: std::sync::Mutex<Cell<u32>>,
+    act: &'a (dyn Fn() + Sync),
+}
+
+impl<'a> Meanwhile<'a> {
+    fn new(world: &World, n: u32, act: &'a (dyn Fn() + Sync)) -> Meanwhile<'a> {
+        Meanwhile { inner: world.store(), left: Cell::new(n).into(), act }
+    }
+
+    fn read_begins(&self) {
+        let left = self.left.lock().unwrap();
+        left.set(left.get().wrapping_sub(1));
+        if left.get() == 0 {
+            (self.act)();
+        }
+    }
+
+    /// Whether there was a request with that number.
+    fn acted(&self) -> bool {
+        self.left.lock().unwrap().get().cast_signed() <= 0
+    }
+}
+
+impl Store for Meanwhile<'_> {
+    fn read(&self, path: &str) -> Result<Option<String>> {
+        self.read_begins();
+        self.inner.read(path)
+    }
+    fn list(&self, path: &str) -> Result<Vec<String>> {
+        self.read_begins();
+        self.inner.list(path)
+    }
+    fn write(&self, path: &str, value: &str) -> Result<()> {
+        self.inner.write(path, value)
+    }
+    fn remove(&self, path: &str) -> Result<()> {
+        self.inner.remove(path)
+    }
+    fn remove_if_empty(&self, path: &str) -> Result<bool> {
+        self.inner.remove_if_empty(path)
+    }
+    fn write_if(&self, guard: (&str, &str), nodes: &[(&str, &str)]) -> Result<bool> {
+        self.inner.write_if(guard, nodes)
+    }
+    fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool> {
+        self.inner.update(path, new)
+    }
+}
+
+#[test]
+fn a_stub_that_is_made_during_a_sweep_keeps_its_loop_device() {
+    let (old, new) = (format!("{}/8/51712", paths::LOOPS), format!("{}/10/51712", paths::LOOPS));
+    let config = Config::default_for_tests();
+    for n in 1.. {
+        let world = World::new();
+        world.set(&old, "/dev/loop2 /disks/old.img");
+        // Another worker's `xl create` gets so far as to attach its first disk.
+        let act = || {
+            world.domain_appears(10, Some("pilotfish-9"), &Identity::new(9).unwrap().uuid);
+            world.set(&new, "/dev/loop3 /disks/nine.img");
+        };
+        let store = Meanwhile::new(&world, n, &act);
+        stop::sweep(&Env { config: &config, store: &store, host: &world.host() }, 5).unwrap();
+        assert_eq!(world.state().detached, ["/dev/loop2 /disks/old.img"], "read {n}");
+        assert_eq!(world.get(&old), None, "read {n}");
+        if !store.acted() {
+            assert!(n > 3, "only {n} reads: nothing was tested");
+            return;
+        }
+        assert!(world.get(&new).is_some(), "read {n}: its record");
+    }
+}
+
+#[test]
+fn a_loop_device_that_another_worker_detaches_during_a_sweep_is_not_detached_again() {
+    let old = format!("{}/8/51712", paths::LOOPS);
+    let config = Config::default_for_tests();
+    let world = World::new();
+    world.set(&old, "/dev/loop2 /disks/a.img");
+    // Between the list of records and what is done under the lock, all of which one worker does at a time.
+    let taken = world.clone();
+    world.state().before_lock = Some(Box::new(move |_| taken.clear(&old)));
+    stop::sweep(&Env { config: &config, store: &world.store(), host: &world.host() }, 5).unwrap();
+    assert_eq!(world.state().detached, Vec::<String>::new(), "the device may have a new user");
+}
+
+#[test]
+fn a_disk_that_libxl_adds_between_any_two_reads_of_a_launch_is_served_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = ["a.img", "b.img"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    for target in [&first, &second] {
+        std::fs::write(target, [0; 1024]).unwrap();
+    }
+    let mut served = 0;
+    for n in 1.. {
+        let world = World::new();
+        let guest = world.xl_create(&[&first]);
+        let act = || world.add_disk(guest, 1, &second);
+        let store = Meanwhile::new(&world, n, &act);
+        let (config, host) = (Config::default_for_tests(), world.host());
+        let job = Job {
+            identity: Identity::new(guest).unwrap(),
+            deadline: host.now() + Duration::from_secs(9),
+            cancel: Arc::new(AtomicBool::new(false)),
+        };
+        let stub = launch(&Env { config: &config, store: &store, host: &host }, &job).unwrap();
+        if !store.acted() {
+            break;
+        }
+        if stub.disks.len() == 1 {
+            // It came after the last look; the main loop refuses it.
+            break;
+        }
+        assert_eq!(stub.disks, [51712, 51728], "read {n}");
+        served = n;
+    }
+    assert!(served >= 20, "only {served} reads, of both looks at the disks");
+}
