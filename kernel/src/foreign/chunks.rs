@@ -23,7 +23,7 @@ const SWEEP_SLOTS: usize = 64;
 
 type Leaf = Box<[u16; LEAF_CHUNKS]>;
 
-/// 144 bytes, of which there is one for each 2 MiB of the window.
+/// One for each 2 MiB of the window.
 #[derive(Clone)]
 struct Slot {
     /// Pages of `chunk` that may be used, if `epoch` is the present one; otherwise they are stale.
@@ -35,6 +35,9 @@ struct Slot {
     /// Whether it was used since the hand came by.
     used: bool,
 }
+
+// What the daemon reckons with when it gives a stub its memory.
+const _: () = assert!(size_of::<Slot>() == 144);
 
 impl Slot {
     /// Puts what is stale where it belongs.
