@@ -45,5 +45,12 @@ equal "a CD, and an image that nobody may write, is a read-only disk" \
     "discard=0 zeroes=0 ro=1 written=0" "$(guest_value line vdd)"
 equal "the image with no-discard has no hole" "$before" "$(blocks "$thick")"
 check "the other has" test "$(blocks "$thin")" -lt "$before"
+# What libxl itself refuses for a standalone back end, so that it never comes to us.
+for word in script=block-nbd colo format=qcow2; do
+    disk=$(line "$word" xvda "$thin")
+    [ "${word%=*}" != format ] || disk=${disk/format=raw,/}
+    start_frontend refused 'mode=crate' "$disk" >/run/create.out 2>&1 && xl destroy refused
+    check "libxl refuses $word" grep -q 'no suitable backend for disk xvda' /run/create.out
+done
 nothing_left
 finish

@@ -145,6 +145,7 @@ impl DiskFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, FileType, mknodat};
 
     #[test]
     fn ram_and_pv_disks_are_read() {
@@ -168,8 +169,7 @@ mod tests {
     fn what_is_no_file_or_too_long_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-        let pipe = rustix::fs::CWD;
-        rustix::fs::mknodat(pipe, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        mknodat(CWD, at("pipe"), FileType::Fifo, 0o600.into(), 0).unwrap();
         std::fs::write(at("long"), vec![b'#'; (64 << 10) + 1]).unwrap();
         std::fs::write(at("bytes"), [0xff; 8]).unwrap();
         for (name, what) in
