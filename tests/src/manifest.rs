@@ -202,10 +202,10 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     shared(
         "refused-targets",
-        180,
+        240,
         "what is protected, broken or in use is not attached, and the reason names disk, path and fault",
     ),
-    shared("disk-line", 120, "the words of a disk line are obeyed, and those without effect do no harm"),
+    shared("disk-line", 150, "the words of a disk line are obeyed, and those without effect do no harm"),
     shared("no-daemon", 90, "without the daemon xl create gives up after its wait and leaves nothing"),
     Scenario {
         xens: &[XenVersion::V4_17],
