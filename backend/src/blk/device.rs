@@ -337,13 +337,13 @@ impl<S: Storage> Device<S> {
                 let offered = self.transport.identity().features;
                 warn_limited!(
                     self.limiter,
-                    "the guest's driver accepts features {accepted:#x} of {offered:#x}"
+                    "the guest's driver accepts features {accepted:#x}, refused: {offered:#x} are offered"
                 );
             }
             Effect::Legacy => {
                 warn_limited!(
                     self.limiter,
-                    "the guest's driver is one of virtio-mmio version 1: this is version 2"
+                    "the guest's driver speaks virtio-mmio version 1 (legacy), this disk version 2 only"
                 );
             }
             Effect::Reset => {

@@ -50,8 +50,8 @@ pub enum Effect {
         /// What was written.
         value: u64,
     },
-    /// A queue was made ready, after the features were agreed. One that was ready before has
-    /// [`Transport::layout`] from [`Effect::Status`] on.
+    /// A queue was made ready, after the features were agreed. One that was ready before starts
+    /// with [`Effect::Status`].
     QueueReady(u16, Layout),
     /// A queue was stopped: touch its rings no more.
     QueueStopped(u16),

@@ -33,6 +33,7 @@ CONFIG_CMD_EXT4_WRITE=y
 CONFIG_HUSH_PARSER=y
 CONFIG_CMD_ECHO=y
 CONFIG_CMD_IMPORTENV=y
+CONFIG_SUPPORT_RAW_INITRD=y
 CONFIG_BOOTDELAY=-2
 CONFIG_USE_BOOTCOMMAND=y
 CONFIG_BOOTCOMMAND=\"virtio scan && ext4load virtio 0 0x42000000 /boot.env && env import -t 0x42000000 ${filesize} && run pilotfish\"
@@ -42,7 +43,12 @@ CONFIG_BOOTCOMMAND=\"virtio scan && ext4load virtio 0 0x42000000 /boot.env && en
 # CONFIG_TOOLS_MKEFICAPSULE is not set
 ";
 /// What the configuration must have in the end.
-const WANTED: &[&str] = &["CONFIG_VIRTIO_MMIO=y", "CONFIG_VIRTIO_BLK=y", "CONFIG_CMD_EXT4_WRITE=y"];
+const WANTED: &[&str] = &[
+    "CONFIG_VIRTIO_MMIO=y",
+    "CONFIG_VIRTIO_BLK=y",
+    "CONFIG_CMD_EXT4_WRITE=y",
+    "CONFIG_SUPPORT_RAW_INITRD=y",
+];
 
 /// Disk space for the unpacked source and its objects, in MiB.
 const NEED_MIB: u64 = 500;
