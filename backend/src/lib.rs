@@ -18,7 +18,7 @@
 //! Ownership of the [`blk::Ticket`] carries the request in flight, through errors too. A
 //! dropped [`ioreq::Slot`] answers as an absent device would: no path strands a vCPU.
 //!
-//! [`stub::Stub`] composes it all; [`config::Config`] says what to compose.
+//! [`stub::Stub`] composes it all.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -41,7 +41,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod blk;
-pub mod config;
 pub mod crash;
 pub mod guest_mem;
 pub mod ioreq;
@@ -67,7 +66,6 @@ pub mod testkit;
 pub mod upkeep;
 pub mod virtq;
 
-pub use config::Config;
 pub use guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
 pub use irq::IrqLine;
 pub use stub::Stub;

@@ -179,7 +179,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: READ_AND_ACKNOWLEDGE,
     },
     Driver {
-        name: "U-Boot 2018.11 to 2026.01: a reset, then DRIVER without ACKNOWLEDGE",
+        name: "U-Boot 2018.11 to 2026.04: a reset, then DRIVER without ACKNOWLEDGE",
         source: "u-boot/u-boot, drivers/virtio/virtio{-uclass,_mmio,_blk}.c: v2019.01, v2025.01",
         accepts: F_VERSION_1 | F_WRITE_ZEROES,
         queue: 1024,
@@ -200,7 +200,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: &[],
     },
     Driver {
-        name: "U-Boot 2026.10",
+        name: "U-Boot since 2026.07",
         source: "u-boot/u-boot, drivers/virtio/virtio{-uclass,_mmio,_blk}.c: v2026.10-rc2 (ACKNOWLEDGE since 30e17332)",
         accepts: F_VERSION_1 | F_WRITE_ZEROES | F_BLK_SIZE | 1 << 1 | 1 << 2,
         queue: 1024,
@@ -264,7 +264,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: &[],
     },
     Driver {
-        name: "FreeBSD since 13",
+        name: "FreeBSD",
         source: "sys/dev/virtio/mmio/virtio_mmio.c: fel1x-developer/freebsd-src 2d614aa2",
         accepts: ALL,
         queue: 1024,
@@ -286,7 +286,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: READ_AND_ACKNOWLEDGE,
     },
     Driver {
-        name: "NetBSD 10",
+        name: "NetBSD since 2024",
         source: "NetBSD, sys/dev/virtio/virtio_mmio.c 1.14 (2024)",
         accepts: ALL,
         queue: 1024,
@@ -308,7 +308,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: READ_AND_ACKNOWLEDGE,
     },
     Driver {
-        name: "OpenBSD 7: neither VERSION_1 nor FEATURES_OK, and its queue before DRIVER_OK",
+        name: "OpenBSD: neither VERSION_1 nor FEATURES_OK, and its queue before DRIVER_OK",
         source: "OpenBSD, sys/dev/fdt/virtio_mmio.c 1.22 (2025), as in safenas/src d9b54d32",
         accepts: ALL,
         queue: 1024,
@@ -372,7 +372,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: READ_AND_ACKNOWLEDGE,
     },
     Driver {
-        name: "Unikraft before 2023: DRIVER_OK is written alone",
+        name: "an older Unikraft: DRIVER_OK is written alone",
         source: "unikraft/unikraft, plat/drivers/include/virtio/virtio_bus.h 139e11d9",
         accepts: NO_RING_FEATURES,
         queue: 1024,
@@ -412,7 +412,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: READ_AND_ACKNOWLEDGE,
     },
     Driver {
-        name: "Hermit before July 2024: Status is a byte, QueueNotify 16 bits",
+        name: "an older Hermit: Status is a byte, QueueNotify 16 bits",
         source: "hermit-os/kernel, src/drivers/virtio/transport/mmio.rs 00b617cd",
         accepts: NO_RING_FEATURES,
         queue: 256,
@@ -437,7 +437,7 @@ const DRIVERS: &[Driver] = &[
         interrupt: READ_AND_ACKNOWLEDGE,
     },
     Driver {
-        name: "Hermit since",
+        name: "Hermit",
         source: "hermit-os/kernel, src/drivers/virtio/transport/mmio.rs 8436ca0c, src/drivers/blk.rs 026d1df2",
         accepts: F_VERSION_1 | F_RO | F_BLK_SIZE | F_FLUSH | 1 << 1 | 1 << 2,
         queue: 256,
@@ -499,7 +499,7 @@ const DRIVERS: &[Driver] = &[
 /// Drivers that know version 1 only, and either see that this is not it, or do not look.
 const OF_VERSION_1: &[Driver] = &[
     Driver {
-        name: "FreeBSD 12: does not look",
+        name: "an older FreeBSD: does not look",
         source: "freebsd/freebsd-src, sys/dev/virtio/mmio/virtio_mmio.c 0269ae4c",
         accepts: ALL,
         queue: 1024,

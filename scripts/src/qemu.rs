@@ -24,6 +24,20 @@ pub const DEFAULT_CPU: &str = "cortex-a57";
 /// A core with LSE atomics.
 pub const LSE_CPU: &str = "neoverse-n1";
 
+/// An older core, as the boards with a GIC-400 have it.
+pub const OLD_CPU: &str = "cortex-a72";
+/// All that QEMU can emulate: pointer authentication, branch targets, SVE, long addresses.
+pub const MAX_CPU: &str = "max";
+
+/// The architecture version of the interrupt controller.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Gic {
+    /// GICv2, as in a GIC-400.
+    V2,
+    /// GICv3.
+    V3,
+}
+
 /// Guest-physical addresses at which QEMU's guest loader puts dom0's kernel and initrd.
 const KERNEL_ADDR: u64 = 0x5000_0000;
 const INITRD_ADDR: u64 = 0x5800_0000;
@@ -47,6 +61,8 @@ pub struct Machine {
     pub initrd: PathBuf,
     /// QEMU's name of the CPU model.
     pub cpu: String,
+    /// Interrupt controller.
+    pub gic: Gic,
     /// Physical CPUs.
     pub smp: u32,
     /// Memory in MiB.
@@ -61,7 +77,11 @@ impl Machine {
     fn command(&self) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "qemu-system-aarch64"]);
-        command.args(["-machine", "virt,virtualization=on,gic-version=3"]);
+        let gic = match self.gic {
+            Gic::V2 => 2,
+            Gic::V3 => 3,
+        };
+        command.args(["-machine", &format!("virt,virtualization=on,gic-version={gic}")]);
         command.args(["-cpu", &self.cpu, "-accel", "tcg,thread=multi"]);
         command.args(["-smp", &self.smp.to_string(), "-m", &self.memory_mib.to_string()]);
         command.args(["-display", "none", "-serial", "stdio", "-monitor", "none"]);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::agent::Agent;
 use crate::build::Products;
 use crate::initramfs::Tree;
-use crate::qemu::{DEFAULT_CPU, Machine};
+use crate::qemu::{DEFAULT_CPU, Gic, Machine};
 use crate::setup::{Fixture, XenVersion};
 use crate::{paths, ui};
 
@@ -24,6 +24,8 @@ pub struct Options {
     pub xen: Option<XenVersion>,
     /// QEMU's CPU model.
     pub cpu: String,
+    /// Interrupt controller.
+    pub gic: Gic,
     /// Physical CPUs.
     pub smp: u32,
     /// Memory of the machine in MiB.
@@ -40,6 +42,8 @@ pub struct Options {
     pub tools: Option<PathBuf>,
     /// The disk image of a small Debian's packages: `/guest/debian.img` in dom0.
     pub debian: Option<PathBuf>,
+    /// U-Boot, for a guest that boots by it: `/guest/u-boot.bin` in dom0.
+    pub u_boot: Option<PathBuf>,
     /// More files for dom0, by path: what a script is to know of this run.
     pub files: Vec<(&'static str, String)>,
 }
@@ -51,6 +55,7 @@ impl Options {
         Self {
             xen,
             cpu: DEFAULT_CPU.to_owned(),
+            gic: Gic::V3,
             smp: 2,
             memory_mib: MEMORY_MIB,
             name: name.to_owned(),
@@ -58,6 +63,7 @@ impl Options {
             xen_args: String::new(),
             dom0_args: String::new(),
             tools: None,
+            u_boot: None,
             debian: None,
             files: Vec::new(),
         }
@@ -86,6 +92,7 @@ pub fn boot(fixture: &Fixture, products: &Products, options: &Options) -> Result
         dom0_args: format!("{DOM0_ARGS} {}", options.dom0_args),
         initrd,
         cpu: options.cpu.clone(),
+        gic: options.gic,
         smp: options.smp,
         memory_mib: options.memory_mib,
         log: paths::logs().join(format!("{}.log", options.name)),
@@ -106,7 +113,12 @@ fn write_initrd(to: &Path, fixture: &Fixture, products: &Products, options: &Opt
     let mut out = File::create(to)?;
     io::copy(&mut File::open(&fixture.dom0_cpio)?, &mut out)?;
     let mut overlay = dom0_overlay(fixture, products)?;
-    for (path, image) in [("guest/tools.img", &options.tools), ("guest/debian.img", &options.debian)] {
+    let images = [
+        ("guest/tools.img", &options.tools),
+        ("guest/debian.img", &options.debian),
+        ("guest/u-boot.bin", &options.u_boot),
+    ];
+    for (path, image) in images {
         if let Some(image) = image {
             overlay.file(path, image)?;
         }

@@ -197,7 +197,8 @@ heartbeat() {
 
 # --- guests that are not Linux -------------------------------------------------------
 
-# start_frontend NAME ARGUMENTS DISK...: the tiny guest of tests/frontend; its status.
+# start_frontend NAME ARGUMENTS DISK...: the tiny guest of tests/frontend; its status. With paused=1 it
+# is made and does not run.
 start_frontend() {
     local name=$1 arguments=$2 disks="" disk
     shift 2
@@ -212,7 +213,7 @@ on_crash = 'destroy'
 disk = [ $disks ]
 END_OF_CONFIG
     : >"$(guest_log "$name")"
-    timeout 60 xl create "/run/$name.cfg"
+    timeout 60 xl create ${paused:+-p} "/run/$name.cfg"
 }
 
 # sectors TAG FROM TO: what that guest writes into the sectors FROM to TO - 1
@@ -235,10 +236,10 @@ tools_disk() { virtio_disk "$1" /guest/tools.img ro; }
 
 # --- a stub that restarts -------------------------------------------------------------
 
-# restart_daemon: starts the daemon with on-stub-crash = "restart" and the stub with bugs on
-# demand; it does not run.
+# restart_daemon [POLICY]: starts the daemon with that on-stub-crash ("restart" unless told
+# otherwise) and the stub with bugs on demand; it does not run.
 restart_daemon() {
-    printf '%s\n' "stub-image = \"$pf_hostile/fragile.img\"" 'on-stub-crash = "restart"' >/run/restart.toml
+    printf '%s\n' "stub-image = \"$pf_hostile/fragile.img\"" "on-stub-crash = \"${1:-restart}\"" >/run/restart.toml
     /usr/sbin/pilotfishd --config /run/restart.toml >>/var/log/pilotfishd.log 2>&1 </dev/null &
     echo $! >/run/pilotfishd.test.pid
 }

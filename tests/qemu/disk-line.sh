@@ -1,6 +1,5 @@
-# What xl's disk line says is obeyed: no-discard for a PV and a RAM disk, ro for an image that nobody
-# may write and for a CD, names of every kind; what has no effect does no harm. Data that dom0 has let
-# go can be attached, and a domain's cannot be attached twice.
+# What xl's disk line says is obeyed: no-discard for a PV and a RAM disk, a CD for an image that nobody may
+# write, names of every kind; what has no effect does no harm. A domain's image is not attached twice.
 . /pf/lib.sh
 . /scenarios/checks.sh
 
@@ -22,17 +21,13 @@ thick=$(full thick)
 thin=$(full thin)
 golden=$(full golden)
 chmod 0444 "$golden"
-iso=$(full iso)
-released=$(full released)
-mkfs.ext4 -q -F "$released" && mount -o loop "$released" /mnt && umount /mnt || die "no file system in an image"
-words='discard,direct-io-safe,trusted'
+words='discard,direct-io-safe,untrusted'
 [ "$(cat /pf/xen-version)" = 4.17 ] || words="$words,grant_usage=0"
 before=$(blocks "$thick")
 
 check "xl create" start_guest line disk-line \
     "$(line no-discard xvda "$thick")" "$(line "$words" hdb "$thin")" \
-    "$(line no-discard sdc "$(ram_disk line 4)")" "$(virtio_disk xvdd "$golden" ro)" \
-    "$(line cdrom xvde "$iso")" "$(line untrusted xvdq "$released")"
+    "$(line no-discard xvdq "$(ram_disk line 4)")" "$(line cdrom sdd "$golden")"
 log_mark
 if start_frontend second 'mode=crate' "$(virtio_disk xvda "$thick")" >/run/create.out 2>&1; then
     fail "a second guest does not get the same image"
@@ -46,10 +41,16 @@ equal "the guest saw no error" "" "$(guest_value line error)"
 equal "no-discard: none is offered, and zeroing is" "discard=0 zeroes=1 ro=0 written=1" "$(guest_value line vda)"
 equal "discard is" "discard=1 zeroes=1 ro=0 written=1" "$(guest_value line vdb)"
 equal "no-discard of a RAM disk" "discard=0 zeroes=1 ro=0 written=1" "$(guest_value line vdc)"
-equal "an image that nobody may write is read" "discard=0 zeroes=0 ro=1 written=0" "$(guest_value line vdd)"
-equal "a CD is a read-only disk" "discard=0 zeroes=0 ro=1 written=0" "$(guest_value line vde)"
-equal "what dom0 had mounted is free" "discard=1 zeroes=1 ro=0 written=1" "$(guest_value line vdf)"
+equal "a CD, and an image that nobody may write, is a read-only disk" \
+    "discard=0 zeroes=0 ro=1 written=0" "$(guest_value line vdd)"
 equal "the image with no-discard has no hole" "$before" "$(blocks "$thick")"
 check "the other has" test "$(blocks "$thin")" -lt "$before"
+# What libxl itself refuses for a standalone back end, so that it never comes to us.
+for word in script=block-nbd colo format=qcow2; do
+    disk=$(line "$word" xvda "$thin")
+    [ "${word%=*}" != format ] || disk=${disk/format=raw,/}
+    start_frontend refused 'mode=crate' "$disk" >/run/create.out 2>&1 && xl destroy refused
+    check "libxl refuses $word" grep -q 'no suitable backend for disk xvda' /run/create.out
+done
 nothing_left
 finish

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xtask::qemu::{DEFAULT_CPU, LSE_CPU};
+use xtask::qemu::{DEFAULT_CPU, Gic, LSE_CPU, MAX_CPU, OLD_CPU};
 use xtask::setup::XenVersion;
 use xtask::system::MEMORY_MIB;
 
@@ -15,8 +15,8 @@ pub struct Scenario {
     pub rule: &'static str,
     /// The Xen versions it runs on.
     pub xens: &'static [XenVersion],
-    /// The CPU models it runs on, by QEMU's names.
-    pub cpus: &'static [&'static str],
+    /// The machines it runs on.
+    pub boards: &'static [Board],
     /// Seconds of dom0's clock it may take.
     pub limit_s: u64,
     /// Whether it may share a boot with others.
@@ -29,10 +29,29 @@ pub struct Scenario {
     pub memory_mib: u32,
 }
 
+/// A machine that QEMU emulates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Board {
+    /// The CPU model, by QEMU's name.
+    pub cpu: &'static str,
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// The Xens that are booted on it.
+    pub xens: &'static [XenVersion],
+}
+
+impl Board {
+    const USUAL: Board = Board { cpu: DEFAULT_CPU, gic: Gic::V3, xens: EVERY_XEN };
+    const LSE: Board = Board { cpu: LSE_CPU, ..Board::USUAL };
+    /// Of the age of the boards that people have.
+    const OLD: Board = Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20] };
+    const MAX: Board = Board { cpu: MAX_CPU, gic: Gic::V3, xens: &[XenVersion::V4_20] };
+}
+
 /// Which machine a scenario gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Boot {
-    /// The one that all scenarios of the same Xen and CPU model share.
+    /// The one that all scenarios of the same Xen and board share.
     Shared,
     /// One for itself: it may leave Xen or dom0 in a state that no other should start from.
     Own,
@@ -45,6 +64,12 @@ impl Scenario {
         Duration::from_secs(self.limit_s)
     }
 
+    /// The machines it runs on with this Xen.
+    pub fn boards(&self, xen: XenVersion) -> impl Iterator<Item = Board> {
+        let boards = if self.xens.contains(&xen) { self.boards } else { &[] };
+        boards.iter().copied().filter(move |board| board.xens.contains(&xen))
+    }
+
     /// Whether a usual run has it on this Xen.
     #[must_use]
     pub fn is_usual(&self, xen: XenVersion) -> bool {
@@ -53,7 +78,7 @@ impl Scenario {
 }
 
 const EVERY_XEN: &[XenVersion] = &XenVersion::ALL;
-const ANY_CPU: &[&str] = &[DEFAULT_CPU];
+const USUAL: &[Board] = &[Board::USUAL];
 
 /// The scenarios that a usual run has on a Xen that Debian does not ship, too: one for each thing
 /// that a new Xen is likely to break. The others run there when they or that Xen are named.
@@ -74,13 +99,16 @@ const CORE: &[&str] = &[
 /// The scenario whose guest has the disk of a small Debian's packages.
 pub const INSTALLS_DEBIAN: &str = "debian-install";
 
-/// A scenario for every Xen on the usual CPU, in the shared boot.
+/// The scenario whose guest boots by U-Boot.
+pub const BOOTS_BY_U_BOOT: &str = "u-boot";
+
+/// A scenario for every Xen on the usual board, in the shared boot.
 const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
     Scenario {
         name,
         rule,
         xens: EVERY_XEN,
-        cpus: ANY_CPU,
+        boards: USUAL,
         limit_s,
         boot: Boot::Shared,
         long: false,
@@ -102,7 +130,10 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("poweroff", 90, "a guest that powers off leaves no stub, node, grant or loop device behind"),
     shared("read-only", 90, "a read-only disk says so, refuses writes, and its image stays as it was"),
     shared("two-guests", 200, "two guests at once have a stub each, and each its own data"),
-    shared("two-vcpus", 120, "both vCPUs of a guest do verified I/O at once"),
+    Scenario {
+        boards: &[Board::USUAL, Board::OLD, Board::MAX],
+        ..shared("two-vcpus", 120, "both vCPUs of a guest do verified I/O at once")
+    },
     shared(
         "features",
         150,
@@ -123,6 +154,14 @@ pub const SCENARIOS: &[Scenario] = &[
         120,
         "a driver with no optional feature and tiny queues, as firmware has, is served",
     ),
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        ..shared(
+            BOOTS_BY_U_BOOT,
+            180,
+            "firmware scans for the disk, reads and writes files on it, and boots a Linux that goes on with it",
+        )
+    },
     with_tools(
         "fio-verify",
         240,
@@ -176,6 +215,9 @@ pub const SCENARIOS: &[Scenario] = &[
             "whatever dies under a writing guest, what was acknowledged after a flush is there, whole",
         )
     },
+    shared("check-host", 90, "--check-host tells what a host lacks, line by line, with the remedy"),
+    shared("one-daemon", 150, "a second daemon says that one runs and ends before it touches anything"),
+    shared("xl-killed", 150, "what a killed xl leaves of a stub is removed, with or without a name"),
     shared("daemon-restart", 150, "a restarted daemon adopts running stubs; the guest notices nothing"),
     shared(
         "daemon-killed-early",
@@ -213,7 +255,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "hostile-hammer",
         rule: "a stub that hammers the page it shares with Xen harms its own guest at most",
         xens: EVERY_XEN,
-        cpus: &[DEFAULT_CPU, LSE_CPU],
+        boards: &[Board::USUAL, Board::LSE],
         limit_s: 240,
         boot: Boot::Own,
         long: false,
@@ -248,7 +290,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "power-failure",
         rule: "as power-cut, with 50 ends",
         xens: EVERY_XEN,
-        cpus: ANY_CPU,
+        boards: USUAL,
         limit_s: 3600,
         boot: Boot::Own,
         long: true,

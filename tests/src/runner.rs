@@ -1,15 +1,17 @@
 //! Boots machines and runs scenarios on them.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use xtask::agent::{Agent, Outcome};
 use xtask::build::{self, Products};
+use xtask::setup::u_boot::NoSource;
 use xtask::setup::{self, Fixture, XenVersion};
 use xtask::system::{self, Options};
 use xtask::{interrupt, ui};
 
-use crate::manifest::{Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario};
+use crate::manifest::{BOOTS_BY_U_BOOT, Board, Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario};
 use crate::report::Verdict;
 
 /// Time for a boot and for what the agent does between scenarios.
@@ -31,16 +33,15 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn wants(&self, scenario: &Scenario, xen: XenVersion, cpu: &str) -> bool {
+    fn wants(&self, scenario: &Scenario, xen: XenVersion, board: Board) -> bool {
         let selected = if self.names.is_empty() {
             scenario.is_usual(xen) || self.xen.is_some() && !scenario.long
         } else {
             self.names.iter().any(|name| name == scenario.name)
         };
         selected
-            && scenario.xens.contains(&xen)
-            && scenario.cpus.contains(&cpu)
-            && self.cpu.as_deref().is_none_or(|only| only == cpu)
+            && scenario.boards(xen).any(|on| on == board)
+            && self.cpu.as_deref().is_none_or(|only| only == board.cpu)
             && self.xen.is_none_or(|only| only == xen)
     }
 
@@ -56,24 +57,50 @@ impl Selection {
     }
 
     /// The machines to boot, each with what runs on it.
-    fn machines(&self) -> Vec<(XenVersion, &'static str, Vec<Scenario>)> {
-        let mut cpus: Vec<&str> = SCENARIOS.iter().flat_map(|scenario| scenario.cpus).copied().collect();
-        cpus.sort_unstable();
-        cpus.dedup();
+    fn machines(&self) -> Vec<Load> {
+        let mut boards: Vec<Board> = Vec::new();
+        for board in SCENARIOS.iter().flat_map(|scenario| scenario.boards) {
+            if !boards.contains(board) {
+                boards.push(*board);
+            }
+        }
         let mut machines = Vec::new();
         for xen in XenVersion::ALL {
-            for &cpu in &cpus {
-                let wanted = SCENARIOS.iter().filter(|scenario| self.wants(scenario, xen, cpu));
+            for &board in &boards {
+                let wanted = SCENARIOS.iter().filter(|scenario| self.wants(scenario, xen, board));
                 let (shared, own): (Vec<Scenario>, Vec<Scenario>) =
                     wanted.copied().partition(|scenario| scenario.boot == Boot::Shared);
                 if !shared.is_empty() {
-                    machines.push((xen, cpu, shared));
+                    machines.push((xen, board, shared));
                 }
-                machines.extend(own.into_iter().map(|scenario| (xen, cpu, vec![scenario])));
+                machines.extend(own.into_iter().map(|scenario| (xen, board, vec![scenario])));
             }
         }
         machines
     }
+}
+
+/// A machine, and what runs on it.
+type Load = (XenVersion, Board, Vec<Scenario>);
+
+/// Makes or finds U-Boot, if a scenario wants it. Those that do are taken out, and counted, if its
+/// source cannot be had.
+fn u_boot(machines: &mut Vec<Load>) -> Result<(Option<PathBuf>, usize)> {
+    let wanted = |scenario: &Scenario| scenario.name == BOOTS_BY_U_BOOT;
+    let count = machines.iter().flat_map(|(.., scenarios)| scenarios).filter(|one| wanted(one)).count();
+    if count == 0 {
+        return Ok((None, 0));
+    }
+    let missing = match setup::u_boot() {
+        Ok(image) => return Ok((Some(image), 0)),
+        Err(error) => error.downcast::<NoSource>()?,
+    };
+    println!("skip  {BOOTS_BY_U_BOOT}: {missing}");
+    for (.., scenarios) in &mut *machines {
+        scenarios.retain(|scenario| !wanted(scenario));
+    }
+    machines.retain(|(.., scenarios)| !scenarios.is_empty());
+    Ok((None, count))
 }
 
 /// What came of a run.
@@ -91,8 +118,9 @@ pub struct Run {
 /// When the set-up or a build fails, or on Ctrl-C. A machine that does not boot is no error:
 /// its scenarios fail.
 pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Result<Run> {
-    let machines = selection.machines();
+    let mut machines = selection.machines();
     let ready = setup::ensure(selection.xen)?;
+    let (u_boot, mut skipped) = u_boot(&mut machines)?;
     let mut products = build::all(&ready.toolchain)?;
     // They go where the hostile images go: scenarios run them in dom0 as they launch those.
     products.hostile.push(build::program(&ready.toolchain, "set-target")?);
@@ -100,15 +128,15 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
     products.hostile.push(power_failure.clone());
     products.guest.push(power_failure);
     let mut verdicts = Vec::new();
-    let mut skipped = 0;
-    for (xen, cpu, scenarios) in machines {
+    for (xen, board, scenarios) in machines {
         if let Some(missing) = ready.missing.iter().find(|missing| missing.version == xen) {
             skipped += scenarios.len();
-            println!("skip  {} scenarios on {cpu}: {}", scenarios.len(), missing.why);
+            println!("skip  {} scenarios on {}: {}", scenarios.len(), board.cpu, missing.why);
         }
         if let Some(fixture) = ready.fixtures.iter().find(|fixture| fixture.version == xen) {
-            let dom0_args = &selection.dom0_args;
-            let mut machine = Machine { fixture, products: &products, cpu, dom0_args, agent: None, boots: 0 };
+            let (u_boot, dom0_args) = (u_boot.as_deref(), &*selection.dom0_args);
+            let mut machine =
+                Machine { fixture, products: &products, board, u_boot, dom0_args, agent: None, boots: 0 };
             machine.run_all(&scenarios, &mut |verdict| {
                 on_verdict(&verdict);
                 verdicts.push(verdict);
@@ -118,11 +146,12 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
     Ok(Run { verdicts, skipped })
 }
 
-/// One Xen version on one CPU model.
+/// One Xen version on one board.
 struct Machine<'a> {
     fixture: &'a Fixture,
     products: &'a Products,
-    cpu: &'a str,
+    board: Board,
+    u_boot: Option<&'a Path>,
     dom0_args: &'a str,
     agent: Option<Agent>,
     boots: u32,
@@ -150,7 +179,7 @@ impl Machine<'_> {
             on_verdict(Verdict {
                 scenario: *scenario,
                 xen: self.fixture.version,
-                cpu: self.cpu.to_owned(),
+                cpu: self.board.cpu.to_owned(),
                 outcome,
                 trouble,
                 wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -175,12 +204,16 @@ impl Machine<'_> {
     fn boot(&mut self, rest: &[Scenario]) -> Result<Agent> {
         self.boots += 1;
         let first = rest.first().map_or("none", |scenario| scenario.name);
-        let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.cpu, self.boots);
+        let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.board.cpu, self.boots);
         let mut options = Options::new(Some(self.fixture.version), &name);
-        options.cpu = self.cpu.to_owned();
+        options.cpu = self.board.cpu.to_owned();
+        options.gic = self.board.gic;
         options.dom0_args = self.dom0_args.to_owned();
         if rest.iter().any(|scenario| scenario.tools) {
             options.tools = Some(setup::tools(self.fixture.version)?);
+        }
+        if rest.iter().any(|scenario| scenario.name == BOOTS_BY_U_BOOT) {
+            options.u_boot = self.u_boot.map(Path::to_owned);
         }
         if rest.iter().any(|scenario| scenario.name == INSTALLS_DEBIAN) {
             options.debian = Some(setup::debian(self.fixture.version)?);
@@ -201,16 +234,17 @@ mod tests {
         let count = |selection: Selection| -> usize {
             selection.machines().iter().map(|(.., scenarios)| scenarios.len()).sum()
         };
-        let usual = |xen| SCENARIOS.iter().filter(move |scenario| scenario.is_usual(xen));
-        let expected: usize =
-            XenVersion::ALL.into_iter().flat_map(usual).map(|scenario| scenario.cpus.len()).sum();
+        let boards = |xen, wanted: fn(&Scenario, XenVersion) -> bool| -> usize {
+            let scenarios = SCENARIOS.iter().filter(|scenario| wanted(scenario, xen));
+            scenarios.map(|scenario| scenario.boards(xen).count()).sum()
+        };
+        let expected: usize = XenVersion::ALL.into_iter().map(|xen| boards(xen, Scenario::is_usual)).sum();
         assert_eq!(count(Selection::default()), expected);
         for xen in XenVersion::PACKAGED {
             assert!(SCENARIOS.iter().all(|s| s.is_usual(xen) || s.long || !s.xens.contains(&xen)));
         }
         let new = XenVersion::V4_22;
-        let all = SCENARIOS.iter().filter(|scenario| scenario.xens.contains(&new) && !scenario.long);
-        let all: usize = all.map(|scenario| scenario.cpus.len()).sum();
+        let all = boards(new, |scenario, _| !scenario.long);
         assert_eq!(count(Selection { xen: Some(new), ..Selection::default() }), all);
     }
 
@@ -225,7 +259,8 @@ mod tests {
     fn a_long_scenario_runs_when_named() {
         for scenario in SCENARIOS.iter().filter(|scenario| scenario.long) {
             let named = Selection { names: vec![scenario.name.to_owned()], ..Selection::default() };
-            assert_eq!(named.machines().len(), scenario.xens.len() * scenario.cpus.len());
+            let boards = XenVersion::ALL.into_iter().flat_map(|xen| scenario.boards(xen));
+            assert_eq!(named.machines().len(), boards.count());
         }
     }
 
@@ -235,6 +270,7 @@ mod tests {
         for (.., scenarios) in &machines {
             assert!(scenarios.len() == 1 || scenarios.iter().all(|scenario| scenario.boot == Boot::Shared));
         }
-        assert_eq!(machines.len(), 3);
+        // Two for hostile-hammer, one for all others, and the old and the newest board.
+        assert_eq!(machines.len(), 5);
     }
 }

@@ -346,6 +346,14 @@ impl Store for Handle {
         self.remove(path).map(|()| true)
     }
 
+    fn write_if(&self, (guard, expected): (&str, &str), nodes: &[(&str, &str)]) -> Result<bool> {
+        if self.alive()?.nodes.get(guard).map(String::as_str) != Some(expected) {
+            return Ok(false);
+        }
+        let nodes = nodes.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
+        self.change(|s| s.nodes.extend(nodes)).map(|()| true)
+    }
+
     fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool> {
         let value = self.alive()?.nodes.get(path).and_then(|old| new(old));
         let Some(value) = value else { return Ok(false) };

@@ -61,6 +61,9 @@ impl Store for Meanwhile<'_> {
     fn remove_if_empty(&self, path: &str) -> Result<bool> {
         self.inner.remove_if_empty(path)
     }
+    fn write_if(&self, guard: (&str, &str), nodes: &[(&str, &str)]) -> Result<bool> {
+        self.inner.write_if(guard, nodes)
+    }
     fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool> {
         self.inner.update(path, new)
     }

@@ -105,7 +105,7 @@ pub fn states(store: &dyn Store, guest: u16) -> Result<Vec<NodeState>> {
         let Some(state) = store.read(&format!("{dir}/state"))? else { continue };
         let foreign = foreign(store, &dir)?;
         if let Some(why) = foreign {
-            log::debug!("guest {guest}: disk {disk}: {why}: not ours, skipped");
+            log::debug!("guest {guest}: disk {}: {why}: not ours, skipped", label(store, &dir, &name)?);
             continue;
         }
         let offline = store.read(&format!("{dir}/online"))?.is_some_and(|v| v.trim() == "0");

@@ -12,7 +12,7 @@ mod ram;
 pub use any::AnyStorage;
 #[cfg(any(test, feature = "testkit"))]
 pub use faulty::{Faults, FaultyStorage};
-pub use pv::{BACKEND_TIMEOUT_NS, PvDisk};
+pub use pv::PvDisk;
 pub use ram::{OutOfMemory, RamDisk};
 
 use crate::blk::{Operation, Ticket};

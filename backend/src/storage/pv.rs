@@ -9,8 +9,6 @@
 
 mod life;
 
-pub use life::BACKEND_TIMEOUT_NS;
-
 use super::{Discard, Geometry, Io, Outcome, Storage, Submitted};
 use crate::blk::{Operation, Ticket};
 use crate::limit::{Limiter, warn_limited};

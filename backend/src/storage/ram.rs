@@ -80,7 +80,8 @@ impl RamDisk {
             return Some(Outcome::IoError);
         };
         let mut start = range.start.saturating_add(*done);
-        let turn_end = range.end.min(start.saturating_add(AT_ONCE_BYTES as usize));
+        let at_once = usize::try_from(AT_ONCE_BYTES).unwrap_or(usize::MAX);
+        let turn_end = range.end.min(start.saturating_add(at_once));
         while start < turn_end {
             let chunk_start = start.saturating_sub(start % CHUNK_BYTES);
             let end = turn_end.min(chunk_start.saturating_add(CHUNK_BYTES));

@@ -19,7 +19,8 @@ mod start;
 mod stats;
 
 use alloc::string::{String, ToString};
-use backend::{Config, upkeep};
+use backend::upkeep;
+use config::Config;
 use core::fmt::Display;
 use drivers::xenstore::{WatchEvent, Xenstore};
 use kernel::{BootInfo, ShutdownReason, Xen, restart};

@@ -3,11 +3,11 @@
 use crate::disks::{self, Engine};
 use alloc::format;
 use alloc::string::{String, ToString};
+use backend::Stub;
 use backend::blk::Device;
-use backend::config::Store;
 use backend::ioreq::Server;
 use backend::journal::{DeviceJournal, ServerJournal};
-use backend::{Config, Stub};
+use config::{Config, Store};
 use drivers::blkfront;
 use drivers::xenstore::Xenstore;
 use kernel::{ForeignMap, Xen, restart};

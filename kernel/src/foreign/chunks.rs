@@ -23,7 +23,7 @@ const SWEEP_SLOTS: usize = 64;
 
 type Leaf = Box<[u16; LEAF_CHUNKS]>;
 
-/// 144 bytes, of which there is one for each 2 MiB of the window.
+/// One for each 2 MiB of the window.
 #[derive(Clone)]
 struct Slot {
     /// Pages of `chunk` that may be used, if `epoch` is the present one; otherwise they are stale.
@@ -35,6 +35,9 @@ struct Slot {
     /// Whether it was used since the hand came by.
     used: bool,
 }
+
+// What the daemon reckons with when it gives a stub its memory.
+const _: () = assert!(size_of::<Slot>() == 144);
 
 impl Slot {
     /// Puts what is stale where it belongs.
@@ -52,6 +55,7 @@ impl Slot {
     }
 
     /// Unmaps what is stale of `pages`.
+    #[inline(never)]
     fn vacate<W: Window>(&mut self, window: &W, number: u16, pages: &PageSet) {
         let stale = self.stale.common(pages);
         if !stale.is_empty() {
@@ -247,6 +251,7 @@ impl Chunks {
     /// Maps what is around `page` of the chunk in `number`: all of it in a slot that was never used;
     /// otherwise as much as is mapped already, so that a chunk that is used comes with few calls,
     /// and one that is hardly used with few pages.
+    #[inline(never)]
     fn widen<W: Window>(&mut self, window: &W, number: u16, page: usize, new: bool) {
         let Some(slot) = self.slots.get_mut(usize::from(number)) else { return };
         let before = slot.pages.count().saturating_sub(1);

@@ -273,6 +273,7 @@ impl<W: Window> ForeignMap<W> {
     }
 
     /// Forgets all chunks that are remembered.
+    #[inline(never)]
     fn forget(&self, chunks: &mut Chunks) {
         self.recent.iter().for_each(|recent| recent.forget(chunks));
     }

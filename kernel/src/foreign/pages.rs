@@ -24,6 +24,7 @@ impl PageSet {
 
     /// The aligned group of `len` pages, a power of two, that `page` is in.
     #[must_use]
+    #[inline(never)]
     pub fn around(page: usize, len: usize) -> PageSet {
         let first = page & !len.saturating_sub(1);
         let mut set = PageSet::EMPTY;
@@ -33,6 +34,7 @@ impl PageSet {
 
     /// How many pages are in the set.
     #[must_use]
+    #[inline(never)]
     pub fn count(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
@@ -65,6 +67,7 @@ impl PageSet {
 
     /// The pages of this set that are not in `other`.
     #[must_use]
+    #[inline(never)]
     pub fn without(&self, other: &PageSet) -> PageSet {
         let mut set = *self;
         for (word, other) in set.0.iter_mut().zip(&other.0) {
@@ -75,12 +78,14 @@ impl PageSet {
 
     /// The pages that are in both sets.
     #[must_use]
+    #[inline(never)]
     pub fn common(&self, other: &PageSet) -> PageSet {
         self.without(&self.without(other))
     }
 
     /// The `count` lowest pages of the set, or all if there are fewer.
     #[must_use]
+    #[inline(never)]
     pub fn first(&self, count: usize) -> PageSet {
         let mut set = PageSet::EMPTY;
         self.iter().take(count).for_each(|page| set.insert(page));

@@ -271,3 +271,26 @@ unsafe impl Window for XenWindow {
 }
 
 const _: () = assert!((CHUNK_PAGES * PAGE_SIZE) as u64 == BLOCK_SIZE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_window_takes_the_range_that_it_fits_into_or_else_the_largest() {
+        let ranges = || [GIB..4 * GIB, 8 * GIB..40 * GIB];
+        let take = |blocks: u64| take_blocks(&mut ranges(), blocks);
+        assert_eq!(take(64), Ok(GIB..GIB + (128 << 20)));
+        assert_eq!(take(2048), Ok(8 * GIB..12 * GIB));
+        assert_eq!(take(u64::from(u16::MAX)), Ok(8 * GIB..40 * GIB));
+        assert_eq!(take_blocks(&mut [GIB..3 * GIB, 0..0], 2048), Ok(GIB..3 * GIB));
+        assert_eq!(take_blocks(&mut [0..0, 0..0], 1), Err(Errno::ENOSPC));
+        let mut ranges = ranges();
+        for _ in 0..2 {
+            assert!(take_blocks(&mut ranges, 512).is_ok());
+        }
+        assert_eq!(ranges, [3 * GIB..4 * GIB, 8 * GIB..40 * GIB]);
+    }
+}

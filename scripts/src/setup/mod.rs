@@ -9,6 +9,7 @@ pub mod modules;
 pub mod packages;
 pub mod release;
 pub mod tools;
+pub mod u_boot;
 pub mod userland;
 pub mod xen;
 pub mod xen_tools;
@@ -121,6 +122,14 @@ pub fn fixture(only: Option<XenVersion>) -> Result<Fixture> {
 fn left_out(version: XenVersion, error: anyhow::Error) -> Result<Missing> {
     let no_source = error.downcast::<xen::NoSource>()?;
     Ok(Missing { version, why: no_source.to_string() })
+}
+
+/// Makes or finds U-Boot, which one scenario boots.
+///
+/// # Errors
+/// [`u_boot::NoSource`], or with the remedy, when a step fails.
+pub fn u_boot() -> Result<PathBuf> {
+    u_boot::ensure(&Cache::open()?)
 }
 
 /// Makes or finds the disk image of the tools that some scenarios use in a guest.

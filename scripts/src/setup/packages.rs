@@ -39,6 +39,7 @@ const PACKAGES: &[Package] = &[
     package("python3", "python3", "Xen's build"),
     package("bc", "bc", "Xen's build"),
     package("xz-utils", "xz", "unpacks sources and kernel modules"),
+    package("bzip2", "bzip2", "unpacks U-Boot's source"),
     package("libxen-dev", "/usr/include/xen/xen.h", "reference for the ABI test"),
     package("e2fsprogs", "/sbin/mke2fs", "makes the disk image of the tests' tools"),
     package("util-linux", "setpriv", "ends QEMU with the command that started it"),

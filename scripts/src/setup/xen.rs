@@ -35,10 +35,10 @@ const RECIPE: &str = "aarch64-linux-gnu defconfig, upstream tarball of the Debia
 const NEED_MIB: u64 = 700;
 
 /// The cross compiler's prefix.
-const CROSS: &str = "aarch64-linux-gnu-";
+pub const CROSS: &str = "aarch64-linux-gnu-";
 
 /// The cache's folder for tarballs that the mirror lacks.
-const SOURCES: &str = "sources";
+pub const SOURCES: &str = "sources";
 
 /// Neither the mirror nor the user has the source of this Xen.
 #[derive(Debug)]
@@ -100,7 +100,8 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
 /// [`NoSource`] when the user has put none into the cache.
 pub fn release(cache: &Cache, version: XenVersion) -> Result<(PathBuf, String)> {
     let own = cache.root().join(SOURCES);
-    own_tarball(&own, version).ok_or_else(|| NoSource { version, own, missing: None }.into())
+    own_tarball(&own, "xen", &format!("{version}."))
+        .ok_or_else(|| NoSource { version, own, missing: None }.into())
 }
 
 /// The tarball of Xen's source and its version: the mirror's, or else one that the user put
@@ -112,20 +113,20 @@ fn source(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<(PathBuf,
         Ok(found) => return Ok(found),
         Err(error) => error.downcast::<NotOnMirror>()?,
     };
-    if let Some((tarball, full)) = own_tarball(&own, version) {
+    if let Some((tarball, full)) = own_tarball(&own, "xen", &format!("{version}.")) {
         ui::heading(format!("{missing}: taking {}", tarball.display()));
         return Ok((tarball, full));
     }
     Err(NoSource { version, own, missing: Some(missing) }.into())
 }
 
-/// The newest `xen-<version>*.tar.*` in `folder`, and its version.
-fn own_tarball(folder: &Path, version: XenVersion) -> Option<(PathBuf, String)> {
+/// The newest `<name>-<start>*.tar.*` in `folder`, and its version.
+#[must_use]
+pub fn own_tarball(folder: &Path, name: &str, start: &str) -> Option<(PathBuf, String)> {
     let found = fs::read_dir(folder).ok()?.flatten().filter_map(|file| {
-        let name = file.file_name().into_string().ok()?;
-        let full = name.strip_prefix("xen-")?.split_once(".tar.")?.0.to_owned();
-        let right = full.strip_prefix(version.as_str())?.starts_with('.');
-        right.then(|| (file.path(), full))
+        let file_name = file.file_name().into_string().ok()?;
+        let full = file_name.strip_prefix(name)?.strip_prefix('-')?.split_once(".tar.")?.0.to_owned();
+        full.starts_with(start).then(|| (file.path(), full))
     });
     found.max_by(|a, b| a.1.cmp(&b.1))
 }
@@ -159,7 +160,7 @@ fn build(work: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()>
     Ok(())
 }
 
-/// Unpacks a tarball of Xen's source.
+/// Unpacks a tarball of a source.
 ///
 /// # Errors
 /// When it is damaged.
@@ -179,11 +180,14 @@ pub fn make(part: &Path, target: &str) -> Command {
         .arg("-C")
         .arg(part)
         .args(["XEN_TARGET_ARCH=arm64", &format!("CROSS_COMPILE={CROSS}")])
-        .arg(target)
-        // Cargo's own job server is not make's.
-        .env_remove("MAKEFLAGS")
-        .env_remove("CARGO_MAKEFLAGS");
+        .arg(target);
+    without_job_server(&mut command);
     command
+}
+
+/// Cargo's own job server is not make's.
+pub fn without_job_server(make: &mut Command) {
+    make.env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
 }
 
 /// Make's option for as many jobs as there are CPUs.
@@ -213,14 +217,18 @@ mod tests {
     #[test]
     fn the_newest_tarball_of_the_right_version_is_taken() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        assert_eq!(own_tarball(&dir.path().join("none"), XenVersion::V4_20), None);
-        for name in
-            ["xen-4.17.5.tar.gz", "xen-4.20.1.tar.gz", "xen-4.20.4.tar.xz", "xen-4.200.tar.gz", "notes"]
-        {
+        assert_eq!(own_tarball(&dir.path().join("none"), "xen", "4.20."), None);
+        for name in [
+            "xen-4.17.5.tar.gz",
+            "xen-4.20.1.tar.gz",
+            "xen-4.20.4.tar.xz",
+            "xen-4.200.tar.gz",
+            "u-boot-4.20.9.tar.gz",
+        ] {
             fs::write(dir.path().join(name), "")?;
         }
         let expected = (dir.path().join("xen-4.20.4.tar.xz"), "4.20.4".to_owned());
-        assert_eq!(own_tarball(dir.path(), XenVersion::V4_20), Some(expected));
+        assert_eq!(own_tarball(dir.path(), "xen", "4.20."), Some(expected));
         Ok(())
     }
 }

@@ -1,8 +1,7 @@
 //! The stub's command line: any text, and text made of the words it knows.
 
 use crate::Input;
-use backend::Config;
-use backend::config::DISKS_MAX;
+use config::{Config, DISKS_MAX};
 
 const WORDS: [&str; 33] = [
     "target=",

@@ -62,7 +62,7 @@ whole=$(current)
 from=$(cut -d ' ' -f 1 /proc/uptime | tr -d .)
 resize $((whole - 512 * 1024))
 value left $((($(cut -d ' ' -f 1 /proc/uptime | tr -d .) - from) * 10))
-sleep 60
+sleep "$(option pause 60)"
 resize "$whole"
 fill 3
 sleep 600

@@ -1,10 +1,10 @@
 # Tells of each disk whether it discards, zeroes and takes writes, and tries to punch holes into it.
 . /guest/lib.sh
 
-wait_device /dev/vdf 30 || stop "no sixth disk"
+wait_device /dev/vdd 30 || stop "no fourth disk"
 # some KEY DISK: whether a limit of the disk's queue is more than 0.
 some() { [ "$(cat "/sys/block/$2/queue/$1")" -gt 0 ] && echo 1 || echo 0; }
-for disk in vda vdb vdc vdd vde vdf; do
+for disk in vda vdb vdc vdd; do
     written=0
     if yes "written" | head -c 65536 | dd of="/dev/$disk" bs=64k seek=8 oflag=direct conv=notrunc,fsync 2>/dev/null; then
         written=1

@@ -101,17 +101,19 @@ impl Data {
             })?;
         ensure!(Identity::of(&file.metadata()?) == identity, "was replaced while it was looked at");
         let block = match identity {
-            Identity::Device(number) => {
-                if write && read_only(number) {
-                    bail!("a read-only device, but access=rw");
-                }
-                u64::from(ioctl_blksszget(&file).context("its block size")?)
-            }
+            Identity::Device(_) => u64::from(ioctl_blksszget(&file).context("its block size")?),
             Identity::File(..) => SECTOR,
         };
         let bytes = file.seek(SeekFrom::End(0)).context("its length")?;
         ensure!(bytes > 0, "length of 0 bytes: there is nothing in it");
         ensure!(bytes % block == 0, "length of {bytes} bytes: no multiple of its blocks of {block} bytes");
+        // Last: a loop device keeps the mark when nothing is behind it any more.
+        if let Identity::Device(number) = identity
+            && write
+            && read_only(number)
+        {
+            bail!("a read-only device, but access=rw");
+        }
         Ok(Data { asked: asked.to_owned(), path, identity, _file: file })
     }
 }

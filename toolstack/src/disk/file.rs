@@ -1,9 +1,11 @@
 //! Disk files: `NAME.pilotfish`, the place for all that a guest's disk line cannot say.
 
-use std::path::Path;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::text::toml_error;
@@ -73,11 +75,16 @@ impl DiskFile {
     /// # Errors
     /// One line that names file, key and value.
     pub fn load(path: &str) -> Result<DiskFile> {
-        let length = std::fs::metadata(Path::new(path)).with_context(|| path.to_owned())?.len();
-        if length > MAX_BYTES {
-            bail!("{path}: {length} bytes: too long for a disk file");
-        }
-        let source = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+        let flags = OFlags::NONBLOCK.bits().cast_signed(); // Nobody may ever write to a pipe.
+        let mut options = std::fs::File::options();
+        let file = options.read(true).custom_flags(flags).open(path).with_context(|| path.to_owned())?;
+        ensure!(file.metadata().with_context(|| path.to_owned())?.is_file(), "{path}: not a file");
+        let mut source = String::new();
+        let length = file.take(MAX_BYTES + 1).read_to_string(&mut source).with_context(|| path.to_owned())?;
+        ensure!(
+            u64::try_from(length)? <= MAX_BYTES,
+            "{path}: more than {MAX_BYTES} bytes: too long for a disk file"
+        );
         DiskFile::parse(path, &source)
     }
 
@@ -138,6 +145,7 @@ impl DiskFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, FileType, mknodat};
 
     #[test]
     fn ram_and_pv_disks_are_read() {
@@ -155,6 +163,23 @@ mod tests {
         let source = "storage = \"pv\"\ntarget = \"/dev/vg/guest\"\nbackend = \"store-1\"\n";
         let storage = DiskStorage::Pv { target, backend: Some("store-1".into()) };
         assert_eq!(DiskFile::parse("d", source).unwrap(), expected(storage, None, None));
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_long_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        mknodat(CWD, at("pipe"), FileType::Fifo, 0o600.into(), 0).unwrap();
+        std::fs::write(at("long"), vec![b'#'; (64 << 10) + 1]).unwrap();
+        std::fs::write(at("bytes"), [0xff; 8]).unwrap();
+        for (name, what) in
+            [("pipe", "not a file"), ("long", "too long"), ("none", "No such"), ("bytes", "UTF-8")]
+        {
+            let error = format!("{:#}", DiskFile::load(&at(name)).unwrap_err());
+            assert!(error.starts_with(&at(name)) && error.contains(what), "{error}");
+        }
+        std::fs::write(at("good"), "storage = \"ram\"\nsize = \"4kiB\"").unwrap();
+        DiskFile::load(&at("good")).unwrap();
     }
 
     #[test]

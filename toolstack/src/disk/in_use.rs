@@ -16,8 +16,10 @@ use crate::node;
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
 
-/// All PV disks that dom0 serves.
-pub const VBDS: &str = "/local/domain/0/backend/vbd";
+/// What dom0 serves to others.
+const BACKENDS: &str = "/local/domain/0/backend";
+/// The PV disks among it: of blkback, of QEMU, of blktap.
+const KINDS: [&str; 3] = ["vbd", "qdisk", "vbd3"];
 /// Others look as we do, for a moment: that long, so often.
 const LOOKS: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -60,7 +62,10 @@ fn mounted(
         let is_read_only = file_system.next()?.split(',').any(|option| option == "ro");
         // btrfs has a number that is no device's.
         let named = source.starts_with("/dev/").then(|| number_of(&source)).flatten();
-        let is_ours = [Number::decimal(number), named].into_iter().flatten().any(|n| related.contains(n));
+        let is_ours = [Number::decimal(number), named]
+            .into_iter()
+            .flatten()
+            .any(|n| related.contains(Identity::Device(n)));
         (is_ours && (write || !is_read_only)).then(|| unescape(at))
     })
 }
@@ -83,20 +88,33 @@ fn unescape(text: &str) -> String {
 
 /// The domain that has it as a PV disk, if that forbids ours.
 fn attached(store: &dyn Store, related: &Related<'_>, write: bool) -> Result<Option<String>> {
-    for domain in store.list(VBDS)? {
-        for disk in store.list(&format!("{VBDS}/{domain}"))? {
-            let dir = format!("{VBDS}/{domain}/{disk}");
-            let Some(number) = store.read(&format!("{dir}/physical-device"))? else { continue };
-            let writes = store.read(&format!("{dir}/mode"))?.is_none_or(|m| m.starts_with('w'));
-            if (write || writes) && Number::hex(&number).is_some_and(|n| related.contains(n)) {
-                let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
-                let name = name.map_or(String::new(), |name| format!(" ({})", printable(&name, 60)));
-                let disk = node::label(store, &dir, &disk)?;
-                return Ok(Some(format!("domain {domain}{name} as its disk {disk}")));
+    for kind in KINDS.map(|kind| format!("{BACKENDS}/{kind}")) {
+        for domain in store.list(&kind)? {
+            for disk in store.list(&format!("{kind}/{domain}"))? {
+                let dir = format!("{kind}/{domain}/{disk}");
+                let writes = store.read(&format!("{dir}/mode"))?.is_none_or(|m| m.starts_with('w'));
+                if (write || writes) && data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
+                    let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
+                    let name = name.map_or(String::new(), |name| format!(" ({})", printable(&name, 60)));
+                    let disk = node::label(store, &dir, &disk)?;
+                    return Ok(Some(format!("domain {domain}{name} as its disk {disk}")));
+                }
             }
         }
     }
     Ok(None)
+}
+
+/// What the backend in `dir` has opened.
+fn data_of(store: &dyn Store, dir: &str) -> Result<Option<Identity>> {
+    if let Some(number) = store.read(&format!("{dir}/physical-device"))? {
+        return Ok(Number::hex(&number).map(Identity::Device));
+    }
+    // QEMU and blktap open files themselves, which stand after their format. blkback's will be looked
+    // at under the lock.
+    let params = store.read(&format!("{dir}/params"))?.unwrap_or_default();
+    let path = params.split_once(':').map(|(_, path)| path);
+    Ok(path.and_then(|path| fs::metadata(path).ok()).as_ref().map(Identity::of))
 }
 
 /// Opens the data for a moment as a file system, swap, LVM, md and their like do, which the kernel
@@ -131,7 +149,7 @@ fn is_held(device: &Path) -> bool {
 fn holder(related: &Related<'_>, swaps: &str, number_of: &dyn Fn(&str) -> Option<Number>) -> String {
     // proc(5): a line of titles, then the file and more.
     let mut files = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
-    if files.any(|file| number_of(&unescape(file)).is_some_and(|n| related.contains(n))) {
+    if files.any(|file| number_of(&unescape(file)).is_some_and(|n| related.contains(Identity::Device(n)))) {
         return "as swap".to_owned();
     }
     match related.parts.iter().flat_map(|block| &block.holders).next() {
@@ -157,15 +175,14 @@ mod tests {
         for (disk, number, mode) in
             [("6/51712", "7:0", "w"), ("8/51712", "7:1", "r"), ("9/51712", "fe:1", "w")]
         {
-            world.set(&format!("{VBDS}/{disk}/physical-device"), number);
-            world.set(&format!("{VBDS}/{disk}/mode"), mode);
+            world.set(&format!("{BACKENDS}/vbd/{disk}/physical-device"), number);
+            world.set(&format!("{BACKENDS}/vbd/{disk}/mode"), mode);
         }
-        world.set(&format!("{VBDS}/6/51712/dev"), "xvda");
+        world.set(&format!("{BACKENDS}/vbd/6/51712/dev"), "xvda");
         world.set("/local/domain/6/name", "pilotfish-5");
         let by = |number, write| {
             let block = alone(number);
-            let related = Related { parts: Vec::new(), wholes: vec![&block] };
-            attached(&world.store(), &related, write).unwrap()
+            attached(&world.store(), &Related::alone(&block), write).unwrap()
         };
         assert_eq!((by(Number(7, 2), true), by(Number(7, 2), false)), (None, None));
         let writer = Some("domain 6 (pilotfish-5) as its disk xvda (51712)".to_owned());
@@ -173,6 +190,19 @@ mod tests {
         assert_eq!(by(Number(7, 1), true).as_deref(), Some("domain 8 as its disk 51712"));
         assert_eq!(by(Number(7, 1), false), None, "domain 8 reads");
         assert!(by(Number(254, 1), true).is_some(), "numbers are hexadecimal");
+    }
+
+    #[test]
+    fn a_file_that_qemu_has_opened_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.img");
+        fs::write(&path, [0; 512]).unwrap();
+        let world = World::new();
+        world.set(&format!("{BACKENDS}/qdisk/4/51712/params"), &format!("aio:{}", path.display()));
+        world.set(&format!("{BACKENDS}/qdisk/4/51712/mode"), "r");
+        let data = Identity::of(&fs::metadata(&path).unwrap());
+        let by = |write| attached(&world.store(), &stack::related(&[], data), write).unwrap();
+        assert_eq!((by(true).as_deref(), by(false)), (Some("domain 4 as its disk 51712"), None));
     }
 
     #[test]
@@ -186,7 +216,7 @@ mod tests {
         let number_of = |path: &str| (path == "/dev/vd\\c").then_some(Number(254, 32));
         let at = |number, write| {
             let block = alone(number);
-            mounted(&Related { parts: vec![&block], wholes: Vec::new() }, write, mounts, &number_of)
+            mounted(&Related::alone(&block), write, mounts, &number_of)
         };
         let said = |text: &str| Some(text.to_owned());
         assert_eq!((at(Number(254, 1), true), at(Number(254, 1), false)), (None, None));
@@ -207,8 +237,7 @@ mod tests {
     fn who_holds_a_device_is_told_as_far_as_it_can_be() {
         let swaps = "Filename\tType\tSize\tUsed\tPriority\n/dev/vd\\040b partition 1 0 -2\n";
         let number_of = |path: &str| (path == "/dev/vd b").then_some(Number(254, 16));
-        let held =
-            |block: &Block| holder(&Related { parts: vec![block], wholes: Vec::new() }, swaps, &number_of);
+        let held = |block: &Block| holder(&Related::alone(block), swaps, &number_of);
         assert_eq!(held(&alone(Number(254, 16))), "as swap");
         let mut block = alone(Number(8, 2));
         assert!(held(&block).contains("exclusively"));

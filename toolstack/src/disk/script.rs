@@ -6,13 +6,18 @@
 //! hundred processes, which on a slow machine take most of the 10 s that libxl gives us. Both
 //! hold the same lock and understand each other's traces.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 
 use super::data::{Data, Identity, Number};
-use super::in_use::{self, VBDS};
+use super::in_use;
 use super::lock::Lock;
 use super::loops::Loops;
 use crate::xenstore::{Client, Store, paths};
+
+/// All disks that blkback serves from dom0.
+const VBDS: &str = "/local/domain/0/backend/vbd";
 
 /// What libxl asks for, if this process was started by it.
 #[must_use]
@@ -38,47 +43,41 @@ pub fn run(command: &str, path: &str) -> Result<()> {
         "remove" => detach(&store, &dir),
         _ => attach(&store, &dir, &Loops::host()),
     });
-    // Where libxl has removed the disk meanwhile, nothing must bring its nodes back.
     if let Err(e) = &done
         && command != "remove"
-        && store.read(&format!("{dir}/state"))?.is_some()
     {
-        store.write(&format!("{dir}/hotplug-error"), &format!("{e:#}"))?;
-        store.write(&format!("{dir}/hotplug-status"), "error")?;
+        let why = format!("{e:#}");
+        write_open(&store, &dir, &[("hotplug-error", &why), ("hotplug-status", "error")])?;
     }
     done
+}
+
+/// Writes nodes of the backend in `dir` if libxl still waits for it; whether it did. libxl may have given
+/// up and removed it at any moment, and nothing must bring it back.
+fn write_open(store: &dyn Store, dir: &str, nodes: &[(&str, &str)]) -> Result<bool> {
+    let paths: Vec<String> = nodes.iter().map(|(key, _)| format!("{dir}/{key}")).collect();
+    let nodes: Vec<(&str, &str)> =
+        paths.iter().zip(nodes).map(|(path, (_, value))| (path.as_str(), *value)).collect();
+    store.write_if((&format!("{dir}/state"), "2"), &nodes)
 }
 
 fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
     let value =
         |key: &str| store.read(&format!("{dir}/{key}"))?.with_context(|| format!("{dir}/{key}: missing"));
-    // libxl may have given up meanwhile.
-    let check_open = || -> Result<()> {
-        ensure!(store.read(&format!("{dir}/state"))?.as_deref() == Some("2"), "{dir}: closed");
-        Ok(())
-    };
     if store.read(&format!("{dir}/physical-device"))?.is_some() {
         return Ok(());
     }
-    check_open()?;
+    ensure!(value("state")? == "2", "{dir}: closed");
     let (path, write) = (value("params")?, value("mode")?.starts_with('w'));
     let data = Data::open(&path, write)?;
     in_use::check(store, &data, write)?;
-    let tell = |device: &str, number: Number| {
-        store.write(&format!("{dir}/physical-device-path"), device)?;
-        store.write(&format!("{dir}/physical-device"), &number.to_hex())?;
-        store.write(&format!("{dir}/hotplug-status"), "connected")
-    };
     if let Identity::Device(number) = data.identity {
-        return tell(&data.path.display().to_string(), number);
+        return connect(store, dir, &data.path, number, false);
     }
     let record = record(dir);
     let device = loops.attach(store, &record, &data, write).context(path)?;
-    let done = check_open().and_then(|()| {
-        let number = Number::of_node(&device).with_context(|| format!("{}: no device", device.display()))?;
-        store.write(&format!("{dir}/node"), &device.display().to_string())?;
-        tell(&device.display().to_string(), number)
-    });
+    let number = Number::of_node(&device).with_context(|| format!("{}: no device", device.display()));
+    let done = number.and_then(|number| connect(store, dir, &device, number, true));
     if done.is_err()
         && let Err(e) = loops.detach(store, &record)
     {
@@ -86,6 +85,21 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
         eprintln!("pilotfishd: {}: {e:#}", device.display());
     }
     done
+}
+
+/// Tells blkback of its device, and libxl that it was told.
+fn connect(store: &dyn Store, dir: &str, device: &Path, number: Number, is_loop: bool) -> Result<()> {
+    let (device, number) = (device.display().to_string(), number.to_hex());
+    let mut nodes = vec![
+        ("physical-device-path", device.as_str()),
+        ("physical-device", &number),
+        ("hotplug-status", "connected"),
+    ];
+    if is_loop {
+        nodes.insert(0, ("node", &device));
+    }
+    ensure!(write_open(store, dir, &nodes)?, "{dir}: closed");
+    Ok(())
 }
 
 fn detach(store: &dyn Store, dir: &str) -> Result<()> {
@@ -102,6 +116,28 @@ fn record(dir: &str) -> String {
 mod tests {
     use super::*;
     use crate::fake::World;
+
+    #[test]
+    fn nothing_is_written_where_libxl_has_given_up() {
+        let world = World::new();
+        let (dir, device) = (format!("{VBDS}/6/51712"), Path::new("/dev/loop3"));
+        for state in [None, Some("5")] {
+            if let Some(state) = state {
+                world.set(&format!("{dir}/state"), state);
+            }
+            let before = world.state().nodes.clone();
+            let error = connect(&world.store(), &dir, device, Number(7, 3), true).unwrap_err();
+            assert!(error.to_string().contains("closed"), "{error}");
+            assert_eq!(world.state().nodes, before);
+        }
+        world.set(&format!("{dir}/state"), "2");
+        connect(&world.store(), &dir, device, Number(7, 27), true).unwrap();
+        for (key, value) in
+            [("node", "/dev/loop3"), ("physical-device", "7:1b"), ("hotplug-status", "connected")]
+        {
+            assert_eq!(world.get(&format!("{dir}/{key}")).as_deref(), Some(value));
+        }
+    }
 
     #[test]
     fn a_disk_that_was_closed_or_attached_before_is_left_alone() {

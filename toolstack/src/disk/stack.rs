@@ -83,6 +83,8 @@ fn names(dir: &Path) -> Vec<String> {
 
 /// The devices through which data can be read or written.
 pub struct Related<'a> {
+    /// The data themselves, by each name: what a loop device leads to is the same data.
+    pub same: Vec<Identity>,
     /// Those that hold it or a part of it, itself included if it is a device.
     pub parts: Vec<&'a Block>,
     /// Those of which it is only a part, or one of several things.
@@ -90,16 +92,21 @@ pub struct Related<'a> {
 }
 
 impl Related<'_> {
-    /// Whether `number` is one of them.
-    pub fn contains(&self, number: Number) -> bool {
-        self.parts.iter().chain(&self.wholes).any(|block| block.number == number)
+    /// Data on a device of their own.
+    #[cfg(test)]
+    pub fn alone(block: &Block) -> Related<'_> {
+        Related { same: vec![block.identity()], parts: vec![block], wholes: Vec::new() }
+    }
+
+    /// Whether that is one of them.
+    pub fn contains(&self, other: Identity) -> bool {
+        self.same.contains(&other) || self.parts.iter().chain(&self.wholes).any(|b| b.identity() == other)
     }
 }
 
 /// All devices that hold the data, or some of it.
 pub fn related(blocks: &[Block], data: Identity) -> Related<'_> {
     let is_new = |found: &[&Block], block: &Block| !found.iter().any(|b| b.number == block.number);
-    // What a loop device leads to is the same data by another name.
     let mut same = vec![data];
     while let Some(backing) = same.last().and_then(|of| blocks.iter().find(|b| b.identity() == *of))
         && let Some(backing) = backing.backing.filter(|backing| !same.contains(backing))
@@ -127,7 +134,7 @@ pub fn related(blocks: &[Block], data: Identity) -> Related<'_> {
             }
         }
     }
-    Related { parts, wholes }
+    Related { same, parts, wholes }
 }
 
 #[cfg(test)]

@@ -265,6 +265,19 @@ impl Store for Client {
         })
     }
 
+    fn write_if(&self, (guard, expected): (&str, &str), nodes: &[(&str, &str)]) -> Result<bool> {
+        self.transaction(guard, &|id| {
+            if self.read_in(id, guard)?.as_deref() != Some(expected) {
+                return Ok(false);
+            }
+            for (path, value) in nodes {
+                self.request(XS_WRITE, id, &[path], Some(value))
+                    .map_err(|e| anyhow::Error::from(e).context(format!("write {path}")))?;
+            }
+            Ok(true)
+        })
+    }
+
     fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool> {
         self.transaction(path, &|id| {
             let Some(value) = self.read_in(id, path)?.and_then(|old| new(&old)) else { return Ok(false) };

@@ -29,6 +29,9 @@ pub trait Store: Send + Sync {
     /// Removes a node that has no children, in one transaction. Returns whether it did.
     fn remove_if_empty(&self, path: &str) -> Result<bool>;
 
+    /// Writes nodes, in one transaction, if another has the value given. Returns whether it did.
+    fn write_if(&self, guard: (&str, &str), nodes: &[(&str, &str)]) -> Result<bool>;
+
     /// Replaces the value of an existing node by what `new` makes of it, in one transaction.
     /// Returns whether it was written: not if the node is absent or `new` says `None`.
     fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool>;

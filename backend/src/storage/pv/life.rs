@@ -48,8 +48,6 @@ use drivers::xenstore::{StoreError, Xenstore};
 use kernel::Hypervisor;
 use log::{error, info, warn};
 
-/// The time without a backend after which requests fail, unless configured otherwise.
-pub const BACKEND_TIMEOUT_NS: u64 = 60_000_000_000;
 /// Pause before a backend that does not suit the disk is asked again.
 const UNFIT_PAUSE_NS: u64 = 30_000_000_000;
 

@@ -61,7 +61,7 @@ _start:
     adrp    x1, __stack_top
     mov     sp, x1
 
-    // Zeroes for everything from the kept part to the end of .bss, and the copy of .data.
+    // Zeroes for everything from the kept part to the end of .bss, and .data.
     adrp    x1, __kept_start
     add     x1, x1, :lo12:__kept_start
     adrp    x2, __bss_end
@@ -78,8 +78,8 @@ _start:
     add     x3, x3, :lo12:__pristine_start
 30: cmp     x1, x2
     b.hs    31f
-    ldp     x4, x5, [x1], #16
-    stp     x4, x5, [x3], #16
+    ldp     x4, x5, [x3], #16
+    stp     x4, x5, [x1], #16
     b       30b
 31:
     bl      {build_image_map}

@@ -7,12 +7,8 @@ pub(crate) struct Layout {
     pub(crate) start: u64,
     /// End of code, start of constants.
     pub(crate) text_end: u64,
-    /// End of constants, start of writable data.
+    /// End of constants and of the copy of .data, start of writable data.
     pub(crate) rodata_end: u64,
-    /// The copy of .data as it is at boot.
-    pub(crate) pristine_start: u64,
-    /// Its end.
-    pub(crate) pristine_end: u64,
     /// The page below the stack.
     pub(crate) guard_low: u64,
     /// The page below the emergency stack.
@@ -27,8 +23,6 @@ pub(crate) fn layout() -> Layout {
         static __image_start: u8;
         static __text_end: u8;
         static __rodata_end: u8;
-        static __pristine_start: u8;
-        static __pristine_end: u8;
         static __guard_low: u8;
         static __guard_high: u8;
         static __image_end: u8;
@@ -37,8 +31,6 @@ pub(crate) fn layout() -> Layout {
         start: (&raw const __image_start).addr() as u64,
         text_end: (&raw const __text_end).addr() as u64,
         rodata_end: (&raw const __rodata_end).addr() as u64,
-        pristine_start: (&raw const __pristine_start).addr() as u64,
-        pristine_end: (&raw const __pristine_end).addr() as u64,
         guard_low: (&raw const __guard_low).addr() as u64,
         guard_high: (&raw const __guard_high).addr() as u64,
         end: (&raw const __image_end).addr() as u64,

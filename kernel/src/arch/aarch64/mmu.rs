@@ -144,9 +144,7 @@ pub(super) extern "C" fn build_image_map() -> u64 {
             let address = layout.start + page * PAGE_SIZE;
             let rights = if address < layout.text_end {
                 CODE
-            } else if address < layout.rodata_end
-                || (layout.pristine_start..layout.pristine_end).contains(&address)
-            {
+            } else if address < layout.rodata_end {
                 CONSTANT
             } else if address == layout.guard_low || address == layout.guard_high {
                 continue;

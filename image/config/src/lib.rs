@@ -6,8 +6,26 @@
 //! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard` and
 //! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
+//!
+//! A crate of its own because it runs once and is compiled for size, and the devices for speed.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
 
-use crate::storage::BACKEND_TIMEOUT_NS;
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -27,6 +45,8 @@ pub const DISKS_MAX: usize = 11;
 pub const SERIAL_MAX: usize = 20;
 /// The smallest RAM disk: one sector.
 const RAM_BYTES_MIN: u64 = 512;
+/// The time without a backend after which requests fail, if nothing is said.
+const BACKEND_TIMEOUT_NS: u64 = 60_000_000_000;
 /// The longest time to wait for a backend, but for ever: a day.
 const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// The longest look for more work.

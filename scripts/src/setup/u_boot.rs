@@ -1,0 +1,134 @@
+//! U-Boot for a guest of Xen on arm64, cross-built from Debian's source package, with the drivers
+//! for our disk. Only a test needs it.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process;
+use crate::setup::apt::{LazyApt, NotOnMirror};
+use crate::setup::cache::Cache;
+use crate::setup::mirror;
+use crate::setup::release::XenVersion;
+use crate::setup::xen;
+use crate::ui;
+
+/// Debian's suite that the source comes from.
+const SUITE: &str = XenVersion::V4_20.suite();
+
+/// The guest's board, as U-Boot has it for Xen.
+const BOARD: &str = "xenguest_arm64_defconfig";
+
+/// Options on top of it: the disk, what a script needs, and nothing on the build machine that a
+/// compiler does not bring. Nothing is typed: the commands are in a file on the disk.
+const CONFIG: &str = "\
+CONFIG_VIRTIO_MMIO=y
+CONFIG_VIRTIO_BLK=y
+CONFIG_CMD_VIRTIO=y
+CONFIG_CMD_EXT4=y
+CONFIG_CMD_EXT4_WRITE=y
+CONFIG_HUSH_PARSER=y
+CONFIG_CMD_ECHO=y
+CONFIG_CMD_IMPORTENV=y
+CONFIG_BOOTDELAY=-2
+CONFIG_USE_BOOTCOMMAND=y
+CONFIG_BOOTCOMMAND=\"virtio scan && ext4load virtio 0 0x42000000 /boot.env && env import -t 0x42000000 ${filesize} && run pilotfish\"
+# CONFIG_EFI_LOADER is not set
+# CONFIG_TOOLS_KWBIMAGE is not set
+# CONFIG_TOOLS_LIBCRYPTO is not set
+# CONFIG_TOOLS_MKEFICAPSULE is not set
+";
+/// What the configuration must have in the end.
+const WANTED: &[&str] = &["CONFIG_VIRTIO_MMIO=y", "CONFIG_VIRTIO_BLK=y", "CONFIG_CMD_EXT4_WRITE=y"];
+
+/// Disk space for the unpacked source and its objects, in MiB.
+const NEED_MIB: u64 = 500;
+
+/// Neither the mirror nor the user has the source of U-Boot.
+#[derive(Debug)]
+pub struct NoSource {
+    own: PathBuf,
+    missing: NotOnMirror,
+}
+
+impl fmt::Display for NoSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { own, missing } = self;
+        write!(
+            f,
+            "no source of U-Boot: {missing}; set {} to another mirror, put U-Boot's release tarball \
+             (u-boot-2025.01.tar.bz2) into {}, or try again later",
+            mirror::MIRROR_ENV,
+            own.display()
+        )
+    }
+}
+
+impl std::error::Error for NoSource {}
+
+/// Returns the image, `u-boot.bin`.
+///
+/// # Errors
+/// [`NoSource`] when the source cannot be had from a mirror that works; others when the
+/// mirror or the build fails.
+pub fn ensure(cache: &Cache) -> Result<PathBuf> {
+    let apt = LazyApt::new(cache.root().join("tmp-apt-u-boot"), SUITE);
+    let recipe = format!("{SUITE} {BOARD}\n{CONFIG}");
+    let entry = cache.entry("u-boot", &recipe, NEED_MIB, |dir| {
+        let work = dir.join("work");
+        let (tarball, version) = source(cache, &apt)?;
+        ui::step(format!("U-Boot: build {version} for arm64"), |step| build(&work, &tarball, dir, step))?;
+        fs::remove_dir_all(&work)?;
+        Ok(())
+    })?;
+    Ok(entry.join("u-boot.bin"))
+}
+
+/// The tarball of U-Boot's source and its version: the mirror's, or else one that the user put
+/// into the cache.
+fn source(cache: &Cache, apt: &LazyApt) -> Result<(PathBuf, String)> {
+    let own = cache.root().join(xen::SOURCES);
+    let missing = match ui::step("U-Boot: download the source", |_| apt.get()?.download_source("u-boot")) {
+        Ok(found) => return Ok(found),
+        Err(error) => error.downcast::<NotOnMirror>()?,
+    };
+    if let Some((tarball, version)) = xen::own_tarball(&own, "u-boot", "20") {
+        ui::heading(format!("{missing}: taking {}", tarball.display()));
+        return Ok((tarball, version));
+    }
+    Err(NoSource { own, missing }.into())
+}
+
+fn build(source: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()> {
+    let log = out.join("build.log");
+    step.say("unpack");
+    xen::unpack(tarball, source, &log)?;
+    let make = |target: &str| {
+        let mut command = Command::new("make");
+        command
+            .arg("-C")
+            .arg(source)
+            .arg("ARCH=arm")
+            .arg(format!("CROSS_COMPILE={}", xen::CROSS))
+            .arg(target);
+        xen::without_job_server(&mut command);
+        command
+    };
+    step.say("configure");
+    process::run_logged(&mut make(BOARD), &log)?;
+    let config = source.join(".config");
+    let defaults = fs::read_to_string(&config)?;
+    fs::write(&config, format!("{defaults}{CONFIG}"))?;
+    process::run_logged(&mut make("olddefconfig"), &log)?;
+    let resolved = fs::read_to_string(&config)?;
+    for wanted in WANTED {
+        ensure!(resolved.lines().any(|line| line == *wanted), "U-Boot's configuration refused {wanted}");
+    }
+    step.say("compile");
+    process::run_logged(make("u-boot.bin").arg(xen::parallel()), &log)?;
+    fs::copy(source.join("u-boot.bin"), out.join("u-boot.bin")).context("the build left no image")?;
+    Ok(())
+}
