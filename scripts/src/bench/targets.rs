@@ -136,7 +136,7 @@ pub fn all(
     }
     for &workload in plan.buffered.iter().filter(|workload| workload.way == Way::Cached) {
         let found = buffered::view::rate(measured, workload);
-        targets.push(ratio(format!("rate, {workload}, page cache"), Wanted::AtLeast(1.0), found));
+        targets.push(ratio(format!("rate, {workload}"), Wanted::AtLeast(1.0), found));
     }
     for &workload in &plan.workloads {
         let found = cpu(measured, Kind::Pilotfish, workload, |cpu| cpu.dom0_ns);

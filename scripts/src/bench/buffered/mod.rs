@@ -63,10 +63,10 @@ impl fmt::Display for Workload {
 
 /// All of them, in the order of a round: those that need no file system first.
 pub const ALL: [Workload; 13] = [
-    Workload::new("cached-read", "sequential read of 256 MiB", "MiB", Way::Cached),
-    Workload::new("cached-reread", "sequential read of 256 MiB, again", "MiB", Way::Cached),
-    Workload::new("cached-write", "sequential write of 200 MiB, fsync", "MiB", Way::Cached),
-    Workload::new("cached-randread-4k", "4 KiB random read", "I/O", Way::Cached),
+    Workload::new("cached-read", "buffered read of 256 MiB", "MiB", Way::Cached),
+    Workload::new("cached-reread", "buffered read of 256 MiB, again", "MiB", Way::Cached),
+    Workload::new("cached-write", "buffered write of 200 MiB, fsync", "MiB", Way::Cached),
+    Workload::new("cached-randread-4k", "buffered 4 KiB random read", "I/O", Way::Cached),
     Workload::new("mixed-8k-7", "8 KiB random, 70 % reads, QD7", "I/O", Way::Direct),
     Workload::new("mixed-8k-33", "8 KiB random, 70 % reads, QD33", "I/O", Way::Direct),
     Workload::new("latency-randread-4k-1", "4 KiB random read, QD1", "I/O", Way::Timed),
