@@ -48,12 +48,12 @@ echo 1 >$tracing/max_graph_depth
 echo function_graph >$tracing/current_tracer
 
 fill 1
-single single 50
+single single 30
 for reader in 0 1 2 3; do
     while :; do dd if=/dev/vda of=/dev/null bs=256k count=64 skip=$((reader * 64)) iflag=direct 2>/dev/null; done &
     readers="$readers $!"
 done
-single busy 150
+single busy 100
 # shellcheck disable=SC2086
 kill $readers
 echo nop >$tracing/current_tracer
