@@ -9,7 +9,8 @@ config=$(vcpus=2 memory=320 guest_config suspend suspend "$(virtio_disk xvda "$i
 # A serial port whose interrupt may wake the guest: the console cannot.
 echo "vuart = 'sbsa_uart'" >>"$config"
 : >"$(guest_log suspend)"
-check "xl create" timeout 60 xl create "$config"
+timeout 60 xl create "$config" || die "xl create"
+pass "xl create"
 guest=$(domid suspend)
 
 # Its state in xl list: r, b, p, s(hut down), c, d.
