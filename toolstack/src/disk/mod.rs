@@ -1,6 +1,6 @@
 //! A guest's disk, from its line in the guest's configuration to what the stub's blkback opens.
 //!
-//! [`target`] settles what a disk line leads to, with the help of [`file`] where that is a disk
+//! [`target`] settles what a disk line leads to, with the help of [`mod@file`] where that is a disk
 //! file. [`data`] opens a block device or an image and judges it, [`in_use`] asks who else uses it,
 //! and [`stack`] which other devices hold the same data. The daemon does all that before it makes a
 //! stub, for a reason that names the guest's disk; [`script`], which libxl runs for each PV disk of
