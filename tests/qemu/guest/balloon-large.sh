@@ -24,7 +24,7 @@ single() {
     while [ $n -lt "$2" ]; do
         n=$((n + 1))
         echo $(($(current) - 4)) >$memory/target_kb
-        usleep 20000
+        sleep 0.02
     done
     value "$1" "$(sed -n 's/.*[^0-9.]\([0-9][0-9]*\)\.[0-9]* us .*xenmem_reservation_decrease.*/\1/p' $tracing/trace |
         sort -n | awk '{ us[NR] = $1 } END { print "max " us[NR] " median " us[int((NR + 1) / 2)] " of " NR }')"
@@ -37,7 +37,7 @@ resize() {
     until [ "$(current)" = "$1" ]; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || stop "has $(current) KiB in place of $1"
-        usleep 50000
+        sleep 0.05
     done
 }
 
