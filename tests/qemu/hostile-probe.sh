@@ -14,7 +14,8 @@ check "a guest for the hostile stub is made" xl create -p "$(guest_config victim
 target=$(domid victim)
 case $(cat /pf/xen-version) in
     4.17) domctl=21 ;;
-    *) domctl=23 ;;
+    4.20) domctl=23 ;;
+    *) domctl=24 ;;
 esac
 
 device_model='server server_page server_range server_off nr_vcpus map'
