@@ -15,7 +15,7 @@
 //! stale at once, without a hypercall: [`ForeignMap::invalidate`] counts an epoch on. A stale page
 //! is never used:
 //!
-//! - A page is used only if [`Chunks`] says so, or if its chunk is remembered.
+//! - A page is used only if `Chunks` says so, or if its chunk is remembered.
 //! - `Chunks` says so of a page that is in its slot's `pages`, and only if the slot's epoch is the
 //!   present one. A page comes into `pages` only when Xen has just mapped it for the slot's
 //!   chunk, and only after the slot was brought to the present epoch, which takes all out
