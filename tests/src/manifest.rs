@@ -73,7 +73,12 @@ impl Scenario {
     /// Whether a usual run has it on this Xen.
     #[must_use]
     pub fn is_usual(&self, xen: XenVersion) -> bool {
-        self.xens.contains(&xen) && !self.long && (xen.is_packaged() || CORE.contains(&self.name))
+        let wanted = match xen {
+            _ if !xen.is_packaged() => CORE.contains(&self.name),
+            XenVersion::V4_20 => true,
+            _ => !DOM0_ALONE.contains(&self.name),
+        };
+        self.xens.contains(&xen) && !self.long && wanted
     }
 }
 
@@ -95,6 +100,9 @@ const CORE: &[&str] = &[
     "suspend",
     "unmapped-accesses",
 ];
+
+/// The scenarios about what the programs in dom0 do: one Xen is enough for a usual run.
+const DOM0_ALONE: &[&str] = &["refused-targets", "disk-line", "check-host", "one-daemon", "xl-killed"];
 
 /// The scenario whose guest has the disk of a small Debian's packages.
 pub const INSTALLS_DEBIAN: &str = "debian-install";

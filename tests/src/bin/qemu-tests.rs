@@ -56,7 +56,7 @@ fn run(cli: Cli) -> Result<bool> {
     report::write_json(&verdicts, &paths::target().join("tests.json"))?;
     let ran = |xen| verdicts.iter().any(|verdict| verdict.xen == xen);
     for (xen, count) in left_out.into_iter().filter(|&(xen, _)| ran(xen)) {
-        println!("Xen {xen}: the core only, {count} scenarios left out; --xen {xen} runs them all");
+        println!("Xen {xen}: {count} scenarios left out of a usual run; --xen {xen} runs them all");
     }
     let passed = verdicts.iter().filter(|verdict| verdict.passed()).count();
     let failed = verdicts.len() - passed;
