@@ -56,7 +56,7 @@ measure() {
 begin
 image=$(raw_disk large 8192)
 measure auto 4200 3500 90
-measure 64MiB 512 60 10
+measure 64MiB 512 50 10
 measure 1GiB 2048 1000 30
 check "the end takes no more than 1 s longer with all of it mapped" [ "$gone_auto" -le $((gone_64MiB + 1000)) ]
 daemon_stop

@@ -276,7 +276,7 @@ pub const SCENARIOS: &[Scenario] = &[
         memory_mib: 8192,
         ..shared(
             "balloon-large",
-            800,
+            1200,
             "a guest of 4 GiB gets no stall from memory that leaves, and its end is not later for being mapped",
         )
     },

@@ -16,13 +16,15 @@ fill() {
     sleep 4
 }
 
-# single NAME COUNT: gives so many pages back, one at a time; tells how long the hypercalls took in
+# uptime_s: whole seconds since boot.
+uptime_s() { cut -d . -f 1 /proc/uptime; }
+
+# single NAME: gives pages back for 20 s, one at a time; tells how long the hypercalls took in
 # microseconds: the longest, the median, how many.
 single() {
     echo >$tracing/trace
-    n=0
-    while [ $n -lt "$2" ]; do
-        n=$((n + 1))
+    until=$(($(uptime_s) + 20))
+    while [ "$(uptime_s)" -lt $until ]; do
         echo $(($(current) - 4)) >$memory/target_kb
         sleep 0.02
     done
@@ -48,12 +50,12 @@ echo 1 >$tracing/max_graph_depth
 echo function_graph >$tracing/current_tracer
 
 fill 1
-single single 30
+single single
 for reader in 0 1 2 3; do
     while :; do dd if=/dev/vda of=/dev/null bs=256k count=64 skip=$((reader * 64)) iflag=direct 2>/dev/null; done &
     readers="$readers $!"
 done
-single busy 100
+single busy
 # shellcheck disable=SC2086
 kill $readers
 echo nop >$tracing/current_tracer
