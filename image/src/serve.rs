@@ -14,7 +14,7 @@ const CLOCK_LOOKS: u32 = 16;
 const YIELD_NS: u64 = 100_000;
 /// Busy rounds after which xenstore gets a look, so that load cannot keep it out.
 const STORE_ROUNDS: u32 = 256;
-/// Busy rounds after which a few stale pages of the guest's memory are unmapped, for the same reason.
+/// Rounds after which a few stale pages of the guest's memory are unmapped, for the same reason.
 const SWEEP_ROUNDS: u32 = 32;
 
 /// Serves until the domain is destroyed; returns only if it cannot go on.
@@ -33,7 +33,7 @@ pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
         let mut idle_since_ns = None;
         counts.worked.add(worked.into());
         let unswept = stub.memory().is_unswept();
-        if worked && unswept && rounds.is_multiple_of(SWEEP_ROUNDS) {
+        if unswept && rounds.is_multiple_of(SWEEP_ROUNDS) {
             stub.memory().sweep();
         }
         // Who has something to do does not look for more.

@@ -32,14 +32,18 @@ printf '%s\n' 'stub-image = "/boot/no-such.img"' 'run-dir = "/dev/null/x"' 'xl =
 host_check --config /run/bad.toml
 equal "it would serve no guest" 1 "$check_rc"
 says "the image is missing" '^FAULT .*stub image: .*/boot/no-such.img.*install'
-says "the directory cannot be made" '^FAULT .*run-dir: /dev/null is no directory.*remedy'
+says "the directory cannot be made" '^FAULT .*run-dir: /dev/null/x: Not a directory.*remedy'
 says "xl is another Xen's" '^FAULT .*xl: /run/other-xl is of Xen 4.16, and Xen is.*remedy'
 printf '%s\n' 'stub-image = "/guest/Image"' 'stub-memory = "512MiB"' >/run/bad.toml
 host_check --config /run/bad.toml
 says "a kernel is no stub" "^FAULT .*stub image: .*/guest/Image.*not a stub's"
 
 # Modules of dom0's kernel.
+# The kernel itself would load this one.
+modprobe=$(cat /proc/sys/kernel/modprobe)
+echo /bin/false >/proc/sys/kernel/modprobe
 rmmod loop && host_check
+echo "$modprobe" >/proc/sys/kernel/modprobe
 equal "without loop devices only warnings" 3 "$check_rc"
 says "loop devices are missing" '^warning .*loop devices: .*remedy: modprobe loop'
 insmod /modules/loop.ko

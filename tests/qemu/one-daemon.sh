@@ -5,7 +5,7 @@
 
 begin
 image=$(raw_disk first 32)
-extra="pf.tag=first" check "a guest runs" start_guest first rounds "$(virtio_disk xvda "$image")"
+extra="pf.rounds=1000 pf.tag=first" check "a guest runs" start_guest first rounds "$(virtio_disk xvda "$image")"
 check "it does I/O" more_rounds first 2 40
 stub=$(domid "$(stub_of first)")
 printf '%s\n' 'run-dir = "/run/elsewhere"' 'log = "debug"' >/run/second.toml

@@ -128,6 +128,8 @@ pub struct Device<S> {
     /// The driver was interrupted for a batch, and no time has run out since: it is about to bring
     /// as many new requests.
     pub(super) expecting: bool,
+    /// How often in a row time was up and nothing at all had come.
+    pub(super) in_vain: u32,
     /// Finished requests that were published and not signalled.
     pub(super) unsignalled: u32,
     pub(super) stats: DeviceStats,
@@ -175,6 +177,7 @@ impl<S: Storage> Device<S> {
             nap_until_ns: None,
             hurry: false,
             expecting: false,
+            in_vain: 0,
             unsignalled: 0,
             stats: DeviceStats::default(),
             limiter: Limiter::new(),

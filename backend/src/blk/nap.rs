@@ -6,7 +6,16 @@
 use super::device::Device;
 use crate::storage::Storage;
 
+/// Waits in vain in a row after which whatever comes next is worth an event, and no timer is needed:
+/// the storage takes its time, or the driver is gone.
+const WAITS_IN_VAIN: u32 = 8;
+
 impl<S: Storage> Device<S> {
+    /// Whether nothing has come for so long that there is no batch to wait for.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.in_vain >= WAITS_IN_VAIN
+    }
+
     /// After [`Device::arm`]: until when it may sleep without an event, because it asked for one of
     /// a batch, or because the driver has not answered an interrupt. `None`: an event comes for
     /// everything. `sharers`: disks of the stub that are busy.
@@ -70,6 +79,8 @@ impl<S: Storage> Device<S> {
             self.batch.note_nothing();
         } else if expected || self.holds() {
             self.batch.note_late();
+        } else {
+            self.in_vain = self.in_vain.saturating_add(1);
         }
     }
 

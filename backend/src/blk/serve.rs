@@ -37,6 +37,7 @@ impl<S: Storage> Device<S> {
         self.first_lane = if next < end { next } else { 0 };
         self.send_off();
         if worked {
+            self.in_vain = 0;
             crash::point(Point::Finished);
             self.publish(mem);
         }
@@ -130,7 +131,7 @@ impl<S: Storage> Device<S> {
     /// do not block.
     pub fn arm(&mut self, mem: &dyn GuestMemory) -> bool {
         self.batch.note_rest();
-        let batch = self.batch_size();
+        let batch = if self.is_stalled() { 1 } else { self.batch_size() };
         if batch == 1 {
             self.send_off();
         }
@@ -403,9 +404,10 @@ impl<S: Storage> Device<S> {
     fn signal_if_due(&mut self, mem: &dyn GuestMemory, ahead: bool) {
         let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
         let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
-        self.unsignalled = unsignalled;
+        // Nobody can be told of what a driver that is gone was to hear, so it is not held either.
+        self.unsignalled = if self.transport.status().is_live() { unsignalled } else { 0 };
         let due = self.hurry || ahead || self.at_storage() == 0 || unsignalled >= self.batch_size();
-        if unsignalled > 0 && due {
+        if self.unsignalled > 0 && due {
             self.signal(mem);
         }
     }
@@ -418,9 +420,6 @@ impl<S: Storage> Device<S> {
     /// Signals what was published, if the driver wants that; one interrupt for all of it.
     fn signal(&mut self, mem: &dyn GuestMemory) {
         self.unsignalled = 0;
-        if !self.transport.status().is_live() {
-            return;
-        }
         let mut signal = false;
         for lane in &mut self.lanes {
             let Some(queue) = lane.queue.as_mut() else { continue };

@@ -347,6 +347,10 @@ fn a_narrow_write_counts_as_one_to_all_of_the_register_and_a_wide_one_as_two() {
     let effect = transport.write(LEGACY_QUEUE_PFN, Width::Eight, 1 << 32);
     let Effect::QueueReady(0, layout) = effect else { panic!("{effect:?}") };
     assert_eq!((layout.size(), layout.used_idx().raw()), (8, 0x1_0000_4002));
+    // Whatever the first half says.
+    assert_eq!(transport.write(LEGACY_QUEUE_PFN, Width::Eight, 1), Effect::QueueStopped(0));
+    let effect = transport.write(LEGACY_QUEUE_PFN, Width::Eight, 1 << 32 | 1);
+    assert!(matches!(effect, Effect::QueueReady(0, _)), "{effect:?}");
     assert_eq!(transport.write(STATUS, Width::One, 0xf), SET_UP);
     assert_eq!(transport.write(QUEUE_NOTIFY, Width::Two, 1), Effect::Notify(1));
     assert_eq!(transport.write(QUEUE_NOTIFY, Width::Eight, 1), Effect::Notify(1));

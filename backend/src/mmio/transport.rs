@@ -305,10 +305,12 @@ impl Transport {
             Some(offset) => Effect::Config { offset, width, value },
             None if !offset.is_multiple_of(4) => Effect::None,
             None if matches!(width, Width::Eight) => {
-                // No two neighbours ask for something.
-                match (self.write_register(offset, low), self.write_register(offset.saturating_add(4), high))
-                {
-                    (Effect::None, effect) | (effect, _) => effect,
+                // Of two neighbours one asks for something, but for a register of version 1 (0x040), of
+                // which there is only something to say, and QueueReady.
+                let first = self.write_register(offset, low);
+                match self.write_register(offset.saturating_add(4), high) {
+                    Effect::None => first,
+                    second => second,
                 }
             }
             None => self.write_register(offset, low),

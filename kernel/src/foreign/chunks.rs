@@ -237,7 +237,11 @@ impl Chunks {
             slot.used = false;
         }
         slot.pages.insert(page);
-        self.opened = self.opened.max(number + 1);
+        if number >= self.opened {
+            self.opened = number + 1;
+            // The round has one slot more, and must not end before those that it has still to see.
+            self.unswept += usize::from(self.unswept > 0);
+        }
         if old != chunk {
             if old != NO_CHUNK {
                 self.enter(old, NO_SLOT);

@@ -365,10 +365,10 @@ proptest::proptest! {
     /// written arrives, and everything stale goes.
     #[test]
     fn no_stale_page_is_used(
-        slots in 1u16..4,
-        steps in proptest::collection::vec((0u8..16, 0u64..4, 0u64..512, proptest::prelude::any::<u8>()), 1..300),
+        slots in 1u16..12,
+        steps in proptest::collection::vec((0u8..16, 0u64..12, 0u64..512, proptest::prelude::any::<u8>()), 1..300),
     ) {
-        let (window, map) = guest(slots, 4);
+        let (window, map) = guest(slots, 12);
         // What each page's byte 9 must be; pages that the guest gave away are not RAM.
         let mut written = BTreeMap::<u64, u8>::new();
         for (kind, chunk, page, value) in steps {
@@ -407,6 +407,7 @@ proptest::proptest! {
                     }
                 }
             }
+            assert!(map.is_unswept() || map.usage().stale == 0, "something stale is forgotten");
         }
         invalidate(&window, &map);
         sweep_all(&map);

@@ -269,6 +269,41 @@ fn the_state_of_the_rings_can_be_read() {
 }
 
 #[test]
+fn nothing_is_held_for_a_driver_that_gave_up() {
+    let mut rig = under_way(ALL, 16);
+    assert_eq!(one_look(&mut rig, 3), 0);
+    assert!(rig.device.borrow().holds());
+    rig.driver.write(STATUS, 0x8f);
+    rig.run();
+    assert!(!rig.device.borrow().holds());
+    assert_eq!((rests_from(&mut rig, 1), rig.irqs), (8, 0));
+}
+
+/// How often the stub wakes for its own sake, from `now_ns` on, until only an event wakes it.
+fn rests_from(rig: &mut Rig, mut now_ns: u64) -> u32 {
+    for rests in 0..100 {
+        let until_ns = rig.device.borrow_mut().nap_until_ns(now_ns, 1);
+        let Some(until_ns) = until_ns else { return rests };
+        now_ns = until_ns;
+        rig.device.borrow_mut().keep_time(now_ns, 1);
+        rig.run();
+    }
+    panic!("the stub wakes for ever");
+}
+
+#[test]
+fn a_storage_that_does_not_answer_lets_the_stub_sleep_until_it_does() {
+    let mut rig = under_way(ALL, 16);
+    rig.run();
+    assert_eq!(rig.faults.batch.get(), 16);
+    assert_eq!(rests_from(&mut rig, 1), 8);
+    assert_eq!(rig.faults.batch.get(), 1, "its next answer is an event");
+    one_look(&mut rig, 1);
+    rig.run();
+    assert_eq!(rig.faults.batch.get(), 15, "then it is waited for as ever");
+}
+
+#[test]
 fn an_old_time_ends_no_later_wait() {
     let mut rig = under_way(ALL, 16);
     let until_ns = rig.device.borrow_mut().nap_until_ns(1, 1).expect("a timer");
