@@ -33,7 +33,7 @@ nothing_left
 
 log_mark
 extra="pf.rounds=1 pf.linger=100" check "a guest with a RAM disk starts" start_guest volatile rounds "$(virtio_disk xvda "$(ram_disk volatile 8)")"
-check_daemon_said "the daemon says that its stub cannot be restarted" 'cannot be restarted: disk 51712'
+check_daemon_said "the daemon says that its stub cannot be restarted" 'cannot be restarted: disk xvda \(51712\)'
 check "it is destroyed" timeout 40 xl destroy volatile
 nothing_left
 daemon_stop
