@@ -76,7 +76,7 @@ impl Scenario {
         let wanted = match xen {
             _ if !xen.is_packaged() => CORE.contains(&self.name),
             XenVersion::V4_20 => true,
-            _ => !DOM0_ALONE.contains(&self.name),
+            _ => !ONCE.contains(&self.name),
         };
         self.xens.contains(&xen) && !self.long && wanted
     }
@@ -101,8 +101,26 @@ const CORE: &[&str] = &[
     "unmapped-accesses",
 ];
 
-/// The scenarios about what the programs in dom0 do: one Xen is enough for a usual run.
-const DOM0_ALONE: &[&str] = &["refused-targets", "disk-line", "check-host", "one-daemon", "xl-killed"];
+/// The scenarios of what no Xen decides, but the stub or the programs in dom0 alone: a usual run has
+/// them on one Xen.
+const ONCE: &[&str] = &[
+    "features-4k",
+    "virtio-drivers",
+    "firmware-driver",
+    "save-refused",
+    "guest-crash",
+    "missing-backing",
+    "bad-target",
+    "refused-targets",
+    "disk-line",
+    "check-host",
+    "one-daemon",
+    "xl-killed",
+    "daemon-killed-early",
+    "storage-error",
+    "backend-gone",
+    "stub-restart-limits",
+];
 
 /// The scenario whose guest has the disk of a small Debian's packages.
 pub const INSTALLS_DEBIAN: &str = "debian-install";
@@ -325,6 +343,7 @@ mod tests {
             .collect();
         let listed: BTreeSet<String> = SCENARIOS.iter().map(|scenario| scenario.name.to_owned()).collect();
         assert_eq!(scripts, listed);
+        assert!(ONCE.iter().chain(CORE).all(|name| listed.contains(*name)));
         assert_eq!(listed.len(), SCENARIOS.len(), "a name is listed twice");
     }
 
