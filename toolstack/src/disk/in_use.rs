@@ -11,7 +11,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::data::{Data, Identity, Number};
-use super::stack::{self, CLASS, Related};
+use super::loops::Loops;
+use super::stack::{self, Block, CLASS, Related};
 use crate::node;
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
@@ -29,19 +30,45 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// # Errors
 /// Who does, after the path, or what could not be asked.
 pub fn check(store: &dyn Store, data: &Data, write: bool) -> Result<()> {
-    let blocks = stack::blocks(Path::new(CLASS));
-    let related = stack::related(&blocks, data.identity);
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    if let Some(at) = mounted(&related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
-        bail!("{}: in use by dom0, mounted at {at}", data.asked);
-    }
-    if let Some(by) = attached(store, &related, write)? {
+    let blocks = stack::blocks(Path::new(CLASS), &Loops::host().files());
+    check_among(store, &blocks, data, write)
+}
+
+fn check_among(store: &dyn Store, blocks: &[Block], data: &Data, write: bool) -> Result<()> {
+    let is_device = matches!(data.identity, Identity::Device(_));
+    let itself = is_device.then_some(data.path.as_path());
+    if let Some(by) = used(store, &stack::related(blocks, data.identity), itself, write)? {
         bail!("{}: in use by {by}", data.asked);
     }
-    if write {
-        check_exclusive(data, &related)?;
+    // Such a device may lead to this very file.
+    for lost in blocks.iter().filter(|block| block.is_lost && !is_device) {
+        if let Some(by) = used(store, &stack::related(blocks, lost.identity()), None, write)? {
+            bail!(
+                "{}: may be in use by {by}: {} leads to a file that its path does not lead to any more; remedy: \
+                 install losetup of util-linux, which tells files by their inodes",
+                data.asked,
+                lost.name
+            );
+        }
     }
     Ok(())
+}
+
+/// Who uses the data, if that forbids ours; `itself` is their device's path.
+fn used(
+    store: &dyn Store,
+    related: &Related<'_>,
+    itself: Option<&Path>,
+    write: bool,
+) -> Result<Option<String>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    if let Some(at) = mounted(related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
+        return Ok(Some(format!("dom0, mounted at {at}")));
+    }
+    if let Some(by) = attached(store, related, write)? {
+        return Ok(Some(by));
+    }
+    Ok(if write { held(related, itself) } else { None })
 }
 
 /// Where dom0 has it mounted, if that forbids ours.
@@ -119,18 +146,13 @@ fn data_of(store: &dyn Store, dir: &str) -> Result<Option<Identity>> {
 
 /// Opens the data for a moment as a file system, swap, LVM, md and their like do, which the kernel
 /// lets only one do at a time, of a disk and its partitions.
-fn check_exclusive(data: &Data, related: &Related<'_>) -> Result<()> {
-    let itself = matches!(data.identity, Identity::Device(_)).then(|| data.path.clone());
-    let loops =
-        related.parts.iter().filter(|b| b.is_loop()).map(|b| PathBuf::from(format!("/dev/{}", b.name)));
-    for device in itself.into_iter().chain(loops) {
-        if is_held(&device) {
-            let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-            let by = holder(related, &swaps, &|path| Number::of_node(Path::new(path)));
-            bail!("{}: in use by dom0, {by}", data.asked);
-        }
-    }
-    Ok(())
+fn held(related: &Related<'_>, itself: Option<&Path>) -> Option<String> {
+    let loops = related.parts.iter().filter(|b| b.is_loop());
+    let loops = loops.map(|b| PathBuf::from(format!("/dev/{}", b.name)));
+    itself.map(Path::to_owned).into_iter().chain(loops).find(|device| is_held(device)).map(|_| {
+        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        format!("dom0, {}", holder(related, &swaps, &|path| Number::of_node(Path::new(path))))
+    })
 }
 
 fn is_held(device: &Path) -> bool {
@@ -161,7 +183,6 @@ fn holder(related: &Related<'_>, swaps: &str, number_of: &dyn Fn(&str) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::stack::Block;
     use crate::fake::World;
 
     /// A device of its own, with nothing on it.
@@ -190,6 +211,31 @@ mod tests {
         assert_eq!(by(Number(7, 1), true).as_deref(), Some("domain 8 as its disk 51712"));
         assert_eq!(by(Number(7, 1), false), None, "domain 8 reads");
         assert!(by(Number(254, 1), true).is_some(), "numbers are hexadecimal");
+    }
+
+    #[test]
+    fn a_loop_device_of_which_nobody_knows_the_file_may_lead_to_any() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.img");
+        fs::write(&path, [0; 512]).unwrap();
+        let data = Data::open(path.to_str().unwrap(), true).unwrap();
+        let world = World::new();
+        world.set(&format!("{BACKENDS}/vbd/6/51712/physical-device"), "7:62");
+        world.set(&format!("{BACKENDS}/vbd/6/51712/mode"), "r");
+        let lost = |is_lost| {
+            let mut block = Block::alone("no-such-device", Number(7, 99));
+            block.is_lost = is_lost;
+            [block]
+        };
+        let check = |blocks: &[Block], write| check_among(&world.store(), blocks, &data, write);
+        check(&lost(true), true).unwrap();
+        world.set(&format!("{BACKENDS}/vbd/6/51712/physical-device"), "7:63");
+        let error = check(&lost(true), true).unwrap_err().to_string();
+        for words in ["a.img: may be in use by domain 6 as its disk 51712", "no-such-device", "remedy: "] {
+            assert!(error.contains(words), "{error}");
+        }
+        check(&lost(true), false).expect("domain 6 reads");
+        check(&lost(false), true).expect("it leads to something known");
     }
 
     #[test]

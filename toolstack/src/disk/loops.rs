@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::makedev;
 
-use super::data::{Data, Identity};
+use super::data::{Data, Identity, Number};
 use super::stack::backing_file;
 use crate::host::Host;
 use crate::identity::find_stubs;
@@ -19,6 +20,8 @@ use crate::xenstore::{Store, paths};
 
 /// How many free loop devices others may snatch away from us.
 const TRIES: u32 = 16;
+/// Has losetup of util-linux tell the files behind loop devices. busybox's knows no `-O`, and no inodes.
+const LIST: [&str; 5] = ["-l", "-n", "--raw", "-O", "NAME,BACK-MAJ:MIN,BACK-INO"];
 
 /// How loop devices are had.
 pub struct Loops {
@@ -82,15 +85,29 @@ impl Loops {
     /// Detaches `device` if it leads to `image`; whether it did.
     fn detach_from(&self, device: &str, image: &str) -> Result<bool> {
         // The kernel tells in this way that an image was removed.
-        let ours = self.leads_to(device).is_some_and(|at| at == image || at == format!("{image} (deleted)"));
+        let ours = self
+            .leads_to(device)
+            .is_some_and(|at| at == Path::new(image) || at == Path::new(&format!("{image} (deleted)")));
         if ours {
             self.losetup(&["-d", device])?;
         }
         Ok(ours)
     }
 
+    /// The files behind loop devices, by the devices' names, as far as losetup tells them.
+    pub fn files(&self) -> Vec<(String, Identity)> {
+        let listed = self.losetup(&LIST).unwrap_or_default();
+        let file = |line: &str| {
+            let mut words = line.split_whitespace();
+            let device = words.next()?.strip_prefix("/dev/")?.to_owned();
+            let Number(major, minor) = Number::decimal(words.next()?)?;
+            Some((device, Identity::File(makedev(major, minor), words.next()?.parse().ok()?)))
+        };
+        listed.lines().filter_map(file).collect()
+    }
+
     /// What a loop device leads to, by its path in `/dev`.
-    fn leads_to(&self, device: &str) -> Option<String> {
+    fn leads_to(&self, device: &str) -> Option<PathBuf> {
         backing_file(&self.sys_block.join(Path::new(device).file_name()?))
     }
 
@@ -181,6 +198,7 @@ mod tests {
                 let free = |n: &u32| !sys_block.join(format!("loop{n}/loop")).exists();
                 Ok(format!("/dev/loop{}\n", (0..).find(free).unwrap()))
             }
+            ["-l", ..] => Ok(fs::read_to_string(sys_block.join("listed"))?),
             ["-d", device] => Ok(fs::remove_dir_all(at(device).join("loop")).map(|()| String::new())?),
             [device, path] | ["-r", device, path] => {
                 let taken = at(device).join("taken").exists();
@@ -227,7 +245,7 @@ mod tests {
         loops.detach(&world.store(), RECORD).unwrap();
         assert_eq!(loops.leads_to("/dev/loop3"), None);
         assert!(world.state().nodes.is_empty());
-        assert_eq!(loops.leads_to("/dev/loop2").as_deref(), Some("/elsewhere"), "another's stays");
+        assert_eq!(loops.leads_to("/dev/loop2"), Some("/elsewhere".into()), "another's stays");
     }
 
     #[test]
@@ -249,6 +267,18 @@ mod tests {
         let error = loops.attach(&world.store(), RECORD, &data, true).unwrap_err();
         assert!(error.to_string().contains("replaced"), "{error}");
         assert_eq!((loops.leads_to("/dev/loop0"), world.state().nodes.len()), (None, 0));
+    }
+
+    #[test]
+    fn the_files_behind_loop_devices_are_told_by_losetup_where_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let loops = loops(dir.path(), 0);
+        assert_eq!(loops.files(), [], "busybox's losetup fails");
+        fs::write(dir.path().join("listed"), "/dev/loop0 254:1 12\n/dev/loop1  \n/dev/loop12 0:44 99\n")
+            .unwrap();
+        let file = |dev, inode| Identity::File(dev, inode);
+        let told = [("loop0".to_owned(), file(0xfe01, 12)), ("loop12".to_owned(), file(44, 99))];
+        assert_eq!(loops.files(), told);
     }
 
     /// Whoever attaches is killed after any of its steps: what it left is found by the record.
