@@ -61,7 +61,7 @@ fn used(
     itself: Option<&Path>,
     write: bool,
 ) -> Result<Option<String>> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    let mounts = read_lossy(Path::new("/proc/self/mountinfo"))?;
     if let Some(at) = mounted(related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
         return Ok(Some(format!("dom0, mounted at {at}")));
     }
@@ -69,6 +69,12 @@ fn used(
         return Ok(Some(by));
     }
     Ok(if write { held(related, itself) } else { None })
+}
+
+/// A file's text; what is not UTF-8, as a path may be, is replaced.
+fn read_lossy(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Where dom0 has it mounted, if that forbids ours.
@@ -150,7 +156,7 @@ fn held(related: &Related<'_>, itself: Option<&Path>) -> Option<String> {
     let loops = related.parts.iter().filter(|b| b.is_loop());
     let loops = loops.map(|b| PathBuf::from(format!("/dev/{}", b.name)));
     itself.map(Path::to_owned).into_iter().chain(loops).find(|device| is_held(device)).map(|_| {
-        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let swaps = read_lossy(Path::new("/proc/swaps")).unwrap_or_default();
         format!("dom0, {}", holder(related, &swaps, &|path| Number::of_node(Path::new(path))))
     })
 }
@@ -270,6 +276,18 @@ mod tests {
         assert_eq!((at(Number(254, 16), true), at(Number(254, 16), false)), (said("/data"), said("/data")));
         assert_eq!((at(Number(254, 32), true), at(Number(254, 32), false)), (said("/pool"), said("/pool")));
         assert_eq!(at(Number(254, 48), false), said("/bound"), "another mount of it may write");
+    }
+
+    #[test]
+    fn a_mount_point_that_is_not_utf_8_hides_no_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mountinfo");
+        let text =
+            b"25 1 7:4 / /\xff\xfe rw - ext4 /dev/\xff rw\n26 1 7:3 / /m\xe9 rw - ext4 /dev/loop3 rw\n";
+        fs::write(&path, text).unwrap();
+        let mounts = read_lossy(&path).unwrap();
+        let at = |minor| mounted(&Related::alone(&alone(Number(7, minor))), true, &mounts, &|_| None);
+        assert_eq!((at(3), at(4)), (Some("/m\u{fffd}".to_owned()), Some("/\u{fffd}\u{fffd}".to_owned())));
     }
 
     #[test]
