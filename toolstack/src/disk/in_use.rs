@@ -11,8 +11,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::data::{Data, Identity, Number};
-use super::loops::Loops;
-use super::stack::{self, Block, CLASS, Related};
+use super::stack::{self, Block, Related};
 use crate::node;
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
@@ -25,16 +24,11 @@ const KINDS: [&str; 3] = ["vbd", "qdisk", "vbd3"];
 const LOOKS: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Makes sure that nobody uses `data` in a way that forbids this use.
+/// Makes sure that nobody uses `data` in a way that forbids this use; `blocks` are the host's.
 ///
 /// # Errors
 /// Who does, after the path, or what could not be asked.
-pub fn check(store: &dyn Store, data: &Data, write: bool) -> Result<()> {
-    let blocks = stack::blocks(Path::new(CLASS), &Loops::host().files());
-    check_among(store, &blocks, data, write)
-}
-
-fn check_among(store: &dyn Store, blocks: &[Block], data: &Data, write: bool) -> Result<()> {
+pub fn check(store: &dyn Store, blocks: &[Block], data: &Data, write: bool) -> Result<()> {
     let is_device = matches!(data.identity, Identity::Device(_));
     let itself = is_device.then_some(data.path.as_path());
     if let Some(by) = used(store, &stack::related(blocks, data.identity), itself, write)? {
@@ -233,7 +227,7 @@ mod tests {
             block.is_lost = is_lost;
             [block]
         };
-        let check = |blocks: &[Block], write| check_among(&world.store(), blocks, &data, write);
+        let check = |blocks: &[Block], write| check(&world.store(), blocks, &data, write);
         check(&lost(true), true).unwrap();
         world.set(&format!("{BACKENDS}/vbd/6/51712/physical-device"), "7:63");
         let error = check(&lost(true), true).unwrap_err().to_string();

@@ -14,6 +14,7 @@ use super::data::{Data, Identity, Number};
 use super::in_use;
 use super::lock::Lock;
 use super::loops::Loops;
+use super::stack;
 use crate::xenstore::{Client, Store, paths};
 
 /// All disks that blkback serves from dom0.
@@ -70,7 +71,7 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
     ensure!(value("state")? == "2", "{dir}: closed");
     let (path, write) = (value("params")?, value("mode")?.starts_with('w'));
     let data = Data::open(&path, write)?;
-    in_use::check(store, &data, write)?;
+    in_use::check(store, &stack::host_blocks(), &data, write)?;
     if let Identity::Device(number) = data.identity {
         return connect(store, dir, &data.path, number, false);
     }

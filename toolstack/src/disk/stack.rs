@@ -7,9 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::data::{Identity, Number};
+use super::loops::Loops;
 
 /// All block devices, partitions too.
-pub const CLASS: &str = "/sys/class/block";
+const CLASS: &str = "/sys/class/block";
 
 /// A block device.
 #[derive(Debug)]
@@ -40,6 +41,12 @@ impl Block {
             backing: None,
             is_lost: false,
         }
+    }
+
+    /// One that is a partition.
+    #[cfg(test)]
+    pub fn part(name: &str, number: Number, whole: &str) -> Block {
+        Block { whole: Some(whole.to_owned()), ..Block::alone(name, number) }
     }
 
     /// What it is.
@@ -76,9 +83,16 @@ pub fn backing(entry: &Path, file: Option<Identity>) -> Option<Identity> {
     found.filter(leads_there).as_ref().map(Identity::of).or(file)
 }
 
+/// All block devices of this host.
+pub fn host_blocks() -> Vec<Block> {
+    let class = Path::new(CLASS);
+    let has_loops = names(class).iter().any(|name| backing_file(&class.join(name)).is_some());
+    blocks(class, &if has_loops { Loops::host().files() } else { Vec::new() })
+}
+
 /// All block devices there are, with what losetup tells of the files behind loop devices. One that goes
 /// meanwhile is left out.
-pub fn blocks(class: &Path, files: &[(String, Identity)]) -> Vec<Block> {
+fn blocks(class: &Path, files: &[(String, Identity)]) -> Vec<Block> {
     let read = |name: String| {
         let entry = fs::canonicalize(class.join(&name)).ok()?;
         let number = Number::decimal(&fs::read_to_string(entry.join("dev")).ok()?)?;
