@@ -18,25 +18,36 @@ use crate::xenstore::{Store, paths};
 
 /// What dom0 serves to others.
 const BACKENDS: &str = "/local/domain/0/backend";
-/// The PV disks among it: of blkback, of QEMU, of blktap.
-const KINDS: [&str; 3] = ["vbd", "qdisk", "vbd3"];
+/// The PV disks of blkback among it.
+const VBD: &str = "vbd";
+/// All PV disks among it: of blkback, of QEMU, of blktap.
+const KINDS: [&str; 3] = [VBD, "qdisk", "vbd3"];
 /// Others look as we do, for a moment: that long, so often.
 const LOOKS: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Whether Xen has a domain, dying or not.
+pub type Exists<'a> = &'a dyn Fn(u16) -> bool;
 
 /// Makes sure that nobody uses `data` in a way that forbids this use; `blocks` are the host's.
 ///
 /// # Errors
 /// Who does, after the path, or what could not be asked.
-pub fn check(store: &dyn Store, blocks: &[Block], data: &Data, write: bool) -> Result<()> {
+pub fn check(
+    store: &dyn Store,
+    exists: Exists<'_>,
+    blocks: &[Block],
+    data: &Data,
+    write: bool,
+) -> Result<()> {
     let is_device = matches!(data.identity, Identity::Device(_));
     let itself = is_device.then_some(data.path.as_path());
-    if let Some(by) = used(store, &stack::related(blocks, data.identity), itself, write)? {
+    if let Some(by) = used(store, exists, &stack::related(blocks, data.identity), itself, write)? {
         bail!("{}: in use by {by}", data.asked);
     }
     // Such a device may lead to this very file.
     for lost in blocks.iter().filter(|block| block.is_lost && !is_device) {
-        if let Some(by) = used(store, &stack::related(blocks, lost.identity()), None, write)? {
+        if let Some(by) = used(store, exists, &stack::related(blocks, lost.identity()), None, write)? {
             bail!(
                 "{}: may be in use by {by}: {} leads to a file that its path does not lead to any more; remedy: \
                  install losetup of util-linux, which tells files by their inodes",
@@ -51,6 +62,7 @@ pub fn check(store: &dyn Store, blocks: &[Block], data: &Data, write: bool) -> R
 /// Who uses the data, if that forbids ours; `itself` is their device's path.
 fn used(
     store: &dyn Store,
+    exists: Exists<'_>,
     related: &Related<'_>,
     itself: Option<&Path>,
     write: bool,
@@ -59,7 +71,7 @@ fn used(
     if let Some(at) = mounted(related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
         return Ok(Some(format!("dom0, mounted at {at}")));
     }
-    if let Some(by) = attached(store, related, write)? {
+    if let Some(by) = attached(store, exists, related, write)? {
         return Ok(Some(by));
     }
     Ok(if write { held(related, itself) } else { None })
@@ -114,18 +126,36 @@ fn unescape(text: &str) -> String {
 }
 
 /// The domain that has it as a PV disk, if that forbids ours.
-fn attached(store: &dyn Store, related: &Related<'_>, write: bool) -> Result<Option<String>> {
-    for kind in KINDS.map(|kind| format!("{BACKENDS}/{kind}")) {
-        for domain in store.list(&kind)? {
-            for disk in store.list(&format!("{kind}/{domain}"))? {
-                let dir = format!("{kind}/{domain}/{disk}");
+fn attached(
+    store: &dyn Store,
+    exists: Exists<'_>,
+    related: &Related<'_>,
+    write: bool,
+) -> Result<Option<String>> {
+    for kind in KINDS {
+        let served = format!("{BACKENDS}/{kind}");
+        for domain in store.list(&served)? {
+            for disk in store.list(&format!("{served}/{domain}"))? {
+                let dir = format!("{served}/{domain}/{disk}");
                 let writes = store.read(&format!("{dir}/mode"))?.is_none_or(|m| m.starts_with('w'));
-                if (write || writes) && data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
-                    let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
-                    let name = name.map_or(String::new(), |name| format!(" ({})", printable(&name, 60)));
-                    let disk = node::label(store, &dir, &disk)?;
-                    return Ok(Some(format!("domain {domain}{name} as its disk {disk}")));
+                if !(write || writes) || !data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
+                    continue;
                 }
+                let is_stale = domain.parse().is_ok_and(|domid| !exists(domid));
+                if is_stale && kind == VBD {
+                    // Xen has not even a dying domain: blkback has none of its pages, so it asks for nothing.
+                    continue;
+                }
+                let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
+                let name = name.map_or(String::new(), |name| format!(" ({})", printable(&name, 60)));
+                let disk = node::label(store, &dir, &disk)?;
+                let remedy = if is_stale {
+                    // A program that serves it may live on, with writes that it has not made yet.
+                    format!(", which is gone; remedy: end its QEMU, if that runs, and then xenstore-rm {dir}")
+                } else {
+                    String::new()
+                };
+                return Ok(Some(format!("domain {domain}{name} as its disk {disk}{remedy}")));
             }
         }
     }
@@ -203,7 +233,7 @@ mod tests {
         world.set("/local/domain/6/name", "pilotfish-5");
         let by = |number, write| {
             let block = alone(number);
-            attached(&world.store(), &Related::alone(&block), write).unwrap()
+            attached(&world.store(), &|_| true, &Related::alone(&block), write).unwrap()
         };
         assert_eq!((by(Number(7, 2), true), by(Number(7, 2), false)), (None, None));
         let writer = Some("domain 6 (pilotfish-5) as its disk xvda (51712)".to_owned());
@@ -211,6 +241,31 @@ mod tests {
         assert_eq!(by(Number(7, 1), true).as_deref(), Some("domain 8 as its disk 51712"));
         assert_eq!(by(Number(7, 1), false), None, "domain 8 reads");
         assert!(by(Number(254, 1), true).is_some(), "numbers are hexadecimal");
+    }
+
+    #[test]
+    fn what_a_domain_that_is_gone_had_is_free_unless_a_program_serves_it() {
+        let world = World::new();
+        for (kind, disk) in [("vbd", "6/51712"), ("vbd", "x/51712"), ("qdisk", "6/51728")] {
+            let dir = format!("{BACKENDS}/{kind}/{disk}");
+            let number = if kind == "vbd" { "7:0" } else { "7:1" };
+            world.set(&format!("{dir}/physical-device"), number);
+        }
+        let by = |minor, exists: bool| {
+            let block = alone(Number(7, minor));
+            attached(&world.store(), &|_| exists, &Related::alone(&block), true).unwrap()
+        };
+        assert_eq!(by(0, true).as_deref(), Some("domain 6 as its disk 51712"));
+        assert_eq!(
+            by(0, false).as_deref(),
+            Some("domain x as its disk 51712"),
+            "no domain that could be asked for"
+        );
+        world.clear(&format!("{BACKENDS}/vbd/x"));
+        assert_eq!(by(0, false), None);
+        assert_eq!(by(1, true).as_deref(), Some("domain 6 as its disk 51728"));
+        let gone = by(1, false).unwrap();
+        assert!(gone.contains("gone; remedy: ") && gone.ends_with("backend/qdisk/6/51728"), "{gone}");
     }
 
     #[test]
@@ -227,7 +282,7 @@ mod tests {
             block.is_lost = is_lost;
             [block]
         };
-        let check = |blocks: &[Block], write| check(&world.store(), blocks, &data, write);
+        let check = |blocks: &[Block], write| check(&world.store(), &|_| true, blocks, &data, write);
         check(&lost(true), true).unwrap();
         world.set(&format!("{BACKENDS}/vbd/6/51712/physical-device"), "7:63");
         let error = check(&lost(true), true).unwrap_err().to_string();
@@ -247,7 +302,7 @@ mod tests {
         world.set(&format!("{BACKENDS}/qdisk/4/51712/params"), &format!("aio:{}", path.display()));
         world.set(&format!("{BACKENDS}/qdisk/4/51712/mode"), "r");
         let data = Identity::of(&fs::metadata(&path).unwrap());
-        let by = |write| attached(&world.store(), &stack::related(&[], data), write).unwrap();
+        let by = |write| attached(&world.store(), &|_| true, &stack::related(&[], data), write).unwrap();
         assert_eq!((by(true).as_deref(), by(false)), (Some("domain 4 as its disk 51712"), None));
     }
 

@@ -4,9 +4,10 @@ use anyhow::{Context, Result, bail};
 
 use super::data::{Data, Identity};
 use super::file::{DiskFile, DiskStorage, SUFFIX};
-use super::in_use;
+use super::in_use::{self, Exists};
 use super::stack::{self, Block};
 use crate::config::fit_for_xl;
+use crate::host::Host;
 use crate::node::DiskNode;
 use crate::text::printable;
 use crate::xenstore::Store;
@@ -32,7 +33,9 @@ pub struct Disk {
 ///
 /// # Errors
 /// One line that names the disk, the path and the reason.
-pub fn resolve(store: &dyn Store, nodes: &[DiskNode]) -> Result<Vec<Disk>> {
+pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result<Vec<Disk>> {
+    // Where Xen does not answer, it may have it.
+    let exists: Exists<'_> = &|domid| host.domain(domid).map_or(true, |found| found.is_some());
     let mut disks: Vec<Disk> = Vec::new();
     let mut seen: Vec<(&DiskNode, Identity)> = Vec::new();
     let mut open = Vec::new();
@@ -41,7 +44,8 @@ pub fn resolve(store: &dyn Store, nodes: &[DiskNode]) -> Result<Vec<Disk>> {
         let label = node.label();
         let (disk, data) = follow(node).with_context(|| format!("disk {label}"))?;
         if let Some(data) = data {
-            in_use::check(store, &blocks, &data, !node.read_only).with_context(|| format!("disk {label}"))?;
+            in_use::check(store, exists, &blocks, &data, !node.read_only)
+                .with_context(|| format!("disk {label}"))?;
             if let Some((other, what)) = clash(&blocks, &seen, node, data.identity) {
                 bail!("disk {label}: {}: {what} disk {} too", data.asked, other.label());
             }
@@ -159,7 +163,8 @@ mod tests {
     }
 
     fn resolve_one(target: &str) -> Result<Disk> {
-        Ok(resolve(&World::new().store(), &[node(target)])?.remove(0))
+        let world = World::new();
+        Ok(resolve(&world.store(), &world.host(), &[node(target)])?.remove(0))
     }
 
     #[test]
@@ -190,14 +195,14 @@ mod tests {
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(path("a.img"), [0; 512]).unwrap();
         std::os::unix::fs::symlink(path("a.img"), path("b.img")).unwrap();
-        let store = World::new().store();
+        let world = World::new();
         for (first, second, free) in
             [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
         {
             let mut nodes = [node(&path("a.img")), node(&path("b.img"))];
             (nodes[0].read_only, nodes[1].read_only) = (first, second);
             (nodes[1].disk, nodes[1].name) = (51728, "xvdb".to_owned());
-            let done = resolve(&store, &nodes);
+            let done = resolve(&world.store(), &world.host(), &nodes);
             assert_eq!(done.is_ok(), free, "read-only: {first}, {second}");
             if let Err(e) = done {
                 assert!(e.to_string().starts_with("disk xvdb (51728): "), "{e:#}");
