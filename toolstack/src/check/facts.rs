@@ -113,7 +113,8 @@ impl Facts {
                 Xl { path, version }
             }),
             commandline,
-            xl_conf: fs::read_to_string(XL_CONF).unwrap_or_default(),
+            xl_conf: fs::read(XL_CONF)
+                .map_or(String::new(), |text| String::from_utf8_lossy(&text).into_owned()),
             built_with: neighbour.and_then(|tool| output(&tool, &["cat", "/buildinfo/config"]).ok()),
             xenstore: dom0_in_xenstore(),
             missing_modules: DEVICES
