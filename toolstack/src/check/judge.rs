@@ -216,7 +216,7 @@ fn blkback(driver: Driver) -> Verdict {
     match driver {
         Driver::Loaded => ok("loaded"),
         Driver::OnDemand => ok("not loaded yet: udev does it when the first disk comes"),
-        Driver::Absent => fault(
+        Driver::Absent => warning(
             "not loaded, and nothing would load it: only disks in RAM or of a driver domain work; remedy: \
              modprobe xen-blkback, and a line in /etc/modules-load.d",
         ),
@@ -349,7 +349,7 @@ mod tests {
         one(Fault, "xen-evtchn, xen-gntdev", &["modprobe xen-gntdev"], |f| {
             f.missing_modules = vec!["xen-gntdev"]
         });
-        one(Fault, "xen-blkback", &["modprobe xen-blkback"], |f| f.blkback = Driver::Absent);
+        one(Warning, "xen-blkback", &["modprobe xen-blkback"], |f| f.blkback = Driver::Absent);
         one(Warning, "loop devices", &["no room", "modprobe loop"], |f| {
             f.free_loop = Err("no room".to_owned())
         });
