@@ -15,6 +15,7 @@ use rustix::fs::makedev;
 
 use super::data::{Data, Identity, Number};
 use super::stack::{backing, backing_file};
+use crate::command;
 use crate::host::Host;
 use crate::identity::find_stubs;
 use crate::xenstore::{Store, paths};
@@ -162,7 +163,8 @@ impl Loops {
 
 /// losetup, of util-linux or busybox.
 fn losetup(_: &Path, args: &[&str]) -> Result<String> {
-    let output = Command::new("losetup").args(args).output().context("losetup")?;
+    let output =
+        Command::new("losetup").env("PATH", command::path()).args(args).output().context("losetup")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "losetup {args:?}: {}", crate::text::printable(&said, 200));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
