@@ -1,5 +1,6 @@
 //! Running a program whose output is wanted, and that may hang.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
@@ -17,6 +18,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// No more than this is read of what a program or a stub printed.
 const OUTPUT_MAX: u64 = 16 << 10;
 
+/// PATH, and behind it where system programs are: libxl may call us from a shell that knows no `sbin`.
+pub fn path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push("/sbin:/usr/sbin:/bin:/usr/bin");
+    path
+}
+
 /// Runs `program` and returns what it printed. `stop` is asked every few milliseconds.
 ///
 /// # Errors
@@ -27,6 +38,7 @@ pub fn run(program: &Path, args: &[&str], stop: impl Fn() -> Option<&'static str
     let mut out = File::from(memfd_create("output", MemfdFlags::CLOEXEC).context("memfd_create")?);
     let mut child = Command::new(program)
         .args(args)
+        .env("PATH", path())
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
         .stderr(out.try_clone()?)
@@ -85,6 +97,15 @@ mod tests {
         let error = sh("echo; echo \"no \u{7}room\" >&2; exit 3", || None).unwrap_err().to_string();
         assert!(error.ends_with("exit status: 3: no ?room"), "{error}");
         assert!(run(Path::new("/no/such"), &[], || None).unwrap_err().to_string().contains("/no/such"));
+    }
+
+    #[test]
+    fn a_program_is_found_where_path_does_not_lead() {
+        let first = std::env::var("PATH").unwrap_or_default();
+        let said = sh("echo $PATH; command -v mount", || None).unwrap();
+        assert!(said.starts_with(&first), "{said}");
+        assert!(said.lines().next().unwrap().ends_with("/sbin:/usr/sbin:/bin:/usr/bin"), "{said}");
+        assert!(said.trim().ends_with("/mount"), "{said}");
     }
 
     #[test]

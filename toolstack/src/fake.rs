@@ -73,7 +73,7 @@ pub struct State {
     kill_in: Option<u32>,
     process: u32,
     pub changes: u32,
-    /// Loop devices that were detached.
+    /// Records of loop devices that were detached.
     pub detached: Vec<String>,
     after_create: Option<Hook>,
     /// Runs once, before somebody gets the hotplug lock.
@@ -414,8 +414,8 @@ impl Host for Handle {
         Ok(Box::new(()))
     }
 
-    fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
-        self.change(|s| s.detached.push(format!("{device} {image}")))
+    fn detach_loop(&self, record: &str) -> Result<()> {
+        self.change(|s| s.detached.push(record.to_owned()))
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {

@@ -37,9 +37,9 @@ pub trait Host: Send + Sync {
     /// Keeps everybody else from attaching and detaching PV disks in dom0, until dropped.
     fn lock_hotplug(&self) -> Result<HotplugLock>;
 
-    /// Detaches the loop device `device`, if it still leads to `image`. The caller holds the
-    /// lock.
-    fn detach_loop(&self, device: &str, image: &str) -> Result<()>;
+    /// Detaches the loop device that `record` is of, if it still leads to its image. The caller
+    /// holds the lock.
+    fn detach_loop(&self, record: &str) -> Result<()>;
 
     /// Looks at a domain; `None` if there is none.
     fn domain(&self, domid: u16) -> Result<Option<DomainState>>;

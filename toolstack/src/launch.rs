@@ -62,7 +62,7 @@ pub fn launch(cx: &Env<'_>, job: &Job) -> Result<Stub> {
     for attempt in 1..=TRIES {
         stop::sweep(cx, guest).context("a stub left over from before cannot be removed")?;
         let nodes = settled(cx, guest)?;
-        let disks = target::resolve(cx.store, &nodes)?;
+        let disks = target::resolve(cx.store, cx.host, &nodes)?;
         let plan = Plan::new(cx.config, job.identity.clone(), guest_memory(cx, guest)?, &disks)?;
         log::debug!("guest {guest}: stub: {}", plan.command_line);
         if let Some(why) = &plan.no_restart {

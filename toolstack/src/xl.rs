@@ -88,8 +88,8 @@ impl Host for XlHost {
         Ok(Box::new(Lock::take()?))
     }
 
-    fn detach_loop(&self, device: &str, image: &str) -> Result<()> {
-        loops::detach_loop(device, image)
+    fn detach_loop(&self, record: &str) -> Result<()> {
+        loops::detach_loop(record)
     }
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {

@@ -105,15 +105,18 @@ impl Facts {
         // xl's neighbour, needed only where the command line does not say.
         let silent = commandline.as_ref().is_ok_and(|line| super::xsm::on_commandline(line).is_none());
         let neighbour = found_xl.as_ref().ok().filter(|_| silent).map(|xl| xl.with_file_name("xenhypfs"));
+        let xen = version(Path::new("/sys/hypervisor"));
         Facts {
-            xen: version(Path::new("/sys/hypervisor")),
+            xen: xen.clone(),
             asked: ask(),
             xl: found_xl.map(|path| {
-                let version = fs::read(&path).ok().and_then(|program| version_of_xl(&program));
+                let program = behind_wrapper(&path, xen.as_ref(), Path::new("/usr/lib"));
+                let version = fs::read(program).ok().and_then(|program| version_of_xl(&program));
                 Xl { path, version }
             }),
             commandline,
-            xl_conf: fs::read_to_string(XL_CONF).unwrap_or_default(),
+            xl_conf: fs::read(XL_CONF)
+                .map_or(String::new(), |text| String::from_utf8_lossy(&text).into_owned()),
             built_with: neighbour.and_then(|tool| output(&tool, &["cat", "/buildinfo/config"]).ok()),
             xenstore: dom0_in_xenstore(),
             missing_modules: DEVICES
@@ -159,6 +162,15 @@ fn ask() -> Found<Asked> {
         ioreq: privcmd.has_ioreq_servers().map_err(|e| e.to_string()),
         flask: privcmd.flask().map_err(|e| e.to_string()),
     })
+}
+
+/// The program that an xl is. Debian's is a script, which runs that of the running Xen's version.
+fn behind_wrapper(xl: &Path, xen: Option<&Version>, lib: &Path) -> PathBuf {
+    let is_script = fs::read(xl).is_ok_and(|program| program.starts_with(b"#!"));
+    let real = xen
+        .filter(|_| is_script)
+        .map(|Version { major, minor, .. }| lib.join(format!("xen-{major}.{minor}/bin/xl")));
+    real.filter(|real| real.is_file()).unwrap_or_else(|| xl.to_owned())
 }
 
 /// The version of Xen that an xl was made for: that of the library it is linked with.
@@ -219,6 +231,24 @@ mod tests {
         for none in ["#!/bin/sh\nexec xl", "libxenlight.so.", "libxenlight.so.4\0.20", "libxenlight.so.x.y\0"]
         {
             assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn debians_xl_is_the_one_that_its_script_runs() {
+        let lib = tempfile::tempdir().unwrap();
+        let at = |name: &str| lib.path().join(name);
+        fs::create_dir_all(at("xen-4.20/bin")).unwrap();
+        fs::write(at("xen-4.20/bin/xl"), "\x7fELF..\0libxenlight.so.4.20\0").unwrap();
+        fs::write(at("wrapper"), "#!/bin/sh -e\nexec /usr/lib/xen-$version/bin/xl \"$@\"\n").unwrap();
+        fs::write(at("binary"), "\x7fELF..").unwrap();
+        std::os::unix::fs::symlink(at("wrapper"), at("xl")).unwrap();
+        let xen = |minor| Version { major: 4, minor, extra: String::new() };
+        let of = |name: &str, xen: Option<&Version>| behind_wrapper(&at(name), xen, lib.path());
+        assert_eq!(of("xl", Some(&xen(20))), at("xen-4.20/bin/xl"));
+        for (name, xen) in [("xl", Some(&xen(19))), ("xl", None), ("binary", Some(&xen(20))), ("none", None)]
+        {
+            assert_eq!(of(name, xen), at(name), "{xen:?}");
         }
     }
 

@@ -123,7 +123,7 @@ fn autoballoon(facts: &Facts) -> Verdict {
         Ok(line) if !autoballoons(&facts.xl_conf, line) => ok("off"),
         Ok(_) => fault(format!(
             "xl's autoballoon is on: `xl create` of a guest will wait for its stub, and that for the guest, \
-             until libxl gives up; remedy: boot Xen with dom0_mem=..., or set autoballoon=\"off\" in {XL_CONF}"
+             until libxl gives up; remedy: boot Xen with dom0_mem=SIZE, or set autoballoon=\"off\" in {XL_CONF}"
         )),
         Err(_) => warning("cannot tell: Xen's command line is not known"),
     }
@@ -131,15 +131,47 @@ fn autoballoon(facts: &Facts) -> Verdict {
 
 /// Whether xl balloons dom0, by its configuration and Xen's command line (xl.conf(5)).
 fn autoballoons(conf: &str, xen_commandline: &str) -> bool {
-    let setting = conf.lines().rev().find_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        (key.trim() == "autoballoon").then(|| value.trim().trim_matches(['"', '\'']).to_owned())
+    // A setting ends with its line, a `;` or a comment; the last one counts.
+    let settings = conf.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split(';'));
+    let values = settings.filter_map(|setting| setting.split_once('=')).filter_map(|(key, value)| {
+        (key.trim() == "autoballoon").then(|| value.trim().trim_matches(['"', '\'']))
     });
-    match setting.as_deref() {
+    match values.last() {
         Some("off" | "0") => false,
         Some("on" | "1") => true,
-        _ => !xen_commandline.split_whitespace().any(|word| word.starts_with("dom0_mem=")),
+        _ => !xen_commandline.split(' ').any(|word| word.strip_prefix("dom0_mem=").is_some_and(fixes_dom0)),
     }
+}
+
+/// Whether xl takes what stands behind `dom0_mem=` for a fixed size. It looks for sizes and percentages,
+/// with a comma behind each or without, and knows less than Xen does.
+fn fixes_dom0(sizes: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_size = |text: &str| {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        is_number(digits.strip_suffix(|unit| "bBkKmMgGtT".contains(unit)).unwrap_or(digits))
+    };
+    let is_share = |text: &str| {
+        let (more, share) = text.rsplit_once('+').map_or((None, text), |(more, share)| (Some(more), share));
+        let share = share.strip_suffix('%').filter(|share| share.len() <= 2 && is_number(share));
+        share.is_some() && more.is_none_or(is_size)
+    };
+    let is_item = |item: &str| {
+        let item = item.strip_prefix("min:").or_else(|| item.strip_prefix("max:")).unwrap_or(item);
+        is_size(item) || is_share(item)
+    };
+    // Where an item can begin.
+    let mut begins = vec![false; sizes.len() + 2];
+    begins[0] = true;
+    for from in (0..sizes.len()).filter(|from| sizes.is_char_boundary(*from)) {
+        for to in from + 1..=sizes.len() {
+            if begins[from] && sizes.get(from..to).is_some_and(is_item) {
+                begins[to] = true;
+                begins[to + 1] |= sizes[to..].starts_with(',');
+            }
+        }
+    }
+    !sizes.is_empty() && begins[sizes.len()]
 }
 
 fn xl(facts: &Facts) -> Verdict {
@@ -184,7 +216,7 @@ fn blkback(driver: Driver) -> Verdict {
     match driver {
         Driver::Loaded => ok("loaded"),
         Driver::OnDemand => ok("not loaded yet: udev does it when the first disk comes"),
-        Driver::Absent => fault(
+        Driver::Absent => warning(
             "not loaded, and nothing would load it: only disks in RAM or of a driver domain work; remedy: \
              modprobe xen-blkback, and a line in /etc/modules-load.d",
         ),
@@ -317,7 +349,7 @@ mod tests {
         one(Fault, "xen-evtchn, xen-gntdev", &["modprobe xen-gntdev"], |f| {
             f.missing_modules = vec!["xen-gntdev"]
         });
-        one(Fault, "xen-blkback", &["modprobe xen-blkback"], |f| f.blkback = Driver::Absent);
+        one(Warning, "xen-blkback", &["modprobe xen-blkback"], |f| f.blkback = Driver::Absent);
         one(Warning, "loop devices", &["no room", "modprobe loop"], |f| {
             f.free_loop = Err("no room".to_owned())
         });
@@ -361,6 +393,37 @@ mod tests {
         assert!(!autoballoons("autoballoon=\"auto\"\n", with));
         assert!(!autoballoons("# autoballoon=\"on\"\nautoballoon=\"off\"\n", "console=dtuart"));
         assert!(!autoballoons("autoballoon=0", ""));
+        for off in [
+            "autoballoon=\"off\"  # no",
+            "autoballoon = \"off\";",
+            "a=1; autoballoon='off' ; b=2",
+            "autoballoon=\"on\"\nautoballoon=0",
+        ] {
+            assert!(!autoballoons(off, ""), "{off}");
+        }
+        assert!(autoballoons("autoballoon=\"off\" # yes\nautoballoon=\"on\" # autoballoon=0", with));
+        for fixed in ["1G", "-128m", "1024,max:2048M", "min:1G,max:50%,", "512M+10%", "0", "100%", "1Gmin:2G"]
+        {
+            assert!(!autoballoons("", &format!("dom0_mem={fixed} console=dtuart")), "{fixed}");
+        }
+        // Xen takes some of these; xl takes none.
+        for other in [
+            "",
+            "1GiB",
+            "1P",
+            "0x40000000",
+            "max:",
+            "1G,,2G",
+            ",1G",
+            "50%+1G",
+            "%",
+            "lots",
+            "1G\tx",
+            "\u{e9}",
+        ] {
+            assert!(autoballoons("", &format!("dom0_mem={other}")), "{other}");
+        }
+        assert!(autoballoons("", "x,dom0_mem=1G"));
         assert!(autoballoons("", "console=dtuart"));
         assert!(autoballoons("#autoballoon=\"off\"", ""));
         assert!(autoballoons("autoballoon = \"on\"", with));

@@ -11,37 +11,76 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::data::{Data, Identity, Number};
-use super::stack::{self, CLASS, Related};
+use super::stack::{self, Block, Related};
 use crate::node;
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
 
 /// What dom0 serves to others.
 const BACKENDS: &str = "/local/domain/0/backend";
-/// The PV disks among it: of blkback, of QEMU, of blktap.
-const KINDS: [&str; 3] = ["vbd", "qdisk", "vbd3"];
+/// The PV disks of blkback among it.
+const VBD: &str = "vbd";
+/// All PV disks among it: of blkback, of QEMU, of blktap.
+const KINDS: [&str; 3] = [VBD, "qdisk", "vbd3"];
 /// Others look as we do, for a moment: that long, so often.
 const LOOKS: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Makes sure that nobody uses `data` in a way that forbids this use.
+/// Whether Xen has a domain, dying or not.
+pub type Exists<'a> = &'a dyn Fn(u16) -> bool;
+
+/// Makes sure that nobody uses `data` in a way that forbids this use; `blocks` are the host's.
 ///
 /// # Errors
 /// Who does, after the path, or what could not be asked.
-pub fn check(store: &dyn Store, data: &Data, write: bool) -> Result<()> {
-    let blocks = stack::blocks(Path::new(CLASS));
-    let related = stack::related(&blocks, data.identity);
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    if let Some(at) = mounted(&related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
-        bail!("{}: in use by dom0, mounted at {at}", data.asked);
-    }
-    if let Some(by) = attached(store, &related, write)? {
+pub fn check(
+    store: &dyn Store,
+    exists: Exists<'_>,
+    blocks: &[Block],
+    data: &Data,
+    write: bool,
+) -> Result<()> {
+    let is_device = matches!(data.identity, Identity::Device(_));
+    let itself = is_device.then_some(data.path.as_path());
+    if let Some(by) = used(store, exists, &stack::related(blocks, data.identity), itself, write)? {
         bail!("{}: in use by {by}", data.asked);
     }
-    if write {
-        check_exclusive(data, &related)?;
+    // Such a device may lead to this very file.
+    for lost in blocks.iter().filter(|block| block.is_lost && !is_device) {
+        if let Some(by) = used(store, exists, &stack::related(blocks, lost.identity()), None, write)? {
+            bail!(
+                "{}: may be in use by {by}: {} leads to a file that its path does not lead to any more; remedy: \
+                 install losetup of util-linux, which tells files by their inodes",
+                data.asked,
+                lost.name
+            );
+        }
     }
     Ok(())
+}
+
+/// Who uses the data, if that forbids ours; `itself` is their device's path.
+fn used(
+    store: &dyn Store,
+    exists: Exists<'_>,
+    related: &Related<'_>,
+    itself: Option<&Path>,
+    write: bool,
+) -> Result<Option<String>> {
+    let mounts = read_lossy(Path::new("/proc/self/mountinfo"))?;
+    if let Some(at) = mounted(related, write, &mounts, &|path| Number::of_node(Path::new(path))) {
+        return Ok(Some(format!("dom0, mounted at {at}")));
+    }
+    if let Some(by) = attached(store, exists, related, write)? {
+        return Ok(Some(by));
+    }
+    Ok(if write { held(related, itself) } else { None })
+}
+
+/// A file's text; what is not UTF-8, as a path may be, is replaced.
+fn read_lossy(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Where dom0 has it mounted, if that forbids ours.
@@ -87,18 +126,36 @@ fn unescape(text: &str) -> String {
 }
 
 /// The domain that has it as a PV disk, if that forbids ours.
-fn attached(store: &dyn Store, related: &Related<'_>, write: bool) -> Result<Option<String>> {
-    for kind in KINDS.map(|kind| format!("{BACKENDS}/{kind}")) {
-        for domain in store.list(&kind)? {
-            for disk in store.list(&format!("{kind}/{domain}"))? {
-                let dir = format!("{kind}/{domain}/{disk}");
+fn attached(
+    store: &dyn Store,
+    exists: Exists<'_>,
+    related: &Related<'_>,
+    write: bool,
+) -> Result<Option<String>> {
+    for kind in KINDS {
+        let served = format!("{BACKENDS}/{kind}");
+        for domain in store.list(&served)? {
+            for disk in store.list(&format!("{served}/{domain}"))? {
+                let dir = format!("{served}/{domain}/{disk}");
                 let writes = store.read(&format!("{dir}/mode"))?.is_none_or(|m| m.starts_with('w'));
-                if (write || writes) && data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
-                    let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
-                    let name = name.map_or(String::new(), |name| format!(" ({})", printable(&name, 60)));
-                    let disk = node::label(store, &dir, &disk)?;
-                    return Ok(Some(format!("domain {domain}{name} as its disk {disk}")));
+                if !(write || writes) || !data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
+                    continue;
                 }
+                let is_stale = domain.parse().is_ok_and(|domid| !exists(domid));
+                if is_stale && kind == VBD {
+                    // Xen has not even a dying domain: blkback has none of its pages, so it asks for nothing.
+                    continue;
+                }
+                let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
+                let name = name.map_or(String::new(), |name| format!(" ({})", printable(&name, 60)));
+                let disk = node::label(store, &dir, &disk)?;
+                let remedy = if is_stale {
+                    // A program that serves it may live on, with writes that it has not made yet.
+                    format!(", which is gone; remedy: end its QEMU, if that runs, and then xenstore-rm {dir}")
+                } else {
+                    String::new()
+                };
+                return Ok(Some(format!("domain {domain}{name} as its disk {disk}{remedy}")));
             }
         }
     }
@@ -119,18 +176,13 @@ fn data_of(store: &dyn Store, dir: &str) -> Result<Option<Identity>> {
 
 /// Opens the data for a moment as a file system, swap, LVM, md and their like do, which the kernel
 /// lets only one do at a time, of a disk and its partitions.
-fn check_exclusive(data: &Data, related: &Related<'_>) -> Result<()> {
-    let itself = matches!(data.identity, Identity::Device(_)).then(|| data.path.clone());
-    let loops =
-        related.parts.iter().filter(|b| b.is_loop()).map(|b| PathBuf::from(format!("/dev/{}", b.name)));
-    for device in itself.into_iter().chain(loops) {
-        if is_held(&device) {
-            let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-            let by = holder(related, &swaps, &|path| Number::of_node(Path::new(path)));
-            bail!("{}: in use by dom0, {by}", data.asked);
-        }
-    }
-    Ok(())
+fn held(related: &Related<'_>, itself: Option<&Path>) -> Option<String> {
+    let loops = related.parts.iter().filter(|b| b.is_loop());
+    let loops = loops.map(|b| PathBuf::from(format!("/dev/{}", b.name)));
+    itself.map(Path::to_owned).into_iter().chain(loops).find(|device| is_held(device)).map(|_| {
+        let swaps = read_lossy(Path::new("/proc/swaps")).unwrap_or_default();
+        format!("dom0, {}", holder(related, &swaps, &|path| Number::of_node(Path::new(path))))
+    })
 }
 
 fn is_held(device: &Path) -> bool {
@@ -161,7 +213,6 @@ fn holder(related: &Related<'_>, swaps: &str, number_of: &dyn Fn(&str) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::stack::Block;
     use crate::fake::World;
 
     /// A device of its own, with nothing on it.
@@ -182,7 +233,7 @@ mod tests {
         world.set("/local/domain/6/name", "pilotfish-5");
         let by = |number, write| {
             let block = alone(number);
-            attached(&world.store(), &Related::alone(&block), write).unwrap()
+            attached(&world.store(), &|_| true, &Related::alone(&block), write).unwrap()
         };
         assert_eq!((by(Number(7, 2), true), by(Number(7, 2), false)), (None, None));
         let writer = Some("domain 6 (pilotfish-5) as its disk xvda (51712)".to_owned());
@@ -190,6 +241,56 @@ mod tests {
         assert_eq!(by(Number(7, 1), true).as_deref(), Some("domain 8 as its disk 51712"));
         assert_eq!(by(Number(7, 1), false), None, "domain 8 reads");
         assert!(by(Number(254, 1), true).is_some(), "numbers are hexadecimal");
+    }
+
+    #[test]
+    fn what_a_domain_that_is_gone_had_is_free_unless_a_program_serves_it() {
+        let world = World::new();
+        for (kind, disk) in [("vbd", "6/51712"), ("vbd", "x/51712"), ("qdisk", "6/51728")] {
+            let dir = format!("{BACKENDS}/{kind}/{disk}");
+            let number = if kind == "vbd" { "7:0" } else { "7:1" };
+            world.set(&format!("{dir}/physical-device"), number);
+        }
+        let by = |minor, exists: bool| {
+            let block = alone(Number(7, minor));
+            attached(&world.store(), &|_| exists, &Related::alone(&block), true).unwrap()
+        };
+        assert_eq!(by(0, true).as_deref(), Some("domain 6 as its disk 51712"));
+        assert_eq!(
+            by(0, false).as_deref(),
+            Some("domain x as its disk 51712"),
+            "no domain that could be asked for"
+        );
+        world.clear(&format!("{BACKENDS}/vbd/x"));
+        assert_eq!(by(0, false), None);
+        assert_eq!(by(1, true).as_deref(), Some("domain 6 as its disk 51728"));
+        let gone = by(1, false).unwrap();
+        assert!(gone.contains("gone; remedy: ") && gone.ends_with("backend/qdisk/6/51728"), "{gone}");
+    }
+
+    #[test]
+    fn a_loop_device_of_which_nobody_knows_the_file_may_lead_to_any() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.img");
+        fs::write(&path, [0; 512]).unwrap();
+        let data = Data::open(path.to_str().unwrap(), true).unwrap();
+        let world = World::new();
+        world.set(&format!("{BACKENDS}/vbd/6/51712/physical-device"), "7:62");
+        world.set(&format!("{BACKENDS}/vbd/6/51712/mode"), "r");
+        let lost = |is_lost| {
+            let mut block = Block::alone("no-such-device", Number(7, 99));
+            block.is_lost = is_lost;
+            [block]
+        };
+        let check = |blocks: &[Block], write| check(&world.store(), &|_| true, blocks, &data, write);
+        check(&lost(true), true).unwrap();
+        world.set(&format!("{BACKENDS}/vbd/6/51712/physical-device"), "7:63");
+        let error = check(&lost(true), true).unwrap_err().to_string();
+        for words in ["a.img: may be in use by domain 6 as its disk 51712", "no-such-device", "remedy: "] {
+            assert!(error.contains(words), "{error}");
+        }
+        check(&lost(true), false).expect("domain 6 reads");
+        check(&lost(false), true).expect("it leads to something known");
     }
 
     #[test]
@@ -201,7 +302,7 @@ mod tests {
         world.set(&format!("{BACKENDS}/qdisk/4/51712/params"), &format!("aio:{}", path.display()));
         world.set(&format!("{BACKENDS}/qdisk/4/51712/mode"), "r");
         let data = Identity::of(&fs::metadata(&path).unwrap());
-        let by = |write| attached(&world.store(), &stack::related(&[], data), write).unwrap();
+        let by = |write| attached(&world.store(), &|_| true, &stack::related(&[], data), write).unwrap();
         assert_eq!((by(true).as_deref(), by(false)), (Some("domain 4 as its disk 51712"), None));
     }
 
@@ -224,6 +325,18 @@ mod tests {
         assert_eq!((at(Number(254, 16), true), at(Number(254, 16), false)), (said("/data"), said("/data")));
         assert_eq!((at(Number(254, 32), true), at(Number(254, 32), false)), (said("/pool"), said("/pool")));
         assert_eq!(at(Number(254, 48), false), said("/bound"), "another mount of it may write");
+    }
+
+    #[test]
+    fn a_mount_point_that_is_not_utf_8_hides_no_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mountinfo");
+        let text =
+            b"25 1 7:4 / /\xff\xfe rw - ext4 /dev/\xff rw\n26 1 7:3 / /m\xe9 rw - ext4 /dev/loop3 rw\n";
+        fs::write(&path, text).unwrap();
+        let mounts = read_lossy(&path).unwrap();
+        let at = |minor| mounted(&Related::alone(&alone(Number(7, minor))), true, &mounts, &|_| None);
+        assert_eq!((at(3), at(4)), (Some("/m\u{fffd}".to_owned()), Some("/\u{fffd}\u{fffd}".to_owned())));
     }
 
     #[test]

@@ -6,19 +6,56 @@
 //! exist. (`LO_FLAGS_AUTOCLEAR` would do without one, but then a backend driver that is unbound and
 //! bound again would find the device gone.)
 
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::makedev;
 
-use super::data::{Data, Identity};
-use super::stack::backing_file;
+use super::data::{Data, Identity, Number};
+use super::stack::{backing, backing_file};
+use crate::command;
 use crate::host::Host;
 use crate::identity::find_stubs;
 use crate::xenstore::{Store, paths};
 
 /// How many free loop devices others may snatch away from us.
 const TRIES: u32 = 16;
+/// Has losetup of util-linux tell the files behind loop devices. busybox's knows no `-O`, and no inodes.
+const LIST: [&str; 4] = ["-l", "-n", "-O", "NAME,BACK-MAJ:MIN,BACK-INO"];
+
+/// What is written down of a loop device.
+#[derive(Clone, Copy)]
+struct Record<'a> {
+    device: &'a str,
+    /// What it leads to, wherever that is renamed to.
+    file: Identity,
+    /// The path it had.
+    image: &'a str,
+}
+
+impl Display for Record<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Record { device, file, image } = self;
+        let (of, inode) = match *file {
+            Identity::File(of, inode) => (of, inode),
+            // No image is one.
+            Identity::Device(_) => (0, 0),
+        };
+        write!(out, "{device} {of}:{inode} {image}")
+    }
+}
+
+impl Record<'_> {
+    fn read(text: &str) -> Option<Record<'_>> {
+        let mut words = text.splitn(3, ' ');
+        let device = words.next()?;
+        let (of, inode) = words.next()?.split_once(':')?;
+        let file = Identity::File(of.parse().ok()?, inode.parse().ok()?);
+        Some(Record { device, file, image: words.next()? })
+    }
+}
 
 /// How loop devices are had.
 pub struct Loops {
@@ -44,7 +81,7 @@ impl Loops {
             let free = self.losetup(&["-f"])?;
             let device = free.trim();
             ensure!(device.starts_with("/dev/"), "losetup -f: no free loop device");
-            store.write(record, &format!("{device} {path}"))?;
+            store.write(record, &Record { device, file: image.identity, image: path }.to_string())?;
             let how: &[&str] = if write { &[] } else { &["-r"] };
             let done = self.losetup(&[how, &[device, path]].concat());
             let leads_to = self.leads_to(device);
@@ -67,31 +104,56 @@ impl Loops {
         bail!("{TRIES} free loop devices were taken by others before we could")
     }
 
-    /// Detaches `device` if it leads to `image`, and forgets it. One that blkback still holds goes
-    /// when blkback lets it go.
+    /// Detaches the device of `record` if it leads to its image, and forgets it. One that blkback still
+    /// holds goes when blkback lets it go.
     ///
     /// # Errors
     /// losetup's, and xenstore's.
     pub fn detach(&self, store: &dyn Store, record: &str) -> Result<()> {
-        if let Some((device, image)) = store.read(record)?.as_deref().and_then(|text| text.split_once(' ')) {
-            self.detach_from(device, image)?;
+        if let Some(record) = store.read(record)?.as_deref().and_then(Record::read) {
+            self.detach_from(record)?;
         }
         forget(store, record)
     }
 
-    /// Detaches `device` if it leads to `image`; whether it did.
-    fn detach_from(&self, device: &str, image: &str) -> Result<bool> {
-        // The kernel tells in this way that an image was removed.
-        let ours = self.leads_to(device).is_some_and(|at| at == image || at == format!("{image} (deleted)"));
+    /// Detaches the device if it leads to the image; whether it did.
+    fn detach_from(&self, Record { device, file, image }: Record<'_>) -> Result<bool> {
+        let Some(at) = self.leads_to(device) else { return Ok(false) };
+        let entry = self.entry(device);
+        let ours = match self.files().into_iter().find(|(name, _)| entry.ends_with(name)) {
+            Some((_, told)) => told == file,
+            None => {
+                // The kernel tells in this way that an image was removed.
+                let removed = format!("{image} (deleted)");
+                at == Path::new(image) || at == Path::new(&removed) || backing(&entry, None) == Some(file)
+            }
+        };
         if ours {
             self.losetup(&["-d", device])?;
         }
         Ok(ours)
     }
 
+    /// The files behind loop devices, by the devices' names, as far as losetup tells them.
+    pub fn files(&self) -> Vec<(String, Identity)> {
+        let listed = self.losetup(&LIST).unwrap_or_default();
+        let file = |line: &str| {
+            let mut words = line.split_whitespace();
+            let device = words.next()?.strip_prefix("/dev/")?.to_owned();
+            let Number(major, minor) = Number::decimal(words.next()?)?;
+            Some((device, Identity::File(makedev(major, minor), words.next()?.parse().ok()?)))
+        };
+        listed.lines().filter_map(file).collect()
+    }
+
     /// What a loop device leads to, by its path in `/dev`.
-    fn leads_to(&self, device: &str) -> Option<String> {
-        backing_file(&self.sys_block.join(Path::new(device).file_name()?))
+    fn leads_to(&self, device: &str) -> Option<PathBuf> {
+        backing_file(&self.entry(device))
+    }
+
+    /// Its entry in sysfs.
+    fn entry(&self, device: &str) -> PathBuf {
+        self.sys_block.join(Path::new(device).file_name().unwrap_or_default())
     }
 
     fn losetup(&self, args: &[&str]) -> Result<String> {
@@ -101,7 +163,8 @@ impl Loops {
 
 /// losetup, of util-linux or busybox.
 fn losetup(_: &Path, args: &[&str]) -> Result<String> {
-    let output = Command::new("losetup").args(args).output().context("losetup")?;
+    let output =
+        Command::new("losetup").env("PATH", command::path()).args(args).output().context("losetup")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "losetup {args:?}: {}", crate::text::printable(&said, 200));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -141,11 +204,10 @@ pub fn sweep_loops(store: &dyn Store, host: &dyn Host) -> Result<()> {
     for stub in gone {
         for disk in store.list(&format!("{}/{stub}", paths::LOOPS))? {
             let record = format!("{}/{stub}/{disk}", paths::LOOPS);
-            let value = store.read(&record)?.unwrap_or_default();
-            if let Some((device, image)) = value.split_once(' ')
-                && let Err(e) = host.detach_loop(device, image)
+            if let Some(value) = store.read(&record)?
+                && let Err(e) = host.detach_loop(&value)
             {
-                log::warn!("{device}, left by stub domain {stub}: {e:#}");
+                log::warn!("loop device {value}, left by stub domain {stub}: {e:#}");
             }
             forget(store, &record)?;
         }
@@ -153,13 +215,14 @@ pub fn sweep_loops(store: &dyn Store, host: &dyn Host) -> Result<()> {
     Ok(())
 }
 
-/// Detaches `device` if it leads to `image`. The caller holds the lock.
+/// Detaches the device of a record with this text if it leads to its image. The caller holds the lock.
 ///
 /// # Errors
-/// losetup's.
-pub fn detach_loop(device: &str, image: &str) -> Result<()> {
-    if Loops::host().detach_from(device, image)? {
-        log::info!("{device}: detached from {image}; nobody uses it any more");
+/// losetup's, or the record is none.
+pub fn detach_loop(record: &str) -> Result<()> {
+    let record = Record::read(record).context("no record of a loop device")?;
+    if Loops::host().detach_from(record)? {
+        log::info!("{}: detached from {}; nobody uses it any more", record.device, record.image);
     }
     Ok(())
 }
@@ -169,6 +232,7 @@ mod tests {
     use super::*;
     use crate::fake::World;
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
 
     const RECORD: &str = "/tool/pilotfish/loops/9/51712";
 
@@ -181,6 +245,7 @@ mod tests {
                 let free = |n: &u32| !sys_block.join(format!("loop{n}/loop")).exists();
                 Ok(format!("/dev/loop{}\n", (0..).find(free).unwrap()))
             }
+            ["-l", ..] => Ok(fs::read_to_string(sys_block.join("listed"))?),
             ["-d", device] => Ok(fs::remove_dir_all(at(device).join("loop")).map(|()| String::new())?),
             [device, path] | ["-r", device, path] => {
                 let taken = at(device).join("taken").exists();
@@ -208,6 +273,11 @@ mod tests {
         Loops { losetup: fake_losetup, sys_block: dir.to_owned() }
     }
 
+    /// What is written down when `device` is about to lead to the file at `path`.
+    fn recorded(device: &str, path: &str) -> String {
+        Record { device, file: Identity::of(&fs::metadata(path).unwrap()), image: path }.to_string()
+    }
+
     fn image(dir: &Path) -> (String, Data) {
         let path = dir.join("a b.img");
         fs::write(&path, [0; 512]).unwrap();
@@ -223,11 +293,11 @@ mod tests {
         let loops = loops(dir.path(), 3);
         let device = loops.attach(&world.store(), RECORD, &data, false).unwrap();
         assert_eq!(device, Path::new("/dev/loop3"));
-        assert_eq!(world.get(RECORD).unwrap(), format!("/dev/loop3 {path}"));
+        assert_eq!(world.get(RECORD).unwrap(), recorded("/dev/loop3", &path));
         loops.detach(&world.store(), RECORD).unwrap();
         assert_eq!(loops.leads_to("/dev/loop3"), None);
         assert!(world.state().nodes.is_empty());
-        assert_eq!(loops.leads_to("/dev/loop2").as_deref(), Some("/elsewhere"), "another's stays");
+        assert_eq!(loops.leads_to("/dev/loop2"), Some("/elsewhere".into()), "another's stays");
     }
 
     #[test]
@@ -251,6 +321,21 @@ mod tests {
         assert_eq!((loops.leads_to("/dev/loop0"), world.state().nodes.len()), (None, 0));
     }
 
+    #[test]
+    fn the_files_behind_loop_devices_are_told_by_losetup_where_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let loops = loops(dir.path(), 0);
+        assert_eq!(loops.files(), [], "busybox's losetup fails");
+        fs::write(
+            dir.path().join("listed"),
+            "/dev/loop0       254:1   12\n/dev/loop1 \n/dev/loop12  0:44   99\n",
+        )
+        .unwrap();
+        let file = |dev, inode| Identity::File(dev, inode);
+        let told = [("loop0".to_owned(), file(0xfe01, 12)), ("loop12".to_owned(), file(44, 99))];
+        assert_eq!(loops.files(), told);
+    }
+
     /// Whoever attaches is killed after any of its steps: what it left is found by the record.
     #[test]
     fn no_loop_device_is_ever_without_its_record() {
@@ -261,11 +346,11 @@ mod tests {
             world.kill_after(steps);
             // xenstore answers nothing after the step that is the last.
             drop(loops.attach(&world.store(), RECORD, &data, true));
-            let recorded = world.get(RECORD);
+            let found = world.get(RECORD);
             for n in 0..4 {
                 let device = format!("/dev/loop{n}");
                 let ours = loops.leads_to(&device).is_some_and(|at| at == path);
-                assert!(!ours || recorded == Some(format!("{device} {path}")), "{recorded:?}");
+                assert!(!ours || found == Some(recorded(&device, &path)), "{found:?}");
             }
         }
     }
@@ -276,9 +361,43 @@ mod tests {
         let loops = loops(dir.path(), 0);
         lead(dir.path(), "/dev/loop1", "/disks/a.img (deleted)");
         lead(dir.path(), "/dev/loop2", "/disks/other.img");
-        assert!(loops.detach_from("/dev/loop1", "/disks/a.img").unwrap());
-        assert!(!loops.detach_from("/dev/loop2", "/disks/a.img").unwrap());
-        assert!(!loops.detach_from("/dev/loop3", "/disks/a.img").unwrap());
+        let detach = |device: &str| {
+            let text = format!("{device} 2049:12 /disks/a.img");
+            loops.detach_from(Record::read(&text).unwrap()).unwrap()
+        };
+        assert!(detach("/dev/loop1"));
+        assert!(!detach("/dev/loop2"));
+        assert!(!detach("/dev/loop3"));
         assert!(loops.leads_to("/dev/loop1").is_none() && loops.leads_to("/dev/loop2").is_some());
+    }
+
+    #[test]
+    fn an_image_that_was_renamed_while_it_was_attached_is_detached() {
+        for (removed, listed) in [(false, false), (false, true), (true, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (world, (path, data)) = (World::new(), image(dir.path()));
+            let loops = loops(dir.path(), 0);
+            loops.attach(&world.store(), RECORD, &data, true).unwrap();
+            if listed {
+                let meta = fs::metadata(&path).unwrap();
+                let (of, inode) = (meta.dev(), meta.ino());
+                let line =
+                    format!("/dev/loop0 {}:{} {inode}\n", rustix::fs::major(of), rustix::fs::minor(of));
+                fs::write(dir.path().join("listed"), line).unwrap();
+            }
+            // sysfs follows a rename.
+            let new = format!("{}/new.img", dir.path().display());
+            fs::rename(&path, &new).unwrap();
+            lead(dir.path(), "/dev/loop0", &if removed { format!("{new} (deleted)") } else { new.clone() });
+            if removed {
+                fs::remove_file(&new).unwrap();
+            }
+            // Another file in its place is nothing of ours.
+            fs::write(&path, [0; 512]).unwrap();
+            lead(dir.path(), "/dev/loop9", &new);
+            loops.detach(&world.store(), RECORD).unwrap();
+            assert_eq!(loops.leads_to("/dev/loop0"), None, "removed: {removed}, listed: {listed}");
+            assert!(world.state().nodes.is_empty() && loops.leads_to("/dev/loop9").is_some());
+        }
     }
 }

@@ -14,6 +14,8 @@ use super::data::{Data, Identity, Number};
 use super::in_use;
 use super::lock::Lock;
 use super::loops::Loops;
+use super::stack;
+use crate::preflight::open_xen;
 use crate::xenstore::{Client, Store, paths};
 
 /// All disks that blkback serves from dom0.
@@ -70,7 +72,7 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
     ensure!(value("state")? == "2", "{dir}: closed");
     let (path, write) = (value("params")?, value("mode")?.starts_with('w'));
     let data = Data::open(&path, write)?;
-    in_use::check(store, &data, write)?;
+    in_use::check(store, &exists, &stack::host_blocks(), &data, write)?;
     if let Identity::Device(number) = data.identity {
         return connect(store, dir, &data.path, number, false);
     }
@@ -85,6 +87,12 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
         eprintln!("pilotfishd: {}: {e:#}", device.display());
     }
     done
+}
+
+/// Whether Xen has a domain. Where it does not answer, it may.
+fn exists(domid: u16) -> bool {
+    let found = open_xen().and_then(|xen| Ok(xen.domain_state(domid)?));
+    found.map_or(true, |found| found.is_some())
 }
 
 /// Tells blkback of its device, and libxl that it was told.

@@ -2,12 +2,15 @@
 //! of others, loop devices. From sysfs, where each device tells its neighbours.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::data::{Identity, Number};
+use super::loops::Loops;
 
 /// All block devices, partitions too.
-pub const CLASS: &str = "/sys/class/block";
+const CLASS: &str = "/sys/class/block";
 
 /// A block device.
 #[derive(Debug)]
@@ -22,22 +25,38 @@ pub struct Block {
     pub holders: Vec<String>,
     /// What a loop device leads to.
     backing: Option<Identity>,
+    /// A loop device that leads to a file of which nobody can tell which one it is.
+    pub is_lost: bool,
 }
 
 impl Block {
     /// One that nothing stands on.
     #[cfg(test)]
     pub fn alone(name: &str, number: Number) -> Block {
-        Block { name: name.to_owned(), number, whole: None, holders: Vec::new(), backing: None }
+        Block {
+            name: name.to_owned(),
+            number,
+            whole: None,
+            holders: Vec::new(),
+            backing: None,
+            is_lost: false,
+        }
     }
 
-    const fn identity(&self) -> Identity {
+    /// One that is a partition.
+    #[cfg(test)]
+    pub fn part(name: &str, number: Number, whole: &str) -> Block {
+        Block { whole: Some(whole.to_owned()), ..Block::alone(name, number) }
+    }
+
+    /// What it is.
+    pub const fn identity(&self) -> Identity {
         Identity::Device(self.number)
     }
 
     /// A loop device that leads to something.
     pub const fn is_loop(&self) -> bool {
-        self.backing.is_some()
+        self.backing.is_some() || self.is_lost
     }
 
     /// Whether it is a part of `other`, or made of it.
@@ -49,13 +68,31 @@ impl Block {
 }
 
 /// What a loop device leads to, as its entry in sysfs tells; none if it is free.
-pub fn backing_file(entry: &Path) -> Option<String> {
-    let text = fs::read_to_string(entry.join("loop/backing_file")).ok()?;
-    Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+pub fn backing_file(entry: &Path) -> Option<PathBuf> {
+    let mut path = fs::read(entry.join("loop/backing_file")).ok()?;
+    path.pop_if(|last| *last == b'\n');
+    Some(std::ffi::OsString::from_vec(path).into())
 }
 
-/// All block devices there are. One that goes meanwhile is left out.
-pub fn blocks(class: &Path) -> Vec<Block> {
+/// What the loop device with this entry in sysfs leads to, if that can be told; `file` is what losetup
+/// tells of it. A path alone may lead to another file by now, or nowhere: a file can be removed, or
+/// covered by a mount.
+pub fn backing(entry: &Path, file: Option<Identity>) -> Option<Identity> {
+    let found = fs::metadata(backing_file(entry)?).ok();
+    let leads_there = |meta: &fs::Metadata| file.is_none_or(|f| f == Identity::File(meta.dev(), meta.ino()));
+    found.filter(leads_there).as_ref().map(Identity::of).or(file)
+}
+
+/// All block devices of this host.
+pub fn host_blocks() -> Vec<Block> {
+    let class = Path::new(CLASS);
+    let has_loops = names(class).iter().any(|name| backing_file(&class.join(name)).is_some());
+    blocks(class, &if has_loops { Loops::host().files() } else { Vec::new() })
+}
+
+/// All block devices there are, with what losetup tells of the files behind loop devices. One that goes
+/// meanwhile is left out.
+fn blocks(class: &Path, files: &[(String, Identity)]) -> Vec<Block> {
     let read = |name: String| {
         let entry = fs::canonicalize(class.join(&name)).ok()?;
         let number = Number::decimal(&fs::read_to_string(entry.join("dev")).ok()?)?;
@@ -64,10 +101,10 @@ pub fn blocks(class: &Path) -> Vec<Block> {
         } else {
             None
         };
-        // A backing file that was removed leads to nothing that could be asked for.
-        let backing = backing_file(&entry).and_then(|path| fs::metadata(path).ok());
-        let backing = backing.as_ref().map(Identity::of);
-        Some(Block { name, number, whole, holders: names(&entry.join("holders")), backing })
+        let file = files.iter().find(|(device, _)| *device == name).map(|(_, file)| *file);
+        let backing = backing(&entry, file);
+        let is_lost = backing.is_none() && backing_file(&entry).is_some();
+        Some(Block { name, number, whole, holders: names(&entry.join("holders")), backing, is_lost })
     };
     names(class).into_iter().filter_map(read).collect()
 }
@@ -190,8 +227,12 @@ mod tests {
             fs::write(self.devices(name).join("loop/backing_file"), text).unwrap();
         }
 
+        fn blocks(&self, files: &[(String, Identity)]) -> Vec<Block> {
+            blocks(&self.0.path().join("class"), files)
+        }
+
         fn related(&self, data: Identity) -> (String, String) {
-            let blocks = blocks(&self.0.path().join("class"));
+            let blocks = self.blocks(&[]);
             let found = related(&blocks, data);
             let names = |blocks: &[&Block]| {
                 let mut names: Vec<&str> = blocks.iter().map(|b| b.name.as_str()).collect();
@@ -234,5 +275,27 @@ mod tests {
         assert_eq!(sys.related(file), all);
         assert_eq!(sys.related(device(7, 4)), all, "one of them stands for the image");
         assert_eq!(sys.related(device(259, 1)), ("loop17p1".to_owned(), "loop17 loop4".to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_its_path_does_not_lead_to_is_known_by_losetup_or_by_nobody() {
+        let sys = Sys::new();
+        let at = |name: &str| sys.0.path().join(name);
+        let identity = |name: &str| Identity::of(&fs::metadata(at(name)).unwrap());
+        for name in ["left.img", "covered.img", "cover.img"] {
+            fs::write(at(name), [0; 512]).unwrap();
+        }
+        sys.loop_device("loop1", "7:1", &at("removed.img (deleted)"));
+        sys.loop_device("loop2", "7:2", &at("cover.img"));
+        let told =
+            [("loop1".to_owned(), identity("left.img")), ("loop2".to_owned(), identity("covered.img"))];
+        for (files, left, covered) in [(told.as_slice(), Some(7), Some(7)), (&[], None, None)] {
+            let blocks = sys.blocks(files);
+            let first = |name: &str| related(&blocks, identity(name)).parts.first().map(|b| b.number.0);
+            assert_eq!((first("left.img"), first("covered.img")), (left, covered));
+            let lost: Vec<&str> = blocks.iter().filter(|b| b.is_lost).map(|b| b.name.as_str()).collect();
+            assert_eq!(lost.is_empty(), left.is_some(), "{lost:?}");
+            assert!(blocks.iter().find(|b| b.name == "loop1").unwrap().is_loop());
+        }
     }
 }

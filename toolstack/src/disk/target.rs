@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::data::Data;
+use super::data::{Data, Identity};
 use super::file::{DiskFile, DiskStorage, SUFFIX};
-use super::in_use;
+use super::in_use::{self, Exists};
+use super::stack::{self, Block};
 use crate::config::fit_for_xl;
+use crate::host::Host;
 use crate::node::DiskNode;
 use crate::text::printable;
 use crate::xenstore::Store;
@@ -31,25 +33,43 @@ pub struct Disk {
 ///
 /// # Errors
 /// One line that names the disk, the path and the reason.
-pub fn resolve(store: &dyn Store, nodes: &[DiskNode]) -> Result<Vec<Disk>> {
+pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result<Vec<Disk>> {
+    // Where Xen does not answer, it may have it.
+    let exists: Exists<'_> = &|domid| host.domain(domid).map_or(true, |found| found.is_some());
     let mut disks: Vec<Disk> = Vec::new();
-    let mut seen: Vec<(&DiskNode, Data)> = Vec::new();
+    let mut seen: Vec<(&DiskNode, Identity)> = Vec::new();
+    let mut open = Vec::new();
+    let blocks = stack::host_blocks();
     for node in nodes {
         let label = node.label();
         let (disk, data) = follow(node).with_context(|| format!("disk {label}"))?;
         if let Some(data) = data {
-            in_use::check(store, &data, !node.read_only).with_context(|| format!("disk {label}"))?;
-            let same = seen
-                .iter()
-                .find(|(other, seen)| seen.identity == data.identity && !(other.read_only && node.read_only));
-            if let Some((other, _)) = same {
-                bail!("disk {label}: {}: is disk {} too", data.asked, other.label());
+            in_use::check(store, exists, &blocks, &data, !node.read_only)
+                .with_context(|| format!("disk {label}"))?;
+            if let Some((other, what)) = clash(&blocks, &seen, node, data.identity) {
+                bail!("disk {label}: {}: {what} disk {} too", data.asked, other.label());
             }
-            seen.push((node, data));
+            seen.push((node, data.identity));
+            open.push(data);
         }
         disks.push(disk);
     }
     Ok(disks)
+}
+
+/// The disk among those `seen` whose data are those of `node`, or overlap with them, and what follows of
+/// `node`'s; none if both are only read.
+fn clash<'a>(
+    blocks: &[Block],
+    seen: &[(&'a DiskNode, Identity)],
+    node: &DiskNode,
+    data: Identity,
+) -> Option<(&'a DiskNode, &'static str)> {
+    let related = stack::related(blocks, data);
+    let (other, theirs) = seen
+        .iter()
+        .find(|(other, theirs)| related.contains(*theirs) && !(other.read_only && node.read_only))?;
+    Some((other, if *theirs == data { "is" } else { "holds data of" }))
 }
 
 /// Adds the disk that an error of xl, its hotplug script or the stub is about, where it tells: by the
@@ -135,6 +155,7 @@ fn check_path(path: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::data::Number;
     use crate::fake::World;
 
     fn node(target: &str) -> DiskNode {
@@ -142,7 +163,8 @@ mod tests {
     }
 
     fn resolve_one(target: &str) -> Result<Disk> {
-        Ok(resolve(&World::new().store(), &[node(target)])?.remove(0))
+        let world = World::new();
+        Ok(resolve(&world.store(), &world.host(), &[node(target)])?.remove(0))
     }
 
     #[test]
@@ -173,20 +195,41 @@ mod tests {
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(path("a.img"), [0; 512]).unwrap();
         std::os::unix::fs::symlink(path("a.img"), path("b.img")).unwrap();
-        let store = World::new().store();
+        let world = World::new();
         for (first, second, free) in
             [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
         {
             let mut nodes = [node(&path("a.img")), node(&path("b.img"))];
             (nodes[0].read_only, nodes[1].read_only) = (first, second);
             (nodes[1].disk, nodes[1].name) = (51728, "xvdb".to_owned());
-            let done = resolve(&store, &nodes);
+            let done = resolve(&world.store(), &world.host(), &nodes);
             assert_eq!(done.is_ok(), free, "read-only: {first}, {second}");
             if let Err(e) = done {
                 assert!(e.to_string().starts_with("disk xvdb (51728): "), "{e:#}");
                 assert!(e.to_string().ends_with("b.img: is disk xvda (51712) too"), "{e:#}");
             }
         }
+    }
+
+    #[test]
+    fn disks_of_a_guest_that_overlap_are_seen_whichever_comes_first() {
+        let (disk, part, other) = (Number(8, 0), Number(8, 1), Number(8, 2));
+        let blocks =
+            [Block::alone("sda", disk), Block::part("sda1", part, "sda"), Block::part("sda2", other, "sda")];
+        let (first, mut second) = (node("/a"), node("/b"));
+        let clash = |a, b, second: &DiskNode| {
+            let seen = [(&first, Identity::Device(a))];
+            clash(&blocks, &seen, second, Identity::Device(b)).map(|(_, what)| what)
+        };
+        assert_eq!(clash(disk, disk, &second), Some("is"));
+        assert_eq!(clash(disk, part, &second), Some("holds data of"));
+        assert_eq!(clash(part, disk, &second), Some("holds data of"));
+        assert_eq!(clash(part, other, &second), None);
+        second.read_only = true;
+        assert!(clash(disk, part, &second).is_some(), "the first one writes");
+        let reader = DiskNode { read_only: true, ..node("/a") };
+        let seen = [(&reader, Identity::Device(disk))];
+        assert!(super::clash(&blocks, &seen, &second, Identity::Device(part)).is_none());
     }
 
     #[test]

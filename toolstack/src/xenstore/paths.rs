@@ -6,7 +6,7 @@ pub const BACKENDS: &str = "/local/domain/0/backend/virtio_disk";
 pub const RECORDS: &str = "/tool/pilotfish";
 /// The last reason why a guest was refused its disks; for people, never read back.
 pub const LAST_ERROR: &str = "/tool/pilotfish/last-error";
-/// The loop devices that were made for stubs: by stub and disk, device and image.
+/// The loop devices that were made for stubs: by stub and disk, device, the image's device and inode, its path.
 pub const LOOPS: &str = "/tool/pilotfish/loops";
 /// Every domain's directory.
 pub const DOMAINS: &str = "/local/domain";
