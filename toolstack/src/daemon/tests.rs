@@ -511,3 +511,21 @@ fn loop_devices_that_libxl_left_are_detached_and_those_in_use_are_not() {
     assert_eq!(rig.world.state().detached[1..], ["/dev/loop0 /disks/a b.img"]);
     assert!(rig.world.state().nodes.keys().all(|node| !node.starts_with(paths::LOOPS)));
 }
+
+#[test]
+fn a_stub_that_was_renamed_keeps_its_loop_device_and_goes_with_its_guest() {
+    let mut rig = Rig::new();
+    let guest = rig.guest();
+    rig.settle();
+    let stub = rig.world.stubs()[0].0;
+    let record = format!("{}/{stub}/51712", paths::LOOPS);
+    rig.world.set(&record, "/dev/loop0 2049:12 /disks/a.img");
+    rig.world.set(&format!("{}/name", paths::domain(stub)), "another");
+    rig.restart();
+    rig.settle();
+    assert_eq!(rig.world.state().detached, Vec::<String>::new());
+    assert_eq!(rig.world.stubs().len(), 1);
+    rig.settle_destroy(guest);
+    assert_eq!(rig.world.state().detached, ["/dev/loop0 2049:12 /disks/a.img"]);
+    assert_eq!(rig.world.stubs().len(), 0);
+}
