@@ -202,6 +202,7 @@ fn nodes_that_make_no_sense_are_refused_with_key_and_value() {
         ("base", "many"),
         ("irq", "5"),
         ("irq", "99999999999"),
+        ("irq", "1020"),
         ("params", "relative"),
         ("grant_usage", "1"),
         ("grant_usage", "yes"),
@@ -216,6 +217,9 @@ fn nodes_that_make_no_sense_are_refused_with_key_and_value() {
         let reason = rig.world.get(paths::LAST_ERROR).unwrap();
         let named = reason.contains(key) || (key == "params" && reason.contains("target"));
         assert!(named, "{key}={value}: {reason}");
+        if key == "irq" {
+            assert!(reason.contains(&format!("irq = {value}: no shared interrupt")), "{reason}");
+        }
     }
 }
 
