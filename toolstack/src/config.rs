@@ -71,6 +71,9 @@ impl TryFrom<String> for MapWindow {
             return Ok(MapWindow::Auto);
         }
         let size = text.parse::<ByteSize>();
+        if size.as_ref().is_ok_and(|size| size.as_u64() == 0) {
+            return Err("for all of the guest's memory write \"auto\"".to_owned());
+        }
         size.map(|size| MapWindow::Bytes(size.as_u64()))
             .map_err(|why| format!("`{text}`: auto or a size: {why}"))
     }
@@ -294,7 +297,8 @@ mod tests {
             ("log = \n", "c.toml:1:", "log ="),
             ("stub-memory = \"2MiB\"\n", "c.toml", "stub-memory"),
             ("map-window = \"all\"\n", "c.toml:1:", "`all`: auto or a size"),
-            ("map-window = \"0\"\n", "c.toml", "map-window"),
+            ("map-window = \"0\"\n", "c.toml:1:", "write \"auto\""),
+            ("map-window = \"1MiB\"\n", "c.toml", "map-window"),
             ("map-window-max = \"65GiB\"\n", "c.toml", "map-window-max"),
             ("stub-log = \"trace\"\n", "c.toml", "stub-log"),
             ("stub-image = \"stub.img\"\n", "c.toml", "stub.img"),

@@ -71,9 +71,12 @@ pub fn find_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<StubDomain>>
     let mut found = Vec::new();
     for (domid, state) in host.domains()? {
         let Some(identity) = Identity::of(&state.handle).filter(|_| !state.dying) else { continue };
-        // A domain that somebody gave such a UUID and a name of his own is none of ours.
+        // A domain that somebody gave such a UUID and a name of his own is none of ours. But a stub
+        // that was renamed stands in our records.
         let name = store.read(&format!("{}/name", paths::domain(domid)))?;
-        if name.is_none_or(|name| name == identity.name()) {
+        if name.is_none_or(|name| name == identity.name())
+            || store.read(&paths::record_uuid(identity.guest))?.as_ref() == Some(&identity.uuid)
+        {
             found.push(StubDomain { domid, identity });
         }
     }
@@ -138,5 +141,16 @@ mod tests {
         world.state().domains.get_mut(&11).unwrap().dying = true;
         let found = find_stubs(&world.store(), &world.host()).unwrap();
         assert_eq!(found.iter().map(|s| s.domid).collect::<Vec<_>>(), [6, 10]);
+    }
+
+    #[test]
+    fn a_stub_that_was_renamed_is_known_by_our_record_of_it() {
+        let world = World::new();
+        let (ours, other) = (Identity::new(5).unwrap(), Identity::new(5).unwrap());
+        crate::record::launching(&world.store(), &ours).unwrap();
+        world.domain_appears(6, Some("renamed"), &ours.uuid);
+        world.domain_appears(7, Some("renamed-too"), &other.uuid);
+        let found = find_stubs(&world.store(), &world.host()).unwrap();
+        assert_eq!(found, [StubDomain { domid: 6, identity: ours }]);
     }
 }

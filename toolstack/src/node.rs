@@ -190,9 +190,9 @@ fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
     if !(MMIO_START..MMIO_END).contains(&mmio) || mmio % MMIO_SIZE != 0 {
         bail!("base = {mmio:#x}: no virtio-mmio address of libxl's");
     }
-    let irq = number("irq")?;
-    let irq = u32::try_from(irq).ok().filter(|irq| (32..1020).contains(irq));
-    let irq = irq.with_context(|| format!("irq = {:?}: no shared interrupt", number("irq").ok()))?;
+    let told = number("irq")?;
+    let irq = u32::try_from(told).ok().filter(|irq| (32..1020).contains(irq));
+    let irq = irq.with_context(|| format!("irq = {told}: no shared interrupt"))?;
     let name = optional("dev")?.unwrap_or_default();
     Ok(DiskNode { disk, name, target, read_only, discard, mmio, irq })
 }

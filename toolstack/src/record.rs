@@ -33,7 +33,7 @@ pub enum Record {
 pub fn launching(store: &dyn Store, identity: &Identity) -> Result<()> {
     let dir = paths::record(identity.guest);
     store.write(&format!("{dir}/state"), "launching")?;
-    store.write(&format!("{dir}/uuid"), &identity.uuid)
+    store.write(&paths::record_uuid(identity.guest), &identity.uuid)
 }
 
 /// Notes the domain id of the stub.

@@ -133,10 +133,9 @@ fn autoballoon(facts: &Facts) -> Verdict {
 fn autoballoons(conf: &str, xen_commandline: &str) -> bool {
     // A setting ends with its line, a `;` or a comment; the last one counts.
     let settings = conf.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split(';'));
-    let values = settings.filter_map(|setting| setting.split_once('=')).filter_map(|(key, value)| {
-        (key.trim() == "autoballoon").then(|| value.trim().trim_matches(['"', '\'']))
-    });
-    match values.last() {
+    let values = settings.filter_map(|setting| setting.split_once('=')).rev();
+    let mut values = values.filter(|(key, _)| key.trim() == "autoballoon");
+    match values.next().map(|(_, value)| value.trim().trim_matches(['"', '\''])) {
         Some("off" | "0") => false,
         Some("on" | "1") => true,
         _ => !xen_commandline.split(' ').any(|word| word.strip_prefix("dom0_mem=").is_some_and(fixes_dom0)),

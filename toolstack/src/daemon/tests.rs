@@ -202,6 +202,7 @@ fn nodes_that_make_no_sense_are_refused_with_key_and_value() {
         ("base", "many"),
         ("irq", "5"),
         ("irq", "99999999999"),
+        ("irq", "1020"),
         ("params", "relative"),
         ("grant_usage", "1"),
         ("grant_usage", "yes"),
@@ -216,6 +217,9 @@ fn nodes_that_make_no_sense_are_refused_with_key_and_value() {
         let reason = rig.world.get(paths::LAST_ERROR).unwrap();
         let named = reason.contains(key) || (key == "params" && reason.contains("target"));
         assert!(named, "{key}={value}: {reason}");
+        if key == "irq" {
+            assert!(reason.contains(&format!("irq = {value}: no shared interrupt")), "{reason}");
+        }
     }
 }
 
@@ -510,4 +514,22 @@ fn loop_devices_that_libxl_left_are_detached_and_those_in_use_are_not() {
     rig.settle_destroy(guest);
     assert_eq!(rig.world.state().detached[1..], ["/dev/loop0 /disks/a b.img"]);
     assert!(rig.world.state().nodes.keys().all(|node| !node.starts_with(paths::LOOPS)));
+}
+
+#[test]
+fn a_stub_that_was_renamed_keeps_its_loop_device_and_goes_with_its_guest() {
+    let mut rig = Rig::new();
+    let guest = rig.guest();
+    rig.settle();
+    let stub = rig.world.stubs()[0].0;
+    let record = format!("{}/{stub}/51712", paths::LOOPS);
+    rig.world.set(&record, "/dev/loop0 2049:12 /disks/a.img");
+    rig.world.set(&format!("{}/name", paths::domain(stub)), "another");
+    rig.restart();
+    rig.settle();
+    assert_eq!(rig.world.state().detached, Vec::<String>::new());
+    assert_eq!(rig.world.stubs().len(), 1);
+    rig.settle_destroy(guest);
+    assert_eq!(rig.world.state().detached, ["/dev/loop0 2049:12 /disks/a.img"]);
+    assert_eq!(rig.world.stubs().len(), 0);
 }

@@ -202,11 +202,24 @@ fn holder(related: &Related<'_>, swaps: &str, number_of: &dyn Fn(&str) -> Option
     // proc(5): a line of titles, then the file and more.
     let mut files = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
     if files.any(|file| number_of(&unescape(file)).is_some_and(|n| related.contains(Identity::Device(n)))) {
-        return "as swap".to_owned();
+        return "as swap; remedy: swapoff".to_owned();
     }
     match related.parts.iter().flat_map(|block| &block.holders).next() {
-        Some(above) => format!("where {above} stands on it (LVM, md or their like)"),
-        None => "held exclusively (by LVM, md, a mount elsewhere or their like)".to_owned(),
+        Some(above) => format!("where {above} stands on it; remedy: {}", remedy(above)),
+        None => "held exclusively (by a mount elsewhere, LVM, md or their like); remedy: unmount it, or see \
+            what `lsblk` and `fuser` tell of it"
+            .to_owned(),
+    }
+}
+
+/// How dom0 lets go of what this device stands on.
+fn remedy(above: &str) -> &'static str {
+    if above.starts_with("md") {
+        "mdadm --stop"
+    } else if above.starts_with("dm-") {
+        "vgchange -an and a filter in lvm.conf, for LVM; kpartx -d, multipath -f or cryptsetup close for others"
+    } else {
+        "have its owner let go (bcache, drbd or their like)"
     }
 }
 
@@ -351,10 +364,14 @@ mod tests {
         let swaps = "Filename\tType\tSize\tUsed\tPriority\n/dev/vd\\040b partition 1 0 -2\n";
         let number_of = |path: &str| (path == "/dev/vd b").then_some(Number(254, 16));
         let held = |block: &Block| holder(&Related::alone(block), swaps, &number_of);
-        assert_eq!(held(&alone(Number(254, 16))), "as swap");
+        assert_eq!(held(&alone(Number(254, 16))), "as swap; remedy: swapoff");
         let mut block = alone(Number(8, 2));
         assert!(held(&block).contains("exclusively"));
-        block.holders.push("dm-0".to_owned());
-        assert!(held(&block).contains("where dm-0 stands on it"));
+        for (above, remedy) in [("dm-0", "vgchange -an"), ("md127", "mdadm --stop"), ("drbd1", "drbd")] {
+            block.holders = vec![above.to_owned()];
+            let said = held(&block);
+            assert!(said.contains(&format!("where {above} stands on it; remedy: ")), "{said}");
+            assert!(said.contains(remedy), "{said}");
+        }
     }
 }

@@ -77,6 +77,7 @@ impl Loops {
     /// device nor the record is left.
     pub fn attach(&self, store: &dyn Store, record: &str, image: &Data, write: bool) -> Result<PathBuf> {
         let path = image.path.to_str().context("its real path is not UTF-8")?;
+        let mut refused = None;
         for _ in 0..TRIES {
             let free = self.losetup(&["-f"])?;
             let device = free.trim();
@@ -85,23 +86,27 @@ impl Loops {
             let how: &[&str] = if write { &[] } else { &["-r"] };
             let done = self.losetup(&[how, &[device, path]].concat());
             let leads_to = self.leads_to(device);
-            if done.is_err() && leads_to.is_some() {
-                // Another process was quicker.
-                continue;
+            let is_there =
+                || std::fs::metadata(&image.path).is_ok_and(|m| Identity::of(&m) == image.identity);
+            if let Err(e) = done {
+                // Another process was quicker, and may have let the device go again.
+                refused = Some(e);
+                if leads_to.is_some() || is_there() {
+                    continue;
+                }
+                break;
             }
             let identity = leads_to.and_then(|path| std::fs::metadata(path).ok()).map(|m| Identity::of(&m));
-            if done.is_ok() && identity == Some(image.identity) {
+            if identity == Some(image.identity) {
                 return Ok(device.into());
             }
-            if done.is_ok() {
-                self.losetup(&["-d", device])?;
-            }
+            self.losetup(&["-d", device])?;
             forget(store, record)?;
-            done?;
             bail!("was replaced while it was attached");
         }
         forget(store, record)?;
-        bail!("{TRIES} free loop devices were taken by others before we could")
+        let why = refused.context("no loop device")?;
+        Err(why.context("no free loop device could be had, or others took each before we could"))
     }
 
     /// Detaches the device of `record` if it leads to its image, and forgets it. One that blkback still
@@ -247,6 +252,10 @@ mod tests {
             }
             ["-l", ..] => Ok(fs::read_to_string(sys_block.join("listed"))?),
             ["-d", device] => Ok(fs::remove_dir_all(at(device).join("loop")).map(|()| String::new())?),
+            // Taken, and let go before anybody looks.
+            [device, _] if fs::remove_file(at(device).join("snatched")).is_ok() => {
+                bail!("losetup: {device}: Device or resource busy")
+            }
             [device, path] | ["-r", device, path] => {
                 let taken = at(device).join("taken").exists();
                 lead(sys_block, device, if taken { "/elsewhere" } else { path });
@@ -305,8 +314,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (world, (_, data)) = (World::new(), image(dir.path()));
         let error = loops(dir.path(), 99).attach(&world.store(), RECORD, &data, true).unwrap_err();
-        assert!(error.to_string().contains("taken by others"), "{error}");
+        let error = format!("{error:#}");
+        assert!(error.contains("others took each") && error.ends_with("Device or resource busy"), "{error}");
         assert!(world.state().nodes.is_empty());
+    }
+
+    #[test]
+    fn a_device_that_another_has_let_go_again_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (world, (path, data)) = (World::new(), image(dir.path()));
+        let loops = loops(dir.path(), 0);
+        let snatch = || {
+            fs::create_dir_all(dir.path().join("loop0")).unwrap();
+            fs::write(dir.path().join("loop0/snatched"), []).unwrap();
+        };
+        snatch();
+        assert_eq!(loops.attach(&world.store(), RECORD, &data, true).unwrap(), Path::new("/dev/loop0"));
+        loops.detach(&world.store(), RECORD).unwrap();
+        // Not if the image is gone: then losetup's word is the last.
+        snatch();
+        fs::remove_file(&path).unwrap();
+        let error = format!("{:#}", loops.attach(&world.store(), RECORD, &data, true).unwrap_err());
+        assert!(error.ends_with("Device or resource busy") && world.state().nodes.is_empty(), "{error}");
     }
 
     #[test]

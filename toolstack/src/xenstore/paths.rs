@@ -53,6 +53,12 @@ pub fn record(guest: u16) -> String {
     format!("{RECORDS}/{guest}")
 }
 
+/// The UUID of the stub of `guest`, in its record.
+#[must_use]
+pub fn record_uuid(guest: u16) -> String {
+    format!("{}/uuid", record(guest))
+}
+
 /// The guest whose backends `path` belongs to, if it names one.
 #[must_use]
 pub fn guest_of(path: &str) -> Option<u16> {
