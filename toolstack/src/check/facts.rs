@@ -23,6 +23,9 @@ const DEVICES: [(&str, &str); 2] = [("/dev/xen/evtchn", "xen-evtchn"), ("/dev/xe
 /// No program that is asked takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The loop driver's own device.
+const LOOP_CONTROL: &str = "/dev/loop-control";
+
 /// Something that was looked at, or why that was not possible.
 pub type Found<T> = Result<T, String>;
 
@@ -125,7 +128,7 @@ impl Facts {
                 .map(|(_, m)| *m)
                 .collect(),
             blkback: blkback(),
-            free_loop: output(Path::new("losetup"), &["-f"]).map(|device| device.trim().to_owned()),
+            free_loop: free_loop(),
             image: preflight::image(config)
                 .map(|bytes| (config.stub_image.clone(), bytes))
                 .map_err(|e| format!("{e:#}")),
@@ -134,6 +137,13 @@ impl Facts {
             daemon: instance::running(Path::new(LOCK_FILE)).map_err(|e| format!("{e:#}")),
         }
     }
+}
+
+/// The loop device that the next image would get. The driver is asked first, which loads it where that
+/// can be: busybox's losetup names a device whatever the kernel says.
+fn free_loop() -> Found<String> {
+    fs::File::open(LOOP_CONTROL).map_err(|e| format!("{LOOP_CONTROL}: {e}"))?;
+    output(Path::new("losetup"), &["-f"]).map(|device| device.trim().to_owned())
 }
 
 /// What a program prints.
