@@ -21,8 +21,8 @@ thick=$(full thick)
 thin=$(full thin)
 golden=$(full golden)
 chmod 0444 "$golden"
-words='discard,direct-io-safe,untrusted'
-[ "$(cat /pf/xen-version)" = 4.17 ] || words="$words,grant_usage=0"
+words='discard,direct-io-safe'
+[ "$(cat /pf/xen-version)" = 4.17 ] || words="$words,untrusted,grant_usage=0"
 before=$(blocks "$thick")
 
 check "xl create" start_guest line disk-line \
