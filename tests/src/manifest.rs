@@ -89,12 +89,9 @@ const USUAL: &[Board] = &[Board::USUAL];
 /// that a new Xen is likely to break. The others run there when they or that Xen are named.
 const CORE: &[&str] = &[
     "demo",
-    "two-vcpus",
     "features",
     "reboot-loop",
-    "destroy-under-io",
     "backend-restart",
-    "balloon",
     "stub-restart",
     "hostile-probe",
     "suspend",
@@ -104,10 +101,14 @@ const CORE: &[&str] = &[
 /// The scenarios of what no Xen decides, but the stub or the programs in dom0 alone: a usual run has
 /// them on one Xen.
 const ONCE: &[&str] = &[
+    "ram-only",
+    "two-guests",
     "features-4k",
     "virtio-drivers",
     "firmware-driver",
+    "pause",
     "save-refused",
+    "driver-reload",
     "guest-crash",
     "missing-backing",
     "bad-target",
@@ -118,6 +119,7 @@ const ONCE: &[&str] = &[
     "xl-killed",
     "daemon-killed-early",
     "storage-error",
+    "backend-reattach",
     "backend-gone",
     "stub-restart-limits",
 ];
