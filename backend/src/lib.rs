@@ -1,18 +1,6 @@
 //! The device: what a guest reaches of the stub.
 //!
-//! A request's journey, and the file of each step:
-//!
-//! ```text
-//! ioreq/slot.rs      Server::take()            -> Slot             one copy out of the shared page
-//! mmio/transport.rs  Transport::access(Access) -> (Reply, Effect)  pure: no memory, no hypercall
-//! ioreq/slot.rs      Slot::answer(Reply)                           the guest's vCPU resumes here
-//! virtq/queue.rs     Queue::pop(&mem)          -> Result<Option<Chain>, QueueFault>
-//! blk/request.rs     Request::parse(Chain)     -> Request, or why not
-//! storage/           Storage::submit(Ticket)   -> Done | Pending | Full(Ticket)
-//! blk/complete.rs    finish(Ticket, Outcome)                       status byte, push used
-//! virtq/notify.rs    Queue::should_signal(&mem)
-//! irq.rs             IrqLine::assert()                             one hypercall per batch
-//! ```
+//! `docs/architecture.md` has the map of a request's journey, with the file of each step.
 //!
 //! A notification is answered before its queue runs: no guest vCPU ever waits for a disk.
 //! Ownership of the [`blk::Ticket`] carries the request in flight, through errors too. A
