@@ -7,6 +7,7 @@ begin
 image=$(raw_disk features 32)
 vcpus=2 check "xl create" start_guest features features "$(virtio_disk xvda "$image")"
 wait_guest_line features 'PF sectors=65536' 60 || die "the guest does not come to growing: $(guest_value features error)"
+equal "it reads ahead by twice what the disk calls optimal" 512 "$(guest_value features read_ahead_kib)"
 equal "a queue for each CPU" 2 "$(guest_value features queues)"
 equal "the write cache is on at first" write-back "$(guest_value features cache_first)"
 equal "it can be switched off" write-through "$(guest_value features cache_second)"

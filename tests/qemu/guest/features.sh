@@ -8,6 +8,7 @@ cache() { tr ' ' '-' <$queue/write_cache; }
 zeroes() { dd if=/dev/zero bs=64k count=16 2>/dev/null; }
 
 wait_device /dev/vda 30 || stop "no /dev/vda"
+value read_ahead_kib "$(cat $queue/read_ahead_kb)"
 value queues "$(find /sys/block/vda/mq -mindepth 1 -maxdepth 1 -type d | wc -l)"
 
 value cache_first "$(cache)"
