@@ -24,10 +24,9 @@ const QUEUE: u16 = 64;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 const HEADER: usize = 16;
-/// Memory that is gone through once before it is measured, so that a stub that can keep it mapped does.
-const SWEPT: u64 = 256 * MIB;
-/// Bytes of one read of that.
-const SWEEP_STEP: u64 = 64 << 10;
+/// All memory is gone through once before it is measured, a page in each of so many bytes: no more than
+/// a stub maps at once, so that one that can keep it mapped does.
+const SWEEP_STRIDE: u64 = MIB;
 /// Work before a span.
 const SETTLE_NS: u64 = 200_000_000;
 /// For dom0 to ask the stub: there is no way to hear its answer.
@@ -145,10 +144,10 @@ impl<'a> Load<'a> {
 
     /// Measures the first `bytes` for `span_ns`.
     fn measure(&mut self, places: &Places, bytes: u64, span_ns: u64, label: &str) -> Result<(), String> {
-        let steps = bytes.min(SWEPT) / SWEEP_STEP;
-        let swept: Vec<u64> = (0..steps).filter_map(|step| places.address(step * SWEEP_STEP)).collect();
+        let steps = bytes / SWEEP_STRIDE;
+        let swept: Vec<u64> = (0..steps).filter_map(|step| places.address(step * SWEEP_STRIDE)).collect();
         for addresses in swept.chunks(BATCH) {
-            self.batch(addresses, SWEEP_STEP)?;
+            self.batch(addresses, PAGE)?;
         }
         self.spread_for(places, bytes, SETTLE_NS)?;
         // What follows is counted by itself.
