@@ -1,5 +1,8 @@
 //! `docs/conformance.md` against the sources: every clause names tests, and they exist.
 
+mod journey;
+mod links;
+
 use std::path::{Path, PathBuf};
 
 const DOCUMENT: &str = "docs/conformance.md";

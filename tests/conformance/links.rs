@@ -1,0 +1,86 @@
+//! The documents against each other: every relative link leads to a file, and to a heading in it.
+
+use super::root;
+use std::path::{Path, PathBuf};
+
+const ROOT_DOCUMENTS: [&str; 3] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+
+/// Every document of the project, from its root.
+fn documents() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = ROOT_DOCUMENTS.iter().map(PathBuf::from).collect();
+    let mut folders = vec![PathBuf::from("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root().join(&folder)).expect("a folder of documents") {
+            let path = folder.join(entry.expect("an entry of it").file_name());
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found.retain(|path| root().join(path).is_file());
+    found
+}
+
+/// The text without its code blocks.
+fn prose(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = kept.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Targets of `[text](target)`.
+fn targets(text: &str) -> Vec<&str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
+}
+
+/// Why a link of `document` leads nowhere.
+fn judge(document: &Path, target: &str) -> Result<(), String> {
+    let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+    let here = root().join(document);
+    let there = if path.is_empty() { here } else { here.parent().unwrap_or(&here).join(path) };
+    if !there.exists() {
+        return Err(format!("{}: no file {target}", document.display()));
+    }
+    if heading.is_empty() {
+        return Ok(());
+    }
+    let text = prose(&std::fs::read_to_string(&there).map_err(|error| format!("{target}: {error}"))?);
+    let mut headings = text.lines().filter(|line| line.starts_with('#'));
+    if headings.any(|line| anchor(line) == heading) {
+        return Ok(());
+    }
+    Err(format!("{}: no heading {target}", document.display()))
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let documents = documents();
+    assert!(documents.len() > 10, "{documents:?}");
+    let mut faults = Vec::new();
+    for document in &documents {
+        let text = prose(&std::fs::read_to_string(root().join(document)).expect("a document"));
+        let links = targets(&text).into_iter().filter(|target| !target.contains("://"));
+        faults.extend(links.filter_map(|target| judge(document, target).err()));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn links_that_lead_nowhere_are_refused() {
+    let document = Path::new("docs/architecture.md");
+    assert_eq!(judge(document, "decisions/README.md"), Ok(()));
+    assert_eq!(judge(document, "#under-load"), Ok(()));
+    for (target, why) in
+        [("nowhere.md", "no file"), ("#nowhere", "no heading"), ("../README.md#nowhere", "no heading")]
+    {
+        let fault = judge(document, target).expect_err(target);
+        assert!(fault.contains(why), "{fault}");
+    }
+}
