@@ -1,8 +1,13 @@
-//! The documents against each other: every relative link leads to a file, and to a heading in it.
+//! The documents against each other and the sources: every relative link leads to a file, and to a
+//! heading in it; every path that is named exists.
 
 use super::root;
 use std::path::{Path, PathBuf};
 
+/// Folders in which a path between backticks begins.
+const FOLDERS: [&str; 8] = ["backend", "docs", "drivers", "image", "kernel", "scripts", "tests", "toolstack"];
+/// These tell what was, with the names of that day.
+const HISTORY: [&str; 2] = ["docs/measurements", "CHANGELOG.md"];
 const ROOT_DOCUMENTS: [&str; 3] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
 
 /// Every document of the project, from its root.
@@ -40,6 +45,16 @@ fn targets(text: &str) -> Vec<&str> {
     text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
 }
 
+/// Paths of the project between backticks; of `file::test` the file.
+fn named_paths(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let paths = quoted.map(|quoted| quoted.split_once("::").map_or(quoted, |(path, _)| path));
+    paths
+        .filter(|path| path.split_once('/').is_some_and(|(folder, _)| FOLDERS.contains(&folder)))
+        .filter(|path| !path.contains(char::is_whitespace))
+        .collect()
+}
+
 /// Why a link of `document` leads nowhere.
 fn judge(document: &Path, target: &str) -> Result<(), String> {
     let (path, heading) = target.split_once('#').unwrap_or((target, ""));
@@ -70,6 +85,27 @@ fn every_link_between_documents_leads_somewhere() {
         faults.extend(links.filter_map(|target| judge(document, target).err()));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut faults = Vec::new();
+    for document in documents() {
+        if HISTORY.iter().any(|history| document.starts_with(history)) {
+            continue;
+        }
+        let text = prose(&std::fs::read_to_string(root().join(&document)).expect("a document"));
+        let missing = named_paths(&text).into_iter().filter(|path| !root().join(path).exists());
+        faults.extend(missing.map(|path| format!("{}: no file {path}", document.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn paths_are_told_from_other_quoted_words() {
+    let text =
+        "`tests/qemu`, `kernel/src/lib.rs::test`, `/dev/vda`, `poll-us`, `image a/b`, `docs/nowhere.md`";
+    assert_eq!(named_paths(text), ["tests/qemu", "kernel/src/lib.rs", "docs/nowhere.md"]);
 }
 
 #[test]
