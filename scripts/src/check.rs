@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::interrupt::{self, Group};
 use crate::setup::{self, XenVersion};
-use crate::toolchain::{self, Target};
+use crate::toolchain::Target;
 use crate::{paths, process, ui};
 
 /// The packages that exist only on bare metal.
@@ -65,7 +65,7 @@ pub fn run(selection: &Selection) -> Result<bool> {
     let mut total = Tally::default();
     ui::heading("Set-up");
     setup::packages::ensure()?;
-    let toolchain = toolchain::detect()?;
+    let toolchain = setup::toolchain()?;
     if selection.qemu {
         setup::fixtures(selection.xen)?;
     }

@@ -12,7 +12,7 @@ use crate::build::{self, Products};
 use crate::protocol::Event;
 use crate::setup::{self, Fixture};
 use crate::system::{self, Options};
-use crate::{paths, toolchain, ui};
+use crate::{paths, ui};
 
 const SCENARIO: &str = "demo";
 /// Limit of the scenario itself; the machine's own is longer.
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 pub fn run(options: &Options) -> Result<bool> {
     ui::heading("Set-up");
     setup::packages::ensure()?;
-    let toolchain = toolchain::detect()?;
+    let toolchain = setup::toolchain()?;
     let fixture = setup::fixture(options.xen)?;
     ui::heading("Build");
     let products = build::stub(&toolchain)?;

@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::terminal;
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
@@ -29,7 +31,7 @@ pub fn install() -> Result<()> {
         thread::spawn(|| {
             thread::sleep(GRACE);
             signal_all(Signal::KILL);
-            crate::shell::restore_terminal();
+            terminal::restore();
             std::process::exit(i32::from(EXIT_STATUS));
         });
     })?;

@@ -26,5 +26,6 @@ pub mod qemu;
 pub mod setup;
 pub mod shell;
 pub mod system;
+pub mod terminal;
 pub mod toolchain;
 pub mod ui;

@@ -190,7 +190,7 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::Build => {
             setup::packages::ensure()?;
-            let products = build::all(&xtask::toolchain::detect()?)?;
+            let products = build::all(&setup::toolchain()?)?;
             for built in products.image.iter().chain(&products.daemon).chain(&products.hostile) {
                 println!("built {}", built.display());
             }

@@ -1,56 +1,22 @@
 //! `cargo xtask shell` and `cargo xtask run`: the system for a person to use.
 
-use std::io::{IsTerminal, Read, Write, stdin};
-use std::sync::Mutex;
+use std::io::{Read, Write, stdin};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::build::{self, Products};
 use crate::protocol::Event;
 use crate::setup::{self, Fixture};
 use crate::system::{self, Options};
+use crate::terminal::{self, RawMode};
 use crate::ui;
 
 /// Ctrl-]: ends the session, as with telnet.
 const ESCAPE: u8 = 0x1d;
 const CHUNK: usize = 8;
 const PAUSE: Duration = Duration::from_millis(10);
-
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
-
-/// Gives the terminal back its settings, if we changed them.
-pub fn restore_terminal() {
-    let mut saved = SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(settings) = saved.take() {
-        // A terminal that is gone needs no settings.
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &settings);
-    }
-}
-
-/// The terminal in raw mode while this lives.
-struct RawTerminal;
-
-impl RawTerminal {
-    fn enter() -> Result<Self> {
-        if stdin().is_terminal() {
-            let settings = tcgetattr(stdin())?;
-            let mut raw = settings.clone();
-            raw.make_raw();
-            *SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(settings);
-            tcsetattr(stdin(), OptionalActions::Now, &raw)?;
-        }
-        Ok(Self)
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        restore_terminal();
-    }
-}
 
 /// Sets up and builds for one Xen version; `bare` leaves our own parts out.
 ///
@@ -59,7 +25,7 @@ impl Drop for RawTerminal {
 pub fn prepare(options: &Options, bare: bool) -> Result<(Fixture, Products)> {
     ui::heading("Set-up");
     setup::packages::ensure()?;
-    let toolchain = (!bare).then(crate::toolchain::detect).transpose()?;
+    let toolchain = (!bare).then(setup::toolchain).transpose()?;
     let fixture = setup::fixture(options.xen)?;
     let products = match &toolchain {
         Some(toolchain) => {
@@ -69,14 +35,6 @@ pub fn prepare(options: &Options, bare: bool) -> Result<(Fixture, Products)> {
         None => Products::default(),
     };
     Ok((fixture, products))
-}
-
-/// Rows and columns of the terminal; the usual ones when there is none.
-fn terminal_size() -> (u16, u16) {
-    tcgetwinsize(stdin())
-        .ok()
-        .filter(|size| size.ws_row > 0 && size.ws_col > 0)
-        .map_or((24, 80), |size| (size.ws_row, size.ws_col))
 }
 
 /// Boots the system and connects the terminal to dom0's console.
@@ -95,10 +53,10 @@ pub fn run(options: &Options, bare: bool) -> Result<()> {
          poweroff                         end (or Ctrl-] to end at once)\n",
     );
     let mut qemu = agent.into_console();
-    let (rows, columns) = terminal_size();
+    let (rows, columns) = terminal::size();
     qemu.send(format!("shell {rows} {columns}\n").as_bytes())?;
     qemu.show_output(true);
-    let _raw = RawTerminal::enter()?;
+    let _raw = RawMode::enter()?;
     if let Some(mut console) = qemu.take_stdin() {
         let (ended_in, ended) = std::sync::mpsc::channel();
         thread::spawn(move || {

@@ -11,7 +11,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 
 use crate::process;
-use crate::setup::packages;
 use crate::ui;
 
 /// Forces one of the two ways: `rustup` or `debian`.
@@ -97,19 +96,20 @@ pub struct Toolchain {
     pub dom0: Target,
 }
 
-/// Finds a way to compile for both targets; downloads what it takes.
+/// Finds a way to compile for both targets; downloads what it takes. `install` installs Debian
+/// packages.
 ///
 /// # Errors
 /// When neither way works, with what to do.
-pub fn detect() -> Result<Toolchain> {
+pub fn detect(install: fn(&[&str]) -> Result<()>) -> Result<Toolchain> {
     match env::var(TOOLCHAIN_ENV).as_deref() {
         Ok("rustup") => rustup(),
-        Ok("debian") => debian(),
+        Ok("debian") => debian(install),
         Ok(other) => bail!("{TOOLCHAIN_ENV}={other} is not known; use rustup or debian"),
         Err(_) => rustup().or_else(|why| {
             ui::heading(format!("rustup's way does not work here ({why:#})"));
             ui::heading("taking Debian's Rust packages instead");
-            debian()
+            debian(install)
         }),
     }
 }
@@ -145,10 +145,10 @@ fn rustup() -> Result<Toolchain> {
     Ok(Toolchain { way: Way::Rustup, bare: target(BARE), dom0: target(DOM0_RUSTUP) })
 }
 
-fn debian() -> Result<Toolchain> {
+fn debian(install: fn(&[&str]) -> Result<()>) -> Result<Toolchain> {
     if !debian_installed() {
         ui::heading("Debian's Rust compiler and its source are needed:");
-        packages::install(DEBIAN_PACKAGES)?;
+        install(DEBIAN_PACKAGES)?;
     }
     // Only these, in case rustup's proxies stand before them on PATH.
     let env = vec![

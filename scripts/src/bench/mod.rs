@@ -38,7 +38,7 @@ use crate::bench::sample::Measured;
 use crate::protocol::Event;
 use crate::setup;
 use crate::system::{self, Options};
-use crate::{build, interrupt, paths, process, toolchain, ui};
+use crate::{build, interrupt, paths, process, ui};
 
 const SCENARIO: &str = "bench";
 /// Memory of the machine: room for a guest of 4 GiB.
@@ -121,7 +121,7 @@ fn measure(
 ) -> Result<Run> {
     ui::heading("Set-up");
     setup::packages::ensure()?;
-    let toolchain = toolchain::detect()?;
+    let toolchain = setup::toolchain()?;
     let fixture = setup::fixture(options.xen)?;
     let tools = setup::tools(fixture.version)?;
     ui::heading("Build");

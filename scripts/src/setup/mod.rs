@@ -4,6 +4,7 @@
 pub mod apt;
 pub mod cache;
 pub mod debian;
+pub mod layout;
 pub mod mirror;
 pub mod modules;
 pub mod packages;
@@ -70,9 +71,17 @@ pub struct Missing {
 /// With the remedy, when a step fails.
 pub fn ensure(only: Option<XenVersion>) -> Result<Ready> {
     packages::ensure()?;
-    let toolchain = toolchain::detect()?;
+    let toolchain = toolchain()?;
     let (fixtures, missing) = fixtures(only)?;
     Ok(Ready { toolchain, fixtures, missing })
+}
+
+/// Finds a way to compile for both targets, with Debian's compiler where there is no other.
+///
+/// # Errors
+/// As [`toolchain::detect`].
+pub fn toolchain() -> Result<Toolchain> {
+    toolchain::detect(packages::install)
 }
 
 /// Makes or finds the fixtures of `only`, or of every version. One whose source the mirror

@@ -12,8 +12,8 @@ use crate::elf;
 use crate::process;
 use crate::setup::apt::{LazyApt, extract};
 use crate::setup::cache::Cache;
+use crate::setup::layout::{self, LIBRARIES};
 use crate::setup::release::XenVersion;
-use crate::setup::userland;
 use crate::ui;
 
 const PACKAGES: &[&str] = &["fio", "xfsprogs", "e2fsprogs", "util-linux"];
@@ -21,7 +21,6 @@ const PROGRAMS: &[&str] =
     &["fio", "mkfs.xfs", "xfs_repair", "mke2fs", "e2fsck", "blkdiscard", "blockdev", "fstrim"];
 /// Libraries outside the loader's own directories, found by their users' RUNPATH.
 const LIBRARY_DIRS: &[&str] = &["usr/lib/aarch64-linux-gnu/ceph"];
-const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 /// Opened by name at run time, so no ELF header lists it.
 const DLOPENED: &[&str] = &["libgcc_s.so.1"];
 
@@ -99,11 +98,11 @@ fn fill(root: &Path, packages: &Path, modules: &Path) -> Result<()> {
     }
     let mut files = Vec::new();
     for name in PROGRAMS {
-        let from = userland::program(packages, name)?;
+        let from = layout::program(packages, name)?;
         fs::copy(&from, root.join("usr/bin").join(name))?;
         files.push(from);
     }
-    let mut dirs = userland::library_dirs(packages);
+    let mut dirs = layout::library_dirs(packages);
     dirs.extend(LIBRARY_DIRS.iter().map(|dir| packages.join(dir)));
     for name in DLOPENED {
         let from = dirs.iter().map(|dir| dir.join(name)).find(|path| path.exists());

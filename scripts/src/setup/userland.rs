@@ -12,6 +12,7 @@ use crate::initramfs::Tree;
 use crate::process;
 use crate::setup::apt::{LazyApt, extract};
 use crate::setup::cache::Cache;
+use crate::setup::layout::{LIBRARIES, existing, library_dirs, program, xen_programs};
 use crate::setup::modules;
 use crate::setup::release::XenVersion;
 use crate::setup::xen_tools;
@@ -59,7 +60,6 @@ const DOM0_PROGRAMS: &[&str] = &[
 const GUEST_PROGRAMS: &[&str] = &["mke2fs", "e2fsck", "blockdev", "blkdiscard", "fallocate", "kexec"];
 /// Opened by name at run time, so no ELF header lists it.
 const DLOPENED: &[&str] = &["libgcc_s.so.1"];
-const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 
 const DOM0_MODULES: &[&str] =
     &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "loop", "xen-blkback", "ext4"];
@@ -164,14 +164,6 @@ fn kernel_files(kernel: &Path, out: &Path) -> Result<PathBuf> {
     Ok(modules)
 }
 
-fn existing(root: &Path, candidates: &[&str]) -> Result<PathBuf> {
-    candidates
-        .iter()
-        .map(|path| root.join(path))
-        .find(|path| path.exists())
-        .with_context(|| format!("the packages brought none of {candidates:?}"))
-}
-
 fn only_entry(dir: &Path) -> Result<PathBuf> {
     let entries: Vec<_> = fs::read_dir(dir)?.flatten().collect();
     match entries.as_slice() {
@@ -202,28 +194,6 @@ fn skeleton() -> Tree {
     tree.character("dev/console", 5, 1);
     tree.character("dev/null", 1, 3);
     tree
-}
-
-/// Finds a program in the unpacked packages, merged `/usr` or not.
-///
-/// # Errors
-/// When no package brought it.
-pub fn program(root: &Path, name: &str) -> Result<PathBuf> {
-    existing(
-        root,
-        &[
-            &format!("usr/bin/{name}"),
-            &format!("usr/sbin/{name}"),
-            &format!("bin/{name}"),
-            &format!("sbin/{name}"),
-        ],
-    )
-}
-
-/// Where unpacked packages have their libraries, merged `/usr` or not.
-#[must_use]
-pub fn library_dirs(root: &Path) -> Vec<PathBuf> {
-    [LIBRARIES, "lib/aarch64-linux-gnu", "usr/lib", "lib"].iter().map(|dir| root.join(dir)).collect()
 }
 
 /// Adds programs to `/usr/bin` with every library they need, and busybox for the rest.
@@ -280,12 +250,6 @@ fn write_modules(to: &Path, modules_dir: &Path) -> Result<()> {
 
 fn plain(root: &Path, names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     names.iter().map(|name| Ok((format!("usr/bin/{name}"), program(root, name)?))).collect()
-}
-
-/// Where Xen's own programs are in dom0.
-#[must_use]
-pub fn xen_programs(version: XenVersion) -> String {
-    format!("usr/lib/xen-{version}/bin")
 }
 
 fn dom0_tree(root: &Path, modules_dir: &Path, version: XenVersion) -> Result<Tree> {

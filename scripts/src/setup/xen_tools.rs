@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use crate::process;
 use crate::setup::apt::{LazyApt, extract};
 use crate::setup::cache::Cache;
+use crate::setup::layout;
 use crate::setup::packages;
 use crate::setup::release::XenVersion;
-use crate::setup::userland;
 use crate::setup::xen;
 use crate::ui;
 
@@ -109,7 +109,7 @@ fn libraries(apt: &LazyApt, work: &Path, log: &Path) -> Result<Libraries> {
     }
     let lib = work.join("lib");
     fs::create_dir_all(&lib)?;
-    let dirs = userland::library_dirs(&root);
+    let dirs = layout::library_dirs(&root);
     for (name, link) in LINKS {
         let from = dirs.iter().map(|dir| dir.join(name)).find(|path| path.exists());
         fs::copy(from.with_context(|| format!("no package brought {name}"))?, lib.join(name))?;
@@ -126,7 +126,7 @@ fn build(
     log: &Path,
     step: &ui::Step,
 ) -> Result<()> {
-    let programs = format!("/{}", userland::xen_programs(version));
+    let programs = format!("/{}", layout::xen_programs(version));
     let with_libraries = |command: &mut Command| {
         command
             .envs(ANSWERS.iter().copied())
