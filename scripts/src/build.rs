@@ -1,7 +1,6 @@
 //! Building what runs beside the guest: stub image, hostile images, dom0's daemon; and the
 //! guests of the tests that are not Linux.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::toolchain::{Target, Toolchain};
-use crate::{paths, process, ui};
+use crate::{paths, process, ui, workspace};
 
 const IMAGE_PACKAGE: &str = "pilotfish-image";
 const STUB_PROFILE: &str = "stub";
@@ -95,7 +94,7 @@ fn hostile(toolchain: &Toolchain) -> Result<Vec<PathBuf>> {
 /// Builds the bare-metal images of a package into `dir` of the target directory.
 fn images(toolchain: &Toolchain, package: &str, dir: &str) -> Result<Vec<PathBuf>> {
     cargo(&toolchain.bare, package, STUB_PROFILE, &[])?;
-    binaries(package)?.into_iter().map(|name| image(toolchain, &name, dir, &name)).collect()
+    workspace::read()?.binaries(package).into_iter().map(|name| image(toolchain, &name, dir, &name)).collect()
 }
 
 /// Makes the raw image `dir/name.img` of a binary that was just built.
@@ -122,28 +121,6 @@ fn cargo(target: &Target, package: &str, profile: &str, more: &[&str]) -> Result
     process::run_shown(
         target.cargo("build").args(["--quiet", "--package", package, "--profile", profile]).args(more),
     )
-}
-
-/// The names of a package's binaries, as cargo knows them.
-fn binaries(package: &str) -> Result<BTreeSet<String>> {
-    let text = process::output(
-        Command::new("cargo")
-            .args(["metadata", "--no-deps", "--format-version", "1"])
-            .current_dir(paths::root()),
-    )?;
-    let metadata: serde_json::Value = serde_json::from_str(&text)?;
-    Ok(bins_in(&metadata, package))
-}
-
-fn bins_in(metadata: &serde_json::Value, package: &str) -> BTreeSet<String> {
-    let array = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-    array(&metadata["packages"])
-        .iter()
-        .filter(|candidate| candidate["name"] == package)
-        .flat_map(|found| array(&found["targets"]))
-        .filter(|target| array(&target["kind"]).iter().any(|kind| kind == "bin"))
-        .filter_map(|target| target["name"].as_str().map(str::to_owned))
-        .collect()
 }
 
 /// Symbols of an image that it must not have.
@@ -188,16 +165,5 @@ mod tests {
         assert!(small_enough(IMAGE_BYTES_MAX).is_ok());
         let why = small_enough(IMAGE_BYTES_MAX + 1).expect_err("too large").to_string();
         assert!(why.starts_with("the stub image has 163841 bytes, 1 more than it may"), "{why}");
-    }
-
-    #[test]
-    fn the_binaries_of_a_package_are_found() {
-        let metadata = serde_json::json!({"packages": [
-            {"name": "a", "targets": [
-                {"name": "one", "kind": ["bin"]}, {"name": "lib", "kind": ["lib"]}]},
-            {"name": "b", "targets": [{"name": "two", "kind": ["bin"]}]},
-        ]});
-        assert_eq!(bins_in(&metadata, "a"), BTreeSet::from(["one".to_owned()]));
-        assert!(bins_in(&metadata, "c").is_empty());
     }
 }

@@ -6,6 +6,7 @@
 //! - [`initramfs`]: cpio archives; the variable part of dom0 and guest.
 //! - [`qemu`]: one emulated machine with its serial console, never outliving us.
 //! - [`agent`]: the conversation with dom0's agent over that console.
+//! - [`lint`]: rules that no compiler checks: no circles, nothing long.
 //! - [`mod@bench`]: Pilotfish beside Xen's native PV disk, measured.
 //! - [`system`]: all of the above put together: "boot me Xen 4.20 and run a scenario".
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod demo;
 pub mod elf;
 pub mod initramfs;
 pub mod interrupt;
+pub mod lint;
 pub mod paths;
 pub mod process;
 pub mod protocol;
@@ -29,3 +31,4 @@ pub mod system;
 pub mod terminal;
 pub mod toolchain;
 pub mod ui;
+pub mod workspace;

@@ -9,9 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use xtask::bench::curves;
 use xtask::bench::curves::plan::Curve;
 use xtask::bench::plan::Plan;
+use xtask::check::step::Step;
 use xtask::setup::XenVersion;
 use xtask::system::Options;
-use xtask::{bench, build, check, clean, demo, interrupt, setup, shell, ui};
+use xtask::{bench, build, check, clean, demo, interrupt, lint, setup, shell, ui};
 
 /// Sets up, builds, runs and tests Pilotfish, a stub domain that serves disks on Xen.
 ///
@@ -81,22 +82,27 @@ enum Command {
     /// With --curves it measures instead how cost grows with depth, size and number; the result is
     /// target/bench/curves.md, curves.json and curve-*.svg.
     Bench(BenchArgs),
-    /// Run every check: format, lints, docs, host tests, QEMU scenarios.
+    /// Run every check: format, lints, docs, host tests, fuzz targets, QEMU scenarios.
     Test {
+        /// Only these steps (default: all, in this order).
+        #[arg(value_name = "STEP")]
+        steps: Vec<Step>,
         /// Only what needs no QEMU.
-        #[arg(long, conflicts_with = "qemu_only")]
+        #[arg(long, conflicts_with_all = ["qemu_only", "steps"])]
         host_only: bool,
         /// Only the QEMU scenarios.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "steps")]
         qemu_only: bool,
-        /// Only this QEMU scenario (implies --qemu-only).
-        #[arg(long, value_name = "NAME")]
+        /// Only this QEMU scenario (of the step qemu alone).
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["steps", "host_only"])]
         scenario: Option<String>,
         /// Only this Xen version, with all its scenarios (default: 4.17, 4.20, and the core of
         /// them on 4.22 where its tarball is there).
         #[arg(long, value_name = "VERSION")]
         xen: Option<XenVersion>,
     },
+    /// Tell what breaks a rule that no compiler checks: circles of modules, long files and functions.
+    Lint,
     /// Remove what was built; the cache stays unless asked for.
     Clean {
         /// Remove the cache outside the checkout too.
@@ -213,12 +219,16 @@ fn run(command: Command) -> Result<bool> {
             let limit = bench::limit(&plan) + Duration::from_secs(240);
             bench::run(&plan, &args.machine.options("bench", limit))
         }
-        Command::Test { host_only, qemu_only, scenario, xen } => check::run(&check::Selection {
-            host: !qemu_only && scenario.is_none(),
-            qemu: !host_only,
-            scenario,
-            xen,
-        }),
+        Command::Test { steps, host_only, qemu_only, scenario, xen } => {
+            let wanted = |step: &Step| match step {
+                Step::Qemu => !host_only,
+                _ => !qemu_only && scenario.is_none(),
+            };
+            let all = Step::ALL.into_iter().filter(wanted).collect();
+            let steps = if steps.is_empty() { all } else { steps };
+            check::run(&check::Selection { steps, scenario, xen })
+        }
+        Command::Lint => lint::run(),
         Command::Clean { cache } => clean::run(cache).map(|()| true),
     }
 }

@@ -1,86 +1,72 @@
-//! `cargo xtask test`: every check, counted.
+//! `cargo xtask test`: every check, in steps, counted.
+//!
+//! - [`step`]: which steps there are. `.ci/` has a script for each.
+//! - [`tally`]: verdicts, counted.
 
-use std::fmt;
+pub mod step;
+pub mod tally;
+
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::check::step::Step;
+use crate::check::tally::{Tally, cargo_test_line, summary_line};
 use crate::interrupt::{self, Group};
 use crate::setup::{self, XenVersion};
 use crate::toolchain::Target;
-use crate::{paths, process, ui};
+use crate::{lint, paths, process, ui, workspace};
 
 /// The packages that exist only on bare metal.
 const BARE_PACKAGES: [&str; 4] =
     ["pilotfish-image", "pilotfish-life", "pilotfish-hostile", "pilotfish-frontend"];
+/// The package of the fuzz targets, whose tests are a step of their own.
+const FUZZ_PACKAGE: &str = "pilotfish-fuzz-targets";
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Format, lints, docs and host tests.
-    pub host: bool,
-    /// QEMU scenarios.
-    pub qemu: bool,
+    /// Only these steps, in the order of [`Step::ALL`].
+    pub steps: Vec<Step>,
     /// Only this scenario.
     pub scenario: Option<String>,
     /// Only this Xen version.
     pub xen: Option<XenVersion>,
 }
 
-/// Counted verdicts.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    /// Not run, because what they need cannot be had here.
-    skipped: u64,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
-        if self.skipped > 0 { write!(f, ", {} skipped", self.skipped) } else { Ok(()) }
-    }
-}
-
-impl Tally {
-    fn add(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-
-    fn one(passed: bool) -> Self {
-        Self { passed: passed.into(), failed: (!passed).into(), skipped: 0 }
-    }
-}
-
-/// Runs the selected checks; true when all passed.
+/// Runs the selected steps, each to its end whatever came of the last; true when all passed.
 ///
 /// # Errors
 /// When the set-up fails, or on Ctrl-C.
 pub fn run(selection: &Selection) -> Result<bool> {
-    let mut total = Tally::default();
     ui::heading("Set-up");
     setup::packages::ensure()?;
     let toolchain = setup::toolchain()?;
-    if selection.qemu {
+    let wanted = || Step::ALL.into_iter().filter(|step| selection.steps.contains(step));
+    if wanted().any(|step| step == Step::Qemu) {
         setup::fixtures(selection.xen)?;
     }
-    if selection.host {
-        ui::heading("Format, lints, documentation");
-        for (what, mut command) in static_checks(&toolchain.bare) {
-            total.add(verdict(what, &mut command)?);
-        }
-        ui::heading("Host tests");
-        total.add(counted(&mut host_tests(), cargo_test_line)?);
+    let (mut total, mut told) = (Tally::default(), Vec::new());
+    for step in wanted() {
+        ui::heading(format!("Step {step}: {}", step.what()));
+        let started = Instant::now();
+        let tally = match step {
+            Step::Lint => lint_all(&toolchain.bare)?,
+            Step::Host => counted(&mut host_tests()?, cargo_test_line)?,
+            Step::Fuzz => {
+                counted(&mut cargo(&["test", "--no-fail-fast", "--package", FUZZ_PACKAGE]), cargo_test_line)?
+            }
+            Step::Qemu => counted(&mut scenarios(selection), summary_line)?,
+        };
+        let line = format!("{step}: {tally} ({} s)", started.elapsed().as_secs());
+        ui::heading(format!("Step {line}"));
+        told.push(line);
+        total.add(tally);
     }
-    if selection.qemu {
-        ui::heading("QEMU scenarios");
-        total.add(counted(&mut scenarios(selection), summary_line)?);
-    }
+    told.iter().for_each(|line| println!("{line}"));
     println!("{total}");
     Ok(total.failed == 0 && total.passed > 0)
 }
@@ -115,8 +101,23 @@ fn static_checks(bare: &Target) -> Vec<(&'static str, Command)> {
     checks
 }
 
-fn host_tests() -> Command {
-    cargo(&["test", "--no-fail-fast"])
+/// Rules that no compiler checks, format, clippy, documentation.
+fn lint_all(bare: &Target) -> Result<Tally> {
+    let mut tally = Tally::one(ui::step("modules, sizes, scripts", |_| lint::run())?);
+    for (what, mut command) in static_checks(bare) {
+        tally.add(verdict(what, &mut command)?);
+    }
+    Ok(tally)
+}
+
+/// The tests of all packages that exist on the host.
+fn host_tests() -> Result<Command> {
+    let packages = workspace::read()?.default_packages();
+    let mut command = cargo(&["test", "--no-fail-fast"]);
+    for package in packages.iter().filter(|name| *name != FUZZ_PACKAGE) {
+        command.args(["--package", package]);
+    }
+    Ok(command)
 }
 
 fn scenarios(selection: &Selection) -> Command {
@@ -169,56 +170,4 @@ fn counted(command: &mut Command, read: fn(&str) -> Option<Tally>) -> Result<Tal
         tally.failed = 1;
     }
     Ok(tally)
-}
-
-/// Reads `N passed, N failed`, perhaps with `, N skipped`: the whole line.
-fn summary_line(line: &str) -> Option<Tally> {
-    let (passed, rest) = line.trim().split_once(" passed, ")?;
-    let (failed, rest) = rest.split_once(" failed")?;
-    let skipped = match rest.strip_prefix(", ") {
-        Some(rest) => rest.strip_suffix(" skipped")?.parse().ok()?,
-        None if rest.is_empty() => 0,
-        None => return None,
-    };
-    Some(Tally { passed: passed.parse().ok()?, failed: failed.parse().ok()?, skipped })
-}
-
-/// Reads the last line of one of cargo's test programs.
-fn cargo_test_line(line: &str) -> Option<Tally> {
-    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
-    let count = |word: &str| -> Option<u64> {
-        let field = counts.split(';').map(str::trim);
-        field.filter_map(|field| field.strip_suffix(word)).find_map(|number| number.trim().parse().ok())
-    };
-    Some(Tally { passed: count("passed")?, failed: count("failed")?, skipped: 0 })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_summary_is_a_whole_line() {
-        let tally = |passed, failed, skipped| Some(Tally { passed, failed, skipped });
-        assert_eq!(summary_line("12 passed, 3 failed"), tally(12, 3, 0));
-        assert_eq!(summary_line("12 passed, 3 failed, 4 skipped"), tally(12, 3, 4));
-        assert_eq!(summary_line("12 passed, 3 failed, 4"), None);
-        assert_eq!(summary_line("scenario: 12 passed, 3 failed"), None);
-        assert_eq!(summary_line("12 passed"), None);
-    }
-
-    #[test]
-    fn cargos_test_results_are_read() {
-        let line = "test result: FAILED. 7 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out";
-        assert_eq!(cargo_test_line(line), Some(Tally { passed: 7, failed: 2, skipped: 0 }));
-        assert_eq!(cargo_test_line("test a::b ... ok"), None);
-    }
-
-    #[test]
-    fn verdicts_add_up() {
-        let mut tally = Tally::one(true);
-        tally.add(Tally::one(false));
-        tally.add(Tally { passed: 2, failed: 3, skipped: 5 });
-        assert_eq!(tally, Tally { passed: 3, failed: 4, skipped: 5 });
-    }
 }

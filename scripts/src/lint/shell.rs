@@ -1,0 +1,67 @@
+//! The syntax of shell scripts: those of dom0 and of guests run hours after they were written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process;
+
+/// The scripts in a folder and those below it.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn scripts_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(scripts_in(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "sh") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What the shell that runs a script says of its syntax; `None` when nothing is wrong.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn fault(script: &Path) -> Result<Option<String>> {
+    let text = fs::read_to_string(script)?;
+    let checked = process::output(Command::new(shell_of(&text)).arg("-n").arg(script));
+    Ok(checked.err().map(|error| error.to_string()))
+}
+
+/// Guests have busybox's sh only and say so; dom0 has bash.
+fn shell_of(text: &str) -> &'static str {
+    let is_posix = |line: &str| line.starts_with("#!/bin/sh") || line.contains("shellcheck shell=sh");
+    if text.lines().take_while(|line| line.starts_with('#')).any(is_posix) { "sh" } else { "bash" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_read_by_the_shell_that_will_run_it() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let below = dir.path().join("guest");
+        fs::create_dir(&below)?;
+        let arrays = "names=(a b)\n";
+        fs::write(dir.path().join("dom0.sh"), arrays)?;
+        fs::write(
+            below.join("guest.sh"),
+            format!("# A guest's.\n# shellcheck shell=sh disable=SC2034\n{arrays}"),
+        )?;
+        fs::write(below.join("notes.txt"), "(")?;
+        let scripts = scripts_in(dir.path())?;
+        assert_eq!(scripts, [dir.path().join("dom0.sh"), below.join("guest.sh")]);
+        assert_eq!(fault(&scripts[0])?, None);
+        assert!(fault(&scripts[1])?.is_some_and(|why| why.contains("yntax error")));
+        Ok(())
+    }
+}
