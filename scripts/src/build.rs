@@ -106,12 +106,12 @@ fn image(toolchain: &Toolchain, binary: &str, dir: &str, name: &str) -> Result<P
     Ok(image)
 }
 
-/// Builds one of the tests' programs for dom0 and guests.
+/// Builds a program of a package of the tests, for dom0 and guests.
 ///
 /// # Errors
 /// When it does not compile.
-pub fn program(toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
-    let package = ["--quiet", "--package", "pilotfish-tests", "--bin", name, "--no-default-features"];
+pub fn program(toolchain: &Toolchain, package: &str, name: &str) -> Result<PathBuf> {
+    let package = ["--quiet", "--package", package, "--bin", name, "--no-default-features"];
     process::run_shown(toolchain.dom0.cargo("build").args(package).args(["--profile", DAEMON_PROFILE]))?;
     Ok(toolchain.dom0.products(DAEMON_PROFILE).join(name))
 }

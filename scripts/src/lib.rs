@@ -1,5 +1,5 @@
 //! `cargo xtask`: everything a developer runs on this project, as a library so that
-//! the test harness in `tests/` can use the same pieces.
+//! the test harness in `tests/` and the benchmark in `tests/bench/` can use the same pieces.
 //!
 //! - [`setup`]: packages, Rust targets, Xen, dom0 and guest userland, all cached.
 //! - [`build`]: the stub image, the hostile images and the dom0 daemon.
@@ -7,15 +7,14 @@
 //! - [`qemu`]: one emulated machine with its serial console, never outliving us.
 //! - [`agent`]: the conversation with dom0's agent over that console.
 //! - [`lint`]: rules that no compiler checks: no circles, nothing long.
-//! - [`mod@bench`]: Pilotfish beside Xen's native PV disk, measured.
 //! - [`system`]: all of the above put together: "boot me Xen 4.20 and run a scenario".
 #![forbid(unsafe_code)]
 
 pub mod agent;
-pub mod bench;
 pub mod build;
 pub mod check;
 pub mod clean;
+pub mod cli;
 pub mod demo;
 pub mod elf;
 pub mod initramfs;

@@ -1,18 +1,17 @@
 //! The command line of `cargo xtask`.
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{self, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use clap::{Args, Parser, Subcommand};
-use xtask::bench::curves;
-use xtask::bench::curves::plan::Curve;
-use xtask::bench::plan::Plan;
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
 use xtask::check::step::Step;
+use xtask::cli::{self, Machine};
 use xtask::setup::XenVersion;
-use xtask::system::Options;
-use xtask::{bench, build, check, clean, demo, interrupt, lint, setup, shell, ui};
+use xtask::{build, check, clean, demo, lint, paths, setup, shell, ui};
 
 /// Sets up, builds, runs and tests Pilotfish, a stub domain that serves disks on Xen.
 ///
@@ -71,17 +70,13 @@ enum Command {
     },
     /// Compare Pilotfish with Xen's native PV disk: rates, CPU times, bare round trips.
     ///
-    /// One guest does the same I/O (fio) on a native PV disk, on a disk of its stub over
-    /// the same kind of backing, and on one in the stub's memory, in turns; dom0 looks at
-    /// everybody's CPU time. Another guest, whose memory was used before, does what guests do: reads and
-    /// writes through the page cache, files on ext4, mixed loads. Prints the figures beside the project's targets, and writes
-    /// target/bench.json (every raw number) and target/bench/ (tables, SVG). Ends well when
-    /// all was measured, whatever the figures. Leave the machine alone meanwhile. What the
-    /// figures mean: docs/performance.md.
-    ///
-    /// With --curves it measures instead how cost grows with depth, size and number; the result is
-    /// target/bench/curves.md, curves.json and curve-*.svg.
-    Bench(BenchArgs),
+    /// What can be chosen: `cargo xtask bench --help`. What the figures mean: docs/performance.md.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// As `cargo xtask bench --help` tells them.
+        #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Run every check: format, lints, docs, host tests, fuzz targets, QEMU scenarios.
     Test {
         /// Only these steps (default: all, in this order).
@@ -109,76 +104,6 @@ enum Command {
         #[arg(long)]
         cache: bool,
     },
-}
-
-#[derive(Args)]
-struct Machine {
-    /// Xen version to boot (default: the newest that Debian ships and whose source can be had).
-    #[arg(long, value_name = "VERSION")]
-    xen: Option<XenVersion>,
-    /// QEMU's CPU model.
-    #[arg(long, default_value = xtask::qemu::DEFAULT_CPU)]
-    cpu: String,
-    /// Give up after this many seconds (the shell has no limit unless given).
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
-}
-
-impl Machine {
-    fn options(&self, log: &str, default_timeout: Duration) -> Options {
-        let mut options = Options::new(self.xen, log);
-        options.cpu.clone_from(&self.cpu);
-        options.timeout = self.timeout.map_or(default_timeout, Duration::from_secs);
-        options
-    }
-}
-
-#[derive(Args)]
-struct BenchArgs {
-    /// How often each disk meets each workload (default: 5; quick: 2; curves: 3).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: Option<u32>,
-    /// Length of each measurement, without fio's start and end (default: 1.5; quick: 1; curves: 0.8).
-    #[arg(long, value_name = "SECONDS")]
-    seconds: Option<f64>,
-    /// Few rounds and workloads, for a look: some three minutes.
-    #[arg(long)]
-    quick: bool,
-    /// vCPUs of the guest.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
-    vcpus: u32,
-    /// Only these workloads, e.g. randread-4k-16,write-1024k-4,cached-read,ext4-fsync-8k.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    workloads: Vec<String>,
-    /// How cost grows: all curves, or these of depth, block-size, vcpus, disks, guests, map.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads"])]
-    curves: Option<Vec<Curve>>,
-    #[command(flatten)]
-    machine: Machine,
-}
-
-impl BenchArgs {
-    /// Which curves; none when the usual benchmark is asked for.
-    fn curves(&self) -> Result<Option<curves::plan::Plan>> {
-        let Some(names) = &self.curves else { return Ok(None) };
-        let mut plan = curves::plan::Plan::new(names);
-        plan.rounds = self.rounds.unwrap_or(plan.rounds);
-        plan.seconds = self.seconds.unwrap_or(plan.seconds);
-        ensure!((0.2..=600.0).contains(&plan.seconds), "--seconds is 0.2 to 600");
-        Ok(Some(plan))
-    }
-
-    fn plan(&self) -> Result<Plan> {
-        let mut plan = if self.quick { Plan::quick() } else { Plan::full() };
-        plan.rounds = self.rounds.unwrap_or(plan.rounds);
-        plan.seconds = self.seconds.unwrap_or(plan.seconds);
-        ensure!((0.2..=600.0).contains(&plan.seconds), "--seconds is 0.2 to 600");
-        plan.vcpus = self.vcpus;
-        if !self.workloads.is_empty() {
-            plan.keep(&self.workloads)?;
-        }
-        Ok(plan)
-    }
 }
 
 fn run(command: Command) -> Result<bool> {
@@ -210,15 +135,7 @@ fn run(command: Command) -> Result<bool> {
             let options = machine.options(&format!("run-{name}"), Duration::from_secs(600));
             shell::scenario(&options, &name, bare, Duration::from_secs(240))
         }
-        Command::Bench(args) => {
-            if let Some(plan) = args.curves()? {
-                let limit = plan.limit() + Duration::from_secs(240);
-                return curves::run(&plan, &args.machine.options("curves", limit));
-            }
-            let plan = args.plan()?;
-            let limit = bench::limit(&plan) + Duration::from_secs(240);
-            bench::run(&plan, &args.machine.options("bench", limit))
-        }
+        Command::Bench { arguments } => bench(&arguments),
         Command::Test { steps, host_only, qemu_only, scenario, xen } => {
             let wanted = |step: &Step| match step {
                 Step::Qemu => !host_only,
@@ -233,19 +150,14 @@ fn run(command: Command) -> Result<bool> {
     }
 }
 
+/// Becomes the benchmark, a program of its own.
+fn bench(arguments: &[OsString]) -> Result<bool> {
+    let mut command = process::Command::new("cargo");
+    command.args(["run", "--quiet", "--package", "pilotfish-bench", "--"]).args(arguments);
+    Err(command.current_dir(paths::root()).exec()).context("cannot run cargo")
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = interrupt::install().and_then(|()| run(cli.command));
-    match result {
-        _ if interrupt::seen() => {
-            eprintln!("interrupted; what was finished stays in the cache");
-            ExitCode::from(interrupt::EXIT_STATUS)
-        }
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main(|| run(cli.command))
 }

@@ -75,8 +75,8 @@ const XEN_ARGS: &str = "console=dtuart dtuart=/pl011@9000000 dom0_mem=1536M dom0
                         xsm=dummy bootscrub=0 loglvl=info guest_loglvl=info";
 const DOM0_ARGS: &str = "console=hvc0 rdinit=/init loglevel=4 panic=5";
 
-/// Where dom0's scripts are, those of guests in `guest/` below.
-const SCENARIO_DIRS: [&str; 2] = ["qemu", "bench"];
+/// Where the scripts of dom0 and those of guests are.
+const SCENARIO_DIRS: [(&str, &str); 2] = [("qemu", "qemu/guest"), ("bench/dom0", "bench/guest")];
 
 /// Boots the system to dom0's agent.
 ///
@@ -147,8 +147,8 @@ fn dom0_overlay(fixture: &Fixture, products: &Products) -> Result<Tree> {
     tree.bytes("guest/initrd", guest_initrd(fixture, products)?, 0o644);
     tree.directory("disks");
     tree.directory("scenarios");
-    for dir in SCENARIO_DIRS {
-        add_scenarios(&mut tree, "scenarios", &tests_dir().join(dir))?;
+    for (dom0, _) in SCENARIO_DIRS {
+        add_scenarios(&mut tree, "scenarios", &tests_dir().join(dom0))?;
     }
     if let Some(image) = &products.image {
         tree.file("usr/lib/pilotfish/pilotfish.img", image)?;
@@ -170,8 +170,8 @@ fn guest_initrd(fixture: &Fixture, products: &Products) -> Result<Vec<u8>> {
     let mut tree = Tree::new();
     script(&mut tree, "init", &scripts.join("guest-init.sh"))?;
     script(&mut tree, "guest/lib.sh", &scripts.join("guest-lib.sh"))?;
-    for dir in SCENARIO_DIRS {
-        add_scenarios(&mut tree, "guest", &tests_dir().join(dir).join("guest"))?;
+    for (_, guest) in SCENARIO_DIRS {
+        add_scenarios(&mut tree, "guest", &tests_dir().join(guest))?;
     }
     for program in &products.guest {
         let name = program.file_name().context("a guest's program without a name")?;

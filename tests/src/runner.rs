@@ -14,6 +14,8 @@ use xtask::{interrupt, ui};
 use crate::manifest::{BOOTS_BY_U_BOOT, Board, Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario};
 use crate::report::Verdict;
 
+/// The package with the tests' programs for dom0 and guests.
+const PACKAGE: &str = "pilotfish-tests";
 /// Time for a boot and for what the agent does between scenarios.
 const OVERHEAD: Duration = Duration::from_secs(240);
 /// Boots that fail one after the other before the rest of a machine's scenarios is given up.
@@ -123,8 +125,8 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
     let (u_boot, mut skipped) = u_boot(&mut machines)?;
     let mut products = build::all(&ready.toolchain)?;
     // They go where the hostile images go: scenarios run them in dom0 as they launch those.
-    products.hostile.push(build::program(&ready.toolchain, "set-target")?);
-    let power_failure = build::program(&ready.toolchain, "power-failure")?;
+    products.hostile.push(build::program(&ready.toolchain, PACKAGE, "set-target")?);
+    let power_failure = build::program(&ready.toolchain, PACKAGE, "power-failure")?;
     products.hostile.push(power_failure.clone());
     products.guest.push(power_failure);
     let mut verdicts = Vec::new();

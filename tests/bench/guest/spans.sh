@@ -1,7 +1,7 @@
 # What the guests of the benchmark share: spans of fio on disks, with marks on the console at
 # which dom0 looks at the CPU times. What is counted is what the kernel says the disks did
 # between the marks, so fio's own start and end are in no span. Source it after /guest/lib.sh,
-# /guest/disk.sh and /guest/tools.sh. The other side: tests/src/bin/meter/watch.rs.
+# /guest/disk.sh and /guest/tools.sh. The other side: tests/bench/meter/src/watch.rs.
 # shellcheck shell=sh disable=SC2034
 
 settle=$(option settle 0.3)

@@ -4,7 +4,7 @@
 //! Without more words it goes on until it is destroyed: dom0 pauses it and asks its stub what was
 //! done. With `spread=MIB,...` each of these is measured in each of `rounds=` for `ms=`, with each
 //! disk in turn, which `series=` names by address: that much memory, and all of it at random, is
-//! what the data goes to; marks on the console as `tests/src/bin/meter/watch.rs` reads them.
+//! what the data goes to; marks on the console as `tests/bench/meter/src/watch.rs` reads them.
 
 use crate::devices;
 use crate::pattern::SECTOR;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::bench::sample::{Span, float};
-use crate::bench::stats::Spread;
+use crate::sample::{Span, float};
+use crate::stats::Spread;
 
 /// A point of a series.
 pub type Place = (String, String, u64);
@@ -58,11 +58,6 @@ impl Measured {
             }
         }
         measured
-    }
-
-    /// The points of a curve that were measured, and their series.
-    pub fn of<'a>(&'a self, curve: &'a str) -> impl Iterator<Item = &'a Place> {
-        self.spans.keys().filter(move |(of, _, _)| of == curve)
     }
 
     /// `value` of each round of a point.
@@ -135,7 +130,7 @@ mod tests {
         let facts = facts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let measured = Measured::read(&facts, |key| key == "m.depth.ram.16.2");
         let ram = ("depth".to_owned(), "ram".to_owned(), 16);
-        assert_eq!((measured.of("depth").count(), measured.aside), (2, 1));
+        assert_eq!((measured.spans.len(), measured.aside), (2, 1));
         assert_eq!(measured.by_round(&ram, |span| span.seconds).into_keys().collect::<Vec<_>>(), [1]);
         assert_eq!(measured.counted[&ram].len(), 1);
         assert!((measured.per_request(&ram, "answers").unwrap().median - 2.0).abs() < 1e-9);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::bench::sample::Span;
+use crate::sample::Span;
 
 /// The share of I/Os, in percent, that took no longer than what is told.
 pub const PERCENTILES: [&str; 3] = ["50", "99", "99.9"];

@@ -5,15 +5,15 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value, json};
 
-use crate::bench::Run;
-use crate::bench::curves::plan::{Curve, Plan};
-use crate::bench::curves::plot::Panel;
-use crate::bench::curves::read::{Measured, Place};
-use crate::bench::curves::view::{VIEWS, View};
-use crate::bench::host::TOO_MUCH;
-use crate::bench::sample::{Cpu, Span, float};
-use crate::bench::stats::{Spread, median, shown};
-use crate::bench::table::Table;
+use crate::curves::plan::{Curve, Plan};
+use crate::curves::plot::Panel;
+use crate::curves::read::{Measured, Place};
+use crate::curves::view::{VIEWS, View};
+use crate::others::TOO_MUCH;
+use crate::run::Run;
+use crate::sample::{Cpu, Span, float};
+use crate::stats::{Spread, median, shown};
+use crate::table::Table;
 
 /// All of a run.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! COUNT of them are let run, and paused again after SECONDS. What they did in between their stubs
 //! have counted, and are asked while nobody runs: the fact `m.guests.reads.COUNT.ROUND`, like those of
 //! guests that mark their spans themselves, and the counters of all stubs together,
-//! `s.crowd.guests.reads.COUNT.ROUND`.
+//! `s.all.guests.reads.COUNT.ROUND`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -73,7 +73,7 @@ fn told(pairs: &[Pair], word: u32) -> String {
 /// When a domain is gone or a stub does not answer.
 pub fn run(arguments: &[String]) -> Result<()> {
     let [rounds, seconds, counts, pairs @ ..] = arguments else {
-        anyhow::bail!("usage: meter crowd ROUNDS SECONDS COUNTS GUEST:STUB...");
+        anyhow::bail!("usage: meter many-guests ROUNDS SECONDS COUNTS GUEST:STUB...");
     };
     let rounds: u32 = rounds.parse().context("ROUNDS")?;
     let seconds = Duration::from_secs_f64(seconds.parse().context("SECONDS")?);
@@ -85,7 +85,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     for pair in &mut pairs {
         pair.ask(word)?;
     }
-    println!("@@PF fact s.crowd.start={}", told(&pairs, word));
+    println!("@@PF fact s.all.start={}", told(&pairs, word));
     for round in 1..=rounds {
         for &count in &counts {
             let label = format!("guests.reads.{count}.{round}");
@@ -117,7 +117,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
                 ns / 1_000_000_000,
                 ns % 1_000_000_000
             );
-            println!("@@PF fact s.crowd.{label}={}", told(&pairs, word));
+            println!("@@PF fact s.all.{label}={}", told(&pairs, word));
         }
     }
     Ok(())

@@ -3,17 +3,15 @@
 //! A guest of its own measures it, most of whose memory was used and given back before: its free
 //! pages lie all over it, so that data goes to all of it, not to the few buffers of a benchmark.
 //!
-//! - [`work`]: what was done in a span, by the guest's own count.
 //! - [`view`]: the tables, the targets' ratios, and the JSON.
 //!
-//! The other sides are `tests/bench/buffered.sh` (dom0) and `tests/bench/guest/buffered.sh` (guest).
+//! The other sides are `tests/bench/dom0/buffered.sh` (dom0) and `tests/bench/guest/buffered.sh` (guest).
 
 pub mod view;
-pub mod work;
 
 use std::fmt;
 
-use crate::bench::plan::Kind;
+use crate::plan::Kind;
 
 /// Memory of the guest.
 pub const GUEST_MIB: u32 = 1536;

@@ -62,19 +62,19 @@ many_guests() {
     local n most=${guests##*,} pairs=() names=() image from stub
     fact free_mib_before "$(free_mib)"
     for n in $(seq "$most"); do
-        image=$(filled "crowd$n" 4)
+        image=$(filled "guest$n" 4)
         from=$(now_ms)
-        frontend "crowd$n" 8 "" "$(virtio_disk xvda "$image")" ||
+        frontend "guest$n" 8 "" "$(virtio_disk xvda "$image")" ||
             { give_up "xl create of guest $n"; return; }
         fact "launch_ms.$n" $(($(now_ms) - from))
-        stub=$(domid "$(stub_of "crowd$n")")
+        stub=$(domid "$(stub_of "guest$n")")
         fact "ready_us.$n" "$(xenstore-read "/local/domain/$stub/data/pilotfish/ready_us")"
-        pairs+=("$(domid "crowd$n"):$stub")
-        names+=("crowd$n")
+        pairs+=("$(domid "guest$n"):$stub")
+        names+=("guest$n")
     done
     fact free_mib_with_all "$(free_mib)"
     fact dom0_available_kib "$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)"
-    check "many guests are measured to the end" "$meter" crowd "$rounds" "$seconds" "$guests" "${pairs[@]}"
+    check "many guests are measured to the end" "$meter" many-guests "$rounds" "$seconds" "$guests" "${pairs[@]}"
     gone "${names[@]}"
 }
 

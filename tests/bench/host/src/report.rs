@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::bench::buffered::{self, view};
-use crate::bench::host::TOO_MUCH;
-use crate::bench::plan::{Kind, Plan, Workload};
-use crate::bench::sample::{Cpu, Measured, Span, float};
-use crate::bench::stats::{Spread, shown};
-use crate::bench::table::Table;
-use crate::bench::targets::{self, Target, Verdict, Wanted};
+use crate::buffered::{self, view};
+use crate::others::TOO_MUCH;
+use crate::plan::{Kind, Plan, Workload};
+use crate::sample::{Cpu, Measured, Span, float};
+use crate::stats::{Spread, shown};
+use crate::table::Table;
+use crate::targets::{self, Target, Verdict, Wanted};
 
 /// All of a run.
 #[derive(Debug)]
@@ -281,7 +281,7 @@ impl Report {
                 Some(span_json(*round, *kind, *workload, span, others.copied()))
             })
             .collect();
-        let trips = |trips: &[crate::bench::sample::RoundTrip]| -> Vec<Value> {
+        let trips = |trips: &[crate::sample::RoundTrip]| -> Vec<Value> {
             trips.iter().map(|trip| json!({ "hot_ns": trip.hot_ns, "cold_ns": trip.cold_ns })).collect()
         };
         json!({

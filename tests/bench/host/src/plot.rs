@@ -11,10 +11,10 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, TextStyle};
 
-use crate::bench::plan::{Kind, Plan, Workload};
-use crate::bench::sample::{Cpu, Measured};
-use crate::bench::stats::Spread;
-use crate::bench::targets;
+use crate::plan::{Kind, Plan, Workload};
+use crate::sample::{Cpu, Measured};
+use crate::stats::Spread;
+use crate::targets;
 
 /// Draws what was measured into a file.
 pub type Draw = fn(&Measured, &Plan, &Path) -> Result<()>;
@@ -142,7 +142,7 @@ fn bars(title: &str, plan: &Plan, series: &[Series], to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sample::Span;
+    use crate::sample::Span;
 
     #[test]
     fn a_picture_names_every_workload_and_both_series() -> Result<()> {

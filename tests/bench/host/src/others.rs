@@ -48,7 +48,7 @@ impl Others {
             .map(|(pid, &ticks)| ticks.saturating_sub(last.ticks.get(pid).copied().unwrap_or(0)));
         let others = look.steal.saturating_sub(last.steal) + more.sum::<u64>();
         let seconds = look.at.duration_since(last.at).as_secs_f64();
-        Some(super::sample::float(others) / TICKS / seconds)
+        Some(crate::sample::float(others) / TICKS / seconds)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use crate::bench::plan::{GUEST_MIB, Kind};
+use crate::plan::{GUEST_MIB, Kind};
 
 /// How cost grows with what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -140,7 +140,7 @@ impl Plan {
         Duration::from_secs(120) + guests + Duration::from_secs_f64(self.seconds + 4.0) * spans
     }
 
-    /// As `tests/bench/curves.sh` reads it.
+    /// As `tests/bench/dom0/curves.sh` reads it.
     #[must_use]
     pub fn config(&self) -> String {
         let mut text = format!(

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::bench::buffered::{self, Way};
-use crate::bench::plan::{Kind, Plan, Workload};
-use crate::bench::sample::{Cpu, Measured, Span, float};
-use crate::bench::stats::Spread;
+use crate::buffered::{self, Way};
+use crate::plan::{Kind, Plan, Workload};
+use crate::sample::{Cpu, Measured, Span, float};
+use crate::stats::Spread;
 
 /// Which side of the limit is good.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -185,7 +185,7 @@ fn round_trips(measured: &Measured) -> Option<Spread> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sample::RoundTrip;
+    use crate::sample::RoundTrip;
 
     fn target(wanted: Wanted, measured: Option<f64>) -> Target {
         let measured = measured.and_then(|value| Spread::of([value]));

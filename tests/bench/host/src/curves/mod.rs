@@ -5,7 +5,7 @@
 //! - `view`: the tables and pictures that they make.
 //! - [`report`], [`plot`]: the result as text, as JSON and as pictures.
 //!
-//! The other sides are `tests/bench/curves.sh` (dom0), `tests/bench/guest/curves.sh` (Linux
+//! The other sides are `tests/bench/dom0/curves.sh` (dom0), `tests/bench/guest/curves.sh` (Linux
 //! guests) and `tests/frontend/src/load.rs` (tiny ones).
 
 pub mod plan;
@@ -17,13 +17,13 @@ mod view;
 use std::fs;
 
 use anyhow::{Context, Result};
+use xtask::paths;
+use xtask::system::Options;
 
-use crate::bench::{self, curves};
-use crate::paths;
-use crate::system::Options;
-use plan::Plan;
-use read::Measured;
-use report::Report;
+use crate::curves::plan::Plan;
+use crate::curves::read::Measured;
+use crate::curves::report::Report;
+use crate::run::measure;
 
 const SCENARIO: &str = "curves";
 
@@ -40,7 +40,7 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
         plan.seconds,
         plan.rounds
     );
-    let run = bench::measure(SCENARIO, &plan.config(), &what, plan.spans(), plan.limit(), options)?;
+    let run = measure(SCENARIO, &plan.config(), &what, plan.spans(), plan.limit(), options)?;
     let measured = Measured::read(&run.outcome.facts, |key| run.is_disturbed(key));
     let report = Report { plan: plan.clone(), measured, run };
     write(&report)?;
@@ -60,7 +60,7 @@ fn write(report: &Report) -> Result<()> {
     println!("\n  {}\n  {}", table.display(), json.display());
     for (name, panels) in report.pictures() {
         let path = dir.join(format!("curve-{name}.svg"));
-        curves::plot::draw(&panels, &path)?;
+        plot::draw(&panels, &path)?;
         println!("  {}", path.display());
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use anyhow::{Result, bail};
 
-use crate::bench::buffered;
+use crate::buffered;
 
 /// A kind of disk.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -180,7 +180,7 @@ impl Plan {
         rounds.saturating_mul(direct.saturating_add(buffered::spans(self.buffered.len())))
     }
 
-    /// As `tests/bench/bench.sh` reads it.
+    /// As `tests/bench/dom0/bench.sh` reads it.
     #[must_use]
     pub fn config(&self) -> String {
         let workloads: Vec<String> = self.workloads.iter().map(|workload| workload.words()).collect();

@@ -1,8 +1,8 @@
 //! The tables and pictures that the curves make.
 
-use crate::bench::curves::plan::Curve;
-use crate::bench::curves::read::Place;
-use crate::bench::sample::{Span, float};
+use crate::curves::plan::Curve;
+use crate::curves::read::Place;
+use crate::sample::{Span, float};
 
 /// One table and picture.
 pub(super) struct View {

@@ -12,7 +12,7 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, TextStyle};
 
-use crate::bench::stats::Spread;
+use crate::stats::Spread;
 
 /// A diagram.
 #[derive(Debug)]

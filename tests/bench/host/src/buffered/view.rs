@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::bench::buffered::work::{PERCENTILES, Work};
-use crate::bench::buffered::{Way, Workload};
-use crate::bench::plan::Kind;
-use crate::bench::sample::{Cpu, Measured, Span, float};
-use crate::bench::stats::{Spread, median, shown};
-use crate::bench::table::Table;
+use crate::buffered::{Way, Workload};
+use crate::plan::Kind;
+use crate::sample::{Cpu, Measured, Span, float};
+use crate::stats::{Spread, median, shown};
+use crate::table::Table;
+use crate::work::{PERCENTILES, Work};
 
 /// The rate of Pilotfish as a ratio to the native one.
 #[must_use]
@@ -139,7 +139,7 @@ pub fn json(measured: &Measured, workloads: &[Workload]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::buffered::ALL;
+    use crate::buffered::ALL;
 
     fn workload(words: &str) -> Workload {
         ALL.into_iter().find(|workload| workload.words == words).unwrap()

@@ -1,9 +1,9 @@
-//! What dom0 tells of each span (`tests/src/bin/meter/`), read.
+//! What dom0 tells of each span (`tests/bench/meter/src/`), read.
 
 use std::collections::BTreeMap;
 
-use crate::bench::buffered::work::Work;
-use crate::bench::plan::{Kind, Workload};
+use crate::plan::{Kind, Workload};
+use crate::work::Work;
 
 /// Bytes of a sector, as Linux counts them whatever the disk's own are.
 const SECTOR: u64 = 512;
@@ -212,7 +212,7 @@ pub struct Measured {
     pub spans: BTreeMap<(u32, Kind, String), Span>,
     /// Those that something else on the machine disturbed: told, but in no figure.
     pub aside: BTreeMap<(u32, Kind, String), Span>,
-    /// What was done in spans of the guest that counts that itself ([`crate::bench::buffered`]).
+    /// What was done in spans of the guest that counts that itself ([`crate::buffered`]).
     pub work: BTreeMap<(u32, Kind, String), Work>,
     /// The stub's counters.
     pub counts: Asked,
