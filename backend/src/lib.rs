@@ -3,7 +3,7 @@
 //! `docs/architecture.md` has the map of a request's journey, with the file of each step.
 //!
 //! A notification is answered before its queue runs: no guest vCPU ever waits for a disk.
-//! Ownership of the [`blk::Ticket`] carries the request in flight, through errors too. A
+//! Ownership of the [`storage::Ticket`] carries the request in flight, through errors too. A
 //! dropped [`ioreq::Slot`] answers as an absent device would: no path strands a vCPU.
 //!
 //! [`stub::Stub`] composes it all.

@@ -1,6 +1,6 @@
 //! The end of a request: status byte, then used element (virtio 1.3, section 5.2.6).
 
-use super::request::Rejected;
+use super::reject::Rejected;
 use crate::guest_mem::GuestMemory;
 use crate::storage::Outcome;
 use crate::virtq::{Chain, Queue, QueueFault, SegmentPool};

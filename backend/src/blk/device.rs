@@ -11,8 +11,8 @@
 
 use super::batch::Batch;
 use super::config;
+use super::follow_up::FollowUps;
 use super::pace::Pace;
-use super::request::Ticket;
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Direction, Reply};
@@ -21,7 +21,7 @@ use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC};
 use crate::mmio::{Effect, Identity, Transport};
 use crate::stats::DeviceStats;
-use crate::storage::{Geometry, Storage};
+use crate::storage::{Geometry, Storage, Ticket};
 use crate::virtq::queue::RingFeatures;
 use crate::virtq::{Layout, Queue, SegmentPool};
 use alloc::collections::VecDeque;
@@ -97,6 +97,7 @@ pub struct Device<S> {
     pub(super) first_lane: usize,
     pub(super) epochs: Vec<u32>,
     pub(super) pool: SegmentPool,
+    pub(super) follow_ups: FollowUps,
     pub(super) storage: S,
     pub(super) geometry: Geometry,
     pub(super) id: [u8; ID_BYTES],
@@ -160,6 +161,7 @@ impl<S: Storage> Device<S> {
             first_lane: 0,
             epochs: vec![0; usize::from(queues)],
             pool: SegmentPool::new(POOL_SEGMENTS),
+            follow_ups: FollowUps::new(POOL_SEGMENTS),
             storage,
             geometry,
             id,

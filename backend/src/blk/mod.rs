@@ -5,17 +5,17 @@ mod cache;
 mod complete;
 pub mod config;
 mod device;
+mod follow_up;
 mod inspect;
 mod nap;
 mod pace;
 mod ranges;
+mod reject;
 mod request;
 mod serve;
 
 pub use device::{Device, DeviceOptions, MAX_QUEUES};
 pub use inspect::Inspection;
-pub(crate) use request::AT_ONCE_BYTES;
-pub use request::{Operation, Ticket};
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@
 //! taken, so that a bad one spoils nothing, and once more when its turn comes, because the
 //! guest may have changed it: what is executed is the copy that was judged last.
 
-use super::request::{Operation, Rejected, check_blocks};
+use super::reject::{Rejected, check_blocks};
 use crate::guest_mem::GuestMemory;
-use crate::storage::{Geometry, SECTOR_BYTES};
+use crate::storage::{Geometry, Operation, SECTOR_BYTES};
 use crate::virtq::{Chain, SegmentPool};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -45,11 +45,11 @@ pub(super) enum RangeKind {
 
 /// The ranges of a request that are still to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Ranges {
+pub(super) struct Ranges {
     kind: RangeKind,
     /// Index of the next one.
-    next: u16,
-    count: u16,
+    next: u8,
+    count: u8,
 }
 
 impl RangeKind {
@@ -116,7 +116,7 @@ impl Ranges {
         if count == 0 || count > u64::from(MAX_RANGES) || !bytes.is_multiple_of(ENTRY_BYTES) {
             return Err(Rejected::Data);
         }
-        let mut ranges = Ranges { kind, next: 0, count: u16::try_from(count).unwrap_or(0) };
+        let mut ranges = Ranges { kind, next: 0, count: u8::try_from(count).unwrap_or(0) };
         let mut verdict = Ok(());
         for _ in 0..count {
             match ranges.take(chain, skip_bytes, pool, mem, geometry) {

@@ -3,13 +3,15 @@
 
 use super::complete::{self, Status};
 use super::device::{Device, ID_BYTES};
-use super::request::{HEADER_BYTES, Operation, Rejected, Request, TURN_BYTES, Ticket};
+use super::follow_up::FollowUp;
+use super::reject::Rejected;
+use super::request::{HEADER_BYTES, Request, TURN_BYTES, data_run};
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
 use crate::mmio::regs::{INT_CONFIG, INT_USED};
 use crate::mmio::status::Status as DeviceStatus;
-use crate::storage::{Io, Outcome, Storage, Submitted};
+use crate::storage::{Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
 /// Chains taken from a queue before other devices and vCPUs get a turn.
@@ -273,9 +275,9 @@ impl<S: Storage> Device<S> {
             }
             Ok(Ok(Request::Ranges(ranges))) => {
                 // No operation yet: the first range is the next step.
-                let mut ticket = self.ticket(index, chain, Operation::Flush);
-                ticket.flush_after = ranges.store_data() && self.write_through;
-                ticket.ranges = Some(ranges);
+                let ticket = self.ticket(index, chain, Operation::Flush);
+                let flush = ranges.store_data() && self.write_through;
+                self.follow_ups.set(&ticket.chain, FollowUp { ranges: Some(ranges), flush });
                 self.complete(mem, ticket, Outcome::Done);
             }
             Ok(Ok(Request::GetId)) => {
@@ -298,23 +300,18 @@ impl<S: Storage> Device<S> {
     }
 
     fn ticket(&mut self, index: usize, chain: Chain, operation: Operation) -> Ticket {
-        let (written_bytes, flush_after) = match operation {
-            Operation::Read { len_bytes, .. } => (len_bytes, false),
-            Operation::Write { .. } | Operation::WriteZeroes { .. } => (0, self.write_through),
-            Operation::Flush | Operation::Discard { .. } => (0, false),
-        };
         if let Operation::Read { len_bytes, .. } | Operation::Write { len_bytes, .. } = operation {
             self.stats.data_bytes.add(len_bytes);
             self.batch.note_request(len_bytes);
         }
+        let flush = self.write_through && matches!(operation, Operation::Write { .. });
+        self.follow_ups.set(&chain, FollowUp { ranges: None, flush });
         Ticket {
             queue: u16::try_from(index).unwrap_or(u16::MAX),
             epoch: self.epochs.get(index).copied().unwrap_or(0),
             chain,
             operation,
-            ranges: None,
-            written_bytes,
-            flush_after,
+            data: data_run(operation),
         }
     }
 
@@ -352,21 +349,25 @@ impl<S: Storage> Device<S> {
             Ok(false) => outcome.into(),
             Err(rejected) => rejected.into(),
         };
-        let data_bytes = if outcome == Outcome::Done { ticket.written_bytes } else { 0 };
+        let data_bytes = match ticket.operation {
+            Operation::Read { len_bytes, .. } if outcome == Outcome::Done => len_bytes,
+            _ => 0,
+        };
         self.finish(mem, index, ticket.chain, status, data_bytes);
     }
 
     /// Makes the ticket's operation the next one of its request: another range, then the
     /// flush of what must be durable. False: there is none.
-    fn next_step(&self, mem: &dyn GuestMemory, ticket: &mut Ticket) -> Result<bool, Rejected> {
-        if let Some(ranges) = &mut ticket.ranges
+    fn next_step(&mut self, mem: &dyn GuestMemory, ticket: &mut Ticket) -> Result<bool, Rejected> {
+        let Some(follow_up) = self.follow_ups.get_mut(&ticket.chain) else { return Ok(false) };
+        if let Some(ranges) = &mut follow_up.ranges
             && let Some(operation) =
                 ranges.take(&ticket.chain, HEADER_BYTES, &self.pool, mem, &self.geometry)?
         {
             ticket.operation = operation;
             return Ok(true);
         }
-        if core::mem::take(&mut ticket.flush_after) {
+        if core::mem::take(&mut follow_up.flush) {
             ticket.operation = Operation::Flush;
             return Ok(true);
         }

@@ -1,7 +1,6 @@
 //! The engines a stub can have, in one type.
 
-use super::{Geometry, Io, Outcome, PvDisk, RamDisk, Storage, Submitted};
-use crate::blk::Ticket;
+use super::{Geometry, Io, Outcome, PvDisk, RamDisk, Storage, Submitted, Ticket};
 use alloc::boxed::Box;
 use drivers::xenstore::{StoreError, Xenstore};
 use kernel::{Hypervisor, Port};

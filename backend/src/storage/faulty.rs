@@ -1,7 +1,6 @@
 //! Wraps an engine and makes it slow, full or wrong, on demand. For tests.
 
-use super::{Geometry, Io, Outcome, Storage, Submitted};
-use crate::blk::Ticket;
+use super::{Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use core::cell::Cell;
@@ -72,7 +71,7 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.faults.unsent.set(true);
         let count = &self.faults.submitted;
         count.set(count.get().saturating_add(1));
-        if ticket.operation() == crate::blk::Operation::Flush {
+        if ticket.operation() == Operation::Flush {
             self.faults.flushes.set(self.faults.flushes.get().saturating_add(1));
         }
         if let Some(left) = self.faults.fail_next.get().checked_sub(1) {

@@ -6,19 +6,21 @@
 mod any;
 #[cfg(any(test, feature = "testkit"))]
 mod faulty;
+mod io;
+mod operation;
 mod pv;
 mod ram;
 
 pub use any::AnyStorage;
 #[cfg(any(test, feature = "testkit"))]
 pub use faulty::{Faults, FaultyStorage};
+pub use io::{DataError, Io};
+pub(crate) use operation::{AT_ONCE_BYTES, DataRun};
+pub use operation::{Operation, Ticket};
 pub use pv::PvDisk;
 pub use ram::{OutOfMemory, RamDisk};
 
-use crate::blk::{Operation, Ticket};
-use crate::guest_mem::{GuestMemory, MemFault};
-use crate::virtq::SegmentPool;
-use kernel::{Port, SharedPage};
+use kernel::Port;
 
 /// Unit of capacities, positions and lengths, whatever the logical block.
 pub const SECTOR_BYTES: u64 = 512;
@@ -80,75 +82,6 @@ pub enum Submitted {
     Full(Ticket),
 }
 
-/// An engine's way to the guest's data of a request.
-pub struct Io<'a> {
-    pub(crate) mem: &'a dyn GuestMemory,
-    pub(crate) pool: &'a SegmentPool,
-    /// The current epoch of each queue; a ticket of an older one is an orphan.
-    pub(crate) epochs: &'a [u32],
-}
-
-impl Io<'_> {
-    /// Whether the guest still waits for the request: its queue was not reset. The data of
-    /// an orphan must not be touched; the methods here see to that.
-    #[must_use]
-    pub fn is_live(&self, ticket: &Ticket) -> bool {
-        self.epochs.get(usize::from(ticket.queue)) == Some(&ticket.epoch)
-    }
-
-    /// Copies `len_bytes` of a write's data, from `skip_bytes` on, into `pages`.
-    ///
-    /// # Errors
-    /// [`MemFault`] where the guest has no memory, and for an orphan.
-    pub fn gather<'p>(
-        &self,
-        ticket: &Ticket,
-        skip_bytes: u64,
-        len_bytes: u64,
-        pages: impl Iterator<Item = &'p SharedPage>,
-    ) -> Result<(), MemFault> {
-        self.check_live(ticket)?;
-        ticket.data_out(self.pool, skip_bytes, len_bytes).read_pages(self.mem, pages)
-    }
-
-    /// Copies `pages` into `len_bytes` of a read's data, from `skip_bytes` on.
-    ///
-    /// # Errors
-    /// [`MemFault`] where the guest has no memory, and for an orphan.
-    pub fn scatter<'p>(
-        &self,
-        ticket: &Ticket,
-        skip_bytes: u64,
-        len_bytes: u64,
-        pages: impl Iterator<Item = &'p SharedPage>,
-    ) -> Result<(), MemFault> {
-        self.check_live(ticket)?;
-        ticket.data_in(self.pool, skip_bytes, len_bytes).write_pages(self.mem, pages)
-    }
-
-    /// Copies a write's data, from `skip_bytes` on, into `dst`.
-    ///
-    /// # Errors
-    /// [`MemFault`] where the guest has no memory, and for an orphan.
-    pub fn gather_bytes(&self, ticket: &Ticket, skip_bytes: u64, dst: &mut [u8]) -> Result<(), MemFault> {
-        self.check_live(ticket)?;
-        ticket.data_out(self.pool, skip_bytes, u64::MAX).read(self.mem, dst).map(|_| ())
-    }
-
-    /// Copies `src` into a read's data, from `skip_bytes` on.
-    ///
-    /// # Errors
-    /// [`MemFault`] where the guest has no memory, and for an orphan.
-    pub fn scatter_bytes(&self, ticket: &Ticket, skip_bytes: u64, src: &[u8]) -> Result<(), MemFault> {
-        self.check_live(ticket)?;
-        ticket.data_in(self.pool, skip_bytes, u64::MAX).write(self.mem, src).map(|_| ())
-    }
-
-    fn check_live(&self, ticket: &Ticket) -> Result<(), MemFault> {
-        if self.is_live(ticket) { Ok(()) } else { Err(MemFault { addr: ticket.status_addr() }) }
-    }
-}
-
 /// A storage engine. It serves requests in any order; [`Operation::Flush`] covers the writes
 /// that completed before it was submitted.
 pub trait Storage {
@@ -174,17 +107,4 @@ pub trait Storage {
     /// Asks for an event once there are `batch` completions, from 1 up to all that are due (an
     /// engine may count in parts of requests). True: look now, do not wait.
     fn arm(&mut self, batch: u32) -> bool;
-}
-
-/// The sector range of an operation, as byte offset and length.
-pub(crate) fn byte_range(operation: Operation) -> Option<(u64, u64)> {
-    match operation {
-        Operation::Read { first_sector, len_bytes }
-        | Operation::Write { first_sector, len_bytes }
-        | Operation::WriteZeroes { first_sector, len_bytes }
-        | Operation::Discard { first_sector, len_bytes, .. } => {
-            Some((first_sector.checked_mul(SECTOR_BYTES)?, len_bytes))
-        }
-        Operation::Flush => None,
-    }
 }

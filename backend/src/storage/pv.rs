@@ -9,8 +9,7 @@
 
 mod life;
 
-use super::{Discard, Geometry, Io, Outcome, Storage, Submitted};
-use crate::blk::{Operation, Ticket};
+use super::{Discard, Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::limit::{Limiter, warn_limited};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -155,7 +154,7 @@ impl<H: Hypervisor> PvDisk<H> {
             // It carries no data.
             return Some(1);
         }
-        match super::byte_range(operation) {
+        match operation.byte_range() {
             // The usual one; a division costs more than the comparison.
             Some((_, len_bytes)) if len_bytes <= piece_bytes(&self.geometry) => Some(1),
             Some((_, len_bytes)) => u16::try_from(len_bytes.div_ceil(piece_bytes(&self.geometry))).ok(),
@@ -256,7 +255,7 @@ fn piece_bytes(geometry: &Geometry) -> u64 {
 
 /// Offset and length of a piece in its request's data.
 fn piece(geometry: &Geometry, operation: Operation, index: u16) -> Option<(u64, u64)> {
-    let (_, len_bytes) = super::byte_range(operation)?;
+    let (_, len_bytes) = operation.byte_range()?;
     let skip = u64::from(index).checked_mul(piece_bytes(geometry))?;
     let left = len_bytes.checked_sub(skip)?;
     Some((skip, left.min(piece_bytes(geometry))))

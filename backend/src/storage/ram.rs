@@ -3,8 +3,9 @@
 //! All its memory is set aside at the start, but each chunk is zeroed when a request first
 //! touches it: zeroing all would keep the guest waiting for its start, or a vCPU for its disk.
 
-use super::{Discard, Geometry, Io, Outcome, SECTOR_BYTES, Storage, Submitted, byte_range};
-use crate::blk::{AT_ONCE_BYTES, Operation, Ticket};
+use super::{
+    AT_ONCE_BYTES, Discard, Geometry, Io, Operation, Outcome, SECTOR_BYTES, Storage, Submitted, Ticket,
+};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -61,7 +62,7 @@ impl RamDisk {
     }
 
     fn range(operation: Operation) -> Option<Range<usize>> {
-        let (start, len) = byte_range(operation)?;
+        let (start, len) = operation.byte_range()?;
         let start = usize::try_from(start).ok()?;
         Some(start..start.checked_add(usize::try_from(len).ok()?)?)
     }

@@ -48,6 +48,12 @@ impl Chain {
         self.head
     }
 
+    /// A number below the pool's size that no other chain of the pool has meanwhile.
+    #[must_use]
+    pub(crate) const fn id(&self) -> u16 {
+        self.first
+    }
+
     /// Bytes the device may read.
     #[must_use]
     pub const fn readable_bytes(&self) -> u64 {

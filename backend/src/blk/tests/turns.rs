@@ -2,8 +2,9 @@
 //! disk waits for all of it.
 
 use super::super::ranges::T_WRITE_ZEROES;
-use super::super::request::{AT_ONCE_BYTES, TURN_BYTES};
+use super::super::request::TURN_BYTES;
 use super::*;
+use crate::storage::AT_ONCE_BYTES;
 
 impl Rig {
     /// Submits a request; returns its answer, and how many turns it took.

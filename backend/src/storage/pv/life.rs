@@ -41,8 +41,7 @@
 //! anything that is written later: there is no new connection before the old one is over.
 
 use super::{Cache, InFlight, Link, PvDisk, geometry_of};
-use crate::blk::{Operation, Ticket};
-use crate::storage::{Io, Outcome};
+use crate::storage::{Io, Operation, Outcome, Ticket};
 use drivers::blkfront::{BlkFront, Health, PeerFault, WatchOutcome};
 use drivers::xenstore::{StoreError, Xenstore};
 use kernel::Hypervisor;
