@@ -29,6 +29,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod blk;
+mod coalesce;
 pub mod crash;
 pub mod guest_mem;
 pub mod ioreq;

@@ -9,10 +9,9 @@
 //! its data and its ring are not touched any more, and new requests wait until the last
 //! orphan has come back from the storage, so that no late write can overtake them.
 
-use super::batch::Batch;
 use super::config;
 use super::follow_up::FollowUps;
-use super::pace::Pace;
+use crate::coalesce::Coalescer;
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Access, Direction, Reply};
@@ -65,10 +64,6 @@ pub(super) struct Lane {
     pub(super) queue: Option<Queue>,
     /// The driver notified, or is known to have queued something.
     pub(super) kicked: bool,
-    /// Requests at the storage, of the current epoch.
-    pub(super) in_flight: u32,
-    /// The driver was last signalled of requests of this queue too.
-    pub(super) in_batch: bool,
 }
 
 impl Lane {
@@ -81,11 +76,6 @@ impl Lane {
     /// There are chains to take, or the ring cannot be reached, which ends the queue's use.
     pub(super) fn has_news(&self, mem: &dyn GuestMemory) -> bool {
         self.wants_service() && self.queue.as_ref().is_some_and(|queue| self.kicked || queue.has_news(mem))
-    }
-
-    /// The driver uses it these days: its part of the next batch is to be expected.
-    pub(super) const fn is_in_use(&self) -> bool {
-        self.in_batch || self.in_flight > 0
     }
 }
 
@@ -103,8 +93,6 @@ pub struct Device<S> {
     pub(super) id: [u8; ID_BYTES],
     /// Requests that the storage had no room for, and flushes that follow a write.
     pub(super) held: VecDeque<Ticket>,
-    /// Requests at the storage whose queue was reset.
-    pub(super) orphans: u32,
     pub(super) irq: bool,
     /// A write is flushed before it is answered.
     pub(super) write_through: bool,
@@ -113,26 +101,9 @@ pub struct Device<S> {
     /// The driver is to be interrupted for all that a former life may not have told it.
     pub(super) resumed: bool,
     /// How many requests go one way at once.
-    pub(super) batch: Batch,
-    /// The largest batch that the last [`Device::arm`] asked for an event of.
-    pub(super) waits_for: u32,
-    /// Requests that were handed to the storage and that it was not told to send off.
-    pub(super) queued: u32,
+    pub(super) coalescer: Coalescer,
     /// Bytes that may still be moved in this turn.
     pub(super) turn_bytes: u64,
-    /// How fast its requests come to an end.
-    pub(super) pace: Pace,
-    /// Until when something may be held back.
-    pub(super) nap_until_ns: Option<u64>,
-    /// Nothing may be held back any longer.
-    pub(super) hurry: bool,
-    /// The driver was interrupted for a batch, and no time has run out since: it is about to bring
-    /// as many new requests.
-    pub(super) expecting: bool,
-    /// How often in a row time was up and nothing at all had come.
-    pub(super) in_vain: u32,
-    /// Finished requests that were published and not signalled.
-    pub(super) unsignalled: u32,
     pub(super) stats: DeviceStats,
     pub(super) limiter: Limiter,
 }
@@ -166,21 +137,12 @@ impl<S: Storage> Device<S> {
             geometry,
             id,
             held: VecDeque::with_capacity(HELD),
-            orphans: 0,
             irq: false,
             write_through: false,
             journal: None,
             resumed: false,
-            batch: Batch::default(),
-            waits_for: 1,
-            queued: 0,
+            coalescer: Coalescer::new(queues),
             turn_bytes: 0,
-            pace: Pace::new(),
-            nap_until_ns: None,
-            hurry: false,
-            expecting: false,
-            in_vain: 0,
-            unsignalled: 0,
             stats: DeviceStats::default(),
             limiter: Limiter::new(),
         }
@@ -286,8 +248,8 @@ impl<S: Storage> Device<S> {
 
     /// Requests at the storage, orphans included.
     #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.lanes.iter().fold(self.orphans, |sum, lane| sum.saturating_add(lane.in_flight))
+    pub const fn in_flight(&self) -> u32 {
+        self.coalescer.in_flight()
     }
 
     /// Decides a guest's access; `access.addr` is the offset in the window. A reset takes
@@ -357,7 +319,7 @@ impl<S: Storage> Device<S> {
                 }
                 self.reset_cache();
                 self.irq = false;
-                self.expecting = false;
+                self.coalescer.on_reset();
             }
         }
         crash::point(Point::Access);
@@ -381,8 +343,8 @@ impl<S: Storage> Device<S> {
         if lane.queue.is_none() {
             return;
         }
-        self.orphans = self.orphans.saturating_add(lane.in_flight);
         *lane = Lane::default();
+        self.coalescer.on_queue_reset(at);
         *epoch = epoch.wrapping_add(1);
         for _ in 0..self.held.len() {
             match self.held.pop_front() {

@@ -30,7 +30,7 @@ impl<S: Storage> fmt::Display for Inspection<'_, S> {
             "status={:#x} interrupt_status={interrupts} unread={unread} in_flight={} queued={} held={}",
             device.transport.status().bits(),
             device.in_flight(),
-            device.queued,
+            device.coalescer.unsent(),
             device.held.len(),
         )?;
         for (index, lane) in device.lanes.iter().enumerate() {

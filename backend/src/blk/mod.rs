@@ -1,14 +1,12 @@
 //! virtio-blk (virtio 1.3, section 5.2): requests, configuration, the device itself.
 
-mod batch;
 mod cache;
 mod complete;
 pub mod config;
 mod device;
+mod events;
 mod follow_up;
 mod inspect;
-mod nap;
-mod pace;
 mod ranges;
 mod reject;
 mod request;

@@ -16,15 +16,13 @@ use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
 /// Chains taken from a queue before other devices and vCPUs get a turn.
 const BUDGET: u32 = 64;
-/// One in so many requests of a batch is not waited for where several queues bring it.
-const SPARED: u32 = 4;
 
 impl<S: Storage> Device<S> {
     /// Does a bounded amount of work: completions first, then new requests. Returns whether
     /// there was any; call again then.
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.tell_resumed();
-        self.note_depth(mem);
+        self.note_outstanding(mem);
         self.turn_bytes = TURN_BYTES;
         // While the rest of a batch is copied, the driver's vCPU wakes and comes to ask why.
         let ahead = self.is_batch_back();
@@ -37,84 +35,14 @@ impl<S: Storage> Device<S> {
         }
         let next = first.saturating_add(1);
         self.first_lane = if next < end { next } else { 0 };
-        self.send_off();
+        self.send_if_due();
         if worked {
-            self.in_vain = 0;
             crash::point(Point::Finished);
             self.publish(mem);
         }
         self.signal_if_due(mem, ahead);
-        self.hurry = false;
-        if !self.holds() {
-            // A time is that of what was held: what comes next has its own.
-            self.nap_until_ns = None;
-        }
+        self.coalescer.on_turn_end(worked);
         worked
-    }
-
-    /// What the driver has outstanding is what a batch can be made of.
-    fn note_depth(&mut self, mem: &dyn GuestMemory) {
-        if self.storage.port().is_none() {
-            return;
-        }
-        let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
-        let outstanding = queues.map(|queue| u32::from(queue.outstanding(mem)));
-        self.batch.note_depth(outstanding.fold(0, u32::saturating_add));
-    }
-
-    /// Shows the backend what was queued, once that is a batch or nobody may wait.
-    fn send_off(&mut self) {
-        let due = self.hurry || self.orphans > 0 || !self.held.is_empty();
-        if due || self.queued == 0 || self.queued >= self.enough() {
-            self.queued = 0;
-            self.storage.kick();
-        }
-    }
-
-    /// New requests that are worth an event. Each of several queues notifies for its part of a
-    /// batch, seldom for the last of all: what is missing would come one by one.
-    fn enough(&self) -> u32 {
-        let batch = self.batch_size();
-        if self.queues_in_use() > 1 { batch.saturating_sub(batch / SPARED) } else { batch }
-    }
-
-    fn queues_in_use(&self) -> u32 {
-        let in_use = self.lanes.iter().filter(|lane| lane.is_in_use()).count();
-        u32::try_from(in_use).unwrap_or(u32::MAX)
-    }
-
-    /// Whether accesses of the driver are about to come: it has been interrupted, and reads and
-    /// acknowledges why.
-    #[must_use]
-    pub const fn awaits_ack(&self) -> bool {
-        self.transport.is_interrupting()
-    }
-
-    /// How many requests go one way at once. An engine without events has no use for batches.
-    pub(super) fn batch_size(&self) -> u32 {
-        if self.storage.port().is_some() { self.batch.size() } else { 1 }
-    }
-
-    /// Whether requests go in batches, so that an event comes for one.
-    #[must_use]
-    pub fn is_deep(&self) -> bool {
-        self.batch_size() > 1
-    }
-
-    /// Whether the next event is the storage's.
-    #[must_use]
-    pub fn awaits_storage(&self) -> bool {
-        self.in_flight() > 0 && self.storage.port().is_some()
-    }
-
-    /// Whether [`Device::process`] finds work: a glance that costs little and takes nothing. Only what
-    /// it would act on counts, under the same conditions: the stub does not sleep while there is
-    /// news, so news that stay would keep it awake for ever.
-    #[must_use]
-    pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
-        let owes = self.hurry || self.irq || self.resumed;
-        owes || (self.in_flight() > 0 && self.storage.responses() > 0)
-            || (self.may_pop() && self.lanes.iter().any(|lane| lane.has_news(mem)))
     }
 
     /// After a restart: the former life may have finished requests, or changed the
@@ -129,75 +57,12 @@ impl<S: Storage> Device<S> {
         tell
     }
 
-    /// Asks driver and storage for events, before the stub blocks. True: there is work now,
-    /// do not block.
-    pub fn arm(&mut self, mem: &dyn GuestMemory) -> bool {
-        self.batch.note_rest();
-        let batch = if self.is_stalled() { 1 } else { self.batch_size() };
-        if batch == 1 {
-            self.send_off();
-        }
-        self.signal_if_due(mem, false);
-        let (done, new) = self.event_batches(batch);
-        self.waits_for = if self.holds() { batch } else { done.max(new.into()) };
-        if self.waits_for == 1 {
-            // No old time may end a later wait.
-            self.nap_until_ns = None;
-        }
-        if self.in_flight() > 0 && self.storage.arm(done) {
-            return true;
-        }
-        // Where no chain may be taken, requests are at the storage: its event comes first.
-        self.may_pop() && self.arm_queues(mem, new)
-    }
-
-    /// How many responses of the storage, and how many requests of each queue in use, are worth an
-    /// event: those that make a batch with what there is, each queue bringing its part.
-    fn event_batches(&self, batch: u32) -> (u32, u16) {
-        let done = batch.saturating_sub(self.unsignalled).clamp(1, self.at_storage().max(1));
-        if !self.is_busy() {
-            return (done, 1);
-        }
-        let share = batch.saturating_sub(self.queued).div_ceil(self.queues_in_use().max(1)).max(1);
-        (done, u16::try_from(share).unwrap_or(u16::MAX))
-    }
-
-    /// Asks for a notification of the `batch`-th request from now of each queue in use, and of the
-    /// first of any other, which is news. True: there are some.
-    fn arm_queues(&mut self, mem: &dyn GuestMemory, batch: u16) -> bool {
-        let mut more = false;
-        for lane in &mut self.lanes {
-            let batch = if lane.is_in_use() { batch } else { 1 };
-            let Some(queue) = lane.queue.as_mut() else { continue };
-            if queue.is_armed() && queue.batch() == batch {
-                continue;
-            }
-            match queue.arm(mem, batch) {
-                Ok(arrived) => {
-                    lane.kicked |= arrived;
-                    more |= arrived;
-                }
-                Err(fault) => {
-                    self.fail(fault);
-                    return true;
-                }
-            }
-        }
-        more
-    }
-
     /// Whether chains may be taken: the driver is set up and nothing older is in the way.
-    fn may_pop(&self) -> bool {
+    pub(super) fn may_pop(&self) -> bool {
         self.transport.status().is_live()
-            && self.orphans == 0
+            && !self.coalescer.has_orphans()
             && self.held.is_empty()
             && self.pool.available() >= QUEUE_SIZE_MAX
-    }
-
-    /// Whether a whole batch waits to be collected, of which the driver was not told yet.
-    fn is_batch_back(&self) -> bool {
-        let batch = self.batch_size();
-        batch > 1 && !self.awaits_ack() && self.storage.responses() >= batch.min(self.in_flight()).max(2)
     }
 
     /// Takes what the storage has finished, `limit` requests at the most.
@@ -211,10 +76,7 @@ impl<S: Storage> Device<S> {
             let Some((ticket, outcome)) = self.storage.next_completion(&io) else { break };
             worked = true;
             bytes = bytes.saturating_add(ticket.operation.turn_bytes());
-            match self.lanes.get_mut(usize::from(ticket.queue)) {
-                Some(lane) if io.is_live(&ticket) => lane.in_flight = lane.in_flight.saturating_sub(1),
-                _ => self.orphans = self.orphans.saturating_sub(1),
-            }
+            self.coalescer.on_completed(io.is_live(&ticket).then_some(usize::from(ticket.queue)));
             self.complete(mem, ticket, outcome);
         }
         worked
@@ -302,7 +164,7 @@ impl<S: Storage> Device<S> {
     fn ticket(&mut self, index: usize, chain: Chain, operation: Operation) -> Ticket {
         if let Operation::Read { len_bytes, .. } | Operation::Write { len_bytes, .. } = operation {
             self.stats.data_bytes.add(len_bytes);
-            self.batch.note_request(len_bytes);
+            self.coalescer.on_request(len_bytes);
         }
         let flush = self.write_through && matches!(operation, Operation::Write { .. });
         self.follow_ups.set(&chain, FollowUp { ranges: None, flush });
@@ -322,12 +184,7 @@ impl<S: Storage> Device<S> {
         self.turn_bytes = self.turn_bytes.saturating_sub(ticket.operation.turn_bytes());
         match self.storage.submit(&io, ticket) {
             Submitted::Done(ticket, outcome) => self.complete(mem, ticket, outcome),
-            Submitted::Pending => {
-                self.queued = self.queued.saturating_add(1);
-                if let Some(lane) = self.lanes.get_mut(index) {
-                    lane.in_flight = lane.in_flight.saturating_add(1);
-                }
-            }
+            Submitted::Pending => self.coalescer.on_submitted(index),
             Submitted::Full(ticket) => return Err(ticket),
         }
         Ok(())
@@ -400,48 +257,9 @@ impl<S: Storage> Device<S> {
         }
     }
 
-    /// Signals what was published once it is a batch, or nothing is at the storage: each interrupt
-    /// costs the driver two accesses for which its vCPU waits.
-    fn signal_if_due(&mut self, mem: &dyn GuestMemory, ahead: bool) {
-        let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
-        let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
-        // Nobody can be told of what a driver that is gone was to hear, so it is not held either.
-        self.unsignalled = if self.transport.status().is_live() { unsignalled } else { 0 };
-        let due = self.hurry || ahead || self.at_storage() == 0 || unsignalled >= self.batch_size();
-        if self.unsignalled > 0 && due {
-            self.signal(mem);
-        }
-    }
-
-    /// Requests that the storage was told of.
-    fn at_storage(&self) -> u32 {
-        self.in_flight().saturating_sub(self.queued)
-    }
-
-    /// Signals what was published, if the driver wants that; one interrupt for all of it.
-    fn signal(&mut self, mem: &dyn GuestMemory) {
-        self.unsignalled = 0;
-        let mut signal = false;
-        for lane in &mut self.lanes {
-            let Some(queue) = lane.queue.as_mut() else { continue };
-            lane.in_batch = queue.unsignalled() > 0;
-            match queue.should_signal(mem) {
-                Ok(wanted) => signal |= wanted,
-                Err(fault) => {
-                    self.fail(fault);
-                    return;
-                }
-            }
-        }
-        if signal {
-            self.irq |= self.transport.raise(INT_USED);
-            self.expecting = self.is_deep();
-        }
-    }
-
     /// The driver broke the queue's rules: nothing is served until it resets the device.
     #[cold]
-    fn fail(&mut self, fault: QueueFault) {
+    pub(super) fn fail(&mut self, fault: QueueFault) {
         warn_limited!(self.limiter, "the guest broke its queue: {fault}");
         self.irq |= self.transport.set_needs_reset();
         self.save();

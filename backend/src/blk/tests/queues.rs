@@ -188,7 +188,7 @@ fn each_queue_may_bring_its_part_of_a_batch() {
     rig.run();
     let device = rig.device.borrow();
     let asked = |lane: usize| device.lanes[lane].queue.as_ref().map(crate::virtq::Queue::batch);
-    assert_eq!((device.waits_for, asked(0), asked(1)), (16, Some(8), Some(8)));
+    assert_eq!((device.coalescer.event_threshold(), asked(0), asked(1)), (16, Some(8), Some(8)));
 }
 
 #[test]

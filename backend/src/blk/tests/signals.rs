@@ -108,8 +108,8 @@ fn an_interrupt_is_shared_while_more_is_still_to_come() {
 fn of_few_nothing_is_held_back() {
     let mut rig = under_way(ALL, 3);
     assert_eq!(one_look(&mut rig, 1), 1);
-    assert!(!rig.device.borrow().holds());
-    assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for), (1, 1));
+    assert!(!rig.device.borrow().coalescer.is_holding());
+    assert_eq!((rig.faults.batch.get(), rig.device.borrow().coalescer.event_threshold()), (1, 1));
 }
 
 #[test]
@@ -117,13 +117,17 @@ fn of_many_what_is_done_waits_for_a_batch_also_asleep_until_time_is_up() {
     let mut rig = under_way(ALL, 16);
     assert_eq!(one_look(&mut rig, 1), 0);
     rig.run();
-    assert_eq!((rig.irqs, rig.device.borrow().waits_for), (0, 16), "it sleeps with a timer");
+    assert_eq!(
+        (rig.irqs, rig.device.borrow().coalescer.event_threshold()),
+        (0, 16),
+        "it sleeps with a timer"
+    );
     assert_eq!(rig.faults.batch.get(), 15, "one of a batch is done");
     assert!(rig.driver.next_used().is_some(), "a driver that looks sees it");
-    rig.device.borrow_mut().hurry();
+    rig.device.borrow_mut().coalescer.on_deadline();
     assert!(rig.device.borrow().has_news(&rig.mem));
     assert_eq!(one_look(&mut rig, 0), 1);
-    assert!(!rig.device.borrow().holds());
+    assert!(!rig.device.borrow().coalescer.is_holding());
 }
 
 #[test]
@@ -161,19 +165,19 @@ fn after_a_batch_the_driver_notifies_once_it_has_brought_another() {
 #[test]
 fn a_reset_expects_nothing() {
     let mut rig = batch_done();
-    assert_eq!(rig.device.borrow().waits_for, 16);
+    assert_eq!(rig.device.borrow().coalescer.event_threshold(), 16);
     rig.driver.write(STATUS, 0);
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for, 1);
+    assert_eq!(rig.device.borrow().coalescer.event_threshold(), 1);
 }
 
 #[test]
 fn time_that_is_up_while_nothing_is_held_makes_no_batch_smaller() {
     let mut rig = under_way(ALL, 16);
-    assert!(!rig.device.borrow().holds());
-    rig.device.borrow_mut().hurry();
+    assert!(!rig.device.borrow().coalescer.is_holding());
+    rig.device.borrow_mut().coalescer.on_deadline();
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for, 16);
+    assert_eq!(rig.device.borrow().coalescer.event_threshold(), 16);
 }
 
 #[test]
@@ -211,7 +215,7 @@ fn what_is_held_has_its_time_also_while_the_stub_does_not_sleep() {
     assert_eq!(one_look(&mut rig, 1), 0);
     keep_time(&rig, until_ns);
     assert_eq!(one_look(&mut rig, 1), 1);
-    assert!(rig.device.borrow().nap_until_ns.is_none(), "the time went with what was held");
+    assert!(!rig.device.borrow().coalescer.has_deadline(), "the time went with what was held");
 }
 
 #[test]
@@ -272,10 +276,10 @@ fn the_state_of_the_rings_can_be_read() {
 fn nothing_is_held_for_a_driver_that_gave_up() {
     let mut rig = under_way(ALL, 16);
     assert_eq!(one_look(&mut rig, 3), 0);
-    assert!(rig.device.borrow().holds());
+    assert!(rig.device.borrow().coalescer.is_holding());
     rig.driver.write(STATUS, 0x8f);
     rig.run();
-    assert!(!rig.device.borrow().holds());
+    assert!(!rig.device.borrow().coalescer.is_holding());
     assert_eq!((rests_from(&mut rig, 1), rig.irqs), (8, 0));
 }
 
@@ -310,9 +314,9 @@ fn an_old_time_ends_no_later_wait() {
     rig.driver.write(STATUS, 0);
     rig.faults.hold.set(false);
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for, 1, "so nobody asks for a time");
+    assert_eq!(rig.device.borrow().coalescer.event_threshold(), 1, "so nobody asks for a time");
     rig.device.borrow_mut().keep_time(until_ns, 1);
-    assert!(!rig.device.borrow().hurry);
+    assert!(!rig.device.borrow().coalescer.is_overdue());
 }
 
 #[test]
@@ -336,7 +340,7 @@ fn a_batch_that_does_not_come_is_soon_waited_for_no_more() {
             break;
         }
         late += 1;
-        rig.device.borrow_mut().hurry();
+        rig.device.borrow_mut().coalescer.on_deadline();
         rig.run();
         assert_eq!(rig.faults.sent.get(), sent + 1);
         one_look(&mut rig, 1);
@@ -363,8 +367,11 @@ fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
     assert_eq!(rig.faults.sent.get(), sent + 1, "a batch");
     submit(&mut rig, 5);
     assert_eq!(rig.faults.sent.get(), sent + 1);
-    assert!(rig.device.borrow().holds() && rig.device.borrow().waits_for > 1, "it sleeps with a timer");
-    rig.device.borrow_mut().hurry();
+    assert!(
+        rig.device.borrow().coalescer.is_holding() && rig.device.borrow().coalescer.event_threshold() > 1,
+        "it sleeps with a timer"
+    );
+    rig.device.borrow_mut().coalescer.on_deadline();
     rig.run();
     assert_eq!(rig.faults.sent.get(), sent + 2);
     // A reset must not wait for them either: new requests come after the last of the old.
@@ -378,7 +385,7 @@ fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
 fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again() {
     for (wanted, noticed) in [(ALL, 0), (ALL & !F_EVENT_IDX, 4)] {
         let mut rig = under_way(wanted, 16);
-        assert_eq!((rig.faults.batch.get(), rig.device.borrow().waits_for), (16, 16));
+        assert_eq!((rig.faults.batch.get(), rig.device.borrow().coalescer.event_threshold()), (16, 16));
         let kicks = rig.driver.kicks;
         for sector in 0..4 {
             rig.driver.submit(&read_request(sector, 512), &Framing::Usual);
@@ -389,10 +396,14 @@ fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again
         rig.faults.hold.set(false);
         rig.run();
         assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 21);
-        assert_eq!(rig.device.borrow().waits_for, 21, "the driver is expected to bring as many again");
-        rig.device.borrow_mut().hurry();
+        assert_eq!(
+            rig.device.borrow().coalescer.event_threshold(),
+            21,
+            "the driver is expected to bring as many again"
+        );
+        rig.device.borrow_mut().coalescer.on_deadline();
         rig.run();
-        assert_eq!(rig.device.borrow().waits_for, 1, "it did not: every event counts");
+        assert_eq!(rig.device.borrow().coalescer.event_threshold(), 1, "it did not: every event counts");
         let kicks = rig.driver.kicks;
         rig.read(0, 512, &Framing::Usual);
         assert_eq!(rig.driver.kicks, kicks + 1);
@@ -404,5 +415,5 @@ fn without_a_backend_every_event_is_asked_for() {
     let mut rig = under_way(ALL, 16);
     rig.faults.port.set(None);
     rig.run();
-    assert_eq!(rig.device.borrow().waits_for, 1);
+    assert_eq!(rig.device.borrow().coalescer.event_threshold(), 1);
 }

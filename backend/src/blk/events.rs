@@ -1,0 +1,180 @@
+//! Who is told of what, and when: the backend, the driver, and the stub itself.
+//!
+//! The [coalescer](crate::coalesce) decides; here its answers become notifications, interrupts,
+//! and thresholds in the rings.
+
+use super::device::Device;
+use crate::guest_mem::GuestMemory;
+use crate::mmio::regs::INT_USED;
+use crate::storage::Storage;
+
+impl<S: Storage> Device<S> {
+    /// What the driver has outstanding is what a batch can be made of.
+    pub(super) fn note_outstanding(&mut self, mem: &dyn GuestMemory) {
+        let has_events = self.storage.port().is_some();
+        self.coalescer.on_storage(has_events);
+        if has_events {
+            let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
+            let outstanding = queues.map(|queue| u32::from(queue.outstanding(mem)));
+            self.coalescer.on_outstanding(outstanding.fold(0, u32::saturating_add));
+        }
+    }
+
+    /// Whether a whole batch waits to be collected, of which the driver was not told yet.
+    pub(super) fn is_batch_back(&self) -> bool {
+        let Some(threshold) = self.coalescer.early_signal_threshold() else { return false };
+        // A driver that has still to read why the last interrupt came sees these as well.
+        !self.awaits_ack() && self.storage.responses() >= threshold
+    }
+
+    /// Shows the backend what was submitted, once that is a batch or nobody may wait.
+    pub(super) fn send_if_due(&mut self) {
+        if self.coalescer.submit_now(!self.held.is_empty()) {
+            self.storage.kick();
+        }
+    }
+
+    /// Signals what was published once it is a batch, or nothing is at the storage: each interrupt
+    /// costs the driver two accesses for which its vCPU waits.
+    pub(super) fn signal_if_due(&mut self, mem: &dyn GuestMemory, ahead: bool) {
+        let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
+        let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
+        // Nobody can be told of what a driver that is gone was to hear, so it is not held either.
+        let unsignalled = if self.transport.status().is_live() { unsignalled } else { 0 };
+        self.coalescer.on_published(self.stats.used.get(), unsignalled);
+        if self.coalescer.signal_now(ahead) {
+            self.signal(mem);
+        }
+    }
+
+    /// Signals what was published, if the driver wants that; one interrupt for all of it.
+    fn signal(&mut self, mem: &dyn GuestMemory) {
+        let mut signal = false;
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(queue) = lane.queue.as_mut() else { continue };
+            self.coalescer.on_signalled(index, queue.unsignalled());
+            match queue.should_signal(mem) {
+                Ok(wanted) => signal |= wanted,
+                Err(fault) => {
+                    self.fail(fault);
+                    return;
+                }
+            }
+        }
+        if signal {
+            self.irq |= self.transport.raise(INT_USED);
+            self.coalescer.on_interrupt();
+        }
+    }
+
+    /// Whether accesses of the driver are about to come: it has been interrupted, and reads and
+    /// acknowledges why.
+    #[must_use]
+    pub const fn awaits_ack(&self) -> bool {
+        self.transport.is_interrupting()
+    }
+
+    /// Whether requests go in batches, so that an event comes for one.
+    #[must_use]
+    pub fn is_deep(&self) -> bool {
+        self.coalescer.is_coalescing()
+    }
+
+    /// Whether it has requests under way, or expects some at once.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.coalescer.is_busy()
+    }
+
+    /// Whether the next event is the storage's.
+    #[must_use]
+    pub fn awaits_storage(&self) -> bool {
+        self.in_flight() > 0 && self.storage.port().is_some()
+    }
+
+    /// Whether [`Device::process`] finds work: a glance that costs little and takes nothing. Only what
+    /// it would act on counts, under the same conditions: the stub does not sleep while there is
+    /// news, so news that stay would keep it awake for ever.
+    #[must_use]
+    pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
+        let owes = self.coalescer.is_overdue() || self.irq || self.resumed;
+        owes || (self.in_flight() > 0 && self.storage.responses() > 0)
+            || (self.may_pop() && self.lanes.iter().any(|lane| lane.has_news(mem)))
+    }
+
+    /// Asks driver and storage for events, before the stub blocks. True: there is work now,
+    /// do not block.
+    pub fn arm(&mut self, mem: &dyn GuestMemory) -> bool {
+        self.coalescer.on_storage(self.storage.port().is_some());
+        self.coalescer.on_idle();
+        if self.coalescer.idle_batch_size() == 1 {
+            self.send_if_due();
+        }
+        self.signal_if_due(mem, false);
+        let thresholds = self.coalescer.thresholds();
+        if self.in_flight() > 0 && self.storage.arm(thresholds.completions) {
+            return true;
+        }
+        // Where no chain may be taken, requests are at the storage: its event comes first.
+        self.may_pop() && self.arm_queues(mem, thresholds.requests)
+    }
+
+    /// Asks for a notification of the `batch`-th request from now of each active queue, and of the
+    /// first of any other, which is news. True: there are some.
+    fn arm_queues(&mut self, mem: &dyn GuestMemory, batch: u16) -> bool {
+        let mut more = false;
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let batch = if self.coalescer.is_active(index) { batch } else { 1 };
+            let Some(queue) = lane.queue.as_mut() else { continue };
+            if queue.is_armed() && queue.batch() == batch {
+                continue;
+            }
+            match queue.arm(mem, batch) {
+                Ok(arrived) => {
+                    lane.kicked |= arrived;
+                    more |= arrived;
+                }
+                Err(fault) => {
+                    self.fail(fault);
+                    return true;
+                }
+            }
+        }
+        more
+    }
+
+    /// After [`Device::arm`]: until when it may sleep without an event, because it asked for one of
+    /// a batch, or because the driver has not answered an interrupt. `None`: an event comes for
+    /// everything. `sharers`: disks of the stub that are busy.
+    pub fn nap_until_ns(&mut self, now_ns: u64, sharers: u32) -> Option<u64> {
+        let hold_ns = self.coalescer.deadline_ns(now_ns, sharers);
+        hold_ns.into_iter().chain(self.transport.remind_at_ns(now_ns)).min()
+    }
+
+    /// Whether [`Device::nap_until_ns`] has to know the time.
+    #[must_use]
+    pub const fn naps(&self) -> bool {
+        self.coalescer.needs_timer() || self.transport.awaits_read()
+    }
+
+    /// It is `now_ns`: if the device has waited for long enough, the next [`Device::process`] sends
+    /// and signals all there is. What is held since the last call gets its time. An interrupt that
+    /// the driver has not answered for long is due again.
+    pub fn keep_time(&mut self, now_ns: u64, sharers: u32) {
+        self.irq |= self.transport.remind(now_ns);
+        self.coalescer.on_storage(self.storage.port().is_some());
+        self.coalescer.on_clock(now_ns, sharers);
+    }
+
+    /// Whether [`Device::keep_time`] has something to do, now or later.
+    #[must_use]
+    pub const fn keeps_time(&self) -> bool {
+        self.coalescer.needs_clock() || self.transport.awaits_read()
+    }
+
+    /// Whether something is held whose time is not noted yet.
+    #[must_use]
+    pub const fn is_untimed(&self) -> bool {
+        self.coalescer.is_untimed()
+    }
+}
