@@ -1,7 +1,7 @@
 //! What the event loop does besides serving: the storage engines' xenstore events and times.
 
 use crate::guest_mem::GuestMemory;
-use crate::storage::AnyStorage;
+use crate::storage::{AnyStorage, PvDisk};
 use crate::stub::Stub;
 use drivers::Xenstore;
 use drivers::xenstore::{StoreError, WatchEvent};
@@ -27,23 +27,29 @@ pub fn look_after<H: Hypervisor, M: GuestMemory>(
         Err(error) => warn!("{error}"),
     }
     if xs.take_events_lost() {
-        stub.storages().for_each(|engine| tell(engine.look(xs)));
+        pv_disks(stub).for_each(|disk| tell(disk.refresh(xs)));
     }
     for _ in 0..EVENTS_AT_ONCE {
         let Some(event) = xs.next_event() else { break };
         other(xs, &event);
-        stub.storages().for_each(|engine| tell(engine.on_watch(xs, &event.path)));
+        pv_disks(stub).for_each(|disk| tell(disk.on_watch(xs, &event.path)));
     }
     let mut changed = false;
-    for engine in stub.storages() {
-        changed |= engine.tend(xs);
+    for disk in pv_disks(stub) {
+        changed |= disk.service_connection(xs);
     }
     stub.update_capacities() > 0 || changed
 }
 
 /// When [`look_after`] has something to do, without an event.
 pub fn due_ns<H: Hypervisor, M: GuestMemory>(stub: &mut Stub<H, M, AnyStorage<H>>) -> Option<u64> {
-    stub.storages().filter_map(|engine| engine.due_ns()).min()
+    pv_disks(stub).filter_map(|disk| disk.due_ns()).min()
+}
+
+fn pv_disks<H: Hypervisor, M: GuestMemory>(
+    stub: &mut Stub<H, M, AnyStorage<H>>,
+) -> impl Iterator<Item = &mut PvDisk<H>> {
+    stub.storages().filter_map(AnyStorage::pv_mut)
 }
 
 fn tell(judged: Result<(), StoreError>) {

@@ -2,7 +2,6 @@
 
 use super::{Geometry, Io, Outcome, PvDisk, RamDisk, Storage, Submitted, Ticket};
 use alloc::boxed::Box;
-use drivers::xenstore::{StoreError, Xenstore};
 use kernel::{Hypervisor, Port};
 
 /// One of the engines.
@@ -13,6 +12,25 @@ pub enum AnyStorage<H: Hypervisor> {
     Ram(RamDisk),
 }
 
+impl<H: Hypervisor> AnyStorage<H> {
+    /// The PV disk, if it is one.
+    #[must_use]
+    pub fn pv(&self) -> Option<&PvDisk<H>> {
+        match self {
+            AnyStorage::Pv(disk) => Some(disk),
+            AnyStorage::Ram(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn pv_mut(&mut self) -> Option<&mut PvDisk<H>> {
+        match self {
+            AnyStorage::Pv(disk) => Some(disk),
+            AnyStorage::Ram(_) => None,
+        }
+    }
+}
+
 macro_rules! each {
     ($self:expr, $engine:ident => $call:expr) => {
         match $self {
@@ -20,56 +38,6 @@ macro_rules! each {
             AnyStorage::Ram($engine) => $call,
         }
     };
-}
-
-impl<H: Hypervisor> AnyStorage<H> {
-    /// See [`PvDisk::on_watch`].
-    ///
-    /// # Errors
-    /// A failure of xenstore.
-    pub fn on_watch(&mut self, xs: &mut Xenstore<H>, path: &str) -> Result<(), StoreError> {
-        match self {
-            AnyStorage::Pv(disk) => disk.on_watch(xs, path),
-            AnyStorage::Ram(_) => Ok(()),
-        }
-    }
-
-    /// See [`PvDisk::look`].
-    ///
-    /// # Errors
-    /// A failure of xenstore.
-    pub fn look(&mut self, xs: &mut Xenstore<H>) -> Result<(), StoreError> {
-        match self {
-            AnyStorage::Pv(disk) => disk.look(xs),
-            AnyStorage::Ram(_) => Ok(()),
-        }
-    }
-
-    /// See [`PvDisk::tend`].
-    pub fn tend(&mut self, xs: &mut Xenstore<H>) -> bool {
-        match self {
-            AnyStorage::Pv(disk) => disk.tend(xs),
-            AnyStorage::Ram(_) => false,
-        }
-    }
-
-    /// See [`PvDisk::sends`].
-    #[must_use]
-    pub fn sends(&self) -> u64 {
-        match self {
-            AnyStorage::Pv(disk) => disk.sends(),
-            AnyStorage::Ram(_) => 0,
-        }
-    }
-
-    /// See [`PvDisk::due_ns`].
-    #[must_use]
-    pub fn due_ns(&self) -> Option<u64> {
-        match self {
-            AnyStorage::Pv(disk) => disk.due_ns(),
-            AnyStorage::Ram(_) => None,
-        }
-    }
 }
 
 impl<H: Hypervisor> Storage for AnyStorage<H> {

@@ -5,9 +5,9 @@
 //! finish in any order; the request is over with its last piece. The ring carries the
 //! request's slot and the piece's number, so nothing is searched for.
 //!
-//! The connection may break at any time; `pv/life.rs` has the rest of that story.
+//! The connection may break at any time; `pv/failover.rs` says what happens then.
 
-mod life;
+mod failover;
 
 use super::{Discard, Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::limit::{Limiter, warn_limited};
@@ -33,7 +33,7 @@ struct InFlight {
     sequence: u64,
     /// Pieces in all, and how many have been submitted.
     pieces: u16,
-    issued: u16,
+    submitted: u16,
     outstanding: u16,
     outcome: Outcome,
     /// For a flush: the writes that it makes durable, see [`Cache`].
@@ -43,13 +43,13 @@ struct InFlight {
 impl InFlight {
     /// Nothing more will be submitted for it, and nothing is under way.
     fn is_over(&self) -> bool {
-        self.outstanding == 0 && (self.issued == self.pieces || self.outcome != Outcome::Done)
+        self.outstanding == 0 && (self.submitted == self.pieces || self.outcome != Outcome::Done)
     }
 }
 
 /// Whether all pieces of a request could be submitted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Issue {
+enum Progress {
     All,
     NoRoom,
 }
@@ -89,13 +89,13 @@ pub struct PvDisk<H: Hypervisor> {
     /// Pieces at the backend.
     outstanding: u32,
     cache: Cache,
-    patience: life::Patience,
+    timeout: failover::BackendTimeout,
     limiter: Limiter,
 }
 
 impl<H: Hypervisor> PvDisk<H> {
     /// Serves from a connected blkfront. Without a backend for longer than
-    /// `backend_timeout_ns` (`None`: ever so long), requests fail until there is one again.
+    /// `backend_timeout_ns` (`None`: no limit), requests fail until there is one again.
     #[must_use]
     pub fn new(front: BlkFront<H>, backend_timeout_ns: Option<u64>) -> PvDisk<H> {
         let requests = core::iter::repeat_with(|| None).take(usize::from(REQUESTS)).collect();
@@ -109,7 +109,7 @@ impl<H: Hypervisor> PvDisk<H> {
             sequence: 0,
             outstanding: 0,
             cache: Cache::default(),
-            patience: life::Patience::new(backend_timeout_ns),
+            timeout: failover::BackendTimeout::new(backend_timeout_ns),
             limiter: Limiter::new(),
         }
     }
@@ -163,31 +163,31 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// Submits the pieces that are left, as far as there is room.
-    fn issue(&mut self, io: &Io<'_>, slot: u16) -> Issue {
-        let Some(Some(request)) = self.requests.get_mut(usize::from(slot)) else { return Issue::All };
-        while request.issued < request.pieces && request.outcome == Outcome::Done {
+    fn submit_pieces(&mut self, io: &Io<'_>, slot: u16) -> Progress {
+        let Some(Some(request)) = self.requests.get_mut(usize::from(slot)) else { return Progress::All };
+        while request.submitted < request.pieces && request.outcome == Outcome::Done {
             if !io.is_live(&request.ticket) {
                 // Nobody waits for it; what is under way will still come back.
                 request.outcome = Outcome::IoError;
                 break;
             }
-            let Some(Link::Up(front)) = &mut self.link else { return Issue::NoRoom };
-            match issue_piece(front, &self.geometry, io, slot, request) {
+            let Some(Link::Up(front)) = &mut self.link else { return Progress::NoRoom };
+            match submit_piece(front, &self.geometry, io, slot, request) {
                 Ok(()) => {
                     self.outstanding = self.outstanding.saturating_add(1);
-                    request.issued = request.issued.saturating_add(1);
+                    request.submitted = request.submitted.saturating_add(1);
                     request.outstanding = request.outstanding.saturating_add(1);
                 }
-                Err(Refusal::NoRoom) => return Issue::NoRoom,
-                Err(Refusal::NotNeeded) => request.issued = request.issued.saturating_add(1),
+                Err(Refusal::NoRoom) => return Progress::NoRoom,
+                Err(Refusal::NotNeeded) => request.submitted = request.submitted.saturating_add(1),
                 Err(Refusal::Failed(outcome)) => request.outcome = outcome,
             }
         }
-        Issue::All
+        Progress::All
     }
 
     /// Takes a request out if it is over.
-    fn finish(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
+    fn retire(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
         let entry = self.requests.get_mut(usize::from(slot))?;
         let request = entry.as_ref().filter(|request| request.is_over())?;
         if request.outcome == Outcome::Done {
@@ -202,8 +202,8 @@ impl<H: Hypervisor> PvDisk<H> {
         Some((ticket, outcome))
     }
 
-    /// Books one completed piece; returns its request's slot.
-    fn book(&mut self, io: &Io<'_>, completion: Completion) -> Option<u16> {
+    /// Takes note of one completed piece; returns its request's slot.
+    fn complete_piece(&mut self, io: &Io<'_>, completion: Completion) -> Option<u16> {
         // It came over the connection.
         let Some(Link::Up(front)) = &mut self.link else { return None };
         self.outstanding = self.outstanding.saturating_sub(1);
@@ -234,13 +234,13 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// Submits what waits for room; returns the first request that is over by that.
-    fn go_on(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
+    fn resume_queued(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         while let Some(&slot) = self.queue.front() {
-            if self.issue(io, slot) == Issue::NoRoom {
+            if self.submit_pieces(io, slot) == Progress::NoRoom {
                 return None;
             }
             self.queue.pop_front();
-            if let Some(finished) = self.finish(slot) {
+            if let Some(finished) = self.retire(slot) {
                 return Some(finished);
             }
         }
@@ -262,7 +262,7 @@ fn piece(geometry: &Geometry, operation: Operation, index: u16) -> Option<(u64, 
 }
 
 /// Submits the next piece of a request.
-fn issue_piece<H: Hypervisor>(
+fn submit_piece<H: Hypervisor>(
     front: &mut BlkFront<H>,
     geometry: &Geometry,
     io: &Io<'_>,
@@ -270,11 +270,11 @@ fn issue_piece<H: Hypervisor>(
     request: &InFlight,
 ) -> Result<(), Refusal> {
     let ticket = &request.ticket;
-    let id = (u64::from(slot) << 16) | u64::from(request.issued);
-    let piece = piece(geometry, ticket.operation(), request.issued);
+    let id = (u64::from(slot) << 16) | u64::from(request.submitted);
+    let piece = piece(geometry, ticket.operation(), request.submitted);
     let op = match ticket.operation() {
         // This backend has no cache, where an earlier one had (whose unflushed writes are dealt with in
-        // `life.rs`): a write that it completes is durable.
+        // `failover.rs`): a write that it completes is durable.
         Operation::Flush if geometry.flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
         Operation::Flush => Op::Flush,
         Operation::Read { first_sector, .. } => {
@@ -367,7 +367,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
     }
 
     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
-        if self.patience.is_over() {
+        if self.timeout.is_over() {
             warn_limited!(self.limiter, "a request failed: the disk has no backend");
             return Submitted::Done(ticket, Outcome::IoError);
         }
@@ -376,7 +376,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             return Submitted::Full(ticket);
         }
         if ticket.operation() == Operation::Flush && self.cache.take_lost() {
-            self.tell_lost();
+            self.report_lost();
             return Submitted::Done(ticket, Outcome::IoError);
         }
         let Some(pieces) = self.pieces(ticket.operation()) else {
@@ -389,16 +389,16 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
                 ticket,
                 sequence: self.sequence,
                 pieces,
-                issued: 0,
+                submitted: 0,
                 outstanding: 0,
                 outcome: Outcome::Done,
                 covers: self.cache.completed,
             });
         }
-        if !connected || self.issue(io, slot) == Issue::NoRoom {
+        if !connected || self.submit_pieces(io, slot) == Progress::NoRoom {
             self.queue.push_back(slot);
         }
-        match self.finish(slot) {
+        match self.retire(slot) {
             Some((ticket, outcome)) => Submitted::Done(ticket, outcome),
             None => Submitted::Pending,
         }
@@ -416,18 +416,18 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         while let Some(completion) = self.up_mut().and_then(BlkFront::next_completion) {
-            self.patience.has_heard();
-            let slot = self.book(io, completion);
-            if let Some(finished) = slot.and_then(|slot| self.finish(slot)) {
+            self.timeout.on_response();
+            let slot = self.complete_piece(io, completion);
+            if let Some(finished) = slot.and_then(|slot| self.retire(slot)) {
                 return Some(finished);
             }
         }
-        if self.is_connected() { self.go_on(io) } else { self.give_up_one(io) }
+        if self.is_connected() { self.resume_queued(io) } else { self.fail_next(io) }
     }
 
     fn arm(&mut self, batch: u32) -> bool {
         match self.up_mut() {
-            // A broken connection sends no event, and somebody has to see to it (`life.rs`).
+            // A broken connection sends no event, and somebody has to see to it (`failover.rs`).
             Some(front) => front.health() != Health::Connected || front.rearm(batch),
             None => false,
         }

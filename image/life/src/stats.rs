@@ -78,9 +78,10 @@ fn line(word: &str, stub: &ImageStub, rounds: &Rounds) -> String {
          map_pages={} map_stale={}",
         mapped.pages, mapped.stale
     );
-    for (index, (disk, engine)) in stub.stats().enumerate() {
+    for (index, (disk, storage)) in stub.stats().enumerate() {
+        let sends = storage.pv().map_or(0, |pv| pv.sends());
         // Writing into a String cannot fail.
-        let _ = write!(line, " disk={index} {disk} sends={}", engine.sends());
+        let _ = write!(line, " disk={index} {disk} sends={sends}");
     }
     line
 }

@@ -50,19 +50,19 @@ use log::{error, info, warn};
 /// Pause before a backend that does not suit the disk is asked again.
 const UNFIT_PAUSE_NS: u64 = 30_000_000_000;
 
-/// How long the disk has been without a sign of life.
-pub(super) struct Patience {
+/// How long the backend has not answered.
+pub(super) struct BackendTimeout {
     timeout_ns: Option<u64>,
-    /// Since when nothing has been heard while something is waited for.
+    /// Since when there has been no response while one is waited for.
     waiting_since_ns: Option<u64>,
-    heard: bool,
+    responded: bool,
     /// The time is over: requests fail.
     over: bool,
 }
 
-impl Patience {
-    pub(super) fn new(timeout_ns: Option<u64>) -> Patience {
-        Patience { timeout_ns, waiting_since_ns: None, heard: false, over: false }
+impl BackendTimeout {
+    pub(super) fn new(timeout_ns: Option<u64>) -> BackendTimeout {
+        BackendTimeout { timeout_ns, waiting_since_ns: None, responded: false, over: false }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -70,13 +70,13 @@ impl Patience {
     }
 
     /// The backend has answered something.
-    pub(super) fn has_heard(&mut self) {
-        self.heard = true;
+    pub(super) fn on_response(&mut self) {
+        self.responded = true;
     }
 
-    /// Keeps the time. True if it has just run out.
-    fn look(&mut self, waits: bool, now_ns: u64) -> bool {
-        if core::mem::take(&mut self.heard) || !waits {
+    /// Takes note of the time. True if it has just run out.
+    fn check(&mut self, waits: bool, now_ns: u64) -> bool {
+        if core::mem::take(&mut self.responded) || !waits {
             self.waiting_since_ns = None;
         }
         if waits && self.waiting_since_ns.is_none() {
@@ -92,7 +92,7 @@ impl Patience {
 
     /// There is a backend again.
     fn renew(&mut self) {
-        *self = Patience::new(self.timeout_ns);
+        *self = BackendTimeout::new(self.timeout_ns);
     }
 }
 
@@ -139,7 +139,7 @@ impl<H: Hypervisor> PvDisk<H> {
     ///
     /// # Errors
     /// A failure of xenstore; nothing is known then.
-    pub fn look(&mut self, xs: &mut Xenstore<H>) -> Result<(), StoreError> {
+    pub fn refresh(&mut self, xs: &mut Xenstore<H>) -> Result<(), StoreError> {
         match &mut self.link {
             Some(Link::Up(front)) => {
                 let outcome = front.look(xs)?;
@@ -162,42 +162,42 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// Does what is due for the connection: notices that it broke, goes a step towards the
-    /// next one, keeps the time. True if the requests are to be looked at again.
-    pub fn tend(&mut self, xs: &mut Xenstore<H>) -> bool {
+    /// next one, checks the timeout. True if there may be something to do for the requests.
+    pub fn service_connection(&mut self, xs: &mut Xenstore<H>) -> bool {
         let now_ns = xs.hypervisor().now_ns();
         let waits = match &self.link {
             Some(Link::Up(_)) => self.outstanding > 0,
             _ => true,
         };
-        let mut changed = self.patience.look(waits, now_ns);
+        let mut changed = self.timeout.check(waits, now_ns);
         if changed {
-            self.lose_patience();
+            self.on_timeout();
         }
         if self.up().is_some_and(|front| front.health() != Health::Connected) {
-            self.go_down();
+            self.detach();
             changed = true;
         }
         if let Some(Link::Down(way)) = &mut self.link
             && let Some(front) = way.step(xs)
         {
-            self.go_up(front);
+            self.attach(front);
             changed = true;
         }
         changed
     }
 
-    /// When [`PvDisk::tend`] has something to do, without an event.
+    /// When [`PvDisk::service_connection`] has something to do, without an event.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
         let step_ns = match &self.link {
             Some(Link::Down(way)) => Some(way.due_ns()),
             _ => None,
         };
-        step_ns.into_iter().chain(self.patience.deadline_ns()).min()
+        step_ns.into_iter().chain(self.timeout.deadline_ns()).min()
     }
 
-    fn lose_patience(&mut self) {
-        self.patience.over = true;
+    fn on_timeout(&mut self) {
+        self.timeout.over = true;
         match &mut self.link {
             Some(Link::Up(front)) => front.break_off(PeerFault::Silent),
             Some(Link::Down(way)) if way.pages_out() > 0 => {
@@ -209,21 +209,21 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// The connection broke: everything that is not over waits for the next one.
-    fn go_down(&mut self) {
+    fn detach(&mut self) {
         let Some(Link::Up(front)) = self.link.take() else { return };
         warn!("{}: waiting for a backend", front.backend_path());
         self.link = Some(Link::Down(front.reconnect()));
         self.outstanding = 0;
         for request in self.requests.iter_mut().flatten() {
             // Its pages, and what a read has put into them, went with the connection.
-            request.issued = 0;
+            request.submitted = 0;
             request.outstanding = 0;
         }
-        let place = |request: &InFlight| (request.ticket.operation() == Operation::Flush, request.sequence);
+        let order = |request: &InFlight| (request.ticket.operation() == Operation::Flush, request.sequence);
         // The library's sort would be 4 KiB of the image, for a few hundred entries at most.
         let mut held: alloc::vec::Vec<((bool, u64), u16)> = alloc::vec::Vec::new();
         for (request, slot) in self.requests.iter().zip(0u16..) {
-            let Some(entry) = request.as_ref().map(|request| (place(request), slot)) else { continue };
+            let Some(entry) = request.as_ref().map(|request| (order(request), slot)) else { continue };
             held.insert(held.partition_point(|other| *other < entry), entry);
         }
         self.queue.clear();
@@ -231,7 +231,7 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// There is a connection again: takes it if it suits the disk that the guest knows.
-    fn go_up(&mut self, mut front: BlkFront<H>) {
+    fn attach(&mut self, mut front: BlkFront<H>) {
         let told = self.geometry;
         let now = geometry_of(&front);
         let unfit = if now.block_size_bytes != told.block_size_bytes {
@@ -249,7 +249,7 @@ impl<H: Hypervisor> PvDisk<H> {
             let mut way = front.reconnect();
             way.hold_off(UNFIT_PAUSE_NS);
             self.link = Some(Link::Down(way));
-            self.patience.over = true;
+            self.timeout.over = true;
             return;
         }
         info!("{}: connected again, {} requests to submit", front.backend_path(), self.queue.len());
@@ -260,7 +260,7 @@ impl<H: Hypervisor> PvDisk<H> {
             self.lose_cache();
         }
         self.link = Some(Link::Up(front));
-        self.patience.renew();
+        self.timeout.renew();
         for at in 0..self.requests.len() {
             let operation = self.requests.get(at).and_then(Option::as_ref).map(|r| r.ticket.operation());
             let Some(operation) = operation else { continue };
@@ -288,10 +288,10 @@ impl<H: Hypervisor> PvDisk<H> {
             }
         }
         self.cache.durable = self.cache.completed;
-        self.tell_lost();
+        self.report_lost();
     }
 
-    pub(super) fn tell_lost(&self) {
+    pub(super) fn report_lost(&self) {
         error!(
             "the backend, now {}, cannot flush what the last one completed: writes that the guest had not \
              flushed may be lost; a flush fails to tell it",
@@ -300,11 +300,11 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// Without a connection: the next request that need not wait for one.
-    pub(super) fn give_up_one(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
+    pub(super) fn fail_next(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         let broken = self.up().is_some();
-        let over = self.patience.is_over();
+        let over = self.timeout.is_over();
         let at = self.requests.iter().position(|request| {
-            // Until the break has been tended to, its requests count as under way.
+            // Until the break is noticed, its requests count as under way.
             request.as_ref().is_some_and(|request| {
                 !broken && (over || request.outcome != Outcome::Done || !io.is_live(&request.ticket))
             })
