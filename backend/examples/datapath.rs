@@ -162,7 +162,7 @@ fn main() {
         assert_eq!(device.in_flight(), u32::from(depth));
 
         xen.evtchn_take_pending(port);
-        let _ = device.arm(&mem);
+        let _ = device.enable_notifications(&mem);
         xen.poll(&[port], Some(0)).expect("a good port");
         if !counted {
             device.process(&mem);

@@ -132,7 +132,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     pub fn ports(&mut self) -> &[Port] {
         self.ports.clear();
         self.ports.extend_from_slice(self.server.ports());
-        let storages = self.disks.iter_mut().filter_map(|disk| disk.device.storage().port());
+        let storages = self.disks.iter_mut().filter_map(|disk| disk.device.storage_mut().port());
         self.ports.extend(storages);
         &self.ports
     }
@@ -145,7 +145,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     /// The storage engines, in the order of the devices.
     pub fn storages(&mut self) -> impl Iterator<Item = &mut S> {
-        self.disks.iter_mut().map(|disk| disk.device.storage())
+        self.disks.iter_mut().map(|disk| disk.device.storage_mut())
     }
 
     /// Accesses of the guest that were answered, each with a notification of Xen.
@@ -156,7 +156,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     /// What each device has done, in their order, and its storage engine.
     pub fn stats(&self) -> impl Iterator<Item = (DeviceStats, &S)> {
-        self.disks.iter().map(|disk| (disk.device.stats(), disk.device.engine()))
+        self.disks.iter().map(|disk| (disk.device.stats(), disk.device.storage()))
     }
 
     /// The state of each device's rings and interrupts, in their order, to be shown.
@@ -207,7 +207,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// and every [`CLOCK_ROUNDS`].
     fn keep_time(&mut self) {
         let devices = || self.disks.iter().map(|disk| &disk.device);
-        if !devices().any(Device::keeps_time) {
+        if !devices().any(Device::needs_clock) {
             return;
         }
         if self.clock_in > 0 && !devices().any(Device::is_untimed) {
@@ -216,7 +216,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         }
         self.clock_in = CLOCK_ROUNDS;
         let (now_ns, sharers) = (self.hv.now_ns(), self.sharers());
-        self.disks.iter_mut().for_each(|disk| disk.device.keep_time(now_ns, sharers));
+        self.disks.iter_mut().for_each(|disk| disk.device.check_deadline(now_ns, sharers));
     }
 
     /// Disks that are busy, which get on more slowly together.
@@ -242,7 +242,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             }
             accesses = u32::saturating_add(accesses, 1);
         }
-        accesses > 0 || self.disks.iter().any(|disk| disk.device.has_news(&self.mem))
+        accesses > 0 || self.disks.iter().any(|disk| disk.device.has_pending_work(&self.mem))
     }
 
     /// Whether looking for news beats blocking: where an access of the guest is about to come. Not
@@ -253,7 +253,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         let mut devices = self.disks.iter().map(|disk| &disk.device);
         let mut others = devices.clone();
         let awaits_event =
-            |device: &Device<S>| device.is_busy() && (device.is_deep() || device.awaits_storage());
+            |device: &Device<S>| device.is_busy() && (device.is_coalescing() || device.awaits_storage());
         devices.any(Device::awaits_ack) || !others.any(awaits_event)
     }
 
@@ -263,10 +263,10 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         // Clear before the last look: what comes after it sets the bit again.
         let mut more = self.server.arm();
         for disk in &mut self.disks {
-            if let Some(port) = disk.device.storage().port() {
+            if let Some(port) = disk.device.storage_mut().port() {
                 self.hv.evtchn_take_pending(port);
             }
-            more |= disk.device.arm(&self.mem);
+            more |= disk.device.enable_notifications(&self.mem);
             if disk.device.take_irq() {
                 disk.line.assert();
             }
@@ -279,11 +279,11 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     pub fn nap_until_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
         // The first round after a sleep reads the clock.
         self.clock_in = 0;
-        if !self.disks.iter().any(|disk| disk.device.naps()) {
+        if !self.disks.iter().any(|disk| disk.device.needs_timer()) {
             return None;
         }
         let (sharers, now_ns) = (self.sharers(), now_ns());
-        self.disks.iter_mut().filter_map(|disk| disk.device.nap_until_ns(now_ns, sharers)).min()
+        self.disks.iter_mut().filter_map(|disk| disk.device.hold_deadline_ns(now_ns, sharers)).min()
     }
 
     /// Ends the server, then gives the engines back for their orderly end.

@@ -81,7 +81,7 @@ impl Rig {
             let mut device = self.device.borrow_mut();
             let worked = device.process(mem);
             self.irqs += u32::from(device.take_irq());
-            if !worked && !device.arm(mem) {
+            if !worked && !device.enable_notifications(mem) {
                 return;
             }
         }

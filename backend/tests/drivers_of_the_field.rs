@@ -631,7 +631,7 @@ impl<'a> Guest<'a> {
         self.mem.poke_u16(avail + 2, 1);
         self.take(self.driver.notify).expect("a write");
         for _ in 0..100 {
-            if !self.device.process(&self.mem) && !self.device.arm(&self.mem) {
+            if !self.device.process(&self.mem) && !self.device.enable_notifications(&self.mem) {
                 break;
             }
         }
@@ -660,7 +660,7 @@ fn fill(guest: &mut Guest<'_>) {
     driver.submit(&BlkRequest { kind: 1, sector: SECTOR, out: content(), in_len: 0 }, &Framing::Usual);
     driver.kick();
     let device = &mut driver.bus.0;
-    while device.process(&mem) || device.arm(&mem) {}
+    while device.process(&mem) || device.enable_notifications(&mem) {}
     assert_eq!(driver.next_used().expect("an answer").1.status, 0);
 }
 

@@ -12,9 +12,9 @@ pub const S_IOERR: u8 = 1;
 /// `VIRTIO_BLK_S_UNSUPP`.
 pub const S_UNSUPP: u8 = 2;
 
-impl From<Outcome> for Status {
-    fn from(outcome: Outcome) -> Status {
-        Status(match outcome {
+impl From<Outcome> for BlkStatus {
+    fn from(outcome: Outcome) -> BlkStatus {
+        BlkStatus(match outcome {
             Outcome::Done => S_OK,
             Outcome::IoError => S_IOERR,
             Outcome::Unsupported => S_UNSUPP,
@@ -22,9 +22,9 @@ impl From<Outcome> for Status {
     }
 }
 
-impl From<Rejected> for Status {
-    fn from(rejected: Rejected) -> Status {
-        Status(match rejected {
+impl From<Rejected> for BlkStatus {
+    fn from(rejected: Rejected) -> BlkStatus {
+        BlkStatus(match rejected {
             Rejected::Unsupported(_) | Rejected::NotOffered | Rejected::Flags(_) => S_UNSUPP,
             Rejected::Header | Rejected::Data | Rejected::Range | Rejected::ReadOnly => S_IOERR,
         })
@@ -33,7 +33,7 @@ impl From<Rejected> for Status {
 
 /// A request's status byte.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Status(pub(super) u8);
+pub(super) struct BlkStatus(pub(super) u8);
 
 /// Writes the status byte and gives the chain back. `data_bytes` of data were written, from
 /// the first writable byte on.
@@ -43,12 +43,12 @@ pub(super) struct Status(pub(super) u8);
 ///
 /// # Errors
 /// [`QueueFault`] if the used ring cannot be reached.
-pub(super) fn finish(
+pub(super) fn write_status(
     mem: &dyn GuestMemory,
     queue: &mut Queue,
     pool: &mut SegmentPool,
     chain: Chain,
-    status: Status,
+    status: BlkStatus,
     data_bytes: u64,
 ) -> Result<(), QueueFault> {
     // The status is the last writable byte; `parse` made sure that there is one.

@@ -2,7 +2,7 @@
 //!
 //! [`Device::access`] answers a guest's access and never touches guest memory or storage;
 //! [`Device::process`] does the work afterwards. While there is work the queues are polled
-//! and the driver need not notify; [`Device::arm`] asks for notifications before the stub
+//! and the driver need not notify; [`Device::enable_notifications`] asks for notifications before the stub
 //! blocks.
 //!
 //! Each queue has an epoch that a reset advances. A request of an older epoch is an orphan:
@@ -60,31 +60,31 @@ impl Default for DeviceOptions {
 
 /// A queue of the device, ready or not.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(super) struct QueueSlot {
     pub(super) queue: Option<Queue>,
     /// The driver notified, or is known to have queued something.
-    pub(super) kicked: bool,
+    pub(super) notified: bool,
 }
 
-impl Lane {
+impl QueueSlot {
     /// There may be chains to take.
     pub(super) fn wants_service(&self) -> bool {
         // Of less than a batch the driver does not notify.
-        self.queue.as_ref().is_some_and(|queue| self.kicked || !queue.is_armed() || queue.batch() > 1)
+        self.queue.as_ref().is_some_and(|queue| self.notified || !queue.is_armed() || queue.batch() > 1)
     }
 
     /// There are chains to take, or the ring cannot be reached, which ends the queue's use.
-    pub(super) fn has_news(&self, mem: &dyn GuestMemory) -> bool {
-        self.wants_service() && self.queue.as_ref().is_some_and(|queue| self.kicked || queue.has_news(mem))
+    pub(super) fn has_available(&self, mem: &dyn GuestMemory) -> bool {
+        self.wants_service() && self.queue.as_ref().is_some_and(|queue| self.notified || queue.has_news(mem))
     }
 }
 
 /// A disk as the guest sees it.
 pub struct Device<S> {
     pub(super) transport: Transport,
-    pub(super) lanes: Vec<Lane>,
+    pub(super) queues: Vec<QueueSlot>,
     /// The one that is served first next time.
-    pub(super) first_lane: usize,
+    pub(super) first_queue: usize,
     pub(super) epochs: Vec<u32>,
     pub(super) pool: SegmentPool,
     pub(super) follow_ups: FollowUps,
@@ -128,8 +128,8 @@ impl<S: Storage> Device<S> {
         }
         Device {
             transport: Transport::new(identity, config::space(&geometry, queues)),
-            lanes: core::iter::repeat_with(Lane::default).take(usize::from(queues)).collect(),
-            first_lane: 0,
+            queues: core::iter::repeat_with(QueueSlot::default).take(usize::from(queues)).collect(),
+            first_queue: 0,
             epochs: vec![0; usize::from(queues)],
             pool: SegmentPool::new(POOL_SEGMENTS),
             follow_ups: FollowUps::new(POOL_SEGMENTS),
@@ -178,14 +178,14 @@ impl<S: Storage> Device<S> {
         device.write_through = set_up.write_through != 0;
         device.resumed = true;
         let features = device.ring_features();
-        for (index, lane) in device.lanes.iter_mut().enumerate() {
+        for (index, slot) in device.queues.iter_mut().enumerate() {
             let Some(layout) = device.transport.layout(index)? else { continue };
             let record = journal.queue(index).ok_or(Unusable::Nonsense)?;
             let state = record.load()?;
             match Queue::resume(layout, features, record, state, mem) {
                 Ok(queue) => {
-                    lane.queue = Some(queue);
-                    lane.kicked = true;
+                    slot.queue = Some(queue);
+                    slot.notified = true;
                 }
                 Err(fault) => {
                     warn_limited!(device.limiter, "queue {index} cannot be resumed: {fault}");
@@ -215,13 +215,13 @@ impl<S: Storage> Device<S> {
     }
 
     /// The storage engine.
-    pub fn storage(&mut self) -> &mut S {
+    pub fn storage_mut(&mut self) -> &mut S {
         &mut self.storage
     }
 
-    /// The storage engine, to look at.
+    /// The storage engine.
     #[must_use]
-    pub fn engine(&self) -> &S {
+    pub fn storage(&self) -> &S {
         &self.storage
     }
 
@@ -274,8 +274,8 @@ impl<S: Storage> Device<S> {
             Effect::None => {}
             Effect::Notify(index) => {
                 self.stats.notifications.bump();
-                if let Some(lane) = self.lanes.get_mut(usize::from(index)) {
-                    lane.kicked = true;
+                if let Some(slot) = self.queues.get_mut(usize::from(index)) {
+                    slot.notified = true;
                 }
             }
             Effect::Config { offset, width, value } => self.write_config(offset, width, value),
@@ -290,7 +290,7 @@ impl<S: Storage> Device<S> {
                 }
                 if driver_ok {
                     // The driver may have queued requests before.
-                    self.lanes.iter_mut().for_each(|lane| lane.kicked = true);
+                    self.queues.iter_mut().for_each(|slot| slot.notified = true);
                     self.irq |= self.transport.tell_config();
                 }
             }
@@ -314,7 +314,7 @@ impl<S: Storage> Device<S> {
                 );
             }
             Effect::Reset => {
-                for index in 0..u16::try_from(self.lanes.len()).unwrap_or(u16::MAX) {
+                for index in 0..u16::try_from(self.queues.len()).unwrap_or(u16::MAX) {
                     self.stop_queue(index);
                 }
                 self.reset_cache();
@@ -330,20 +330,20 @@ impl<S: Storage> Device<S> {
 
     fn start_queue(&mut self, index: u16, layout: Layout) {
         let features = self.ring_features();
-        if let Some(lane) = self.lanes.get_mut(usize::from(index)) {
+        if let Some(slot) = self.queues.get_mut(usize::from(index)) {
             let journal = self.journal.as_ref().and_then(|journal| journal.queue(usize::from(index)));
-            lane.queue = Some(Queue::new(layout, features).with_journal(journal));
+            slot.queue = Some(Queue::new(layout, features).with_journal(journal));
         }
     }
 
     /// Forgets a queue and its requests. Those at the storage become orphans.
     fn stop_queue(&mut self, index: u16) {
         let at = usize::from(index);
-        let (Some(lane), Some(epoch)) = (self.lanes.get_mut(at), self.epochs.get_mut(at)) else { return };
-        if lane.queue.is_none() {
+        let (Some(slot), Some(epoch)) = (self.queues.get_mut(at), self.epochs.get_mut(at)) else { return };
+        if slot.queue.is_none() {
             return;
         }
-        *lane = Lane::default();
+        *slot = QueueSlot::default();
         self.coalescer.on_queue_reset(at);
         *epoch = epoch.wrapping_add(1);
         for _ in 0..self.held.len() {

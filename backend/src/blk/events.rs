@@ -14,7 +14,7 @@ impl<S: Storage> Device<S> {
         let has_events = self.storage.port().is_some();
         self.coalescer.on_storage(has_events);
         if has_events {
-            let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
+            let queues = self.queues.iter().filter_map(|slot| slot.queue.as_ref());
             let outstanding = queues.map(|queue| u32::from(queue.outstanding(mem)));
             self.coalescer.on_outstanding(outstanding.fold(0, u32::saturating_add));
         }
@@ -37,7 +37,7 @@ impl<S: Storage> Device<S> {
     /// Signals what was published once it is a batch, or nothing is at the storage: each interrupt
     /// costs the driver two accesses for which its vCPU waits.
     pub(super) fn signal_if_due(&mut self, mem: &dyn GuestMemory, ahead: bool) {
-        let queues = self.lanes.iter().filter_map(|lane| lane.queue.as_ref());
+        let queues = self.queues.iter().filter_map(|slot| slot.queue.as_ref());
         let unsignalled: u32 = queues.map(|queue| u32::from(queue.unsignalled())).sum();
         // Nobody can be told of what a driver that is gone was to hear, so it is not held either.
         let unsignalled = if self.transport.status().is_live() { unsignalled } else { 0 };
@@ -50,8 +50,8 @@ impl<S: Storage> Device<S> {
     /// Signals what was published, if the driver wants that; one interrupt for all of it.
     fn signal(&mut self, mem: &dyn GuestMemory) {
         let mut signal = false;
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let Some(queue) = lane.queue.as_mut() else { continue };
+        for (index, slot) in self.queues.iter_mut().enumerate() {
+            let Some(queue) = slot.queue.as_mut() else { continue };
             self.coalescer.on_signalled(index, queue.unsignalled());
             match queue.should_signal(mem) {
                 Ok(wanted) => signal |= wanted,
@@ -76,7 +76,7 @@ impl<S: Storage> Device<S> {
 
     /// Whether requests go in batches, so that an event comes for one.
     #[must_use]
-    pub fn is_deep(&self) -> bool {
+    pub fn is_coalescing(&self) -> bool {
         self.coalescer.is_coalescing()
     }
 
@@ -96,15 +96,15 @@ impl<S: Storage> Device<S> {
     /// it would act on counts, under the same conditions: the stub does not sleep while there is
     /// news, so news that stay would keep it awake for ever.
     #[must_use]
-    pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
+    pub fn has_pending_work(&self, mem: &dyn GuestMemory) -> bool {
         let owes = self.coalescer.is_overdue() || self.irq || self.resumed;
         owes || (self.in_flight() > 0 && self.storage.responses() > 0)
-            || (self.may_pop() && self.lanes.iter().any(|lane| lane.has_news(mem)))
+            || (self.may_pop() && self.queues.iter().any(|slot| slot.has_available(mem)))
     }
 
     /// Asks driver and storage for events, before the stub blocks. True: there is work now,
     /// do not block.
-    pub fn arm(&mut self, mem: &dyn GuestMemory) -> bool {
+    pub fn enable_notifications(&mut self, mem: &dyn GuestMemory) -> bool {
         self.coalescer.on_storage(self.storage.port().is_some());
         self.coalescer.on_idle();
         if self.coalescer.idle_batch_size() == 1 {
@@ -112,26 +112,26 @@ impl<S: Storage> Device<S> {
         }
         self.signal_if_due(mem, false);
         let thresholds = self.coalescer.thresholds();
-        if self.in_flight() > 0 && self.storage.arm(thresholds.completions) {
+        if self.in_flight() > 0 && self.storage.enable_events(thresholds.completions) {
             return true;
         }
         // Where no chain may be taken, requests are at the storage: its event comes first.
-        self.may_pop() && self.arm_queues(mem, thresholds.requests)
+        self.may_pop() && self.notify_from(mem, thresholds.requests)
     }
 
     /// Asks for a notification of the `batch`-th request from now of each active queue, and of the
     /// first of any other, which is news. True: there are some.
-    fn arm_queues(&mut self, mem: &dyn GuestMemory, batch: u16) -> bool {
+    fn notify_from(&mut self, mem: &dyn GuestMemory, batch: u16) -> bool {
         let mut more = false;
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
+        for (index, slot) in self.queues.iter_mut().enumerate() {
             let batch = if self.coalescer.is_active(index) { batch } else { 1 };
-            let Some(queue) = lane.queue.as_mut() else { continue };
+            let Some(queue) = slot.queue.as_mut() else { continue };
             if queue.is_armed() && queue.batch() == batch {
                 continue;
             }
             match queue.arm(mem, batch) {
                 Ok(arrived) => {
-                    lane.kicked |= arrived;
+                    slot.notified |= arrived;
                     more |= arrived;
                 }
                 Err(fault) => {
@@ -143,32 +143,32 @@ impl<S: Storage> Device<S> {
         more
     }
 
-    /// After [`Device::arm`]: until when it may sleep without an event, because it asked for one of
+    /// After [`Device::enable_notifications`]: until when it may sleep without an event, because it asked for one of
     /// a batch, or because the driver has not answered an interrupt. `None`: an event comes for
-    /// everything. `sharers`: disks of the stub that are busy.
-    pub fn nap_until_ns(&mut self, now_ns: u64, sharers: u32) -> Option<u64> {
-        let hold_ns = self.coalescer.deadline_ns(now_ns, sharers);
+    /// everything. `busy_disks`: disks of the stub that are busy.
+    pub fn hold_deadline_ns(&mut self, now_ns: u64, busy_disks: u32) -> Option<u64> {
+        let hold_ns = self.coalescer.deadline_ns(now_ns, busy_disks);
         hold_ns.into_iter().chain(self.transport.remind_at_ns(now_ns)).min()
     }
 
-    /// Whether [`Device::nap_until_ns`] has to know the time.
+    /// Whether [`Device::hold_deadline_ns`] has to know the time.
     #[must_use]
-    pub const fn naps(&self) -> bool {
+    pub const fn needs_timer(&self) -> bool {
         self.coalescer.needs_timer() || self.transport.awaits_read()
     }
 
     /// It is `now_ns`: if the device has waited for long enough, the next [`Device::process`] sends
     /// and signals all there is. What is held since the last call gets its time. An interrupt that
     /// the driver has not answered for long is due again.
-    pub fn keep_time(&mut self, now_ns: u64, sharers: u32) {
+    pub fn check_deadline(&mut self, now_ns: u64, busy_disks: u32) {
         self.irq |= self.transport.remind(now_ns);
         self.coalescer.on_storage(self.storage.port().is_some());
-        self.coalescer.on_clock(now_ns, sharers);
+        self.coalescer.on_clock(now_ns, busy_disks);
     }
 
-    /// Whether [`Device::keep_time`] has something to do, now or later.
+    /// Whether [`Device::check_deadline`] has something to do, now or later.
     #[must_use]
-    pub const fn keeps_time(&self) -> bool {
+    pub const fn needs_clock(&self) -> bool {
         self.coalescer.needs_clock() || self.transport.awaits_read()
     }
 

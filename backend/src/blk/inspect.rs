@@ -33,8 +33,8 @@ impl<S: Storage> fmt::Display for Inspection<'_, S> {
             device.coalescer.unsent(),
             device.held.len(),
         )?;
-        for (index, lane) in device.lanes.iter().enumerate() {
-            let Some(queue) = &lane.queue else { continue };
+        for (index, slot) in device.queues.iter().enumerate() {
+            let Some(queue) = &slot.queue else { continue };
             let [avail, used, used_event, avail_event] =
                 queue.words(*mem).map(|word| word.map_or(-1, i32::from));
             write!(

@@ -1,7 +1,7 @@
 //! The work between queues and storage: completions in, requests out, one interrupt for
 //! all of it.
 
-use super::complete::{self, Status};
+use super::complete::{BlkStatus, write_status};
 use super::device::{Device, ID_BYTES};
 use super::follow_up::FollowUp;
 use super::reject::Rejected;
@@ -10,7 +10,7 @@ use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
 use crate::mmio::regs::{INT_CONFIG, INT_USED};
-use crate::mmio::status::Status as DeviceStatus;
+use crate::mmio::status::Status;
 use crate::storage::{Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
 
@@ -29,12 +29,12 @@ impl<S: Storage> Device<S> {
         worked |= self.collect(mem, if ahead { 1 } else { u32::MAX });
         worked |= self.retry_held(mem);
         // Storage may have room for one queue's requests only: each comes first in turn.
-        let (first, end) = (self.first_lane, self.lanes.len());
+        let (first, end) = (self.first_queue, self.queues.len());
         for index in (first..end).chain(0..first) {
             worked |= self.serve(index, mem);
         }
         let next = first.saturating_add(1);
-        self.first_lane = if next < end { next } else { 0 };
+        self.first_queue = if next < end { next } else { 0 };
         self.send_if_due();
         if worked {
             crash::point(Point::Finished);
@@ -49,8 +49,7 @@ impl<S: Storage> Device<S> {
     /// configuration, without telling. Not before the accesses that it left unanswered have
     /// been executed again: one of them may acknowledge an interrupt.
     fn tell_resumed(&mut self) -> bool {
-        let tell =
-            core::mem::take(&mut self.resumed) && self.transport.status().contains(DeviceStatus::DRIVER_OK);
+        let tell = core::mem::take(&mut self.resumed) && self.transport.status().contains(Status::DRIVER_OK);
         if tell {
             self.irq |= self.transport.raise(INT_USED | INT_CONFIG);
         }
@@ -105,13 +104,13 @@ impl<S: Storage> Device<S> {
             if self.turn_bytes == 0 || !self.may_pop() {
                 break;
             }
-            let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.wants_service()) else { break };
-            let Some(queue) = lane.queue.as_mut() else { break };
+            let Some(slot) = self.queues.get_mut(index).filter(|slot| slot.wants_service()) else { break };
+            let Some(queue) = slot.queue.as_mut() else { break };
             let popped = match queue.disarm(mem) {
                 Ok(()) => queue.pop(mem, &mut self.pool),
                 Err(fault) => Err(fault),
             };
-            lane.kicked = false;
+            slot.notified = false;
             match popped {
                 Ok(Some(chain)) => {
                     crash::point(Point::Taken);
@@ -148,11 +147,11 @@ impl<S: Storage> Device<S> {
                 let written = self.pool.writable(&chain, 0, ID_BYTES as u64).write(mem, id);
                 let outcome = if written.is_ok() { Outcome::Done } else { Outcome::IoError };
                 let len = written.ok().and_then(|len| u64::try_from(len).ok()).unwrap_or(0);
-                self.finish(mem, index, chain, outcome.into(), len);
+                self.complete_chain(mem, index, chain, outcome.into(), len);
             }
             Ok(Err(rejected)) => {
                 warn_limited!(self.limiter, "a request was refused: {rejected}");
-                self.finish(mem, index, chain, rejected.into(), 0);
+                self.complete_chain(mem, index, chain, rejected.into(), 0);
             }
             Err(fault) => {
                 self.pool.abandon(chain);
@@ -210,7 +209,7 @@ impl<S: Storage> Device<S> {
             Operation::Read { len_bytes, .. } if outcome == Outcome::Done => len_bytes,
             _ => 0,
         };
-        self.finish(mem, index, ticket.chain, status, data_bytes);
+        self.complete_chain(mem, index, ticket.chain, status, data_bytes);
     }
 
     /// Makes the ticket's operation the next one of its request: another range, then the
@@ -231,11 +230,18 @@ impl<S: Storage> Device<S> {
         Ok(false)
     }
 
-    fn finish(&mut self, mem: &dyn GuestMemory, index: usize, chain: Chain, status: Status, data_bytes: u64) {
+    fn complete_chain(
+        &mut self,
+        mem: &dyn GuestMemory,
+        index: usize,
+        chain: Chain,
+        status: BlkStatus,
+        data_bytes: u64,
+    ) {
         let live = self.transport.status().is_live();
-        match self.lanes.get_mut(index).and_then(|lane| lane.queue.as_mut()).filter(|_| live) {
+        match self.queues.get_mut(index).and_then(|slot| slot.queue.as_mut()).filter(|_| live) {
             Some(queue) => {
-                let pushed = complete::finish(mem, queue, &mut self.pool, chain, status, data_bytes);
+                let pushed = write_status(mem, queue, &mut self.pool, chain, status, data_bytes);
                 match pushed {
                     Ok(()) => self.stats.used.bump(),
                     Err(fault) => self.fail(fault),
@@ -251,7 +257,7 @@ impl<S: Storage> Device<S> {
         if !self.transport.status().is_live() {
             return;
         }
-        let mut published = self.lanes.iter_mut().filter_map(|lane| lane.queue.as_mut());
+        let mut published = self.queues.iter_mut().filter_map(|slot| slot.queue.as_mut());
         if let Err(fault) = published.try_for_each(|queue| queue.publish(mem)) {
             self.fail(fault);
         }

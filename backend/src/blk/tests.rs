@@ -89,7 +89,7 @@ impl Rig {
         for _ in 0..1000 {
             let worked = self.device.borrow_mut().process(&self.mem);
             self.irqs += u32::from(self.device.borrow_mut().take_irq());
-            let more = worked || self.device.borrow_mut().arm(&self.mem);
+            let more = worked || self.device.borrow_mut().enable_notifications(&self.mem);
             // Before it sleeps, the device signals what it held back.
             self.irqs += u32::from(self.device.borrow_mut().take_irq());
             if !more {

@@ -65,7 +65,7 @@ impl<H: Hypervisor> Storage for AnyStorage<H> {
         each!(self, engine => engine.next_completion(io))
     }
 
-    fn arm(&mut self, batch: u32) -> bool {
-        each!(self, engine => engine.arm(batch))
+    fn enable_events(&mut self, completions: u32) -> bool {
+        each!(self, engine => engine.enable_events(completions))
     }
 }

@@ -28,7 +28,7 @@ pub struct Faults {
     /// The port to tell of: that of an engine with events.
     pub port: Cell<Option<Port>>,
     /// For how many completions it was last asked for an event.
-    pub batch: Cell<u32>,
+    pub completions_wanted: Cell<u32>,
     /// The geometry to tell of, instead of the engine's own.
     pub geometry: Cell<Option<Geometry>>,
 }
@@ -107,8 +107,8 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.waiting.pop_front().or_else(|| self.inner.next_completion(io))
     }
 
-    fn arm(&mut self, batch: u32) -> bool {
-        self.faults.batch.set(batch);
-        (!self.faults.hold.get() && !self.waiting.is_empty()) || self.inner.arm(batch)
+    fn enable_events(&mut self, completions: u32) -> bool {
+        self.faults.completions_wanted.set(completions);
+        (!self.faults.hold.get() && !self.waiting.is_empty()) || self.inner.enable_events(completions)
     }
 }

@@ -97,14 +97,14 @@ pub trait Storage {
     /// Sends off what was submitted since the last call.
     fn kick(&mut self);
 
-    /// How much may be over, in parts of requests: a glance that costs little, takes nothing and
+    /// How much may be over, in parts of requests. It is polled: it costs little, takes nothing and
     /// judges nothing.
     fn responses(&self) -> u32;
 
     /// The next request that is over.
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)>;
 
-    /// Asks for an event once there are `batch` completions, from 1 up to all that are due (an
-    /// engine may count in parts of requests). True: look now, do not wait.
-    fn arm(&mut self, batch: u32) -> bool;
+    /// Asks for an event once there are that many `completions`, from 1 up to all that are due (an
+    /// engine may count in parts of requests). True: there are some now, do not wait.
+    fn enable_events(&mut self, completions: u32) -> bool;
 }

@@ -425,10 +425,10 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
         if self.is_connected() { self.resume_queued(io) } else { self.fail_next(io) }
     }
 
-    fn arm(&mut self, batch: u32) -> bool {
+    fn enable_events(&mut self, completions: u32) -> bool {
         match self.up_mut() {
             // A broken connection sends no event, and somebody has to see to it (`failover.rs`).
-            Some(front) => front.health() != Health::Connected || front.rearm(batch),
+            Some(front) => front.health() != Health::Connected || front.rearm(completions),
             None => false,
         }
     }

@@ -181,7 +181,7 @@ impl Storage for RamDisk {
         over.map(|outcome| (ticket, outcome))
     }
 
-    fn arm(&mut self, _batch: u32) -> bool {
+    fn enable_events(&mut self, _completions: u32) -> bool {
         self.long.is_some()
     }
 }

@@ -120,7 +120,7 @@ fn work(rig: &Rig) -> bool {
     let used_idx = rig.driver.used(2);
     let (writes, used) = (rig.mem.device_writes(), rig.mem.peek_u16(used_idx));
     let _ = device.process(&rig.mem);
-    let _ = device.arm(&rig.mem);
+    let _ = device.enable_notifications(&rig.mem);
     let irq = device.take_irq();
     assert!(set_up || (writes == rig.mem.device_writes() && !irq), "quiet before DRIVER_OK");
     used != rig.mem.peek_u16(used_idx)

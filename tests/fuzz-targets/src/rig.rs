@@ -72,7 +72,7 @@ impl Rig {
     /// Lets the device work until it would block; false if it never would.
     pub fn run(&self, mem: &dyn GuestMemory) -> bool {
         let mut device = self.device.borrow_mut();
-        (0..1000).any(|_| !device.process(mem) && !device.arm(mem))
+        (0..1000).any(|_| !device.process(mem) && !device.enable_notifications(mem))
     }
 
     /// Whatever happened before: after a reset the device serves.

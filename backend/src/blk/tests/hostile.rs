@@ -35,7 +35,7 @@ proptest! {
             rig.driver.write(QUEUE_NOTIFY, 0);
             let mut device = rig.device.borrow_mut();
             for _ in 0..20 {
-                if !device.process(&hostile) && !device.arm(&hostile) {
+                if !device.process(&hostile) && !device.enable_notifications(&hostile) {
                     break;
                 }
             }
@@ -94,7 +94,7 @@ proptest! {
             rig.driver.write(register, value);
             for _ in 0..if work { 5 } else { 0 } {
                 rig.device.borrow_mut().process(&hostile);
-                rig.device.borrow_mut().arm(&hostile);
+                rig.device.borrow_mut().enable_notifications(&hostile);
             }
         }
         rig.driver.init(ALL, 8);

@@ -35,9 +35,9 @@ fn every_queue_of_a_device_with_several_is_offered() {
             assert_eq!(rig.driver.read(QUEUE_SIZE_MAX), max);
         }
     }
-    assert_eq!(Rig::build(Faults::default(), false, 0).device.borrow().lanes.len(), 1);
+    assert_eq!(Rig::build(Faults::default(), false, 0).device.borrow().queues.len(), 1);
     let most = Rig::build(Faults::default(), false, u16::MAX);
-    assert_eq!(most.device.borrow().lanes.len(), usize::from(MAX_QUEUES));
+    assert_eq!(most.device.borrow().queues.len(), usize::from(MAX_QUEUES));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn each_queue_may_bring_its_part_of_a_batch() {
     }
     rig.run();
     let device = rig.device.borrow();
-    let asked = |lane: usize| device.lanes[lane].queue.as_ref().map(crate::virtq::Queue::batch);
+    let asked = |slot: usize| device.queues[slot].queue.as_ref().map(crate::virtq::Queue::batch);
     assert_eq!((device.coalescer.event_threshold(), asked(0), asked(1)), (16, Some(8), Some(8)));
 }
 
@@ -204,8 +204,8 @@ fn a_queue_that_is_not_in_use_takes_no_part_of_a_batch_and_is_heard_at_once() {
         rig.run();
     };
     bring(&mut rig);
-    let asked = |rig: &Rig, lane: usize| {
-        rig.device.borrow().lanes[lane].queue.as_ref().map(crate::virtq::Queue::batch)
+    let asked = |rig: &Rig, slot: usize| {
+        rig.device.borrow().queues[slot].queue.as_ref().map(crate::virtq::Queue::batch)
     };
     assert_eq!((asked(&rig, 0), asked(&rig, 1)), (Some(16), Some(1)));
     rig.faults.release.set(16);

@@ -274,7 +274,7 @@ proptest! {
             rig.driver.add(vec![(array, 16), (array + 16, 16 * 32)], vec![(status, 1)]);
             rig.driver.kick();
             for _ in 0..200 {
-                if !rig.device.borrow_mut().process(&hostile) && !rig.device.borrow_mut().arm(&hostile) {
+                if !rig.device.borrow_mut().process(&hostile) && !rig.device.borrow_mut().enable_notifications(&hostile) {
                     break;
                 }
             }

@@ -7,7 +7,7 @@ use crate::storage::Storage;
 impl Rig {
     /// Lets the storage have another length, and the device notice.
     fn resize(&mut self, sectors: u64) -> bool {
-        let geometry = self.device.borrow_mut().storage().geometry();
+        let geometry = self.device.borrow().storage().geometry();
         self.faults.geometry.set(Some(Geometry { capacity_sectors: sectors, ..geometry }));
         let changed = self.device.borrow_mut().update_capacity();
         self.run();

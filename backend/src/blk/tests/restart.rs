@@ -107,7 +107,7 @@ impl Lives {
             let (device, mem) = (self.rig.device.clone(), self.mem.clone());
             let step = catch_unwind(AssertUnwindSafe(|| {
                 let worked = device.borrow_mut().process(&mem);
-                worked || device.borrow_mut().arm(&mem)
+                worked || device.borrow_mut().enable_notifications(&mem)
             }));
             match step {
                 Ok(true) => {}

@@ -89,7 +89,7 @@ fn one_look(rig: &mut Rig, count: u32) -> u32 {
 #[test]
 fn what_is_waited_for_alone_is_signalled_at_once() {
     let mut rig = under_way(ALL, 1);
-    assert_eq!((one_look(&mut rig, 1), rig.faults.batch.get()), (1, 1));
+    assert_eq!((one_look(&mut rig, 1), rig.faults.completions_wanted.get()), (1, 1));
     let mut rig = under_way(ALL, 2);
     assert_eq!(one_look(&mut rig, 1), 1, "the other may take long");
 }
@@ -109,7 +109,10 @@ fn of_few_nothing_is_held_back() {
     let mut rig = under_way(ALL, 3);
     assert_eq!(one_look(&mut rig, 1), 1);
     assert!(!rig.device.borrow().coalescer.is_holding());
-    assert_eq!((rig.faults.batch.get(), rig.device.borrow().coalescer.event_threshold()), (1, 1));
+    assert_eq!(
+        (rig.faults.completions_wanted.get(), rig.device.borrow().coalescer.event_threshold()),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -122,10 +125,10 @@ fn of_many_what_is_done_waits_for_a_batch_also_asleep_until_time_is_up() {
         (0, 16),
         "it sleeps with a timer"
     );
-    assert_eq!(rig.faults.batch.get(), 15, "one of a batch is done");
+    assert_eq!(rig.faults.completions_wanted.get(), 15, "one of a batch is done");
     assert!(rig.driver.next_used().is_some(), "a driver that looks sees it");
     rig.device.borrow_mut().coalescer.on_deadline();
-    assert!(rig.device.borrow().has_news(&rig.mem));
+    assert!(rig.device.borrow().has_pending_work(&rig.mem));
     assert_eq!(one_look(&mut rig, 0), 1);
     assert!(!rig.device.borrow().coalescer.is_holding());
 }
@@ -183,7 +186,7 @@ fn time_that_is_up_while_nothing_is_held_makes_no_batch_smaller() {
 #[test]
 fn what_is_held_is_sent_when_its_time_is_up_however_often_the_stub_wakes() {
     let mut rig = under_way(ALL, 16);
-    let nap = |rig: &Rig, now_ns| rig.device.borrow_mut().nap_until_ns(now_ns, 1);
+    let nap = |rig: &Rig, now_ns| rig.device.borrow_mut().hold_deadline_ns(now_ns, 1);
     assert_eq!(one_look(&mut rig, 1), 0);
     rig.run();
     let until_ns = nap(&rig, 1_000_000).expect("a timer");
@@ -191,10 +194,10 @@ fn what_is_held_is_sent_when_its_time_is_up_however_often_the_stub_wakes() {
     // Another disk had an event.
     rig.run();
     assert_eq!(nap(&rig, until_ns - 1), Some(until_ns));
-    rig.device.borrow_mut().keep_time(until_ns - 1, 1);
+    rig.device.borrow_mut().check_deadline(until_ns - 1, 1);
     rig.run();
     assert_eq!(rig.irqs, 0);
-    rig.device.borrow_mut().keep_time(until_ns, 1);
+    rig.device.borrow_mut().check_deadline(until_ns, 1);
     rig.run();
     assert_eq!(rig.irqs, 1);
     assert_ne!(nap(&rig, until_ns), Some(until_ns), "the rest has a time of its own");
@@ -203,17 +206,17 @@ fn what_is_held_is_sent_when_its_time_is_up_however_often_the_stub_wakes() {
 #[test]
 fn what_is_held_has_its_time_also_while_the_stub_does_not_sleep() {
     let mut rig = under_way(ALL, 16);
-    let keep_time = |rig: &Rig, now_ns| rig.device.borrow_mut().keep_time(now_ns, 1);
-    keep_time(&rig, 1);
-    assert!(!rig.device.borrow().keeps_time(), "nothing is held");
+    let check_deadline = |rig: &Rig, now_ns| rig.device.borrow_mut().check_deadline(now_ns, 1);
+    check_deadline(&rig, 1);
+    assert!(!rig.device.borrow().needs_clock(), "nothing is held");
     assert_eq!(one_look(&mut rig, 1), 0);
     assert!(rig.device.borrow().is_untimed());
-    keep_time(&rig, 2);
+    check_deadline(&rig, 2);
     assert!(!rig.device.borrow().is_untimed());
-    let until_ns = rig.device.borrow_mut().nap_until_ns(3, 1).expect("a timer");
-    keep_time(&rig, until_ns - 1);
+    let until_ns = rig.device.borrow_mut().hold_deadline_ns(3, 1).expect("a timer");
+    check_deadline(&rig, until_ns - 1);
     assert_eq!(one_look(&mut rig, 1), 0);
-    keep_time(&rig, until_ns);
+    check_deadline(&rig, until_ns);
     assert_eq!(one_look(&mut rig, 1), 1);
     assert!(!rig.device.borrow().coalescer.has_deadline(), "the time went with what was held");
 }
@@ -227,10 +230,10 @@ fn an_interrupt_that_the_driver_does_not_answer_is_raised_again_a_few_times() {
     let mut wait = |rig: &mut Rig| {
         let irqs = rig.irqs;
         loop {
-            let until_ns = rig.device.borrow_mut().nap_until_ns(now_ns, 1);
+            let until_ns = rig.device.borrow_mut().hold_deadline_ns(now_ns, 1);
             let Some(until_ns) = until_ns else { break };
             now_ns = until_ns;
-            rig.device.borrow_mut().keep_time(now_ns, 1);
+            rig.device.borrow_mut().check_deadline(now_ns, 1);
             rig.run();
         }
         assert!(now_ns < TIME_NS, "no stub wakes for ever for a driver that polls");
@@ -252,10 +255,10 @@ fn an_interrupt_that_the_driver_does_not_answer_is_raised_again_a_few_times() {
 fn an_interrupt_that_is_answered_is_not_raised_again() {
     let mut rig = under_way(ALL, 1);
     assert_eq!(one_look(&mut rig, 1), 1);
-    assert!(rig.device.borrow_mut().nap_until_ns(1_000_000, 1).is_some());
+    assert!(rig.device.borrow_mut().hold_deadline_ns(1_000_000, 1).is_some());
     assert_eq!(rig.driver.read(INTERRUPT_STATUS), INT_USED);
-    assert_eq!(rig.device.borrow_mut().nap_until_ns(2_000_000, 1), None);
-    rig.device.borrow_mut().keep_time(u64::MAX, 1);
+    assert_eq!(rig.device.borrow_mut().hold_deadline_ns(2_000_000, 1), None);
+    rig.device.borrow_mut().check_deadline(u64::MAX, 1);
     assert_eq!(one_look(&mut rig, 0), 1);
 }
 
@@ -286,10 +289,10 @@ fn nothing_is_held_for_a_driver_that_gave_up() {
 /// How often the stub wakes for its own sake, from `now_ns` on, until only an event wakes it.
 fn rests_from(rig: &mut Rig, mut now_ns: u64) -> u32 {
     for rests in 0..100 {
-        let until_ns = rig.device.borrow_mut().nap_until_ns(now_ns, 1);
+        let until_ns = rig.device.borrow_mut().hold_deadline_ns(now_ns, 1);
         let Some(until_ns) = until_ns else { return rests };
         now_ns = until_ns;
-        rig.device.borrow_mut().keep_time(now_ns, 1);
+        rig.device.borrow_mut().check_deadline(now_ns, 1);
         rig.run();
     }
     panic!("the stub wakes for ever");
@@ -299,30 +302,30 @@ fn rests_from(rig: &mut Rig, mut now_ns: u64) -> u32 {
 fn a_storage_that_does_not_answer_lets_the_stub_sleep_until_it_does() {
     let mut rig = under_way(ALL, 16);
     rig.run();
-    assert_eq!(rig.faults.batch.get(), 16);
+    assert_eq!(rig.faults.completions_wanted.get(), 16);
     assert_eq!(rests_from(&mut rig, 1), 8);
-    assert_eq!(rig.faults.batch.get(), 1, "its next answer is an event");
+    assert_eq!(rig.faults.completions_wanted.get(), 1, "its next answer is an event");
     one_look(&mut rig, 1);
     rig.run();
-    assert_eq!(rig.faults.batch.get(), 15, "then it is waited for as ever");
+    assert_eq!(rig.faults.completions_wanted.get(), 15, "then it is waited for as ever");
 }
 
 #[test]
 fn an_old_time_ends_no_later_wait() {
     let mut rig = under_way(ALL, 16);
-    let until_ns = rig.device.borrow_mut().nap_until_ns(1, 1).expect("a timer");
+    let until_ns = rig.device.borrow_mut().hold_deadline_ns(1, 1).expect("a timer");
     rig.driver.write(STATUS, 0);
     rig.faults.hold.set(false);
     rig.run();
     assert_eq!(rig.device.borrow().coalescer.event_threshold(), 1, "so nobody asks for a time");
-    rig.device.borrow_mut().keep_time(until_ns, 1);
+    rig.device.borrow_mut().check_deadline(until_ns, 1);
     assert!(!rig.device.borrow().coalescer.is_overdue());
 }
 
 #[test]
 fn with_an_event_for_everything_there_is_no_timer() {
     let rig = under_way(ALL, 3);
-    assert_eq!(rig.device.borrow_mut().nap_until_ns(1, 1), None);
+    assert_eq!(rig.device.borrow_mut().hold_deadline_ns(1, 1), None);
 }
 
 #[test]
@@ -385,7 +388,10 @@ fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
 fn events_are_asked_for_by_batches_while_much_is_under_way_and_then_singly_again() {
     for (wanted, noticed) in [(ALL, 0), (ALL & !F_EVENT_IDX, 4)] {
         let mut rig = under_way(wanted, 16);
-        assert_eq!((rig.faults.batch.get(), rig.device.borrow().coalescer.event_threshold()), (16, 16));
+        assert_eq!(
+            (rig.faults.completions_wanted.get(), rig.device.borrow().coalescer.event_threshold()),
+            (16, 16)
+        );
         let kicks = rig.driver.kicks;
         for sector in 0..4 {
             rig.driver.submit(&read_request(sector, 512), &Framing::Usual);

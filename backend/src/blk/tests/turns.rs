@@ -17,7 +17,7 @@ impl Rig {
                 return (answer, turn);
             }
             let device = self.device.borrow();
-            assert!(busy || device.has_news(&self.mem), "the stub sleeps amid a request");
+            assert!(busy || device.has_pending_work(&self.mem), "the stub sleeps amid a request");
         }
         panic!("no answer");
     }
