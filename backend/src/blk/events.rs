@@ -13,6 +13,7 @@ impl<S: Storage> Device<S> {
     pub(super) fn note_outstanding(&mut self, mem: &dyn GuestMemory) {
         let has_events = self.storage.port().is_some();
         self.coalescer.on_storage(has_events);
+        // Without events there are no batches, and this reads the guest's memory.
         if has_events {
             let queues = self.queues.iter().filter_map(|slot| slot.queue.as_ref());
             let outstanding = queues.map(|queue| u32::from(queue.outstanding(mem)));
@@ -92,12 +93,13 @@ impl<S: Storage> Device<S> {
         self.in_flight() > 0 && self.storage.port().is_some()
     }
 
-    /// Whether [`Device::process`] finds work: a glance that costs little and takes nothing. Only what
-    /// it would act on counts, under the same conditions: the stub does not sleep while there is
-    /// news, so news that stay would keep it awake for ever.
+    /// Whether [`Device::process`] finds work. This is polled: it costs little and takes nothing. Only
+    /// what would be acted on counts, under the same conditions. The stub does not sleep while this
+    /// is true, so anything else would keep it awake for ever.
     #[must_use]
     pub fn has_pending_work(&self, mem: &dyn GuestMemory) -> bool {
         let owes = self.coalescer.is_overdue() || self.irq || self.resumed;
+        // Responses without requests are a backend's mistake, and nobody takes them.
         owes || (self.in_flight() > 0 && self.storage.responses() > 0)
             || (self.may_pop() && self.queues.iter().any(|slot| slot.has_available(mem)))
     }
@@ -108,6 +110,7 @@ impl<S: Storage> Device<S> {
         self.coalescer.on_storage(self.storage.port().is_some());
         self.coalescer.on_idle();
         if self.coalescer.idle_batch_size() == 1 {
+            // The batch became smaller since the last turn: what is held for it must not stay.
             self.send_if_due();
         }
         self.signal_if_due(mem, false);
@@ -124,9 +127,11 @@ impl<S: Storage> Device<S> {
     fn notify_from(&mut self, mem: &dyn GuestMemory, batch: u16) -> bool {
         let mut more = false;
         for (index, slot) in self.queues.iter_mut().enumerate() {
+            // Of a queue that is not in use nothing is expected: its first request is news.
             let batch = if self.coalescer.is_active(index) { batch } else { 1 };
             let Some(queue) = slot.queue.as_mut() else { continue };
             if queue.is_armed() && queue.batch() == batch {
+                // Asked already, and it saves a barrier and a store to the guest's memory.
                 continue;
             }
             match queue.arm(mem, batch) {

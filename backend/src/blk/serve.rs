@@ -22,11 +22,14 @@ impl<S: Storage> Device<S> {
     /// there was any; call again then.
     pub fn process(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = self.tell_resumed();
+        // Before anything is taken: the depth is what the driver sees.
         self.note_outstanding(mem);
         self.turn_bytes = TURN_BYTES;
         // While the rest of a batch is copied, the driver's vCPU wakes and comes to ask why.
         let ahead = self.is_batch_back();
+        // Completions first: they free pages and segments, which new requests need.
         worked |= self.collect(mem, if ahead { 1 } else { u32::MAX });
+        // Then what waits already, so that requests keep their order.
         worked |= self.retry_held(mem);
         // Storage may have room for one queue's requests only: each comes first in turn.
         let (first, end) = (self.first_queue, self.queues.len());
@@ -35,6 +38,7 @@ impl<S: Storage> Device<S> {
         }
         let next = first.saturating_add(1);
         self.first_queue = if next < end { next } else { 0 };
+        // Once for all queues, so that the storage backend gets one event.
         self.send_if_due();
         if worked {
             crash::point(Point::Finished);
@@ -59,15 +63,20 @@ impl<S: Storage> Device<S> {
     /// Whether chains may be taken: the driver is set up and nothing older is in the way.
     pub(super) fn may_pop(&self) -> bool {
         self.transport.status().is_live()
+            // A late write of an orphan could land after a new one.
             && !self.coalescer.has_orphans()
+            // What waits for room comes first, and more than that has no room either.
             && self.held.is_empty()
+            // Room for the longest chain that a driver may build.
             && self.pool.available() >= QUEUE_SIZE_MAX
     }
 
     /// Takes what the storage has finished, `limit` requests at the most.
     fn collect(&mut self, mem: &dyn GuestMemory, limit: u32) -> bool {
         let (mut worked, mut bytes) = (false, 0u64);
+        // No more than there are: an engine may need work only to find out that nothing is done.
         for _ in 0..limit.min(self.in_flight()) {
+            // Copies take time, in which no vCPU is answered.
             if bytes >= TURN_BYTES {
                 break;
             }
@@ -87,6 +96,7 @@ impl<S: Storage> Device<S> {
             && let Some(ticket) = self.held.pop_front()
         {
             if let Err(ticket) = self.submit(mem, ticket) {
+                // Still no room. It stays the first.
                 self.held.push_front(ticket);
                 break;
             }
@@ -101,15 +111,18 @@ impl<S: Storage> Device<S> {
         for _ in 0..BUDGET {
             // A written-through write leaves its flush behind.
             worked |= self.retry_held(mem);
+            // Other devices and the vCPUs get a turn.
             if self.turn_bytes == 0 || !self.may_pop() {
                 break;
             }
             let Some(slot) = self.queues.get_mut(index).filter(|slot| slot.wants_service()) else { break };
             let Some(queue) = slot.queue.as_mut() else { break };
+            // While the queue is served, the driver need not notify (section 2.7.10).
             let popped = match queue.disarm(mem) {
                 Ok(()) => queue.pop(mem, &mut self.pool),
                 Err(fault) => Err(fault),
             };
+            // What comes after this look at the ring is polled, or notified anew.
             slot.notified = false;
             match popped {
                 Ok(Some(chain)) => {
@@ -131,6 +144,7 @@ impl<S: Storage> Device<S> {
             Ok(Ok(Request::Storage(operation))) => {
                 let ticket = self.ticket(index, chain, operation);
                 if let Err(ticket) = self.submit(mem, ticket) {
+                    // The storage is full: the next completion makes room.
                     self.held.push_back(ticket);
                 }
             }
@@ -142,6 +156,7 @@ impl<S: Storage> Device<S> {
                 self.complete(mem, ticket, Outcome::Done);
             }
             Ok(Ok(Request::GetId)) => {
+                // Section 5.2.6: 20 bytes. A driver that gives fewer gets the first of them.
                 let room = usize::try_from(chain.writable_bytes().saturating_sub(1)).unwrap_or(ID_BYTES);
                 let id = self.id.get(..room.min(ID_BYTES)).unwrap_or_default();
                 let written = self.pool.writable(&chain, 0, ID_BYTES as u64).write(mem, id);
@@ -154,6 +169,7 @@ impl<S: Storage> Device<S> {
                 self.complete_chain(mem, index, chain, rejected.into(), 0);
             }
             Err(fault) => {
+                // No status can be told, so nothing is.
                 self.pool.abandon(chain);
                 self.fail(fault);
             }
@@ -165,6 +181,7 @@ impl<S: Storage> Device<S> {
             self.stats.data_bytes.add(len_bytes);
             self.coalescer.on_request(len_bytes);
         }
+        // As the cache mode is now: a later change concerns later writes.
         let flush = self.write_through && matches!(operation, Operation::Write { .. });
         self.follow_ups.set(&chain, FollowUp { ranges: None, flush });
         Ticket {
@@ -180,6 +197,7 @@ impl<S: Storage> Device<S> {
     fn submit(&mut self, mem: &dyn GuestMemory, ticket: Ticket) -> Result<(), Ticket> {
         let index = usize::from(ticket.queue);
         let io = Io { mem, pool: &self.pool, epochs: &self.epochs };
+        // Counted also if the storage is full: the turn ends then anyway.
         self.turn_bytes = self.turn_bytes.saturating_sub(ticket.operation.turn_bytes());
         match self.storage.submit(&io, ticket) {
             Submitted::Done(ticket, outcome) => self.complete(mem, ticket, outcome),
@@ -193,18 +211,22 @@ impl<S: Storage> Device<S> {
     fn complete(&mut self, mem: &dyn GuestMemory, mut ticket: Ticket, outcome: Outcome) {
         let index = usize::from(ticket.queue);
         if self.epochs.get(index) != Some(&ticket.epoch) {
+            // An orphan: its buffers and its ring belong to the driver again.
             self.pool.abandon(ticket.chain);
             return;
         }
+        // After an error the rest of the request is not tried: one status tells of all of it.
         let step = if outcome == Outcome::Done { self.next_step(mem, &mut ticket) } else { Ok(false) };
         let status = match step {
             Ok(true) => {
+                // Behind what waits already. It must not recurse: a request may have many steps.
                 self.held.push_back(ticket);
                 return;
             }
             Ok(false) => outcome.into(),
             Err(rejected) => rejected.into(),
         };
+        // What a failed read left in the buffers does not count.
         let data_bytes = match ticket.operation {
             Operation::Read { len_bytes, .. } if outcome == Outcome::Done => len_bytes,
             _ => 0,
@@ -216,6 +238,7 @@ impl<S: Storage> Device<S> {
     /// flush of what must be durable. False: there is none.
     fn next_step(&mut self, mem: &dyn GuestMemory, ticket: &mut Ticket) -> Result<bool, Rejected> {
         let Some(follow_up) = self.follow_ups.get_mut(&ticket.chain) else { return Ok(false) };
+        // Each range is judged again: the guest may have changed it since the request was taken.
         if let Some(ranges) = &mut follow_up.ranges
             && let Some(operation) =
                 ranges.take(&ticket.chain, HEADER_BYTES, &self.pool, mem, &self.geometry)?
@@ -223,6 +246,7 @@ impl<S: Storage> Device<S> {
             ticket.operation = operation;
             return Ok(true);
         }
+        // Last: a flush covers only writes that are done (section 5.2.6.2).
         if core::mem::take(&mut follow_up.flush) {
             ticket.operation = Operation::Flush;
             return Ok(true);
