@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use crate::disk::file::BACKEND_TIMEOUT_MAX_MS;
+use crate::disk::disk_file::BACKEND_TIMEOUT_MAX_MS;
 use crate::text::toml_error;
 
 /// The default configuration, with an explanation of every key.

@@ -14,11 +14,11 @@ use crate::config::{Config, OnStubCrash};
 use crate::disk::loops;
 use crate::guest::{Action, Guest, Phase, Seen, Times};
 use crate::host::Host;
-use crate::identity::{Identity, find_stubs};
-use crate::launch::{self, Env, Job};
-use crate::node;
-use crate::record::{self, Stub};
-use crate::stop;
+use crate::stub::identity::{Identity, find_stubs};
+use crate::stub::launch::{self, Env, Job};
+use crate::disk::node;
+use crate::stub::record::{self, Stub};
+use crate::stub::stop;
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
 

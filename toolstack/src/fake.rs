@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::host::{DomainState, Host, HotplugLock};
-use crate::plan::Plan;
+use crate::stub::plan::Plan;
 use crate::xenstore::{Store, paths};
 
 /// How a stub behaves once it runs.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::node::{NodeState, state};
-use crate::record::{Record, Stub};
+use crate::disk::node::{NodeState, state};
+use crate::stub::record::{Record, Stub};
 
 /// The pause after a stub could not be destroyed.
 const RETRY: Duration = Duration::from_secs(2);

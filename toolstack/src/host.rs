@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::plan::Plan;
+use crate::stub::plan::Plan;
 
 /// A domain as Xen sees it; see [`xen_privcmd::DomainState`].
 pub use xen_privcmd::DomainState;

@@ -1,13 +1,12 @@
 //! `pilotfishd`: the dom0 daemon that gives each guest with standalone virtio disks a stub
 //! domain which serves them.
 //!
-//! libxl writes a guest's disks to xenstore and waits ([`node`]). The daemon sees them, settles
-//! what they stand for ([`disk`]), makes a stub for all of the guest's disks
-//! ([`plan`], [`launch`], [`xl`]), and tells libxl when it serves. When the guest goes, so does
-//! the stub ([`stop`]). [`guest`] decides what to do when, [`daemon`] has it done, [`record`]
-//! and [`identity`] let a restarted daemon find what there is, [`instance`] sees to it that there
-//! is one only, and [`check`] tells what a host lacks. libxl calls the same program to
-//! attach the stub's PV disks ([`disk::script`]).
+//! libxl writes a guest's disks to xenstore and waits ([`disk::node`]). The daemon sees them, settles
+//! what they stand for ([`disk`]), makes a stub for all of the guest's disks ([`stub`], [`xl`]), and
+//! tells libxl when it serves. When the guest goes, so does the stub. [`guest`] decides what to do
+//! when, [`daemon`] has it done, [`instance`] sees to it that only one daemon runs, and [`check`]
+//! tells what a host lacks. libxl calls the same program to attach the stub's PV disks
+//! ([`disk::script`]).
 #![forbid(unsafe_code)]
 
 mod check;
@@ -19,18 +18,11 @@ mod disk;
 mod fake;
 mod guest;
 mod host;
-mod identity;
 mod instance;
-mod launch;
 mod logger;
-#[cfg(test)]
-mod meanwhile;
-mod node;
-mod plan;
 mod preflight;
-mod record;
 mod run;
-mod stop;
+mod stub;
 mod text;
 mod xenstore;
 mod xl;

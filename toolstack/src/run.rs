@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::daemon::{Daemon, Outcome, Task, perform};
 use crate::host::Host;
 use crate::instance::{Instance, LOCK_FILE};
-use crate::launch::panicked;
+use crate::stub::launch::panicked;
 use crate::preflight;
 use crate::xenstore::{Client, Event, Store, paths};
 

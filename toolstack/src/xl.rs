@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::disk::lock::Lock;
 use crate::disk::loops;
 use crate::host::{DomainState, Host, HotplugLock};
-use crate::plan::Plan;
+use crate::stub::plan::Plan;
 
 /// xl and Xen.
 pub struct XlHost {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::data::{Data, Identity, Number};
 use super::stack::{self, Block, Related};
-use crate::node;
+use super::node;
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
 

@@ -17,7 +17,7 @@ use super::data::{Data, Identity, Number};
 use super::stack::{backing, backing_file};
 use crate::command;
 use crate::host::Host;
-use crate::identity::find_stubs;
+use crate::stub::identity::find_stubs;
 use crate::xenstore::{Store, paths};
 
 /// How many free loop devices others may snatch away from us.

@@ -3,12 +3,12 @@
 use anyhow::{Context, Result, bail};
 
 use super::data::{Data, Identity};
-use super::file::{DiskFile, DiskStorage, SUFFIX};
+use super::disk_file::{DiskFile, DiskStorage, SUFFIX};
 use super::in_use::{self, Exists};
 use super::stack::{self, Block};
 use crate::config::fit_for_xl;
 use crate::host::Host;
-use crate::node::DiskNode;
+use super::node::DiskNode;
 use crate::text::printable;
 use crate::xenstore::Store;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::identity::Identity;
+use crate::stub::identity::Identity;
 
 const TIMES: Times =
     Times { quiet: Duration::from_millis(150), launch: Duration::from_secs(9), tidy: Duration::from_secs(5) };

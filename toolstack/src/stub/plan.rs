@@ -7,9 +7,9 @@ use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
 use crate::config::{BlockScript, Config, Level, MapWindow, OnStubCrash, fit_for_xl};
-use crate::disk::file::DiskStorage;
+use crate::disk::disk_file::DiskStorage;
 use crate::disk::target::Disk;
-use crate::identity::Identity;
+use super::identity::Identity;
 
 /// xvda as a virtual device number (block major 202); 16 minors to a disk.
 const XVDA: u32 = 202 << 8;
@@ -229,7 +229,7 @@ fn xl_config(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::DiskNode;
+    use crate::disk::node::DiskNode;
 
     fn disk(n: u32, storage: DiskStorage, read_only: bool, serial: Option<&str>) -> Disk {
         let node = DiskNode {

@@ -4,10 +4,10 @@
 use anyhow::{Context, Result, bail};
 
 use crate::disk::loops;
-use crate::identity::find_stubs;
-use crate::launch::Env;
-use crate::node::{self, state};
-use crate::record;
+use super::identity::find_stubs;
+use super::launch::Env;
+use crate::disk::node::{self, state};
+use super::record;
 use crate::xenstore::paths;
 
 /// Destroys whatever stub domains exist for `guest`, and detaches what stubs left that are gone.

@@ -147,7 +147,7 @@ mod tests {
     fn a_stub_that_was_renamed_is_known_by_our_record_of_it() {
         let world = World::new();
         let (ours, other) = (Identity::new(5).unwrap(), Identity::new(5).unwrap());
-        crate::record::launching(&world.store(), &ours).unwrap();
+        crate::stub::record::launching(&world.store(), &ours).unwrap();
         world.domain_appears(6, Some("renamed"), &ours.uuid);
         world.domain_appears(7, Some("renamed-too"), &other.uuid);
         let found = find_stubs(&world.store(), &world.host()).unwrap();

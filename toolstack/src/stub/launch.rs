@@ -13,11 +13,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::config::Config;
 use crate::disk::target;
 use crate::host::{DomainState, Host};
-use crate::identity::{Identity, find_stubs, uuid_of};
-use crate::node::{self, DiskNode, state};
-use crate::plan::Plan;
-use crate::record::{self, Stub};
-use crate::stop;
+use super::identity::{Identity, find_stubs, uuid_of};
+use crate::disk::node::{self, DiskNode, state};
+use super::plan::Plan;
+use super::record::{self, Stub};
+use super::stop;
 use crate::text::{printable, short_number};
 use crate::xenstore::{Store, paths};
 

@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 
-use crate::identity::Identity;
+use super::identity::Identity;
 use crate::xenstore::{Store, paths};
 
 /// The stub that serves a guest.

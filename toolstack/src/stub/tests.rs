@@ -11,9 +11,9 @@ use anyhow::Result;
 use crate::config::Config;
 use crate::fake::{Handle, World};
 use crate::host::Host;
-use crate::identity::Identity;
-use crate::launch::{Env, Job, launch};
-use crate::stop;
+use crate::stub::identity::Identity;
+use crate::stub::launch::{Env, Job, launch};
+use crate::stub::stop;
 use crate::xenstore::{Store, paths};
 
 /// A world's xenstore that has something done to the world just before the request number `n`
