@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use crate::disk::disk_file::BACKEND_TIMEOUT_MAX_MS;
 use crate::text::toml_error;
 
 /// The default configuration, with an explanation of every key.
@@ -23,7 +22,10 @@ const MIN_STUB_MEMORY: u64 = 4 << 20;
 const MAP_WINDOW_MIN: u64 = 2 << 20;
 const MAP_WINDOW_LIMIT: u64 = 64 << 30;
 
-/// The longest look that a stub takes.
+/// The longest time to wait for a storage backend, unless without a limit: a day.
+pub const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
+
+/// The longest that a stub may poll before it blocks.
 const POLL_MAX_US: u64 = 100_000;
 
 /// What happens to a guest whose stub died.
@@ -129,13 +131,13 @@ pub struct Config {
     pub ram_disk_limit: u64,
     /// The stub's log level.
     pub stub_log: Level,
-    /// How long a stub looks for more work before it gives its CPU away, at most; 0: not at all.
+    /// How long a stub polls for more work before it gives its CPU away, at most; 0: not at all.
     pub poll_us: u64,
     /// The stub's FLASK label; empty: none.
     pub stub_seclabel: String,
     /// Who attaches the stub's PV disks.
     pub block_script: BlockScript,
-    /// How long requests of a disk wait for its backend; 0: for ever.
+    /// How long requests of a disk wait for its storage backend; 0: without a limit.
     pub backend_timeout_ms: u64,
     /// What happens to a guest whose stub died.
     pub on_stub_crash: OnStubCrash,
@@ -207,6 +209,12 @@ impl Config {
 
     /// What the types alone do not say.
     fn check(&self) -> Result<()> {
+        self.check_sizes()?;
+        self.check_words()?;
+        self.check_times()
+    }
+
+    fn check_sizes(&self) -> Result<()> {
         if self.stub_memory < MIN_STUB_MEMORY || self.stub_memory > 1 << 30 {
             bail!("stub-memory = \"{}\": must be 4MiB to 1GiB", ByteSize(self.stub_memory));
         }
@@ -219,9 +227,11 @@ impl Config {
                 bail!("{key} = \"{}\": must be 2MiB to 64GiB", ByteSize(bytes));
             }
         }
-        if self.poll_us > POLL_MAX_US {
-            bail!("poll-us = {}: must be at most {POLL_MAX_US}", self.poll_us);
-        }
+        Ok(())
+    }
+
+    fn check_words(&self) -> Result<()> {
+        // A stub has no such level.
         if self.stub_log == Level::Trace {
             bail!("stub-log = \"trace\": must be error, warn, info or debug");
         }
@@ -232,6 +242,13 @@ impl Config {
         }
         if !fit_for_xl(&self.stub_seclabel) {
             bail!("stub-seclabel: must hold neither quotes nor control characters");
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<()> {
+        if self.poll_us > POLL_MAX_US {
+            bail!("poll-us = {}: must be at most {POLL_MAX_US}", self.poll_us);
         }
         for (key, time) in [
             ("quiet-ms", self.quiet),
@@ -245,10 +262,11 @@ impl Config {
         }
         if self.backend_timeout_ms > BACKEND_TIMEOUT_MAX_MS {
             bail!(
-                "backend-timeout-ms = {}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for ever",
+                "backend-timeout-ms = {}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for no limit",
                 self.backend_timeout_ms
             );
         }
+        // Otherwise no stub would ever be launched.
         if self.quiet >= self.launch_timeout {
             bail!("quiet-ms = {}: must be less than launch-timeout-ms", self.quiet.as_millis());
         }

@@ -1,4 +1,4 @@
-//! The main loop's body: looks at guests, lets [`Guest::step`] decide, and has it done.
+//! The main loop's body: observes guests, lets [`Guest::step`] decide, and has it done.
 //!
 //! Whatever may take long (making and removing stubs) runs as a [`Task`] on a worker, one at
 //! a time per guest, so a slow guest holds up no other.
@@ -10,43 +10,21 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::config::{Config, OnStubCrash};
-use crate::disk::loops;
-use crate::guest::{Action, Guest, Phase, Seen, Times};
+use crate::config::Config;
+use crate::disk::{answer, node};
+use crate::guest::{Action, Guest, Observation, Phase, Times};
 use crate::host::Host;
+use crate::stub::health;
 use crate::stub::identity::{Identity, find_stubs};
-use crate::stub::launch::{self, Env, Job};
-use crate::disk::node;
-use crate::stub::record::{self, Stub};
-use crate::stub::stop;
+use crate::stub::launch::Job;
+use crate::stub::record::{self, Record, Stub};
+use crate::stub::sweep::sweep_loops;
 use crate::text::printable;
+use crate::worker::{Outcome, Task};
 use crate::xenstore::{Store, paths};
-
-/// What a worker does.
-#[derive(Debug)]
-pub enum Task {
-    /// Makes a stub.
-    Launch(Job),
-    /// Removes the guest's stub and closes its disks.
-    Stop(u16),
-    /// Does with a guest whose stub died as configured; the reason is for the log.
-    Mourn(Stub, String),
-}
-
-/// What a worker has done, for which guest.
-#[derive(Debug)]
-pub enum Outcome {
-    /// There is a stub, or a reason why not.
-    Launched(u16, Result<Stub>),
-    /// The stub has gone, or not.
-    Stopped(u16, Result<()>),
-    /// Nothing more to do.
-    Done,
-}
 
 /// The daemon without its threads and its clock.
 pub struct Daemon {
-    config: Arc<Config>,
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
     times: Times,
@@ -55,64 +33,30 @@ pub struct Daemon {
     restarts: BTreeMap<u16, u32>,
 }
 
-/// Does a task; this is what a worker runs.
-pub fn perform(config: &Config, store: &dyn Store, host: &dyn Host, task: &Task) -> Outcome {
-    let env = Env { config, store, host };
-    match task {
-        Task::Launch(job) => Outcome::Launched(job.identity.guest, launch::launch(&env, job)),
-        Task::Stop(guest) => Outcome::Stopped(*guest, stop::stop(&env, *guest)),
-        Task::Mourn(stub, why) => {
-            mourn(&env, stub, why);
-            Outcome::Done
-        }
-    }
-}
-
-/// Applies the policy to a guest whose stub died under it.
-fn mourn(env: &Env<'_>, stub: &Stub, why: &str) {
-    let (guest, policy) = (stub.identity.guest, env.config.on_stub_crash);
-    log::error!("guest {guest}: its stub (domain {}) {why}; policy: {policy:?}", stub.domid);
-    if policy == OnStubCrash::Restart {
-        log::error!("guest {guest}: no restart: {}; crash-guest applies", launch::why_no_restart(why));
-    }
-    let done = match policy {
-        OnStubCrash::CrashGuest | OnStubCrash::Restart => env.host.crash(guest),
-        OnStubCrash::DestroyGuest => env.host.destroy(guest),
-        OnStubCrash::PauseGuest => env.host.pause(guest),
-        OnStubCrash::Ignore => Ok(()),
-    };
-    if let Err(e) = done {
-        log::error!("guest {guest}: {policy:?}: {e:#}");
-    }
-    for line in launch::last_words(env, &stub.identity) {
-        log::error!("guest {guest}: stub console: {line}");
-    }
-}
-
 impl Daemon {
     /// A daemon that has taken over what its predecessor left.
     ///
     /// # Errors
     /// xenstore cannot be read.
-    pub fn new(config: Arc<Config>, store: Arc<dyn Store>, host: Arc<dyn Host>) -> Result<Daemon> {
+    pub fn new(config: &Config, store: Arc<dyn Store>, host: Arc<dyn Host>) -> Result<Daemon> {
         let times = Times { quiet: config.quiet, launch: config.launch_timeout, tidy: config.tidy };
         let mut guests = BTreeMap::new();
         for (guest, record) in record::read_all(&*store)? {
-            if let record::Record::Serving(stub) = &record {
+            if let Record::Serving(stub) = &record {
                 log::info!("guest {guest}: adopting stub {} (domain {})", stub.identity.name(), stub.domid);
                 // A predecessor killed between its record and libxl's nodes owes libxl this.
-                launch::serve(&*store, guest, &stub.disks)?;
+                answer::ready(&*store, guest, &stub.disks)?;
             } else {
                 log::info!("guest {guest}: a previous daemon was interrupted here");
             }
             guests.insert(guest, Guest::adopted(record));
         }
-        loops::sweep_loops(&*store, &*host)?;
-        Ok(Daemon { config, store, host, times, guests, restarts: BTreeMap::new() })
+        sweep_loops(&*store, &*host)?;
+        Ok(Daemon { store, host, times, guests, restarts: BTreeMap::new() })
     }
 
-    /// Looks at every guest there is and returns the tasks to be started.
-    pub fn look_at_all(&mut self) -> Vec<Task> {
+    /// Reconciles every guest there is, and returns the tasks to be started.
+    pub fn reconcile_all(&mut self) -> Vec<Task> {
         if let Err(e) = self.find_strays() {
             log::warn!("looking for stray stubs: {e:#}");
         }
@@ -121,33 +65,35 @@ impl Daemon {
             Ok(names) => all.extend(names.iter().filter_map(|n| n.parse::<u16>().ok())),
             Err(e) => log::error!("{e:#}"),
         }
-        all.into_iter().filter_map(|guest| self.look_at(guest)).collect()
+        all.into_iter().filter_map(|guest| self.reconcile(guest)).collect()
     }
 
-    /// Looks at the guests whose time has come.
-    pub fn look_at_due(&mut self, now: Instant) -> Vec<Task> {
+    /// Reconciles the guests whose time has come.
+    pub fn reconcile_due(&mut self, now: Instant) -> Vec<Task> {
         let due = |g: &Guest| g.wake_at().is_some_and(|at| at <= now);
         let due: Vec<u16> = self.guests.iter().filter(|(_, g)| due(g)).map(|(id, _)| *id).collect();
-        due.into_iter().filter_map(|guest| self.look_at(guest)).collect()
+        due.into_iter().filter_map(|guest| self.reconcile(guest)).collect()
     }
 
-    /// When [`Daemon::look_at_due`] has something to do.
+    /// When [`Daemon::reconcile_due`] has something to do.
     pub fn wake_at(&self) -> Option<Instant> {
         self.guests.values().filter_map(|g| g.wake_at()).min()
     }
 
-    /// Looks at one guest; returns the task to be started, if any.
-    pub fn look_at(&mut self, guest: u16) -> Option<Task> {
-        // Each action either ends here or leads to a phase with nothing to do; four is ample.
+    /// Brings what is done for one guest in line with what stands in xenstore and in Xen; returns the
+    /// task to be started, if any.
+    pub fn reconcile(&mut self, guest: u16) -> Option<Task> {
+        // Each action either ends here or leads to a phase with nothing to do. Four rounds are ample;
+        // the limit is there so that a mistake in the phases cannot hang the daemon.
         for _ in 0..4 {
-            let seen = match self.see(guest) {
+            let seen = match self.observe(guest) {
                 Ok(seen) => seen,
                 Err(e) => {
                     log::error!("guest {guest}: {e:#}");
                     return None;
                 }
             };
-            self.note_restarts(guest);
+            self.log_restarts(guest);
             let now = self.host.now();
             let known = self.guests.entry(guest).or_insert_with(Guest::new);
             let action = known.step(&seen, now, &self.times);
@@ -160,15 +106,18 @@ impl Daemon {
                 }
                 Action::Launch(deadline) => return self.begin_launch(guest, deadline),
                 Action::Stop => return Some(Task::Stop(guest)),
-                Action::Mourn(stub, why) => return Some(Task::Mourn(stub, why)),
+                Action::ApplyCrashPolicy(stub, failure) => {
+                    return Some(Task::ApplyCrashPolicy(stub, failure));
+                }
                 Action::RefuseLate(disks) => {
-                    if let Err(e) = launch::refuse_late(&*self.store, guest, &disks) {
+                    if let Err(e) = answer::refuse_late(&*self.store, guest, &disks) {
                         log::error!("guest {guest}: {e:#}");
                     }
                     return None;
                 }
+                // The nodes are gone now, which is observed at once: the guest is forgotten.
                 Action::Tidy => {
-                    if let Err(e) = stop::tidy(&self.env(), guest) {
+                    if let Err(e) = answer::tidy(&*self.store, guest) {
                         log::warn!("guest {guest}: {e:#}");
                         return None;
                     }
@@ -180,46 +129,52 @@ impl Daemon {
 
     /// Takes note of what a worker has done, and returns the task that follows.
     pub fn finish(&mut self, outcome: Outcome) -> Option<Task> {
-        let (guest, ok) = match outcome {
+        let guest = match outcome {
             Outcome::Done => return None,
             Outcome::Launched(guest, result) => {
-                let known = self.guests.entry(guest).or_insert_with(Guest::new);
-                let (stub, why) = match result {
-                    Ok(stub) => (Some(stub), None),
-                    Err(e) => (None, Some(format!("{e:#}"))),
-                };
-                let to_be_told = known.launched(stub);
-                if let Some(why) = why {
-                    if to_be_told {
-                        self.refuse_new(guest, &why);
-                    } else {
-                        log::info!("guest {guest}: no stub: {}", printable(&why, 700));
-                    }
+                self.finish_launch(guest, result);
+                guest
+            }
+            Outcome::Stopped(guest, result) => {
+                match &result {
+                    Ok(()) => log::info!("guest {guest}: disks closed, no stub left"),
+                    Err(e) => log::error!("guest {guest}: {e:#}; trying again"),
                 }
-                return self.look_at(guest);
-            }
-            Outcome::Stopped(guest, Ok(())) => {
-                log::info!("guest {guest}: disks closed, no stub left");
-                (guest, true)
-            }
-            Outcome::Stopped(guest, Err(e)) => {
-                log::error!("guest {guest}: {e:#}; trying again");
-                (guest, false)
+                let (now, times) = (self.host.now(), self.times);
+                self.known(guest).stopped(result.is_ok(), now, &times);
+                guest
             }
         };
-        let now = self.host.now();
-        self.guests.entry(guest).or_insert_with(Guest::new).stopped(ok, now, &self.times);
-        self.look_at(guest)
+        // What changed while the worker was at it caused no task: one guest has one worker at a time.
+        self.reconcile(guest)
+    }
+
+    fn finish_launch(&mut self, guest: u16, result: Result<Stub>) {
+        let (stub, why) = match result {
+            Ok(stub) => (Some(stub), None),
+            Err(e) => (None, Some(format!("{e:#}"))),
+        };
+        let to_be_told = self.known(guest).launched(stub);
+        match why {
+            Some(why) if to_be_told => self.refuse_new(guest, &why),
+            // The guest went while its stub was made, so nobody waits for an answer.
+            Some(why) => log::info!("guest {guest}: no stub: {}", printable(&why, 700)),
+            None => {}
+        }
+    }
+
+    /// The guest as it is known, or one of which nothing is known.
+    fn known(&mut self, guest: u16) -> &mut Guest {
+        self.guests.entry(guest).or_insert_with(Guest::new)
     }
 
     /// Logs what a serving stub says of its restarts, each once.
-    fn note_restarts(&mut self, guest: u16) {
-        let Some(Phase::Serving(stub)) = self.guests.get(&guest).map(|known| &known.phase) else { return };
-        let domid = stub.domid;
-        // A domid that is used again is another stub's.
+    fn log_restarts(&mut self, guest: u16) {
+        let Some(domid) = self.guests.get(&guest).and_then(Guest::stub_domid) else { return };
+        // Xen gives a domid to another domain later; its count begins at 0.
         let stubs: BTreeSet<u16> = self.guests.values().filter_map(Guest::stub_domid).collect();
         self.restarts.retain(|stub, _| stubs.contains(stub));
-        let count = match launch::restarts(&*self.store, domid) {
+        let count = match health::restarts(&*self.store, domid) {
             Ok(count) => count,
             Err(e) => {
                 log::warn!("guest {guest}: {e:#}");
@@ -229,46 +184,44 @@ impl Daemon {
         let known = self.restarts.entry(domid).or_insert(0);
         if count > *known {
             *known = count;
-            let why = launch::last_panic(&*self.store, domid);
+            let why = health::last_panic(&*self.store, domid);
             log::error!(
                 "guest {guest}: its stub (domain {domid}) restarted in place, {count} times so far: {why}"
             );
         }
     }
 
-    fn env(&self) -> Env<'_> {
-        Env { config: &self.config, store: &*self.store, host: &*self.host }
-    }
-
-    fn see(&self, guest: u16) -> Result<Seen> {
+    /// What stands in xenstore and in Xen for one guest.
+    fn observe(&self, guest: u16) -> Result<Observation> {
         let from = self.host.now();
         let nodes = node::states(&*self.store, guest)?;
         let disks = u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
-        let look = self.host.now().duration_since(from) / disks;
+        let read_time = self.host.now().duration_since(from) / disks;
         let guest_lives = self.host.domain(guest)?.is_some_and(|d| !d.dying);
-        let illness = match self.guests.get(&guest).map(|g| &g.phase) {
-            Some(Phase::Serving(stub)) => launch::illness(&self.env(), stub)?,
+        let failure = match self.guests.get(&guest).map(|g| &g.phase) {
+            Some(Phase::Serving(stub)) => health::failure(&*self.store, &*self.host, stub)?,
+            // In any other phase a worker has the stub, or there is none.
             _ => None,
         };
-        Ok(Seen { nodes, guest_lives, look, illness })
+        Ok(Observation { nodes, guest_lives, read_time, failure })
     }
 
     /// Stub domains of ours that no guest here knows: left by a predecessor that was killed.
     fn find_strays(&mut self) -> Result<()> {
         for stub in find_stubs(&*self.store, &*self.host)? {
             let guest = stub.identity.guest;
-            if !self.guests.get(&guest).is_some_and(|g| g.owns(&stub.identity.uuid)) {
-                if matches!(
-                    self.guests.get(&guest).map(|g| &g.phase),
-                    Some(Phase::Launching { .. } | Phase::Serving(_))
-                ) {
-                    // The worker's own sweep, or the end of its guest, removes it.
-                    log::warn!("guest {guest}: a second stub, domain {}, has appeared", stub.domid);
-                    continue;
-                }
-                log::warn!("guest {guest}: found a stub that nobody knows, domain {}", stub.domid);
-                self.guests.insert(guest, Guest { phase: Phase::Interrupted });
+            let known = self.guests.get(&guest);
+            if known.is_some_and(|g| g.owns(&stub.identity.uuid)) {
+                continue;
             }
+            if matches!(known.map(|g| &g.phase), Some(Phase::Launching { .. } | Phase::Serving(_))) {
+                // Its guest has a stub, or is about to. The worker's own sweep removes this one, or the
+                // end of its guest does.
+                log::warn!("guest {guest}: a second stub, domain {}, has appeared", stub.domid);
+                continue;
+            }
+            log::warn!("guest {guest}: found a stub that nobody knows, domain {}", stub.domid);
+            self.guests.insert(guest, Guest { phase: Phase::Interrupted });
         }
         Ok(())
     }
@@ -282,14 +235,13 @@ impl Daemon {
             }
         };
         let cancel = Arc::new(AtomicBool::new(false));
-        let known = self.guests.entry(guest).or_insert_with(Guest::new);
-        known.launching(Arc::clone(&cancel), identity.uuid.clone());
+        self.known(guest).launching(Arc::clone(&cancel), identity.uuid.clone());
         Some(Task::Launch(Job { identity, deadline, cancel }))
     }
 
     /// Refuses whatever disks of the guest still wait.
     fn refuse_new(&self, guest: u16, why: &str) {
-        if let Err(e) = launch::refuse_new(&*self.store, guest, why) {
+        if let Err(e) = answer::refuse_new(&*self.store, guest, why) {
             log::error!("guest {guest}: {e:#}");
         }
     }

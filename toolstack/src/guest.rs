@@ -1,7 +1,7 @@
 //! What is to be done for one guest: a state machine without side effects.
 //!
-//! [`Guest::step`] looks at what stands in xenstore now, not at what changed, so a lost or
-//! doubled watch event does no harm, and a daemon that has just started needs no special case.
+//! [`Guest::step`] judges what stands in xenstore now, not what changed, so a lost or doubled
+//! watch event does no harm, and a daemon that has just started needs no special case.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use crate::stub::record::{Record, Stub};
 
 /// The pause after a stub could not be destroyed.
 const RETRY: Duration = Duration::from_secs(2);
-/// libxl writes a disk with some 60 requests in one transaction, a look at a disk takes six.
-/// Where a look takes long (a loaded host, an emulator), so does libxl: a gap between two
-/// disks is no longer than this many looks.
-const LOOKS_PER_DISK: u32 = 20;
+/// libxl writes a disk with some 60 requests in one transaction; reading a disk's state takes six.
+/// Where reading takes long (a loaded host, an emulator), so does libxl: a gap between two disks
+/// is no longer than this many reads.
+const READS_PER_GAP: u32 = 20;
 
 /// How far a guest's service has come.
 #[derive(Debug)]
@@ -62,18 +62,18 @@ pub enum Phase {
 
 /// What stands in xenstore and in Xen.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Observation {
     /// The guest's disks.
     pub nodes: Vec<NodeState>,
     /// The guest exists and is not being destroyed.
     pub guest_lives: bool,
-    /// How long it took to look at one disk.
-    pub look: Duration,
-    /// Why the stub serves no more; looked at in [`Phase::Serving`] only.
-    pub illness: Option<String>,
+    /// How long it took to read one disk's state.
+    pub read_time: Duration,
+    /// Why the stub serves no more; known in [`Phase::Serving`] only.
+    pub failure: Option<String>,
 }
 
-impl Seen {
+impl Observation {
     /// Nobody needs the stub any more.
     fn is_over(&self) -> bool {
         !self.guest_lives || self.nodes.is_empty() || self.nodes.iter().any(NodeState::is_closing)
@@ -93,8 +93,8 @@ pub enum Action {
     Launch(Instant),
     /// Remove whatever stub there is and close the disks.
     Stop,
-    /// The stub died for the reason given: apply the policy.
-    Mourn(Stub, String),
+    /// The stub died for the reason given: apply `on-stub-crash`.
+    ApplyCrashPolicy(Stub, String),
     /// These disks came too late for the stub.
     RefuseLate(Vec<u32>),
     /// Remove what libxl left of closed disks.
@@ -122,9 +122,10 @@ pub struct Times {
 }
 
 impl Times {
-    /// How long nothing must change, where a look at a disk takes so long.
-    fn quiet_for(&self, look: Duration) -> Duration {
-        self.quiet.max((look * LOOKS_PER_DISK).min(self.launch / 8))
+    /// How long nothing must change, where reading a disk's state takes `read_time`.
+    fn quiet_for(&self, read_time: Duration) -> Duration {
+        // An eighth at most: the launch needs the rest.
+        self.quiet.max((read_time * READS_PER_GAP).min(self.launch / 8))
     }
 }
 
@@ -146,75 +147,75 @@ impl Guest {
     }
 
     /// Decides what to do, and moves on. The caller carries the action out.
-    pub fn step(&mut self, seen: &Seen, now: Instant, times: &Times) -> Action {
-        match &mut self.phase {
+    pub fn step(&mut self, seen: &Observation, now: Instant, times: &Times) -> Action {
+        match &self.phase {
             Phase::Idle | Phase::Interrupted | Phase::Broken => self.step_resting(seen, now, times),
-            Phase::Collecting { first, last, nodes, quiet } => {
-                if seen.is_over() || !seen.has_new() {
-                    self.phase = Phase::Idle;
-                    return self.step_resting(seen, now, times);
-                }
-                if *nodes != seen.nodes {
-                    log::debug!(
-                        "{} disks after {} ms",
-                        seen.nodes.len(),
-                        now.duration_since(*first).as_millis()
-                    );
-                    (*last, *nodes) = (now, seen.nodes.clone());
-                }
-                *quiet = (*quiet).max(times.quiet_for(seen.look));
-                if now.duration_since(*last) < *quiet {
-                    return Action::Nothing;
-                }
-                Action::Launch(*first + times.launch)
-            }
+            Phase::Collecting { .. } => self.step_collecting(seen, now, times),
             Phase::Launching { cancel, .. } => {
+                // The worker removes what it has made, and reports; only then comes the next step.
                 if seen.is_over() {
                     cancel.store(true, Ordering::Relaxed);
                 }
                 Action::Nothing
             }
-            Phase::Serving(stub) => {
-                if seen.is_over() {
-                    self.phase = Phase::Stopping;
-                    return Action::Stop;
-                }
-                if let Some(why) = &seen.illness {
-                    let action = Action::Mourn(stub.clone(), why.clone());
-                    self.phase = Phase::Broken;
-                    return action;
-                }
-                let late: Vec<u32> = seen
-                    .nodes
-                    .iter()
-                    .filter(|n| n.is_new() && !stub.disks.contains(&n.disk))
-                    .map(|n| n.disk)
-                    .collect();
-                if late.is_empty() { Action::Nothing } else { Action::RefuseLate(late) }
-            }
+            Phase::Serving(_) => self.step_serving(seen),
             Phase::Stopping => Action::Nothing,
-            Phase::StopFailed { retry } => {
-                if now < *retry {
-                    return Action::Nothing;
-                }
+            Phase::StopFailed { retry } if now < *retry => Action::Nothing,
+            Phase::StopFailed { .. } => {
                 self.phase = Phase::Stopping;
                 Action::Stop
             }
-            Phase::Closed { until } => {
-                if seen.nodes.is_empty() {
-                    return Action::Forget;
-                }
-                if seen.guest_lives && now < *until {
-                    return Action::Nothing;
-                }
+            Phase::Closed { .. } if seen.nodes.is_empty() => Action::Forget,
+            // With the guest's domain gone, libxl has either removed the nodes or given up.
+            Phase::Closed { until } if seen.guest_lives && now < *until => Action::Nothing,
+            Phase::Closed { .. } => {
                 self.phase = Phase::Idle;
                 Action::Tidy
             }
         }
     }
 
+    /// Disks wait for a stub, and more may come.
+    fn step_collecting(&mut self, seen: &Observation, now: Instant, times: &Times) -> Action {
+        if seen.is_over() || !seen.has_new() {
+            self.phase = Phase::Idle;
+            return self.step_resting(seen, now, times);
+        }
+        let Phase::Collecting { first, last, nodes, quiet } = &mut self.phase else { return Action::Nothing };
+        if *nodes != seen.nodes {
+            log::debug!("{} disks after {} ms", seen.nodes.len(), now.duration_since(*first).as_millis());
+            (*last, *nodes) = (now, seen.nodes.clone());
+        }
+        // Never shorter again: the slowest read tells most of how slow libxl may be.
+        *quiet = (*quiet).max(times.quiet_for(seen.read_time));
+        if now.duration_since(*last) < *quiet {
+            return Action::Nothing;
+        }
+        // libxl counts its 10 s from the first disk.
+        Action::Launch(*first + times.launch)
+    }
+
+    /// The stub serves, or did so when it was last seen.
+    fn step_serving(&mut self, seen: &Observation) -> Action {
+        let Phase::Serving(stub) = &self.phase else { return Action::Nothing };
+        // Before the failure: a guest that goes needs no policy, and its stub may be gone already.
+        if seen.is_over() {
+            self.phase = Phase::Stopping;
+            return Action::Stop;
+        }
+        if let Some(failure) = &seen.failure {
+            let action = Action::ApplyCrashPolicy(stub.clone(), failure.clone());
+            // The policy is applied once; what is left of the stub stays until its guest goes.
+            self.phase = Phase::Broken;
+            return action;
+        }
+        let is_late = |node: &&NodeState| node.is_new() && !stub.disks.contains(&node.disk);
+        let late: Vec<u32> = seen.nodes.iter().filter(is_late).map(|node| node.disk).collect();
+        if late.is_empty() { Action::Nothing } else { Action::RefuseLate(late) }
+    }
+
     /// Idle, interrupted, or broken: no stub that serves.
-    fn step_resting(&mut self, seen: &Seen, now: Instant, times: &Times) -> Action {
+    fn step_resting(&mut self, seen: &Observation, now: Instant, times: &Times) -> Action {
         let broken = matches!(self.phase, Phase::Broken);
         let maybe_stub = broken || matches!(self.phase, Phase::Interrupted);
         if seen.is_over() {
@@ -226,11 +227,13 @@ impl Guest {
                 self.phase = Phase::Closed { until: now };
                 return Action::Tidy;
             }
+            // Even without a stub: libxl waits for its disks to be closed.
             self.phase = Phase::Stopping;
             return Action::Stop;
         }
+        // A guest whose stub broke gets no other: Xen still has the old one's ioreq server.
         if !broken && seen.has_new() {
-            let quiet = times.quiet_for(seen.look);
+            let quiet = times.quiet_for(seen.read_time);
             self.phase = Phase::Collecting { first: now, last: now, nodes: seen.nodes.clone(), quiet };
         }
         Action::Nothing

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::stub::plan::Plan;
-
 /// A domain as Xen sees it; see [`xen_privcmd::DomainState`].
 pub use xen_privcmd::DomainState;
 
@@ -15,9 +13,16 @@ pub type HotplugLock = Box<dyn std::any::Any>;
 
 /// Domains, and time.
 pub trait Host: Send + Sync {
-    /// Makes the stub domain, paused. Returns at `deadline` or when `cancel` is set, at the
-    /// latest; then something half made may be left, to be found by its UUID.
-    fn create_paused(&self, plan: &Plan, deadline: Instant, cancel: &AtomicBool) -> Result<()>;
+    /// Makes the domain of a complete xl configuration, paused; `name` is its name there. Returns at
+    /// `deadline` or when `cancel` is set, at the latest; then something half made may be left, to be
+    /// found by its UUID.
+    fn create_paused(
+        &self,
+        name: &str,
+        xl_config: &str,
+        deadline: Instant,
+        cancel: &AtomicBool,
+    ) -> Result<()>;
 
     /// Destroys a domain and releases its devices.
     fn destroy(&self, domid: u16) -> Result<()>;
@@ -41,7 +46,7 @@ pub trait Host: Send + Sync {
     /// holds the lock.
     fn detach_loop(&self, record: &str) -> Result<()>;
 
-    /// Looks at a domain; `None` if there is none.
+    /// The state of a domain; `None` if there is none.
     fn domain(&self, domid: u16) -> Result<Option<DomainState>>;
 
     /// All domains that Xen knows, whether or not they stand in xenstore.

@@ -14,6 +14,7 @@ mod command;
 mod config;
 mod daemon;
 mod disk;
+mod env;
 #[cfg(test)]
 mod fake;
 mod guest;
@@ -24,6 +25,7 @@ mod preflight;
 mod run;
 mod stub;
 mod text;
+mod worker;
 mod xenstore;
 mod xl;
 

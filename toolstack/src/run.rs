@@ -1,5 +1,6 @@
 //! The main loop: waits for xenstore, for workers and for the time, and tells the [`Daemon`].
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,16 +12,16 @@ use signal_hook::iterator::Signals;
 
 use crate::check;
 use crate::config::Config;
-use crate::daemon::{Daemon, Outcome, Task, perform};
+use crate::daemon::Daemon;
 use crate::host::Host;
 use crate::instance::{Instance, LOCK_FILE};
-use crate::stub::launch::panicked;
 use crate::preflight;
+use crate::worker::{Outcome, Workers};
 use crate::xenstore::{Client, Event, Store, paths};
 
-/// Everything is looked at this often even if no event comes: a stub that only says `failed`
+/// Every guest is reconciled this often even if no event comes: a stub that only says `failed`
 /// causes none.
-const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(5);
+const RECONCILE_ALL_EVERY: Duration = Duration::from_secs(5);
 
 /// What the main loop waits for.
 enum Message {
@@ -29,11 +30,24 @@ enum Message {
     Signal(i32),
 }
 
-/// What to look at after a batch of messages.
+/// What to reconcile after the messages that came together.
 #[derive(Default)]
 struct Todo {
     all: bool,
-    guests: Vec<u16>,
+    guests: BTreeSet<u16>,
+}
+
+impl Todo {
+    /// Takes note that something changed at `path`.
+    fn add(&mut self, path: &str) {
+        match paths::guest_of(path) {
+            Some(guest) => {
+                self.guests.insert(guest);
+            }
+            // A domain came or went, or a guest's first disk: any guest may be concerned.
+            None => self.all = true,
+        }
+    }
 }
 
 /// Runs until a signal or the end of xenstored.
@@ -56,34 +70,27 @@ pub fn run(config: Config) -> Result<()> {
         client.watch(path, "").with_context(|| format!("watch {path}"))?;
     }
     let store: Arc<dyn Store> = Arc::new(client);
-    let daemon = Daemon::new(Arc::clone(&config), Arc::clone(&store), Arc::clone(&host))?;
+    let daemon = Daemon::new(&config, Arc::clone(&store), Arc::clone(&host))?;
     log::info!("pilotfishd {} watches {}", env!("CARGO_PKG_VERSION"), paths::BACKENDS);
-    let workers = Workers { config, store, host, sender };
+    let on_outcome = Arc::new(move |outcome| drop(sender.send(Message::Worker(outcome))));
+    let workers = Workers { config, store, host, on_outcome };
     serve(daemon, &workers, &messages)
 }
 
 fn serve(mut daemon: Daemon, workers: &Workers, messages: &Receiver<Message>) -> Result<()> {
-    let mut look_at_all = Instant::now();
+    let mut all_due = Instant::now();
     loop {
-        let now = Instant::now();
-        let wake = daemon.wake_at().map_or(look_at_all, |at| at.min(look_at_all));
+        let wake = daemon.wake_at().map_or(all_due, |at| at.min(all_due));
         let mut todo = Todo::default();
-        // One wait, then all that has come meanwhile: libxl writes a disk as some 20 nodes,
-        // each with its event.
-        let mut next = match messages.recv_timeout(wake.saturating_duration_since(now)) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => bail!("internal error: no more messages"),
-        };
-        while let Some(message) = next {
+        let first = wait(messages, wake)?;
+        // One wait, then all that has come meanwhile: libxl writes a disk as some 20 nodes, each with
+        // its event, and the guest need not be observed for each.
+        for message in first.into_iter().chain(messages.try_iter()) {
             match message {
                 Message::Store(Event::Lost(why)) => bail!("lost xenstored: {why}"),
                 Message::Store(Event::Changed { path, token }) => {
                     log::trace!("event {path} {token}");
-                    match paths::guest_of(&path) {
-                        Some(guest) => todo.guests.push(guest),
-                        None => todo.all = true,
-                    }
+                    todo.add(&path);
                 }
                 Message::Worker(outcome) => daemon.finish(outcome).into_iter().for_each(|t| workers.start(t)),
                 Message::Signal(signal) => {
@@ -91,48 +98,25 @@ fn serve(mut daemon: Daemon, workers: &Workers, messages: &Receiver<Message>) ->
                     return Ok(());
                 }
             }
-            next = messages.try_recv().ok();
         }
         let now = Instant::now();
-        if todo.all || now >= look_at_all {
-            look_at_all = now + LOOK_AT_ALL_EVERY;
-            daemon.look_at_all().into_iter().for_each(|t| workers.start(t));
+        let tasks = if todo.all || now >= all_due {
+            all_due = now + RECONCILE_ALL_EVERY;
+            daemon.reconcile_all()
         } else {
-            todo.guests.sort_unstable();
-            todo.guests.dedup();
-            for guest in todo.guests {
-                daemon.look_at(guest).into_iter().for_each(|t| workers.start(t));
-            }
-        }
-        daemon.look_at_due(now).into_iter().for_each(|t| workers.start(t));
+            todo.guests.into_iter().filter_map(|guest| daemon.reconcile(guest)).collect()
+        };
+        tasks.into_iter().chain(daemon.reconcile_due(now)).for_each(|t| workers.start(t));
     }
 }
 
-/// What a worker thread is given.
-struct Workers {
-    config: Arc<Config>,
-    store: Arc<dyn Store>,
-    host: Arc<dyn Host>,
-    sender: Sender<Message>,
-}
-
-impl Workers {
-    /// Does `task` on a thread of its own and reports to the main loop, whatever happens.
-    fn start(&self, task: Task) {
-        let (config, store, host) =
-            (Arc::clone(&self.config), Arc::clone(&self.store), Arc::clone(&self.host));
-        let sender = self.sender.clone();
-        std::thread::spawn(move || {
-            let work = || perform(&config, &*store, &*host, &task);
-            let outcome =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| match task {
-                    Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(panicked())),
-                    Task::Stop(guest) => Outcome::Stopped(guest, Err(panicked())),
-                    Task::Mourn(..) => Outcome::Done,
-                });
-            // The loop has ended: so does the process.
-            drop(sender.send(Message::Worker(outcome)));
-        });
+/// The next message, if one comes before `until`.
+fn wait(messages: &Receiver<Message>, until: Instant) -> Result<Option<Message>> {
+    match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        Ok(message) => Ok(Some(message)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        // Not while this end holds a sender of its own, in `Workers`.
+        Err(RecvTimeoutError::Disconnected) => bail!("internal error: no more messages"),
     }
 }
 

@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::disk::lock::Lock;
 use crate::disk::loops;
 use crate::host::{DomainState, Host, HotplugLock};
-use crate::stub::plan::Plan;
 
 /// xl and Xen.
 pub struct XlHost {
@@ -63,10 +62,15 @@ impl XlHost {
 }
 
 impl Host for XlHost {
-    fn create_paused(&self, plan: &Plan, deadline: Instant, cancel: &AtomicBool) -> Result<()> {
-        let name = format!("{}.cfg", plan.identity.name());
-        let mut file = Scratch::create(self.run_dir.join(name))?;
-        std::io::Write::write_all(&mut file.file, plan.xl_config.as_bytes())?;
+    fn create_paused(
+        &self,
+        name: &str,
+        xl_config: &str,
+        deadline: Instant,
+        cancel: &AtomicBool,
+    ) -> Result<()> {
+        let mut file = Scratch::create(self.run_dir.join(format!("{name}.cfg")))?;
+        std::io::Write::write_all(&mut file.file, xl_config.as_bytes())?;
         let path = file.path.to_str().context("run-dir")?;
         self.run(&["create", "-p", "-e", path], || {
             if cancel.load(Ordering::Relaxed) {

@@ -1,8 +1,8 @@
 //! What the facts mean: a line each, and the remedy where there is something to mend.
 
 use super::facts::{Asked, Driver, Facts, Found, Version, XL_CONF, Xl};
+use super::line::{Level, Line};
 use super::xsm::{Module, built_in, on_commandline};
-use super::{Level, Line};
 
 /// The oldest Xen that is served.
 const OLDEST: (u32, u32) = (4, 17);
@@ -256,7 +256,7 @@ fn daemon(found: &Found<Option<String>>) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::super::worst;
+    use super::super::line::worst;
     use super::*;
 
     /// A host on which nothing is missing.

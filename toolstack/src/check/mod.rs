@@ -5,6 +5,7 @@
 
 mod facts;
 mod judge;
+mod line;
 mod xsm;
 
 use std::process::ExitCode;
@@ -12,38 +13,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use facts::Facts;
-
-/// How bad it is; the worst comes last.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Level {
-    /// As it should be.
-    Ok,
-    /// Something does not work, or cannot be told.
-    Warning,
-    /// Guests cannot be served.
-    Fault,
-}
-
-/// What was found about one thing.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Line {
-    level: Level,
-    /// What it is about.
-    what: &'static str,
-    /// What was found, and the remedy where there is something to mend.
-    text: String,
-}
-
-impl std::fmt::Display for Line {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let level = match self.level {
-            Level::Ok => "ok",
-            Level::Warning => "warning",
-            Level::Fault => "FAULT",
-        };
-        write!(f, "{level:8} {}: {}", self.what, self.text)
-    }
-}
+use line::{Level, worst};
 
 /// Prints a line for each check. The status tells the worst: 0 all is well, 1 guests cannot be
 /// served, 3 only warnings.
@@ -75,8 +45,4 @@ pub fn log_soon(config: &Arc<Config>) {
         }
         log::debug!("this host was checked in {} ms", from.elapsed().as_millis());
     });
-}
-
-fn worst(lines: &[Line]) -> Level {
-    lines.iter().map(|line| line.level).max().unwrap_or(Level::Ok)
 }

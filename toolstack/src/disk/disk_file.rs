@@ -8,7 +8,8 @@ use bytesize::ByteSize;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-use crate::text::toml_error;
+use crate::config::BACKEND_TIMEOUT_MAX_MS;
+use crate::text::{printable, toml_error};
 
 /// What a disk file's name ends with.
 pub const SUFFIX: &str = ".pilotfish";
@@ -18,8 +19,6 @@ const MAX_BYTES: u64 = 64 << 10;
 const SERIAL_MAX: usize = 20;
 /// Domain names longer than this are refused.
 const NAME_MAX: usize = 64;
-/// The longest time to wait for a backend, but for ever: a day.
-pub const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// RAM disks come in pages.
 const RAM_UNIT: u64 = 4096;
 
@@ -91,55 +90,70 @@ impl DiskFile {
     fn parse(name: &str, source: &str) -> Result<DiskFile> {
         let file: File =
             toml::from_str(source).map_err(|e| anyhow::Error::msg(toml_error(name, source, &e)))?;
-        if let Some(serial) = &file.serial {
-            let fit = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b'=');
-            if serial.is_empty() || serial.len() > SERIAL_MAX || !serial.bytes().all(fit) {
-                let shown = crate::text::printable(serial, 60);
-                bail!(
-                    "{name}: serial = \"{shown}\": must be 1 to {SERIAL_MAX} printable characters, no space, comma or '='"
-                );
-            }
-        }
-        if let Some(backend) = &file.backend {
-            let fit = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-            if backend.is_empty() || backend.len() > NAME_MAX || !backend.bytes().all(fit) {
-                let shown = crate::text::printable(backend, 60);
-                bail!(
-                    "{name}: backend = \"{shown}\": must be a domain's name: letters, digits, '.', '_', '-'"
-                );
-            }
-            if file.storage == Storage::Ram {
-                bail!("{name}: backend: storage = \"ram\" has none");
-            }
-        }
-        let storage = match (file.storage, file.size, file.target) {
-            (Storage::Ram, Some(size), None) => {
-                let bytes = size.as_u64();
-                if bytes == 0 || bytes % RAM_UNIT != 0 {
-                    bail!(
-                        "{name}: size = \"{size}\" ({bytes} bytes): must be a multiple of {RAM_UNIT} bytes, not 0"
-                    );
-                }
-                DiskStorage::Ram(bytes)
-            }
-            (Storage::Pv, None, Some(target)) => DiskStorage::Pv { target, backend: file.backend },
-            (Storage::Ram, None, _) => bail!("{name}: storage = \"ram\": needs size = \"...\""),
-            (Storage::Ram, _, Some(_)) => bail!("{name}: target: storage = \"ram\" has none"),
-            (Storage::Pv, _, None) => bail!("{name}: storage = \"pv\": needs target = \"/...\""),
-            (Storage::Pv, Some(_), _) => bail!("{name}: size: storage = \"pv\" has that of its target"),
+        let checked = file.checked();
+        checked.map_err(|why| anyhow::Error::msg(format!("{name}: {why}")))
+    }
+}
+
+impl File {
+    /// What the file says, if its keys fit together.
+    fn checked(self) -> Result<DiskFile> {
+        self.check_serial()?;
+        self.check_backend()?;
+        let storage = match (self.storage, self.size, self.target) {
+            (Storage::Ram, Some(size), None) => DiskStorage::Ram(ram_bytes(size)?),
+            (Storage::Pv, None, Some(target)) => DiskStorage::Pv { target, backend: self.backend },
+            (Storage::Ram, None, _) => bail!("storage = \"ram\": needs size = \"...\""),
+            (Storage::Ram, _, Some(_)) => bail!("target: storage = \"ram\" has none"),
+            (Storage::Pv, _, None) => bail!("storage = \"pv\": needs target = \"/...\""),
+            (Storage::Pv, Some(_), _) => bail!("size: storage = \"pv\" has that of its target"),
         };
-        if let Some(ms) = file.backend_timeout_ms {
+        if let Some(ms) = self.backend_timeout_ms {
             if matches!(storage, DiskStorage::Ram(_)) {
-                bail!("{name}: backend-timeout-ms: storage = \"ram\" has no backend");
+                bail!("backend-timeout-ms: storage = \"ram\" has no backend");
             }
             if ms > BACKEND_TIMEOUT_MAX_MS {
-                bail!(
-                    "{name}: backend-timeout-ms = {ms}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for ever"
-                );
+                bail!("backend-timeout-ms = {ms}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for no limit");
             }
         }
-        Ok(DiskFile { storage, serial: file.serial, backend_timeout_ms: file.backend_timeout_ms })
+        Ok(DiskFile { storage, serial: self.serial, backend_timeout_ms: self.backend_timeout_ms })
     }
+
+    fn check_serial(&self) -> Result<()> {
+        let Some(serial) = &self.serial else { return Ok(()) };
+        // Spaces, commas and '=' separate the words of the stub's command line.
+        let fit = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b'=');
+        if serial.is_empty() || serial.len() > SERIAL_MAX || !serial.bytes().all(fit) {
+            let shown = printable(serial, 60);
+            bail!(
+                "serial = \"{shown}\": must be 1 to {SERIAL_MAX} printable characters, no space, comma or '='"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_backend(&self) -> Result<()> {
+        let Some(backend) = &self.backend else { return Ok(()) };
+        // It becomes a part of the stub's xl configuration, where a comma would begin another key.
+        let fit = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if backend.is_empty() || backend.len() > NAME_MAX || !backend.bytes().all(fit) {
+            let shown = printable(backend, 60);
+            bail!("backend = \"{shown}\": must be a domain's name: letters, digits, '.', '_', '-'");
+        }
+        if self.storage == Storage::Ram {
+            bail!("backend: storage = \"ram\" has none");
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a RAM disk.
+fn ram_bytes(size: ByteSize) -> Result<u64> {
+    let bytes = size.as_u64();
+    if bytes == 0 || !bytes.is_multiple_of(RAM_UNIT) {
+        bail!("size = \"{size}\" ({bytes} bytes): must be a multiple of {RAM_UNIT} bytes, not 0");
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

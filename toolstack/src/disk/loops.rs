@@ -6,7 +6,11 @@
 //! exist. (`LO_FLAGS_AUTOCLEAR` would do without one, but then a backend driver that is unbound and
 //! bound again would find the device gone.)
 
+use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,11 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::makedev;
 
 use super::data::{Data, Identity, Number};
-use super::stack::{backing, backing_file};
 use crate::command;
-use crate::host::Host;
-use crate::stub::identity::find_stubs;
-use crate::xenstore::{Store, paths};
+use crate::xenstore::Store;
 
 /// How many free loop devices others may snatch away from us.
 const TRIES: u32 = 16;
@@ -87,7 +88,7 @@ impl Loops {
             let done = self.losetup(&[how, &[device, path]].concat());
             let leads_to = self.leads_to(device);
             let is_there =
-                || std::fs::metadata(&image.path).is_ok_and(|m| Identity::of(&m) == image.identity);
+                || fs::metadata(&image.path).is_ok_and(|m| Identity::of(&m) == image.identity);
             if let Err(e) = done {
                 // Another process was quicker, and may have let the device go again.
                 refused = Some(e);
@@ -96,7 +97,7 @@ impl Loops {
                 }
                 break;
             }
-            let identity = leads_to.and_then(|path| std::fs::metadata(path).ok()).map(|m| Identity::of(&m));
+            let identity = leads_to.and_then(|path| fs::metadata(path).ok()).map(|m| Identity::of(&m));
             if identity == Some(image.identity) {
                 return Ok(device.into());
             }
@@ -166,6 +167,22 @@ impl Loops {
     }
 }
 
+/// What a loop device leads to, as its entry in sysfs tells; none if it is free.
+pub fn backing_file(entry: &Path) -> Option<PathBuf> {
+    let mut path = fs::read(entry.join("loop/backing_file")).ok()?;
+    path.pop_if(|last| *last == b'\n');
+    Some(OsString::from_vec(path).into())
+}
+
+/// What the loop device with this entry in sysfs leads to, if that can be told; `file` is what losetup
+/// tells of it. A path alone may lead to another file by now, or nowhere: a file can be removed, or
+/// covered by a mount.
+pub fn backing(entry: &Path, file: Option<Identity>) -> Option<Identity> {
+    let found = fs::metadata(backing_file(entry)?).ok();
+    let leads_there = |meta: &fs::Metadata| file.is_none_or(|f| f == Identity::File(meta.dev(), meta.ino()));
+    found.filter(leads_there).as_ref().map(Identity::of).or(file)
+}
+
 /// losetup, of util-linux or busybox.
 fn losetup(_: &Path, args: &[&str]) -> Result<String> {
     let output =
@@ -176,45 +193,14 @@ fn losetup(_: &Path, args: &[&str]) -> Result<String> {
 }
 
 /// Removes a record, and the directories that are empty without it.
-fn forget(store: &dyn Store, record: &str) -> Result<()> {
+///
+/// # Errors
+/// xenstore cannot be written.
+pub fn forget(store: &dyn Store, record: &str) -> Result<()> {
     store.remove(record)?;
     for dir in Path::new(record).ancestors().skip(1).take(2).filter_map(Path::to_str) {
         if !store.remove_if_empty(dir)? {
             break;
-        }
-    }
-    Ok(())
-}
-
-/// Detaches the loop devices of stubs that are gone: those that libxl left.
-///
-/// A stub that is being made writes its records while this runs. So the records are listed
-/// first and the stubs after them: whoever has a record had its domain before. And they are
-/// read under the lock that the hotplug script holds while it makes one, for another worker may sweep too,
-/// and the device may serve somebody else by now.
-///
-/// # Errors
-/// xenstore or Xen cannot be asked. A device that cannot be detached is logged.
-pub fn sweep_loops(store: &dyn Store, host: &dyn Host) -> Result<()> {
-    let recorded = store.list(paths::LOOPS)?;
-    if recorded.is_empty() {
-        return Ok(());
-    }
-    let alive: Vec<String> = find_stubs(store, host)?.iter().map(|stub| stub.domid.to_string()).collect();
-    let gone: Vec<String> = recorded.into_iter().filter(|stub| !alive.contains(stub)).collect();
-    if gone.is_empty() {
-        return Ok(());
-    }
-    let _lock = host.lock_hotplug()?;
-    for stub in gone {
-        for disk in store.list(&format!("{}/{stub}", paths::LOOPS))? {
-            let record = format!("{}/{stub}/{disk}", paths::LOOPS);
-            if let Some(value) = store.read(&record)?
-                && let Err(e) = host.detach_loop(&value)
-            {
-                log::warn!("loop device {value}, left by stub domain {stub}: {e:#}");
-            }
-            forget(store, &record)?;
         }
     }
     Ok(())
@@ -236,8 +222,6 @@ pub fn detach_loop(record: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::fake::World;
-    use std::fs;
-    use std::os::unix::fs::MetadataExt;
 
     const RECORD: &str = "/tool/pilotfish/loops/9/51712";
 

@@ -147,11 +147,48 @@ pub fn read_disks(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<Vec<Di
 }
 
 fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
-    let (dir, copy) = (paths::backend(guest, disk), format!("{}/{disk}", paths::libxl_disks(guest)));
-    // Not every libxl writes every key.
-    let optional = |key: &str| -> Result<Option<String>> {
-        let value = store.read(&format!("{dir}/{key}"))?;
-        let libxl = store.read(&format!("{copy}/{key}"))?;
+    let keys = Keys {
+        store,
+        dir: paths::backend(guest, disk),
+        copy: format!("{}/{disk}", paths::libxl_disks(guest)),
+    };
+    let target = keys.value("params")?;
+    let read_only = match keys.value("mode")?.as_str() {
+        "r" => true,
+        "w" => false,
+        other => bail!("mode = `{}`: neither r nor w", printable(other, 40)),
+    };
+    if keys.switch("grant_usage", false)? {
+        bail!("grant_usage=1: a stub maps the guest's memory and serves no grants; remedy: grant_usage=0");
+    }
+    // libxl's default is 0 where nothing can be written.
+    let discard = keys.switch("discard-enable", true)? || read_only;
+    let mmio = keys.number("base")?;
+    if !(MMIO_START..MMIO_END).contains(&mmio) || mmio % MMIO_SIZE != 0 {
+        bail!("base = {mmio:#x}: no virtio-mmio address of libxl's");
+    }
+    let told = keys.number("irq")?;
+    let irq = u32::try_from(told).ok().filter(|irq| (32..1020).contains(irq));
+    let irq = irq.with_context(|| format!("irq = {told}: no shared interrupt"))?;
+    let name = keys.optional("dev")?.unwrap_or_default();
+    Ok(DiskNode { disk, name, target, read_only, discard, mmio, irq })
+}
+
+/// The keys of one disk.
+struct Keys<'a> {
+    store: &'a dyn Store,
+    /// The backend's directory.
+    dir: String,
+    /// libxl's own copy of it.
+    copy: String,
+}
+
+impl Keys<'_> {
+    /// A key that not every libxl writes.
+    fn optional(&self, key: &str) -> Result<Option<String>> {
+        let value = self.store.read(&format!("{}/{key}", self.dir))?;
+        let libxl = self.store.read(&format!("{}/{key}", self.copy))?;
+        // Where both agree, libxl wrote it: nobody else writes to its copy.
         ensure!(
             libxl == value,
             "{key} = `{}`: libxl's own copy says `{}`",
@@ -159,40 +196,27 @@ fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
             printable(libxl.as_deref().unwrap_or("nothing"), 80)
         );
         Ok(value)
-    };
-    let value = |key: &str| optional(key)?.with_context(|| format!("{key}: missing"));
-    let switch = |key: &str, usual: bool| match optional(key)?.as_deref() {
-        None => Ok(usual),
-        Some("0") => Ok(false),
-        Some("1") => Ok(true),
-        Some(other) => bail!("{key} = `{}`: neither 0 nor 1", printable(other, 40)),
-    };
-    let number = |key: &str| -> Result<u64> {
-        let text = value(key)?;
+    }
+
+    fn value(&self, key: &str) -> Result<String> {
+        self.optional(key)?.with_context(|| format!("{key}: missing"))
+    }
+
+    fn switch(&self, key: &str, usual: bool) -> Result<bool> {
+        match self.optional(key)?.as_deref() {
+            None => Ok(usual),
+            Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(other) => bail!("{key} = `{}`: neither 0 nor 1", printable(other, 40)),
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<u64> {
+        let text = self.value(key)?;
         let parsed = match text.strip_prefix("0x") {
             Some(hex) => u64::from_str_radix(hex, 16),
             None => text.parse(),
         };
         parsed.with_context(|| format!("{key} = `{}`", printable(&text, 40)))
-    };
-    let target = value("params")?;
-    let read_only = match value("mode")?.as_str() {
-        "r" => true,
-        "w" => false,
-        other => bail!("mode = `{}`: neither r nor w", printable(other, 40)),
-    };
-    if switch("grant_usage", false)? {
-        bail!("grant_usage=1: a stub maps the guest's memory and serves no grants; remedy: grant_usage=0");
     }
-    // libxl's default is 0 where nothing can be written.
-    let discard = switch("discard-enable", true)? || read_only;
-    let mmio = number("base")?;
-    if !(MMIO_START..MMIO_END).contains(&mmio) || mmio % MMIO_SIZE != 0 {
-        bail!("base = {mmio:#x}: no virtio-mmio address of libxl's");
-    }
-    let told = number("irq")?;
-    let irq = u32::try_from(told).ok().filter(|irq| (32..1020).contains(irq));
-    let irq = irq.with_context(|| format!("irq = {told}: no shared interrupt"))?;
-    let name = optional("dev")?.unwrap_or_default();
-    Ok(DiskNode { disk, name, target, read_only, discard, mmio, irq })
 }

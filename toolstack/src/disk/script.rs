@@ -9,13 +9,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use xen_privcmd::Privcmd;
 
 use super::data::{Data, Identity, Number};
 use super::in_use;
 use super::lock::Lock;
 use super::loops::Loops;
 use super::stack;
-use crate::preflight::open_xen;
 use crate::xenstore::{Client, Store, paths};
 
 /// All disks that blkback serves from dom0.
@@ -91,7 +91,7 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
 
 /// Whether Xen has a domain. Where it does not answer, it may.
 fn exists(domid: u16) -> bool {
-    let found = open_xen().and_then(|xen| Ok(xen.domain_state(domid)?));
+    let found = Privcmd::open().and_then(|xen| xen.domain_state(domid));
     found.map_or(true, |found| found.is_some())
 }
 

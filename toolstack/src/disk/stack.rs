@@ -2,12 +2,10 @@
 //! of others, loop devices. From sysfs, where each device tells its neighbours.
 
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::data::{Identity, Number};
-use super::loops::Loops;
+use super::loops::{Loops, backing, backing_file};
 
 /// All block devices, partitions too.
 const CLASS: &str = "/sys/class/block";
@@ -65,22 +63,6 @@ impl Block {
             || other.holders.contains(&self.name)
             || self.backing == Some(other.identity())
     }
-}
-
-/// What a loop device leads to, as its entry in sysfs tells; none if it is free.
-pub fn backing_file(entry: &Path) -> Option<PathBuf> {
-    let mut path = fs::read(entry.join("loop/backing_file")).ok()?;
-    path.pop_if(|last| *last == b'\n');
-    Some(std::ffi::OsString::from_vec(path).into())
-}
-
-/// What the loop device with this entry in sysfs leads to, if that can be told; `file` is what losetup
-/// tells of it. A path alone may lead to another file by now, or nowhere: a file can be removed, or
-/// covered by a mount.
-pub fn backing(entry: &Path, file: Option<Identity>) -> Option<Identity> {
-    let found = fs::metadata(backing_file(entry)?).ok();
-    let leads_there = |meta: &fs::Metadata| file.is_none_or(|f| f == Identity::File(meta.dev(), meta.ino()));
-    found.filter(leads_there).as_ref().map(Identity::of).or(file)
 }
 
 /// All block devices of this host.

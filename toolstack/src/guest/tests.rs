@@ -8,8 +8,8 @@ fn node(disk: u32, state: &str) -> NodeState {
     NodeState { disk, state: state.to_owned(), offline: false }
 }
 
-fn seen(nodes: &[NodeState]) -> Seen {
-    Seen { nodes: nodes.to_vec(), guest_lives: true, ..Seen::default() }
+fn seen(nodes: &[NodeState]) -> Observation {
+    Observation { nodes: nodes.to_vec(), guest_lives: true, ..Observation::default() }
 }
 
 fn stub(disks: &[u32]) -> Stub {
@@ -35,10 +35,10 @@ fn a_launch_waits_until_nothing_new_has_come_for_the_quiet_time() {
 #[test]
 fn the_quiet_time_is_longer_where_xenstore_is_slow_but_not_without_limit() {
     let (mut guest, t0) = (Guest::new(), Instant::now());
-    let slow = Seen { look: ms(20), ..seen(&[node(51712, "1")]) };
+    let slow = Observation { read_time: ms(20), ..seen(&[node(51712, "1")]) };
     guest.step(&slow, t0, &TIMES);
     assert_eq!(guest.wake_at(), Some(t0 + ms(400)));
-    let stuck = Seen { look: ms(3000), ..slow };
+    let stuck = Observation { read_time: ms(3000), ..slow };
     guest.step(&stuck, t0, &TIMES);
     assert_eq!(guest.wake_at(), Some(t0 + TIMES.launch / 8));
 }
@@ -56,7 +56,7 @@ fn a_guest_that_goes_while_collecting_is_closed_without_a_stub() {
 #[test]
 fn a_guest_that_goes_while_launching_cancels_the_worker() {
     for over in
-        [seen(&[node(51712, "5")]), seen(&[]), Seen { guest_lives: false, ..seen(&[node(51712, "1")]) }]
+        [seen(&[node(51712, "5")]), seen(&[]), Observation { guest_lives: false, ..seen(&[node(51712, "1")]) }]
     {
         let mut guest = Guest::new();
         let cancel = Arc::new(AtomicBool::new(false));
@@ -80,7 +80,7 @@ fn a_served_guest_is_left_alone_until_it_closes_any_disk() {
         seen(&[node(51712, "5"), node(51728, "2")]),
         seen(&[node(51712, "2"), offline]),
         seen(&[]),
-        Seen { guest_lives: false, ..seen(&running) },
+        Observation { guest_lives: false, ..seen(&running) },
     ] {
         assert_eq!(serving().step(&over, t0, &TIMES), Action::Stop);
     }
@@ -95,11 +95,11 @@ fn a_disk_that_comes_after_the_stub_is_refused_and_the_others_stay() {
 }
 
 #[test]
-fn a_dead_stub_is_mourned_once_and_removed_with_its_guest() {
+fn the_policy_is_applied_once_to_a_dead_stub_which_goes_with_its_guest() {
     let mut guest = Guest { phase: Phase::Serving(stub(&[51712])) };
     let running = [node(51712, "2")];
-    let ill = Seen { illness: Some("crashed".into()), ..seen(&running) };
-    assert_eq!(guest.step(&ill, Instant::now(), &TIMES), Action::Mourn(stub(&[51712]), "crashed".into()));
+    let failed = Observation { failure: Some("crashed".into()), ..seen(&running) };
+    assert_eq!(guest.step(&failed, Instant::now(), &TIMES), Action::ApplyCrashPolicy(stub(&[51712]), "crashed".into()));
     assert_eq!(guest.step(&seen(&running), Instant::now(), &TIMES), Action::Nothing);
     assert!(guest.owns("any"), "the dead stub stays for inspection");
     assert_eq!(guest.step(&seen(&[node(51712, "5")]), Instant::now(), &TIMES), Action::Stop);

@@ -1,12 +1,17 @@
 //! The stub domain of a guest, from its making to its end.
 //!
-//! [`plan`] lays out what to make, [`launch`] makes it and waits until it serves, and [`stop`]
-//! removes it. [`record`] and [`identity`] let a restarted daemon find what there is.
+//! [`plan`] lays out what to make, [`launch`] makes it and waits until it serves, [`health`] tells
+//! how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
+//! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
+//! others left.
 
+pub mod health;
 pub mod identity;
 pub mod launch;
 pub mod plan;
+pub mod policy;
 pub mod record;
 pub mod stop;
+pub mod sweep;
 #[cfg(test)]
 mod tests;

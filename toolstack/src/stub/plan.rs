@@ -66,64 +66,86 @@ impl Plan {
             "{} disks: 1 to {DISKS_MAX} can be served",
             disks.len()
         );
-        let mut ram: u64 = 0;
+        let ram = ram_disks(config, disks)?;
+        let (disk_words, vbds) = storage(config, disks)?;
+        let window = window(config, guest_memory);
         let mut words = vec![format!("target={}", identity.guest)];
-        let mut vbds = Vec::new();
-        for disk in disks {
-            let store = match &disk.storage {
-                DiskStorage::Ram(bytes) => {
-                    ram = ram.saturating_add(*bytes);
-                    format!("ram:{bytes}")
-                }
-                DiskStorage::Pv { target, backend } => {
-                    let (letter, number) = vbd(vbds.len())?;
-                    let place = match backend {
-                        // Its own `xl devd` attaches the disk there.
-                        Some(domain) => format!("backend={domain},"),
-                        None => script(config)?,
-                    };
-                    let access = if disk.node.read_only { "ro" } else { "rw" };
-                    // Not even a stub that a guest has taken over punches holes.
-                    let discard = if disk.node.discard { "" } else { "no-discard," };
-                    // target= comes last: xl takes all that follows as the path.
-                    vbds.push(format!(
-                        "vdev=xvd{letter},format=raw,backendtype=phy,{place}{discard}access={access},target={target}"
-                    ));
-                    format!("pv:{number}")
-                }
-            };
-            words.push(disk_word(config, disk, &store));
-        }
-        if ram > config.ram_disk_limit {
-            bail!(
-                "RAM disks of {} in all: ram-disk-limit = \"{}\"",
-                ByteSize(ram),
-                ByteSize(config.ram_disk_limit)
-            );
-        }
+        words.extend(disk_words);
         words.push(format!("log={}", level_word(config.stub_log)));
         words.push(format!("poll-us={}", config.poll_us));
-        let window = window(config, guest_memory);
         words.push(format!("map-mib={}", window >> 20));
-        let mut no_restart = None;
-        if config.on_stub_crash == OnStubCrash::Restart {
-            match disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_))) {
-                None => words.push(format!("restarts={RESTARTS}")),
-                Some(disk) => {
-                    no_restart = Some(format!("disk {} is in the stub's own memory", disk.node.label()));
-                }
-            }
+        let no_restart = no_restart(config, disks);
+        if config.on_stub_crash == OnStubCrash::Restart && no_restart.is_none() {
+            words.push(format!("restarts={RESTARTS}"));
         }
         let command_line = words.join(" ");
-        let further = u64::try_from(vbds.len().saturating_sub(1))?;
-        let pv = further.saturating_mul(PV_DISK_BYTES).min(PV_DISKS_BYTES_MAX);
-        let map = window.saturating_sub(WINDOW_INCLUDED).div_ceil(GIB) * BYTES_BY_WINDOW_GIB;
-        let memory = config.stub_memory.saturating_add(pv).saturating_add(ram).saturating_add(map);
-        let memory = memory.div_ceil(1 << 20);
+        let memory = memory_mib(config, ram, vbds.len(), window)?;
         let xl_config = xl_config(config, &identity, memory, window, &command_line, &vbds);
         let disks = disks.iter().map(|d| d.node.disk).collect();
         Ok(Plan { identity, disks, command_line, xl_config, no_restart })
     }
+}
+
+/// Bytes of all RAM disks.
+fn ram_disks(config: &Config, disks: &[Disk]) -> Result<u64> {
+    let bytes = |disk: &Disk| match disk.storage {
+        DiskStorage::Ram(bytes) => bytes,
+        DiskStorage::Pv { .. } => 0,
+    };
+    let ram = disks.iter().map(bytes).fold(0_u64, u64::saturating_add);
+    // It is the host's memory: a slip in a disk file must not take it all.
+    if ram > config.ram_disk_limit {
+        bail!("RAM disks of {} in all: ram-disk-limit = \"{}\"", ByteSize(ram), ByteSize(config.ram_disk_limit));
+    }
+    Ok(ram)
+}
+
+/// Where the disks' data is: as words of the command line, and as PV disks of the xl configuration.
+fn storage(config: &Config, disks: &[Disk]) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut words, mut vbds) = (Vec::new(), Vec::new());
+    for disk in disks {
+        let store = match &disk.storage {
+            DiskStorage::Ram(bytes) => format!("ram:{bytes}"),
+            DiskStorage::Pv { target, backend } => {
+                let (letter, number) = vbd(vbds.len())?;
+                let place = match backend {
+                    // Its own `xl devd` attaches the disk there.
+                    Some(domain) => format!("backend={domain},"),
+                    None => script(config)?,
+                };
+                let access = if disk.node.read_only { "ro" } else { "rw" };
+                // Not even a stub that a guest has taken over punches holes.
+                let discard = if disk.node.discard { "" } else { "no-discard," };
+                // target= comes last: xl takes all that follows as the path.
+                vbds.push(format!(
+                    "vdev=xvd{letter},format=raw,backendtype=phy,{place}{discard}access={access},target={target}"
+                ));
+                format!("pv:{number}")
+            }
+        };
+        words.push(disk_word(config, disk, &store));
+    }
+    Ok((words, vbds))
+}
+
+/// Why the stub cannot restart in place, although the configuration asks for it.
+fn no_restart(config: &Config, disks: &[Disk]) -> Option<String> {
+    if config.on_stub_crash != OnStubCrash::Restart {
+        return None;
+    }
+    // A stub that restarts begins with empty memory, but for its journal.
+    let disk = disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_)))?;
+    Some(format!("disk {} is in the stub's own memory", disk.node.label()))
+}
+
+/// RAM of the stub in MiB, for `ram` bytes of RAM disks, `vbds` PV disks and `window` bytes of window.
+fn memory_mib(config: &Config, ram: u64, vbds: usize, window: u64) -> Result<u64> {
+    // `stub-memory` includes the first PV disk and the first 4 GiB of window.
+    let further = u64::try_from(vbds.saturating_sub(1))?;
+    let pv = further.saturating_mul(PV_DISK_BYTES).min(PV_DISKS_BYTES_MAX);
+    let map = window.saturating_sub(WINDOW_INCLUDED).div_ceil(GIB) * BYTES_BY_WINDOW_GIB;
+    let memory = config.stub_memory.saturating_add(pv).saturating_add(ram).saturating_add(map);
+    Ok(memory.div_ceil(1 << 20))
 }
 
 /// The part of a PV disk that names who attaches it.

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::identity::Identity;
+use super::launch::{Job, launch};
+use super::sweep::sweep;
 use crate::config::Config;
+use crate::env::Env;
 use crate::fake::{Handle, World};
 use crate::host::Host;
-use crate::stub::identity::Identity;
-use crate::stub::launch::{Env, Job, launch};
-use crate::stub::stop;
 use crate::xenstore::{Store, paths};
 
 /// A world's xenstore that has something done to the world just before the request number `n`
@@ -82,7 +83,7 @@ fn a_stub_that_is_made_during_a_sweep_keeps_its_loop_device() {
             world.set(&new, "/dev/loop3 /disks/nine.img");
         };
         let store = Meanwhile::new(&world, n, &act);
-        stop::sweep(&Env { config: &config, store: &store, host: &world.host() }, 5).unwrap();
+        sweep(&Env { config: &config, store: &store, host: &world.host() }, 5).unwrap();
         assert_eq!(world.state().detached, ["/dev/loop2 /disks/old.img"], "read {n}");
         assert_eq!(world.get(&old), None, "read {n}");
         if !store.acted() {
@@ -102,7 +103,7 @@ fn a_loop_device_that_another_worker_detaches_during_a_sweep_is_not_detached_aga
     // Between the list of records and what is done under the lock, all of which one worker does at a time.
     let taken = world.clone();
     world.state().before_lock = Some(Box::new(move |_| taken.clear(&old)));
-    stop::sweep(&Env { config: &config, store: &world.store(), host: &world.host() }, 5).unwrap();
+    sweep(&Env { config: &config, store: &world.store(), host: &world.host() }, 5).unwrap();
     assert_eq!(world.state().detached, Vec::<String>::new(), "the device may have a new user");
 }
 

@@ -13,7 +13,7 @@ use xen_pv_sys::io::xs_wire::{
     XS_WATCH_EVENT, XS_WRITE,
 };
 
-use super::Store;
+use super::store::Store;
 use super::wire::{Message, XS_DIRECTORY_PART, XS_SET_PERMS, strings};
 
 /// xenstored answers from memory; one that takes longer than this is stuck.

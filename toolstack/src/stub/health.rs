@@ -1,0 +1,92 @@
+//! How a stub does: by what Xen says of its domain, and by what it says itself in xenstore.
+//!
+//! The stub writes its own nodes, so their text is not to be trusted: it is cut to length and
+//! cleaned before it goes anywhere.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::identity::{Identity, uuid_of};
+use super::record::Stub;
+use crate::host::{DomainState, Host};
+use crate::text::printable;
+use crate::xenstore::{Store, paths};
+
+/// xenconsoled writes a dead domain's last lines somewhat later than the domain dies.
+const CONSOLE_DELAY: Duration = Duration::from_millis(300);
+/// The failure of a stub whose domain does not exist any more.
+pub const GONE: &str = "domain has gone";
+/// `SHUTDOWN_crash` of Xen's `public/sched.h`.
+const SHUTDOWN_CRASH: u8 = 3;
+
+/// Why a stub that served does so no more, if that is so.
+///
+/// # Errors
+/// Xen or xenstore cannot be asked.
+pub fn failure(store: &dyn Store, host: &dyn Host, stub: &Stub) -> Result<Option<String>> {
+    // Xen may have given the number to another domain since.
+    let same = |d: DomainState| !d.dying && uuid_of(&d.handle) == stub.identity.uuid;
+    if !host.domain(stub.domid)?.is_some_and(same) {
+        return Ok(Some(GONE.to_owned()));
+    }
+    if let Some(how) = ended(host, stub.domid)? {
+        let said = store.read(&paths::stub_says(stub.domid, "error"))?;
+        let said = said.map_or(String::new(), |text| format!("; it said: {}", printable(&text, 200)));
+        return Ok(Some(format!("{how}{said}")));
+    }
+    let state = store.read(&paths::stub_says(stub.domid, "state"))?;
+    if state.as_deref() == Some("failed") {
+        return Ok(Some(format!("failed: {}", stated_error(store, stub.domid))));
+    }
+    Ok(None)
+}
+
+/// How the stub domain ended, if it did.
+///
+/// # Errors
+/// Xen cannot be asked.
+pub fn ended(host: &dyn Host, stub: u16) -> Result<Option<String>> {
+    Ok(match host.domain(stub)? {
+        None => Some(GONE.to_owned()),
+        Some(s) if s.dying => Some("domain is being destroyed".to_owned()),
+        Some(s) => match s.shutdown {
+            Some(SHUTDOWN_CRASH) => Some("crashed".to_owned()),
+            Some(code) => Some(format!("shut down (reason {code})")),
+            None => None,
+        },
+    })
+}
+
+/// The reason that a stub gives for its failure.
+pub fn stated_error(store: &dyn Store, stub: u16) -> String {
+    said(store, stub, "error").unwrap_or_else(|| "failed, without a reason".to_owned())
+}
+
+/// What the stub says of the panic before its last restart.
+pub fn last_panic(store: &dyn Store, stub: u16) -> String {
+    said(store, stub, "last_panic").unwrap_or_else(|| "no reason is given".to_owned())
+}
+
+/// The stub's node `key`, fit for a log; none if it is empty or cannot be read.
+fn said(store: &dyn Store, stub: u16, key: &str) -> Option<String> {
+    // Only for people, who are told the rest even if xenstore does not answer.
+    let text = store.read(&paths::stub_says(stub, key)).ok().flatten()?;
+    (!text.trim().is_empty()).then(|| printable(&text, 200))
+}
+
+/// How often a stub was restarted in place, by its own account.
+///
+/// # Errors
+/// xenstore cannot be read.
+pub fn restarts(store: &dyn Store, stub: u16) -> Result<u32> {
+    let said = store.read(&paths::stub_says(stub, "restarts"))?;
+    Ok(said.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// The last lines on a dead stub's console, fit for a log.
+pub fn console_tail(host: &dyn Host, stub: &Identity) -> Vec<String> {
+    host.wait(CONSOLE_DELAY);
+    let lines = host.console_tail(&stub.name());
+    lines.iter().filter(|l| !l.trim().is_empty()).map(|l| printable(l, 200)).collect()
+}

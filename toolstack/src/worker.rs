@@ -1,0 +1,86 @@
+//! Workers: threads for what may take long, so that the main loop never waits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+
+use crate::config::Config;
+use crate::env::Env;
+use crate::host::Host;
+use crate::stub::launch::{Job, launch};
+use crate::stub::policy::apply_crash_policy;
+use crate::stub::record::Stub;
+use crate::stub::stop::stop;
+use crate::xenstore::Store;
+
+/// What a worker does.
+#[derive(Debug)]
+pub enum Task {
+    /// Makes a stub.
+    Launch(Job),
+    /// Removes the guest's stub and closes its disks.
+    Stop(u16),
+    /// Does with a guest whose stub died as configured; with the stub's failure, for the log.
+    ApplyCrashPolicy(Stub, String),
+}
+
+/// What a worker has done, for which guest.
+#[derive(Debug)]
+pub enum Outcome {
+    /// There is a stub, or a reason why not.
+    Launched(u16, Result<Stub>),
+    /// The stub has gone, or not.
+    Stopped(u16, Result<()>),
+    /// Nothing more to do.
+    Done,
+}
+
+/// Does a task; this is what a worker runs.
+pub fn perform(env: &Env<'_>, task: &Task) -> Outcome {
+    match task {
+        Task::Launch(job) => Outcome::Launched(job.identity.guest, launch(env, job)),
+        Task::Stop(guest) => Outcome::Stopped(*guest, stop(env, *guest)),
+        Task::ApplyCrashPolicy(stub, failure) => {
+            apply_crash_policy(env, stub, failure);
+            Outcome::Done
+        }
+    }
+}
+
+/// What a worker thread is given.
+pub struct Workers {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// xenstore.
+    pub store: Arc<dyn Store>,
+    /// Domains.
+    pub host: Arc<dyn Host>,
+    /// Called on the worker's thread when its task has ended.
+    pub on_outcome: Arc<dyn Fn(Outcome) + Send + Sync>,
+}
+
+impl Workers {
+    /// Does `task` on a thread of its own and reports its outcome, whatever happens.
+    pub fn start(&self, task: Task) {
+        let (config, store, host) =
+            (Arc::clone(&self.config), Arc::clone(&self.store), Arc::clone(&self.host));
+        let on_outcome = Arc::clone(&self.on_outcome);
+        std::thread::spawn(move || {
+            let env = Env { config: &config, store: &*store, host: &*host };
+            // A panic must not leave the guest in a phase that waits for this worker.
+            let outcome = catch_unwind(AssertUnwindSafe(|| perform(&env, &task)));
+            on_outcome(outcome.unwrap_or_else(|_| panicked(&task)));
+        });
+    }
+}
+
+/// The outcome of a task whose thread ended badly.
+fn panicked(task: &Task) -> Outcome {
+    let error = anyhow!("internal error: a worker panicked");
+    match task {
+        Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(error)),
+        Task::Stop(guest) => Outcome::Stopped(*guest, Err(error)),
+        Task::ApplyCrashPolicy(..) => Outcome::Done,
+    }
+}
