@@ -13,9 +13,9 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::text::printable;
 
-/// How often a running program is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// No more than this is read of what a program or a stub printed.
+/// How often it is asked whether a program has ended.
+const POLL_EVERY: Duration = Duration::from_millis(10);
+/// At most this many bytes are read of what a program or a stub printed.
 const OUTPUT_MAX: u64 = 16 << 10;
 
 /// PATH, and behind it where system programs are: libxl may call us from a shell that knows no `sbin`.
@@ -56,7 +56,7 @@ pub fn run(program: &Path, args: &[&str], stop: impl Fn() -> Option<&'static str
             child.wait()?;
             bail!("{name} {}: {why}; it had said: {}", args.join(" "), summary(&tail(&mut out)));
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_EVERY);
     };
     if !status.success() {
         bail!("{name} {}: {status}: {}", args.join(" "), summary(&tail(&mut out)));

@@ -12,13 +12,13 @@ use crate::text::toml_error;
 
 /// The default configuration, with an explanation of every key.
 pub const DEFAULTS: &str = include_str!("../pilotfishd.toml");
-/// Where the configuration is looked for if no other file is named.
+/// The configuration that is read if no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/pilotfish/pilotfishd.toml";
 
 /// The least RAM of a stub: below it the loader finds no room for image and device tree.
 const MIN_STUB_MEMORY: u64 = 4 << 20;
 
-/// The window that a stub may have, its limit: the image numbers its 2 MiB with 16 bits.
+/// Smallest and largest window of a stub, in bytes: the image numbers its chunks of 2 MiB with 16 bits.
 const MAP_WINDOW_MIN: u64 = 2 << 20;
 const MAP_WINDOW_LIMIT: u64 = 64 << 30;
 
@@ -61,7 +61,7 @@ pub enum BlockScript {
 pub enum MapWindow {
     /// All of it, up to `map-window-max`.
     Auto,
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 

@@ -58,7 +58,7 @@ impl Daemon {
     /// Reconciles every guest there is, and returns the tasks to be started.
     pub fn reconcile_all(&mut self) -> Vec<Task> {
         if let Err(e) = self.find_strays() {
-            log::warn!("looking for stray stubs: {e:#}");
+            log::warn!("searching for stray stubs: {e:#}");
         }
         let mut all: BTreeSet<u16> = self.guests.keys().copied().collect();
         match self.store.list(paths::BACKENDS) {

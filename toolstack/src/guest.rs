@@ -186,7 +186,7 @@ impl Guest {
             log::debug!("{} disks after {} ms", seen.nodes.len(), now.duration_since(*first).as_millis());
             (*last, *nodes) = (now, seen.nodes.clone());
         }
-        // Never shorter again: the slowest read tells most of how slow libxl may be.
+        // Never shorter again: the slowest read shows best how slow libxl may be.
         *quiet = (*quiet).max(times.quiet_for(seen.read_time));
         if now.duration_since(*last) < *quiet {
             return Action::Nothing;
@@ -253,7 +253,7 @@ impl Guest {
         let failed = stub.is_none();
         self.phase = match stub {
             Some(stub) => Phase::Serving(stub),
-            // What the worker could not remove is looked for again when the guest goes.
+            // What the worker could not remove is searched for again when the guest goes.
             None => Phase::Interrupted,
         };
         failed && !cancelled

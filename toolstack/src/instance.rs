@@ -19,9 +19,10 @@ use crate::text::short_number;
 
 /// Locked by the daemon.
 pub const LOCK_FILE: &str = "/run/pilotfishd.pid";
-/// A predecessor that was killed may still be about to end, and `--check-host` looks for a moment.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How often it is tried again meanwhile.
+/// How long another holder is waited for: a predecessor that was killed may still be about to end, and
+/// `--check-host` takes the lock for a moment.
+const CLAIM_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often it is tried during that time.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// The right to be this host's daemon, held until dropped.
@@ -43,7 +44,7 @@ impl Instance {
         let mut file = options
             .open(path)
             .with_context(|| format!("{}: pilotfishd must run as root in dom0", path.display()))?;
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + CLAIM_TIMEOUT;
         while !lock(&file, FlockOperation::NonBlockingLockExclusive)? {
             if Instant::now() >= give_up {
                 bail!(
@@ -63,7 +64,7 @@ impl Instance {
 /// Who holds the lock `path`, if somebody does.
 ///
 /// # Errors
-/// The file is there and cannot be looked at.
+/// The file is there and cannot be opened.
 pub fn running(path: &Path) -> Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,

@@ -1,4 +1,4 @@
-//! The main loop: waits for xenstore, for workers and for the time, and tells the [`Daemon`].
+//! The main loop: waits for xenstore, for workers and for the time, and passes what happens to the [`Daemon`].
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -83,7 +83,7 @@ fn serve(mut daemon: Daemon, workers: &Workers, messages: &Receiver<Message>) ->
         let wake = daemon.wake_at().map_or(all_due, |at| at.min(all_due));
         let mut todo = Todo::default();
         let first = wait(messages, wake)?;
-        // One wait, then all that has come meanwhile: libxl writes a disk as some 20 nodes, each with
+        // One wait, then all that has come by then: libxl writes a disk as some 20 nodes, each with
         // its event, and the guest need not be observed for each.
         for message in first.into_iter().chain(messages.try_iter()) {
             match message {

@@ -20,13 +20,13 @@ pub const XL_CONF: &str = "/etc/xen/xl.conf";
 const XL_LIBRARY: &[u8] = b"libxenlight.so.";
 /// Devices of dom0's kernel, and the modules that make them.
 const DEVICES: [(&str, &str); 2] = [("/dev/xen/evtchn", "xen-evtchn"), ("/dev/xen/gntdev", "xen-gntdev")];
-/// No program that is asked takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A program that takes longer hangs.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The loop driver's own device.
 const LOOP_CONTROL: &str = "/dev/loop-control";
 
-/// Something that was looked at, or why that was not possible.
+/// A fact, or why it could not be found out.
 pub type Found<T> = Result<T, String>;
 
 /// All that is judged.
@@ -85,7 +85,7 @@ pub struct Asked {
 #[derive(Clone, Debug)]
 pub struct Xl {
     pub path: PathBuf,
-    /// The version of Xen that it was made for, if it can be told.
+    /// The version of Xen that it was made for, if that is known.
     pub version: Option<(u32, u32)>,
 }
 
@@ -101,7 +101,7 @@ pub enum Driver {
 }
 
 impl Facts {
-    /// Looks at everything.
+    /// Gathers all facts.
     pub fn gather(config: &Config) -> Facts {
         let found_xl = find_xl(&config.xl).map_err(|e| format!("{e:#}"));
         let commandline = found_xl.clone().and_then(|xl| commandline(&xl));
@@ -148,12 +148,12 @@ fn free_loop() -> Found<String> {
 
 /// What a program prints.
 fn output(program: &Path, args: &[&str]) -> Found<String> {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + PROGRAM_TIMEOUT;
     command::run(program, args, || (Instant::now() >= give_up).then_some("no answer"))
         .map_err(|e| format!("{e:#}"))
 }
 
-/// Xen's version as the kernel tells it in `dir`.
+/// Xen's version, from the kernel's directory `dir`.
 fn version(dir: &Path) -> Option<Version> {
     let value = |name: &str| fs::read_to_string(dir.join(name)).ok().map(|text| text.trim().to_owned());
     let number = |name: &str| value(name)?.parse().ok();
@@ -176,6 +176,7 @@ fn ask() -> Found<Asked> {
 
 /// The program that an xl is. Debian's is a script, which runs that of the running Xen's version.
 fn behind_wrapper(xl: &Path, xen: Option<&Version>, lib: &Path) -> PathBuf {
+    // A script is linked with nothing, so it would show no version.
     let is_script = fs::read(xl).is_ok_and(|program| program.starts_with(b"#!"));
     let real = xen
         .filter(|_| is_script)
@@ -209,6 +210,7 @@ fn blkback() -> Driver {
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let aliases = fs::read_to_string(format!("/lib/modules/{}/modules.alias", release.trim()));
+    // udev loads a driver by its alias, if it runs.
     let known = aliases.is_ok_and(|text| text.contains("xen-backend:vbd"));
     if known && Path::new("/run/udev/control").exists() { Driver::OnDemand } else { Driver::Absent }
 }
@@ -288,7 +290,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let new = dir.path().join("a/b");
         assert_eq!(usable_dir(&new), Ok(new.clone()));
-        assert!(!new.exists(), "looking changes nothing");
+        assert!(!new.exists(), "a check changes nothing");
         for bad in [&file, &file.join("c")] {
             let error = usable_dir(bad).unwrap_err();
             assert!(error.contains("file"), "{error}");

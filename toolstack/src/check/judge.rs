@@ -79,6 +79,7 @@ fn ioreq(asked: Result<&Asked, &String>) -> Verdict {
 fn xsm(facts: &Facts) -> Verdict {
     let flask = match &facts.asked {
         Ok(Asked { flask: Ok(flask), .. }) => *flask,
+        // Not ENOSYS, which a Xen without FLASK answers: something is odd, and nothing follows from it.
         Ok(Asked { flask: Err(why), .. }) => return warning(format!("cannot tell: {why}")),
         Err(_) => return warning(NO_XEN),
     };
@@ -96,6 +97,7 @@ fn xsm(facts: &Facts) -> Verdict {
         Ok(line) => line,
         Err(_) => return warning("cannot tell: Xen's command line is not known"),
     };
+    // The command line decides over what Xen was built with.
     let (module, source) = match (on_commandline(line), facts.built_with.as_deref().and_then(built_in)) {
         (Some(module), _) => (module, "by Xen's command line"),
         (None, Some(module)) => (module, "as Xen was built"),
@@ -112,6 +114,7 @@ fn xsm(facts: &Facts) -> Verdict {
             "silo, {source}: it forbids the event channel between a stub and its guest; remedy: boot Xen with \
              xsm=dummy"
         )),
+        // With FLASK in charge its operation would have been known above.
         Module::Flask => {
             warning(format!("cannot tell: flask {source}, but Xen knows no operation of FLASK's"))
         }
@@ -142,7 +145,7 @@ fn autoballoons(conf: &str, xen_commandline: &str) -> bool {
     }
 }
 
-/// Whether xl takes what stands behind `dom0_mem=` for a fixed size. It looks for sizes and percentages,
+/// Whether xl takes what stands behind `dom0_mem=` for a fixed size. xl searches for sizes and percentages,
 /// with a comma behind each or without, and knows less than Xen does.
 fn fixes_dom0(sizes: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -180,6 +183,7 @@ fn xl(facts: &Facts) -> Verdict {
     };
     let path = path.display();
     let xen = facts.xen.as_ref().map(|xen| (xen.major, xen.minor));
+    // Domctls change with Xen's minor version, so xl must be of the same.
     if let (Some((a, b)), Some((c, d))) = (*version, xen)
         && (a, b) != (c, d)
     {

@@ -5,7 +5,7 @@
 pub enum Level {
     /// As it should be.
     Ok,
-    /// Something does not work, or cannot be told.
+    /// Something does not work, or it is not known whether it does.
     Warning,
     /// Guests cannot be served.
     Fault,

@@ -1,7 +1,7 @@
 //! Whether this host can serve guests: what `pilotfishd --check-host` prints, and what the daemon
 //! logs when it starts.
 //!
-//! [`facts`] looks, and changes nothing; [`judge`] decides what that means, without looking.
+//! [`facts`] gathers what is so, and changes nothing; [`judge`] decides what that means.
 
 mod facts;
 mod judge;

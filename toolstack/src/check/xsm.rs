@@ -1,4 +1,4 @@
-//! Which security module Xen runs with. Xen tells nobody outright: FLASK answers a question of its
+//! Which security module Xen runs with. Xen has no question for that: FLASK has an operation of its
 //! own, the others do not, and what SILO forbids it forbids everybody but dom0. So it is read from
 //! what decided it: Xen's command line, or what Xen was built with.
 

@@ -1,4 +1,4 @@
-//! What the daemon tells libxl of a guest's disks: by their nodes, for libxl waits at these.
+//! What the daemon tells libxl about a guest's disks: through their nodes, which libxl watches.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use super::node::{self, state};
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
 
-/// Tells libxl that these disks are served. A node that has changed meanwhile stays as it is:
+/// Tells libxl that these disks are served. A node that has changed since stays as it is:
 /// whoever changed it wants something else, and the main loop will see it.
 ///
 /// # Errors

@@ -35,29 +35,29 @@ impl Number {
 
     /// Of the block device at `path`, if there is one.
     pub fn of_node(path: &Path) -> Option<Number> {
-        match Identity::of(&fs::metadata(path).ok()?) {
-            Identity::Device(number) => Some(number),
-            Identity::File(..) => None,
+        match DataId::of(&fs::metadata(path).ok()?) {
+            DataId::Device(number) => Some(number),
+            DataId::File(..) => None,
         }
     }
 }
 
 /// What makes data the same, whatever the path that leads to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Identity {
+pub enum DataId {
     /// A block device.
     Device(Number),
     /// A file, by its file system's number and its inode's.
     File(u64, u64),
 }
 
-impl Identity {
-    /// Of what this tells of.
-    pub fn of(meta: &Metadata) -> Identity {
+impl DataId {
+    /// Of the file or device with this metadata.
+    pub fn of(meta: &Metadata) -> DataId {
         if meta.file_type().is_block_device() {
-            Identity::Device(Number(major(meta.rdev()), minor(meta.rdev())))
+            DataId::Device(Number(major(meta.rdev()), minor(meta.rdev())))
         } else {
-            Identity::File(meta.dev(), meta.ino())
+            DataId::File(meta.dev(), meta.ino())
         }
     }
 }
@@ -70,7 +70,7 @@ pub struct Data {
     /// Its path, links followed.
     pub path: PathBuf,
     /// What it is.
-    pub identity: Identity,
+    pub identity: DataId,
     _file: File,
 }
 
@@ -86,10 +86,10 @@ impl Data {
 
     fn judged(asked: &str, write: bool) -> Result<Data> {
         let path = fs::canonicalize(asked)?;
-        // Looked at first: to open something else may do something.
+        // Before it is opened: opening a device of another kind may have effects of its own.
         let meta = fs::metadata(&path)?;
-        let identity = Identity::of(&meta);
-        let is_device = matches!(identity, Identity::Device(_));
+        let identity = DataId::of(&meta);
+        let is_device = matches!(identity, DataId::Device(_));
         ensure!(is_device || meta.is_file(), "neither a block device nor a raw image");
         if write && !is_device && meta.mode() & 0o222 == 0 {
             // root could write it, but somebody took the permission away on purpose.
@@ -99,16 +99,17 @@ impl Data {
             File::options().read(true).write(write && !is_device).open(&path).with_context(|| {
                 if write && !is_device { "cannot be opened for writing" } else { "cannot be opened" }
             })?;
-        ensure!(Identity::of(&file.metadata()?) == identity, "was replaced while it was looked at");
+        ensure!(DataId::of(&file.metadata()?) == identity, "was replaced while it was checked");
         let block = match identity {
-            Identity::Device(_) => u64::from(ioctl_blksszget(&file).context("its block size")?),
-            Identity::File(..) => SECTOR,
+            DataId::Device(_) => u64::from(ioctl_blksszget(&file).context("its block size")?),
+            DataId::File(..) => SECTOR,
         };
         let bytes = file.seek(SeekFrom::End(0)).context("its length")?;
         ensure!(bytes > 0, "length of 0 bytes: there is nothing in it");
         ensure!(bytes % block == 0, "length of {bytes} bytes: no multiple of its blocks of {block} bytes");
-        // Last: a loop device keeps the mark when nothing is behind it any more.
-        if let Identity::Device(number) = identity
+        // Last: a loop device keeps this mark when nothing is behind it any more. Then the length above
+        // is the better reason.
+        if let DataId::Device(number) = identity
             && write
             && read_only(number)
         {

@@ -22,7 +22,7 @@ const NAME_MAX: usize = 64;
 /// RAM disks come in pages.
 const RAM_UNIT: u64 = 4096;
 
-/// Where the disk's data lives.
+/// Where the disk's data is.
 #[derive(Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Storage {
@@ -46,18 +46,18 @@ struct File {
 /// What a disk file says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DiskFile {
-    /// RAM disk of so many bytes, or the path of an image or a block device.
+    /// RAM disk, or the path of an image or a block device.
     pub storage: DiskStorage,
     /// The serial number the guest reads.
     pub serial: Option<String>,
-    /// How long requests wait for a backend; 0: for ever.
+    /// How long requests wait for a storage backend, ms; 0: no limit.
     pub backend_timeout_ms: Option<u64>,
 }
 
-/// Where the data lives.
+/// Where the data is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DiskStorage {
-    /// In the stub's own memory, so many bytes.
+    /// In the stub's own memory; its size in bytes.
     Ram(u64),
     /// In an image or a block device.
     Pv {
@@ -113,7 +113,9 @@ impl File {
                 bail!("backend-timeout-ms: storage = \"ram\" has no backend");
             }
             if ms > BACKEND_TIMEOUT_MAX_MS {
-                bail!("backend-timeout-ms = {ms}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for no limit");
+                bail!(
+                    "backend-timeout-ms = {ms}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for no limit"
+                );
             }
         }
         Ok(DiskFile { storage, serial: self.serial, backend_timeout_ms: self.backend_timeout_ms })

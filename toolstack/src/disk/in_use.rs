@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::data::{Data, Identity, Number};
-use super::stack::{self, Block, Related};
+use super::data::{Data, DataId, Number};
 use super::node;
+use super::stack::{self, Block, Related};
 use crate::text::printable;
 use crate::xenstore::{Store, paths};
 
@@ -22,9 +22,10 @@ const BACKENDS: &str = "/local/domain/0/backend";
 const VBD: &str = "vbd";
 /// All PV disks among it: of blkback, of QEMU, of blktap.
 const KINDS: [&str; 3] = [VBD, "qdisk", "vbd3"];
-/// Others look as we do, for a moment: that long, so often.
-const LOOKS: u32 = 5;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Other programs open a device exclusively for a moment, as this one does: it counts as held if it is
+/// so this many times, with this pause between them.
+const HELD_CHECKS: u32 = 5;
+const HELD_CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// Whether Xen has a domain, dying or not.
 pub type Exists<'a> = &'a dyn Fn(u16) -> bool;
@@ -40,17 +41,18 @@ pub fn check(
     data: &Data,
     write: bool,
 ) -> Result<()> {
-    let is_device = matches!(data.identity, Identity::Device(_));
+    // A file has no device of its own that could be opened exclusively.
+    let is_device = matches!(data.identity, DataId::Device(_));
     let itself = is_device.then_some(data.path.as_path());
     if let Some(by) = used(store, exists, &stack::related(blocks, data.identity), itself, write)? {
         bail!("{}: in use by {by}", data.asked);
     }
-    // Such a device may lead to this very file.
+    // A loop device whose file is unknown may lead to this very file.
     for lost in blocks.iter().filter(|block| block.is_lost && !is_device) {
         if let Some(by) = used(store, exists, &stack::related(blocks, lost.identity()), None, write)? {
             bail!(
                 "{}: may be in use by {by}: {} leads to a file that its path does not lead to any more; remedy: \
-                 install losetup of util-linux, which tells files by their inodes",
+                 install losetup of util-linux, which knows files by their inodes",
                 data.asked,
                 lost.name
             );
@@ -74,6 +76,8 @@ fn used(
     if let Some(by) = attached(store, exists, related, write)? {
         return Ok(Some(by));
     }
+    // Last, for it opens devices, where the checks above only read what is known. Who holds a device may
+    // only read it, so that alone does not forbid reading.
     Ok(if write { held(related, itself) } else { None })
 }
 
@@ -104,7 +108,8 @@ fn mounted(
         let is_ours = [Number::decimal(number), named]
             .into_iter()
             .flatten()
-            .any(|n| related.contains(Identity::Device(n)));
+            .any(|n| related.contains(DataId::Device(n)));
+        // Two readers do each other no harm; any other pair does.
         (is_ours && (write || !is_read_only)).then(|| unescape(at))
     })
 }
@@ -137,13 +142,16 @@ fn attached(
         for domain in store.list(&served)? {
             for disk in store.list(&format!("{served}/{domain}"))? {
                 let dir = format!("{served}/{domain}/{disk}");
+                // Without a mode it is not known whether it writes, so it does.
                 let writes = store.read(&format!("{dir}/mode"))?.is_none_or(|m| m.starts_with('w'));
                 if !(write || writes) || !data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
                     continue;
                 }
+                // A domain that was killed may leave its nodes behind.
                 let is_stale = domain.parse().is_ok_and(|domid| !exists(domid));
                 if is_stale && kind == VBD {
-                    // Xen has not even a dying domain: blkback has none of its pages, so it asks for nothing.
+                    // Xen has not even a dying domain of this number: blkback has none of its pages mapped,
+                    // so no request of it is under way.
                     continue;
                 }
                 let name = store.read(&format!("{}/{domain}/name", paths::DOMAINS))?;
@@ -163,15 +171,15 @@ fn attached(
 }
 
 /// What the backend in `dir` has opened.
-fn data_of(store: &dyn Store, dir: &str) -> Result<Option<Identity>> {
+fn data_of(store: &dyn Store, dir: &str) -> Result<Option<DataId>> {
     if let Some(number) = store.read(&format!("{dir}/physical-device"))? {
-        return Ok(Number::hex(&number).map(Identity::Device));
+        return Ok(Number::hex(&number).map(DataId::Device));
     }
-    // QEMU and blktap open files themselves, which stand after their format. blkback's will be looked
-    // at under the lock.
+    // QEMU and blktap open files themselves: `params` is the format, a colon and the path. A disk of
+    // blkback without a device is being attached; the hotplug script checks it under the lock.
     let params = store.read(&format!("{dir}/params"))?.unwrap_or_default();
     let path = params.split_once(':').map(|(_, path)| path);
-    Ok(path.and_then(|path| fs::metadata(path).ok()).as_ref().map(Identity::of))
+    Ok(path.and_then(|path| fs::metadata(path).ok()).as_ref().map(DataId::of))
 }
 
 /// Opens the data for a moment as a file system, swap, LVM, md and their like do, which the kernel
@@ -186,22 +194,23 @@ fn held(related: &Related<'_>, itself: Option<&Path>) -> Option<String> {
 }
 
 fn is_held(device: &Path) -> bool {
+    // On a block device O_EXCL fails with EBUSY while the kernel has given it to somebody (open(2)).
     let flags = (OFlags::EXCL | OFlags::CLOEXEC).bits().cast_signed();
-    (0..LOOKS).all(|look| {
-        if look > 0 {
-            std::thread::sleep(LOOK_EVERY);
+    (0..HELD_CHECKS).all(|check| {
+        if check > 0 {
+            std::thread::sleep(HELD_CHECK_EVERY);
         }
-        // Any other error says nothing of use: a loop device, say, that has gone meanwhile.
+        // Any other error says nothing about use: a loop device may have disappeared by now.
         let opened = File::options().read(true).custom_flags(flags).open(device);
         opened.is_err_and(|e| e.raw_os_error() == Some(Errno::BUSY.raw_os_error()))
     })
 }
 
-/// What holds it, as far as that can be told.
+/// What holds it, as far as that is known.
 fn holder(related: &Related<'_>, swaps: &str, number_of: &dyn Fn(&str) -> Option<Number>) -> String {
     // proc(5): a line of titles, then the file and more.
     let mut files = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
-    if files.any(|file| number_of(&unescape(file)).is_some_and(|n| related.contains(Identity::Device(n)))) {
+    if files.any(|file| number_of(&unescape(file)).is_some_and(|n| related.contains(DataId::Device(n)))) {
         return "as swap; remedy: swapoff".to_owned();
     }
     match related.parts.iter().flat_map(|block| &block.holders).next() {
@@ -314,7 +323,7 @@ mod tests {
         let world = World::new();
         world.set(&format!("{BACKENDS}/qdisk/4/51712/params"), &format!("aio:{}", path.display()));
         world.set(&format!("{BACKENDS}/qdisk/4/51712/mode"), "r");
-        let data = Identity::of(&fs::metadata(&path).unwrap());
+        let data = DataId::of(&fs::metadata(&path).unwrap());
         let by = |write| attached(&world.store(), &|_| true, &stack::related(&[], data), write).unwrap();
         assert_eq!((by(true).as_deref(), by(false)), (Some("domain 4 as its disk 51712"), None));
     }

@@ -42,6 +42,7 @@ impl Lock {
                 let file = locked.with_context(|| path.display().to_string())?;
                 Ok(Lock { path, _file: file })
             }
+            // Disconnected: the thread panicked. Either way there is no lock.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => bail!(
                 "{}: locked by another process for {} s; remedy: see which hotplug script hangs",
                 path.display(),

@@ -17,21 +17,21 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::makedev;
 
-use super::data::{Data, Identity, Number};
+use super::data::{Data, DataId, Number};
 use crate::command;
 use crate::xenstore::Store;
 
-/// How many free loop devices others may snatch away from us.
+/// How many free loop devices others may take before us.
 const TRIES: u32 = 16;
-/// Has losetup of util-linux tell the files behind loop devices. busybox's knows no `-O`, and no inodes.
+/// How losetup of util-linux lists the files behind loop devices. busybox's knows no `-O`, and no inodes.
 const LIST: [&str; 4] = ["-l", "-n", "-O", "NAME,BACK-MAJ:MIN,BACK-INO"];
 
-/// What is written down of a loop device.
+/// What is recorded of a loop device.
 #[derive(Clone, Copy)]
 struct Record<'a> {
     device: &'a str,
     /// What it leads to, wherever that is renamed to.
-    file: Identity,
+    file: DataId,
     /// The path it had.
     image: &'a str,
 }
@@ -40,9 +40,9 @@ impl Display for Record<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let Record { device, file, image } = self;
         let (of, inode) = match *file {
-            Identity::File(of, inode) => (of, inode),
+            DataId::File(of, inode) => (of, inode),
             // No image is one.
-            Identity::Device(_) => (0, 0),
+            DataId::Device(_) => (0, 0),
         };
         write!(out, "{device} {of}:{inode} {image}")
     }
@@ -53,7 +53,7 @@ impl Record<'_> {
         let mut words = text.splitn(3, ' ');
         let device = words.next()?;
         let (of, inode) = words.next()?.split_once(':')?;
-        let file = Identity::File(of.parse().ok()?, inode.parse().ok()?);
+        let file = DataId::File(of.parse().ok()?, inode.parse().ok()?);
         Some(Record { device, file, image: words.next()? })
     }
 }
@@ -83,21 +83,25 @@ impl Loops {
             let free = self.losetup(&["-f"])?;
             let device = free.trim();
             ensure!(device.starts_with("/dev/"), "losetup -f: no free loop device");
+            // Before the device is attached: whoever is killed in between leaves a record that leads nowhere,
+            // never a device without one.
             store.write(record, &Record { device, file: image.identity, image: path }.to_string())?;
             let how: &[&str] = if write { &[] } else { &["-r"] };
             let done = self.losetup(&[how, &[device, path]].concat());
             let leads_to = self.leads_to(device);
-            let is_there =
-                || fs::metadata(&image.path).is_ok_and(|m| Identity::of(&m) == image.identity);
+            let is_there = || fs::metadata(&image.path).is_ok_and(|m| DataId::of(&m) == image.identity);
             if let Err(e) = done {
-                // Another process was quicker, and may have let the device go again.
                 refused = Some(e);
+                // A device that leads somewhere was taken by another process between the two commands.
+                // One that leads nowhere may have been taken and released; that is worth another try
+                // only while the image is there, for losetup also fails without it.
                 if leads_to.is_some() || is_there() {
                     continue;
                 }
                 break;
             }
-            let identity = leads_to.and_then(|path| fs::metadata(path).ok()).map(|m| Identity::of(&m));
+            let identity = leads_to.and_then(|path| fs::metadata(path).ok()).map(|m| DataId::of(&m));
+            // losetup opened the path again. What was checked is the open file, so the two must agree.
             if identity == Some(image.identity) {
                 return Ok(device.into());
             }
@@ -124,12 +128,14 @@ impl Loops {
 
     /// Detaches the device if it leads to the image; whether it did.
     fn detach_from(&self, Record { device, file, image }: Record<'_>) -> Result<bool> {
+        // The record outlives its device, which may be free by now or lead to another's image.
         let Some(at) = self.leads_to(device) else { return Ok(false) };
         let entry = self.entry(device);
         let ours = match self.files().into_iter().find(|(name, _)| entry.ends_with(name)) {
-            Some((_, told)) => told == file,
+            // The inode decides where losetup knows it: an image may be renamed while it is attached.
+            Some((_, leads_to)) => leads_to == file,
             None => {
-                // The kernel tells in this way that an image was removed.
+                // The kernel's mark of an image that was removed.
                 let removed = format!("{image} (deleted)");
                 at == Path::new(image) || at == Path::new(&removed) || backing(&entry, None) == Some(file)
             }
@@ -140,14 +146,15 @@ impl Loops {
         Ok(ours)
     }
 
-    /// The files behind loop devices, by the devices' names, as far as losetup tells them.
-    pub fn files(&self) -> Vec<(String, Identity)> {
+    /// The files behind loop devices, by the devices' names, as far as losetup knows them.
+    pub fn files(&self) -> Vec<(String, DataId)> {
+        // busybox's losetup fails here; then paths have to do.
         let listed = self.losetup(&LIST).unwrap_or_default();
         let file = |line: &str| {
             let mut words = line.split_whitespace();
             let device = words.next()?.strip_prefix("/dev/")?.to_owned();
             let Number(major, minor) = Number::decimal(words.next()?)?;
-            Some((device, Identity::File(makedev(major, minor), words.next()?.parse().ok()?)))
+            Some((device, DataId::File(makedev(major, minor), words.next()?.parse().ok()?)))
         };
         listed.lines().filter_map(file).collect()
     }
@@ -167,20 +174,21 @@ impl Loops {
     }
 }
 
-/// What a loop device leads to, as its entry in sysfs tells; none if it is free.
+/// The path that a loop device leads to, from its entry in sysfs; none if it is free.
 pub fn backing_file(entry: &Path) -> Option<PathBuf> {
     let mut path = fs::read(entry.join("loop/backing_file")).ok()?;
     path.pop_if(|last| *last == b'\n');
     Some(OsString::from_vec(path).into())
 }
 
-/// What the loop device with this entry in sysfs leads to, if that can be told; `file` is what losetup
-/// tells of it. A path alone may lead to another file by now, or nowhere: a file can be removed, or
-/// covered by a mount.
-pub fn backing(entry: &Path, file: Option<Identity>) -> Option<Identity> {
+/// What the loop device with this entry in sysfs leads to, if that is known; `file` is losetup's answer.
+/// A path alone may lead to another file by now, or nowhere: a file can be removed, or covered by a
+/// mount.
+pub fn backing(entry: &Path, file: Option<DataId>) -> Option<DataId> {
     let found = fs::metadata(backing_file(entry)?).ok();
-    let leads_there = |meta: &fs::Metadata| file.is_none_or(|f| f == Identity::File(meta.dev(), meta.ino()));
-    found.filter(leads_there).as_ref().map(Identity::of).or(file)
+    // Where the path leads to another file than losetup says, the path is out of date.
+    let leads_there = |meta: &fs::Metadata| file.is_none_or(|f| f == DataId::File(meta.dev(), meta.ino()));
+    found.filter(leads_there).as_ref().map(DataId::of).or(file)
 }
 
 /// losetup, of util-linux or busybox.
@@ -198,6 +206,7 @@ fn losetup(_: &Path, args: &[&str]) -> Result<String> {
 /// xenstore cannot be written.
 pub fn forget(store: &dyn Store, record: &str) -> Result<()> {
     store.remove(record)?;
+    // The stub's directory, then that of all records. A sibling's record ends the walk.
     for dir in Path::new(record).ancestors().skip(1).take(2).filter_map(Path::to_str) {
         if !store.remove_if_empty(dir)? {
             break;
@@ -236,7 +245,7 @@ mod tests {
             }
             ["-l", ..] => Ok(fs::read_to_string(sys_block.join("listed"))?),
             ["-d", device] => Ok(fs::remove_dir_all(at(device).join("loop")).map(|()| String::new())?),
-            // Taken, and let go before anybody looks.
+            // Taken, and let go before anybody checks.
             [device, _] if fs::remove_file(at(device).join("snatched")).is_ok() => {
                 bail!("losetup: {device}: Device or resource busy")
             }
@@ -268,7 +277,7 @@ mod tests {
 
     /// What is written down when `device` is about to lead to the file at `path`.
     fn recorded(device: &str, path: &str) -> String {
-        Record { device, file: Identity::of(&fs::metadata(path).unwrap()), image: path }.to_string()
+        Record { device, file: DataId::of(&fs::metadata(path).unwrap()), image: path }.to_string()
     }
 
     fn image(dir: &Path) -> (String, Data) {
@@ -344,7 +353,7 @@ mod tests {
             "/dev/loop0       254:1   12\n/dev/loop1 \n/dev/loop12  0:44   99\n",
         )
         .unwrap();
-        let file = |dev, inode| Identity::File(dev, inode);
+        let file = |dev, inode| DataId::File(dev, inode);
         let told = [("loop0".to_owned(), file(0xfe01, 12)), ("loop12".to_owned(), file(44, 99))];
         assert_eq!(loops.files(), told);
     }

@@ -1,7 +1,7 @@
 //! One disk as libxl wrote it: `/local/domain/0/backend/virtio_disk/<guest>/<disk>`.
 //!
 //! dom0 owns these nodes and the guest may only read them. The frontend directory belongs to
-//! the guest and is never looked at.
+//! the guest and is never read.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -27,7 +27,7 @@ const MMIO_START: u64 = 0x0200_0000;
 /// Bytes of one device's registers (`VIRTIO_MMIO_DEV_SIZE`).
 const MMIO_SIZE: u64 = 0x200;
 
-/// What the daemon looks at each time something changes.
+/// What the daemon reads each time something changes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NodeState {
     /// The virtual device number, e.g. 51712 for xvda.
@@ -61,7 +61,7 @@ pub struct DiskNode {
     pub target: String,
     /// The guest may not write.
     pub read_only: bool,
-    /// The guest may tell the storage what it does not need any more.
+    /// The guest may discard: tell the storage what it does not need any more.
     pub discard: bool,
     /// Guest physical address of the device's registers.
     pub mmio: u64,
@@ -167,9 +167,9 @@ fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
     if !(MMIO_START..MMIO_END).contains(&mmio) || mmio % MMIO_SIZE != 0 {
         bail!("base = {mmio:#x}: no virtio-mmio address of libxl's");
     }
-    let told = keys.number("irq")?;
-    let irq = u32::try_from(told).ok().filter(|irq| (32..1020).contains(irq));
-    let irq = irq.with_context(|| format!("irq = {told}: no shared interrupt"))?;
+    let number = keys.number("irq")?;
+    let irq = u32::try_from(number).ok().filter(|irq| (32..1020).contains(irq));
+    let irq = irq.with_context(|| format!("irq = {number}: no shared interrupt"))?;
     let name = keys.optional("dev")?.unwrap_or_default();
     Ok(DiskNode { disk, name, target, read_only, discard, mmio, irq })
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use xen_privcmd::Privcmd;
 
-use super::data::{Data, Identity, Number};
+use super::data::{Data, DataId, Number};
 use super::in_use;
 use super::lock::Lock;
 use super::loops::Loops;
@@ -33,7 +33,7 @@ pub fn asked() -> Option<(String, String)> {
 /// Attaches or detaches the disk whose backend is at `path` (relative, as libxl says it).
 ///
 /// # Errors
-/// The reason, which also stands in the backend for libxl to tell.
+/// The reason, which is also written to the backend's nodes, where libxl reads it.
 pub fn run(command: &str, path: &str) -> Result<()> {
     let words: Vec<&str> = path.split('/').collect();
     let sane = matches!(words.as_slice(), ["backend", "vbd", guest, disk]
@@ -66,14 +66,16 @@ fn write_open(store: &dyn Store, dir: &str, nodes: &[(&str, &str)]) -> Result<bo
 fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
     let value =
         |key: &str| store.read(&format!("{dir}/{key}"))?.with_context(|| format!("{dir}/{key}: missing"));
+    // Done before: blkback has opened its device, and another one would not be taken.
     if store.read(&format!("{dir}/physical-device"))?.is_some() {
         return Ok(());
     }
     ensure!(value("state")? == "2", "{dir}: closed");
     let (path, write) = (value("params")?, value("mode")?.starts_with('w'));
+    // The daemon has checked all that, but before xl began: the host may have changed.
     let data = Data::open(&path, write)?;
     in_use::check(store, &exists, &stack::host_blocks(), &data, write)?;
-    if let Identity::Device(number) = data.identity {
+    if let DataId::Device(number) = data.identity {
         return connect(store, dir, &data.path, number, false);
     }
     let record = record(dir);
@@ -95,7 +97,7 @@ fn exists(domid: u16) -> bool {
     found.map_or(true, |found| found.is_some())
 }
 
-/// Tells blkback of its device, and libxl that it was told.
+/// Tells blkback which device to open, and libxl that this was done.
 fn connect(store: &dyn Store, dir: &str, device: &Path, number: Number, is_loop: bool) -> Result<()> {
     let (device, number) = (device.display().to_string(), number.to_hex());
     let mut nodes = vec![

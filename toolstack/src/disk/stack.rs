@@ -1,10 +1,10 @@
 //! Which block devices hold the same data: partitions and the whole, what device mapper and md make
-//! of others, loop devices. From sysfs, where each device tells its neighbours.
+//! of others, loop devices. From sysfs, where each device names its neighbours.
 
 use std::fs;
 use std::path::Path;
 
-use super::data::{Identity, Number};
+use super::data::{DataId, Number};
 use super::loops::{Loops, backing, backing_file};
 
 /// All block devices, partitions too.
@@ -22,8 +22,8 @@ pub struct Block {
     /// The names of those that stand on it: device mapper's, md's.
     pub holders: Vec<String>,
     /// What a loop device leads to.
-    backing: Option<Identity>,
-    /// A loop device that leads to a file of which nobody can tell which one it is.
+    backing: Option<DataId>,
+    /// A loop device that leads to a file which cannot be identified.
     pub is_lost: bool,
 }
 
@@ -48,8 +48,8 @@ impl Block {
     }
 
     /// What it is.
-    pub const fn identity(&self) -> Identity {
-        Identity::Device(self.number)
+    pub const fn identity(&self) -> DataId {
+        DataId::Device(self.number)
     }
 
     /// A loop device that leads to something.
@@ -72,12 +72,13 @@ pub fn host_blocks() -> Vec<Block> {
     blocks(class, &if has_loops { Loops::host().files() } else { Vec::new() })
 }
 
-/// All block devices there are, with what losetup tells of the files behind loop devices. One that goes
-/// meanwhile is left out.
-fn blocks(class: &Path, files: &[(String, Identity)]) -> Vec<Block> {
+/// All block devices there are, with the `files` behind loop devices that losetup knows. A device that
+/// disappears during the call is left out.
+fn blocks(class: &Path, files: &[(String, DataId)]) -> Vec<Block> {
     let read = |name: String| {
         let entry = fs::canonicalize(class.join(&name)).ok()?;
         let number = Number::decimal(&fs::read_to_string(entry.join("dev")).ok()?)?;
+        // Only a partition has this file, and its entry is inside that of its disk.
         let whole = if entry.join("partition").exists() {
             entry.parent()?.file_name()?.to_str().map(str::to_owned)
         } else {
@@ -103,7 +104,7 @@ fn names(dir: &Path) -> Vec<String> {
 /// The devices through which data can be read or written.
 pub struct Related<'a> {
     /// The data themselves, by each name: what a loop device leads to is the same data.
-    pub same: Vec<Identity>,
+    pub same: Vec<DataId>,
     /// Those that hold it or a part of it, itself included if it is a device.
     pub parts: Vec<&'a Block>,
     /// Those of which it is only a part, or one of several things.
@@ -118,34 +119,38 @@ impl Related<'_> {
     }
 
     /// Whether that is one of them.
-    pub fn contains(&self, other: Identity) -> bool {
+    pub fn contains(&self, other: DataId) -> bool {
         self.same.contains(&other) || self.parts.iter().chain(&self.wholes).any(|b| b.identity() == other)
     }
 }
 
 /// All devices that hold the data, or some of it.
-pub fn related(blocks: &[Block], data: Identity) -> Related<'_> {
+pub fn related(blocks: &[Block], data: DataId) -> Related<'_> {
     let is_new = |found: &[&Block], block: &Block| !found.iter().any(|b| b.number == block.number);
+    // A loop device on a loop device: each leads to the next.
     let mut same = vec![data];
     while let Some(backing) = same.last().and_then(|of| blocks.iter().find(|b| b.identity() == *of))
         && let Some(backing) = backing.backing.filter(|backing| !same.contains(backing))
     {
         same.push(backing);
     }
-    let leads_to = |of: &[Identity], block: &Block| {
+    let leads_to = |of: &[DataId], block: &Block| {
         of.contains(&block.identity()) || block.backing.is_some_and(|backing| of.contains(&backing))
     };
+    // Upwards: whoever writes to something that stands on the data writes to the data.
     let mut parts: Vec<&Block> = blocks.iter().filter(|block| leads_to(&same, block)).collect();
     let mut at = 0;
     while let Some(&below) = parts.get(at) {
         parts.extend(blocks.iter().filter(|b| b.stands_on(below) && is_new(&parts, b)).collect::<Vec<_>>());
         at += 1;
     }
+    // Downwards: whoever writes to the whole writes to this part too. Other parts of the whole are
+    // nobody's concern, so there is no way up again from here.
     let mut wholes: Vec<&Block> = Vec::new();
     let mut above: Vec<&Block> = blocks.iter().filter(|block| same.contains(&block.identity())).collect();
     while let Some(block) = above.pop() {
         // A part of a loop device is a part of its file, and of each other loop device that leads there.
-        let file = block.backing.filter(|file| matches!(file, Identity::File(..)));
+        let file = block.backing.filter(|file| matches!(file, DataId::File(..)));
         for below in blocks.iter().filter(|b| block.stands_on(b) || (file.is_some() && b.backing == file)) {
             if is_new(&parts, below) && is_new(&wholes, below) {
                 wholes.push(below);
@@ -209,11 +214,11 @@ mod tests {
             fs::write(self.devices(name).join("loop/backing_file"), text).unwrap();
         }
 
-        fn blocks(&self, files: &[(String, Identity)]) -> Vec<Block> {
+        fn blocks(&self, files: &[(String, DataId)]) -> Vec<Block> {
             blocks(&self.0.path().join("class"), files)
         }
 
-        fn related(&self, data: Identity) -> (String, String) {
+        fn related(&self, data: DataId) -> (String, String) {
             let blocks = self.blocks(&[]);
             let found = related(&blocks, data);
             let names = |blocks: &[&Block]| {
@@ -225,8 +230,8 @@ mod tests {
         }
     }
 
-    fn device(major: u32, minor: u32) -> Identity {
-        Identity::Device(Number(major, minor))
+    fn device(major: u32, minor: u32) -> DataId {
+        DataId::Device(Number(major, minor))
     }
 
     #[test]
@@ -252,7 +257,7 @@ mod tests {
         sys.loop_device("loop5", "7:5", &sys.0.path().join("gone.img"));
         sys.loop_device("loop17", "7:17", &other);
         sys.partition("loop17", "loop17p1", "259:1");
-        let file = Identity::of(&fs::metadata(&image).unwrap());
+        let file = DataId::of(&fs::metadata(&image).unwrap());
         let all = ("loop17 loop17p1 loop4".to_owned(), String::new());
         assert_eq!(sys.related(file), all);
         assert_eq!(sys.related(device(7, 4)), all, "one of them stands for the image");
@@ -263,7 +268,7 @@ mod tests {
     fn a_file_that_its_path_does_not_lead_to_is_known_by_losetup_or_by_nobody() {
         let sys = Sys::new();
         let at = |name: &str| sys.0.path().join(name);
-        let identity = |name: &str| Identity::of(&fs::metadata(at(name)).unwrap());
+        let identity = |name: &str| DataId::of(&fs::metadata(at(name)).unwrap());
         for name in ["left.img", "covered.img", "cover.img"] {
             fs::write(at(name), [0; 512]).unwrap();
         }

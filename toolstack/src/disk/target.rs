@@ -2,20 +2,20 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::data::{Data, Identity};
+use super::data::{Data, DataId};
 use super::disk_file::{DiskFile, DiskStorage, SUFFIX};
 use super::in_use::{self, Exists};
+use super::node::DiskNode;
 use super::stack::{self, Block};
 use crate::config::fit_for_xl;
 use crate::host::Host;
-use super::node::DiskNode;
 use crate::text::printable;
 use crate::xenstore::Store;
 
 /// Longer paths are refused.
 const PATH_MAX: usize = 1024;
 
-/// A disk and where its data lives.
+/// A disk and where its data is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Disk {
     /// As libxl wrote it.
@@ -24,7 +24,7 @@ pub struct Disk {
     pub storage: DiskStorage,
     /// The serial number the guest reads; `None`: the stub's default.
     pub serial: Option<String>,
-    /// How long requests wait for a backend, 0: for ever; `None`: as the configuration says.
+    /// How long requests wait for a backend, 0: no limit; `None`: as the configuration says.
     pub backend_timeout_ms: Option<u64>,
 }
 
@@ -37,7 +37,8 @@ pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result
     // Where Xen does not answer, it may have it.
     let exists: Exists<'_> = &|domid| host.domain(domid).map_or(true, |found| found.is_some());
     let mut disks: Vec<Disk> = Vec::new();
-    let mut seen: Vec<(&DiskNode, Identity)> = Vec::new();
+    let mut seen: Vec<(&DiskNode, DataId)> = Vec::new();
+    // Kept open until all are checked: while a file is open, its inode is given to no other.
     let mut open = Vec::new();
     let blocks = stack::host_blocks();
     for node in nodes {
@@ -46,6 +47,7 @@ pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result
         if let Some(data) = data {
             in_use::check(store, exists, &blocks, &data, !node.read_only)
                 .with_context(|| format!("disk {label}"))?;
+            // The stub is not made yet, so the check above cannot find two disks of this guest the same.
             if let Some((other, what)) = clash(&blocks, &seen, node, data.identity) {
                 bail!("disk {label}: {}: {what} disk {} too", data.asked, other.label());
             }
@@ -61,9 +63,9 @@ pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result
 /// `node`'s; none if both are only read.
 fn clash<'a>(
     blocks: &[Block],
-    seen: &[(&'a DiskNode, Identity)],
+    seen: &[(&'a DiskNode, DataId)],
     node: &DiskNode,
-    data: Identity,
+    data: DataId,
 ) -> Option<(&'a DiskNode, &'static str)> {
     let related = stack::related(blocks, data);
     let (other, theirs) = seen
@@ -72,8 +74,8 @@ fn clash<'a>(
     Some((other, if *theirs == data { "is" } else { "holds data of" }))
 }
 
-/// Adds the disk that an error of xl, its hotplug script or the stub is about, where it tells: by the
-/// path of its data, or by its number.
+/// Adds the disk that an error of xl, its hotplug script or the stub is about, where the error names the
+/// path of the disk's data or the disk's number.
 pub fn name_disk(error: anyhow::Error, disks: &[Disk]) -> anyhow::Error {
     let text = format!("{error:#}");
     let concerns = |disk: &&Disk| {
@@ -105,7 +107,7 @@ fn follow(node: &DiskNode) -> Result<(Disk, Option<Data>)> {
             let place = || if named { format!("{target}: target") } else { "target".to_owned() };
             check_path(path).with_context(place)?;
             match backend {
-                // What another domain has, only that domain can look at.
+                // Only the other domain can check what it has.
                 Some(_) => None,
                 None if path.ends_with(SUFFIX) => {
                     bail!("{target}: target: {path}: a disk file cannot lead to another")
@@ -218,8 +220,8 @@ mod tests {
             [Block::alone("sda", disk), Block::part("sda1", part, "sda"), Block::part("sda2", other, "sda")];
         let (first, mut second) = (node("/a"), node("/b"));
         let clash = |a, b, second: &DiskNode| {
-            let seen = [(&first, Identity::Device(a))];
-            clash(&blocks, &seen, second, Identity::Device(b)).map(|(_, what)| what)
+            let seen = [(&first, DataId::Device(a))];
+            clash(&blocks, &seen, second, DataId::Device(b)).map(|(_, what)| what)
         };
         assert_eq!(clash(disk, disk, &second), Some("is"));
         assert_eq!(clash(disk, part, &second), Some("holds data of"));
@@ -228,8 +230,8 @@ mod tests {
         second.read_only = true;
         assert!(clash(disk, part, &second).is_some(), "the first one writes");
         let reader = DiskNode { read_only: true, ..node("/a") };
-        let seen = [(&reader, Identity::Device(disk))];
-        assert!(super::clash(&blocks, &seen, &second, Identity::Device(part)).is_none());
+        let seen = [(&reader, DataId::Device(disk))];
+        assert!(super::clash(&blocks, &seen, &second, DataId::Device(part)).is_none());
     }
 
     #[test]

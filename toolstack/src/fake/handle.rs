@@ -102,7 +102,7 @@ impl Store for Handle {
     }
 }
 
-/// A domain as Xen tells of it.
+/// A domain's state as Xen reports it.
 fn seen(domain: &Domain) -> DomainState {
     let Domain { dying, shutdown, paused, handle, .. } = *domain;
     DomainState { dying, shutdown, paused, handle }
@@ -110,7 +110,8 @@ fn seen(domain: &Domain) -> DomainState {
 
 impl Host for Handle {
     fn create_paused(&self, name: &str, xl_config: &str, _: Instant, _: &AtomicBool) -> Result<()> {
-        let uuid = xl_config.lines().find_map(|line| line.strip_prefix("uuid = \"")?.strip_suffix('"')).unwrap();
+        let uuid =
+            xl_config.lines().find_map(|line| line.strip_prefix("uuid = \"")?.strip_suffix('"')).unwrap();
         let made = self.change(|s| {
             if !s.create_works || s.domains.values().any(|d| d.name == name) {
                 return None;

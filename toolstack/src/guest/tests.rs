@@ -55,9 +55,11 @@ fn a_guest_that_goes_while_collecting_is_closed_without_a_stub() {
 
 #[test]
 fn a_guest_that_goes_while_launching_cancels_the_worker() {
-    for over in
-        [seen(&[node(51712, "5")]), seen(&[]), Observation { guest_lives: false, ..seen(&[node(51712, "1")]) }]
-    {
+    for over in [
+        seen(&[node(51712, "5")]),
+        seen(&[]),
+        Observation { guest_lives: false, ..seen(&[node(51712, "1")]) },
+    ] {
         let mut guest = Guest::new();
         let cancel = Arc::new(AtomicBool::new(false));
         guest.launching(Arc::clone(&cancel), "u".into());
@@ -99,7 +101,10 @@ fn the_policy_is_applied_once_to_a_dead_stub_which_goes_with_its_guest() {
     let mut guest = Guest { phase: Phase::Serving(stub(&[51712])) };
     let running = [node(51712, "2")];
     let failed = Observation { failure: Some("crashed".into()), ..seen(&running) };
-    assert_eq!(guest.step(&failed, Instant::now(), &TIMES), Action::ApplyCrashPolicy(stub(&[51712]), "crashed".into()));
+    assert_eq!(
+        guest.step(&failed, Instant::now(), &TIMES),
+        Action::ApplyCrashPolicy(stub(&[51712]), "crashed".into())
+    );
     assert_eq!(guest.step(&seen(&running), Instant::now(), &TIMES), Action::Nothing);
     assert!(guest.owns("any"), "the dead stub stays for inspection");
     assert_eq!(guest.step(&seen(&[node(51712, "5")]), Instant::now(), &TIMES), Action::Stop);

@@ -70,7 +70,7 @@ pub fn last_panic(store: &dyn Store, stub: u16) -> String {
 
 /// The stub's node `key`, fit for a log; none if it is empty or cannot be read.
 fn said(store: &dyn Store, stub: u16, key: &str) -> Option<String> {
-    // Only for people, who are told the rest even if xenstore does not answer.
+    // Only for people: the rest of the message matters even if xenstore does not answer.
     let text = store.read(&paths::stub_says(stub, key)).ok().flatten()?;
     (!text.trim().is_empty()).then(|| printable(&text, 200))
 }

@@ -35,7 +35,7 @@ impl Identity {
         Ok(Identity { guest, uuid })
     }
 
-    /// The identity that a domain's handle tells, if it is that of a stub.
+    /// The identity in a domain's handle, if it is that of a stub.
     #[must_use]
     pub fn of(handle: &[u8; 16]) -> Option<Identity> {
         let uuid = uuid_of(handle);
@@ -119,8 +119,8 @@ mod tests {
         for at in 0..9 {
             let mut other = handle;
             other[at] ^= 1;
-            let told = Identity::of(&other);
-            assert_eq!(told.is_none(), at < 8, "byte {at}: {told:?}");
+            let found = Identity::of(&other);
+            assert_eq!(found.is_none(), at < 8, "byte {at}: {found:?}");
         }
     }
 

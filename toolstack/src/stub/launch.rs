@@ -64,7 +64,7 @@ pub fn launch(env: &Env<'_>, job: &Job) -> Result<Stub> {
                 report(env, &stub, &nodes, env.host.now().duration_since(started));
                 return Ok(stub);
             }
-            Ok(None) => log::info!("guest {guest}: its disks changed: the stub is made anew ({attempt})"),
+            Ok(None) => log::info!("guest {guest}: its disks changed: the stub is made again ({attempt})"),
             Err(error) => return Err(given_up(env, job, target::name_disk(error, &disks))),
         }
     }
@@ -82,7 +82,7 @@ fn plan(env: &Env<'_>, job: &Job, disks: &[Disk]) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Removes what a launch that failed has left; returns the error to be told.
+/// Removes what a launch that failed has left; returns the error to report.
 fn given_up(env: &Env<'_>, job: &Job, error: Error) -> Error {
     let guest = job.identity.guest;
     // xl destroy may take longer than libxl waits. Where libxl's time is up, the guest's start has to
@@ -93,7 +93,7 @@ fn given_up(env: &Env<'_>, job: &Job, error: Error) -> Error {
         return e;
     }
     if let Err(left) = sweep(env, guest) {
-        // The record stays: whoever comes next has to look for this domain.
+        // The record stays: whoever comes next has to search for this domain.
         return error.context(format!("{left:#}; remedy: xl destroy {}", job.identity.name()));
     }
     record::remove(env.store, guest).err().unwrap_or(error)
@@ -101,7 +101,7 @@ fn given_up(env: &Env<'_>, job: &Job, error: Error) -> Error {
 
 /// The guest's disks that wait for a stub; all must be new and agree with libxl's list.
 fn settled(env: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
-    // libxl's list is read first: libxl may add a disk meanwhile, to the list and the nodes at once.
+    // libxl's list is read first: libxl may add a disk between the two, to both at once.
     let listed = env.store.list(&paths::libxl_disks(guest))?;
     let states = node::states(env.store, guest)?;
     if states.is_empty() || states.iter().any(node::NodeState::is_closing) {
@@ -121,13 +121,13 @@ fn settled(env: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
     node::read_disks(env.store, guest, &disks)
 }
 
-/// The most memory that the guest can have, in bytes, as libxl tells it; no guest can write there.
+/// The most memory that the guest can have, in bytes, as libxl wrote it; no guest can write there.
 fn guest_memory(env: &Env<'_>, guest: u16) -> Result<Option<u64>> {
     let kib = env.store.read(&paths::memory_max(guest))?;
     let kib = kib.and_then(|kib| kib.trim().parse::<u64>().ok());
     if kib.is_none() {
         // Not fatal: a smaller window onto the guest is slower, no more.
-        log::warn!("guest {guest}: {} does not tell its size", paths::memory_max(guest));
+        log::warn!("guest {guest}: {} does not say its size", paths::memory_max(guest));
     }
     Ok(kib.map(|kib| kib.saturating_mul(1024)))
 }
@@ -139,7 +139,7 @@ fn make(env: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Opt
     let from = env.host.now();
     env.host.create_paused(&job.identity.name(), &plan.xl_config, job.deadline, &job.cancel)?;
     log::debug!("guest {guest}: stub made in {} ms", env.host.now().duration_since(from).as_millis());
-    // xl does not tell the number of the domain that it made.
+    // xl does not print the number of the domain that it made.
     let domid = find_stubs(env.store, env.host)?
         .into_iter()
         .find(|s| s.identity == job.identity)
@@ -161,7 +161,7 @@ fn make(env: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Opt
 
 /// Whether it is still worth going on.
 fn check(env: &Env<'_>, job: &Job) -> Result<()> {
-    // First, for it says more: a guest that has gone is no failure, and is not told as one.
+    // First: a guest that has gone is no failure, and is not reported as one.
     if job.cancel.load(Ordering::Relaxed) {
         bail!("the guest has gone");
     }

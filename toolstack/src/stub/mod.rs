@@ -1,6 +1,6 @@
 //! The stub domain of a guest, from its making to its end.
 //!
-//! [`plan`] lays out what to make, [`launch`] makes it and waits until it serves, [`health`] tells
+//! [`plan`] lays out what to make, [`launch`] makes it and waits until it serves, [`health`] knows
 //! how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
 //! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
 //! others left.

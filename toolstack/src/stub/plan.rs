@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
+use super::identity::Identity;
 use crate::config::{BlockScript, Config, Level, MapWindow, OnStubCrash, fit_for_xl};
 use crate::disk::disk_file::DiskStorage;
 use crate::disk::target::Disk;
-use super::identity::Identity;
 
 /// xvda as a virtual device number (block major 202); 16 minors to a disk.
 const XVDA: u32 = 202 << 8;
@@ -95,7 +95,11 @@ fn ram_disks(config: &Config, disks: &[Disk]) -> Result<u64> {
     let ram = disks.iter().map(bytes).fold(0_u64, u64::saturating_add);
     // It is the host's memory: a slip in a disk file must not take it all.
     if ram > config.ram_disk_limit {
-        bail!("RAM disks of {} in all: ram-disk-limit = \"{}\"", ByteSize(ram), ByteSize(config.ram_disk_limit));
+        bail!(
+            "RAM disks of {} in all: ram-disk-limit = \"{}\"",
+            ByteSize(ram),
+            ByteSize(config.ram_disk_limit)
+        );
     }
     Ok(ram)
 }

@@ -22,7 +22,7 @@ pub fn apply_crash_policy(env: &Env<'_>, stub: &Stub, failure: &str) {
     if let Err(e) = done {
         log::error!("guest {guest}: {policy:?}: {e:#}");
     }
-    // After the policy: the console is late, and the guest should not hang meanwhile.
+    // After the policy: the console is late, and the guest should not hang for that.
     for line in health::console_tail(env.host, &stub.identity) {
         log::error!("guest {guest}: stub console: {line}");
     }

@@ -117,7 +117,7 @@ impl Privcmd {
                 Ok(_) => return Ok(privcmd),
                 // `do_domctl` compares the version before anything else and says EACCES.
                 Err(e) if e.raw_os_error() == Some(libc::EACCES) => {}
-                Err(e) => return Err(Error::Refused("a look at dom0", e)),
+                Err(e) => return Err(Error::Refused("getdomaininfo of dom0", e)),
             }
         }
         Err(Error::UnknownInterface)
@@ -130,7 +130,7 @@ impl Privcmd {
     }
 
     /// Gives `stub` the privileges of a device model over `guest` (`XEN_DOMCTL_set_target`).
-    /// It holds for the stub's whole life and can be done once.
+    /// It holds until the stub ends and can be done once.
     ///
     /// # Errors
     /// No such domain (`ESRCH`), target set before (`EINVAL`), or forbidden by the XSM policy.
@@ -175,7 +175,7 @@ impl Privcmd {
         Ok(())
     }
 
-    /// Looks at a domain; `None` if there is none.
+    /// The state of a domain; `None` if there is none.
     ///
     /// # Errors
     /// What Xen says, other than that there is no such domain.
@@ -217,12 +217,12 @@ impl Privcmd {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, ArgPage> {
-        // A thread that panicked cannot have left the page half valid: every use sets it anew.
+        // A thread that panicked cannot have left the page half valid: every use sets it again.
         self.page.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-/// The part of a domctl's answer that is looked at.
+/// The part of a domctl's answer that is read.
 type Answer = [u8; 96];
 
 /// Decodes the head of `struct xen_domctl_getdomaininfo`.

@@ -47,7 +47,7 @@ impl Device {
         // `struct privcmd_hypercall` which the kernel only reads. Xen reads and writes at the
         // one address among its arguments: `page`, which is mapped, PAGE bytes long, larger
         // than any structure used here (`call.rs`), and borrowed mutably, so nothing else in
-        // this process looks at it meanwhile. A pointer in that structure, if it has one, leads
+        // this process reads or writes it during the call. A pointer in that structure, if it has one, leads
         // to the page's second half (`set_pointer_to_half`), as long as any structure there.
         let ret = unsafe { libc::ioctl(self.0.as_raw_fd(), IOCTL_HYPERCALL, &raw mut call) };
         u32::try_from(ret).map_err(|_| io::Error::last_os_error())

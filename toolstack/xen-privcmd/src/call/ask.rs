@@ -16,7 +16,7 @@ const TOO_MANY_BUFFERS: u64 = 1 << 16;
 impl Privcmd {
     /// Whether Xen was built with IOREQ servers (`CONFIG_IOREQ_SERVER`). Without them Xen on
     /// Arm has no dm_op at all and says `ENOSYS`; with them a dm_op of too many buffers is
-    /// refused (`E2BIG`) before domain and operation are looked at.
+    /// refused (`E2BIG`) before domain and operation are examined.
     ///
     /// # Errors
     /// Another answer of Xen's.
