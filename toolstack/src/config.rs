@@ -164,6 +164,7 @@ impl Config {
     /// One line that names file, key and value.
     pub fn load(path: Option<&Path>) -> Result<Config> {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        // A file that was named must exist; the default one need not.
         if path.is_none() && !file.exists() {
             return Config::parse("built-in defaults", "");
         }
@@ -177,6 +178,7 @@ impl Config {
         let read = |name: &str, source: &str| -> Result<File> {
             toml::from_str(source).map_err(|e| anyhow::Error::msg(toml_error(name, source, &e)))
         };
+        // The defaults are read from the printed file, so that the two cannot differ.
         let (file, default) = (read(name, source)?, read("built-in defaults", DEFAULTS)?);
         macro_rules! value {
             ($key:ident) => {

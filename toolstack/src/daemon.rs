@@ -51,15 +51,18 @@ impl Daemon {
             }
             guests.insert(guest, Guest::adopted(record));
         }
+        // A predecessor may have been killed after a stub's end and before its own sweep.
         sweep_loops(&*store, &*host)?;
         Ok(Daemon { store, host, times, guests, restarts: BTreeMap::new() })
     }
 
     /// Reconciles every guest there is, and returns the tasks to be started.
     pub fn reconcile_all(&mut self) -> Vec<Task> {
+        // First: the guest of a stray stub is one of those reconciled below.
         if let Err(e) = self.find_strays() {
             log::warn!("searching for stray stubs: {e:#}");
         }
+        // Known guests without nodes too: their stubs have to go.
         let mut all: BTreeSet<u16> = self.guests.keys().copied().collect();
         match self.store.list(paths::BACKENDS) {
             Ok(names) => all.extend(names.iter().filter_map(|n| n.parse::<u16>().ok())),
@@ -226,6 +229,8 @@ impl Daemon {
         Ok(())
     }
 
+    /// The task that makes a stub. Its UUID is chosen here, not by the worker: a domain with it that
+    /// appears at any time from now on is known to have a place.
     fn begin_launch(&mut self, guest: u16, deadline: Instant) -> Option<Task> {
         let identity = match Identity::new(guest) {
             Ok(identity) => identity,

@@ -54,12 +54,15 @@ pub fn image(config: &Config) -> Result<u64> {
     let read = || -> Result<u64> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
+        // The loader puts the image into the stub's RAM, beside a device tree.
         ensure!(length < config.stub_memory, "{length} bytes do not fit into stub-memory");
         let mut content = Vec::new();
         file.take(config.stub_memory).read_to_end(&mut content)?;
         let (at, magic) = BOOT_MAGIC;
+        // Xen's loader would refuse anything else, but only with the first guest.
         let boots = content.get(at..).is_some_and(|rest| rest.starts_with(magic));
         ensure!(boots, "not an image that boots on arm64");
+        // A Linux image boots as well, and then says nothing until the launch times out.
         let ours = content.windows(STUB_WORDS.len()).any(|words| words == STUB_WORDS);
         ensure!(ours, "an image that boots, but not a stub's");
         Ok(length)

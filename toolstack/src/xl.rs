@@ -72,6 +72,7 @@ impl Host for XlHost {
         let mut file = Scratch::create(self.run_dir.join(format!("{name}.cfg")))?;
         std::io::Write::write_all(&mut file.file, xl_config.as_bytes())?;
         let path = file.path.to_str().context("run-dir")?;
+        // Paused: its target is set before it runs. -e: no xl stays in the background to watch it.
         self.run(&["create", "-p", "-e", path], || {
             if cancel.load(Ordering::Relaxed) {
                 Some("the guest has gone")
@@ -82,6 +83,7 @@ impl Host for XlHost {
     }
 
     fn destroy(&self, domid: u16) -> Result<()> {
+        // Not cancelled with the guest: without it the stub would stay.
         let give_up = Instant::now() + self.destroy_timeout;
         self.run(&["destroy", &domid.to_string()], || {
             (Instant::now() >= give_up).then_some("not done within destroy-timeout-ms")

@@ -138,6 +138,7 @@ pub fn read_disks(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<Vec<Di
             read_disk(store, guest, *disk).with_context(|| format!("disk {label}"))
         })
         .collect::<Result<_>>()?;
+    // The stub tells disks apart by their registers, the guest by registers and interrupt.
     for (i, a) in nodes.iter().enumerate() {
         if let Some(b) = nodes.iter().skip(i + 1).find(|b| b.mmio == a.mmio || b.irq == a.irq) {
             bail!("disks {} and {} share base {:#x} or irq {}", a.label(), b.label(), a.mmio, a.irq);
@@ -158,12 +159,14 @@ fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
         "w" => false,
         other => bail!("mode = `{}`: neither r nor w", printable(other, 40)),
     };
+    // The guest would grant its pages and put grant references where the stub expects addresses.
     if keys.switch("grant_usage", false)? {
         bail!("grant_usage=1: a stub maps the guest's memory and serves no grants; remedy: grant_usage=0");
     }
     // libxl's default is 0 where nothing can be written.
     let discard = keys.switch("discard-enable", true)? || read_only;
     let mmio = keys.number("base")?;
+    // The stub answers accesses there. Any other address would be RAM or another device of the guest.
     if !(MMIO_START..MMIO_END).contains(&mmio) || mmio % MMIO_SIZE != 0 {
         bail!("base = {mmio:#x}: no virtio-mmio address of libxl's");
     }

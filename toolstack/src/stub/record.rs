@@ -32,6 +32,7 @@ pub enum Record {
 /// Notes that a stub with this identity is about to be made.
 pub fn launching(store: &dyn Store, identity: &Identity) -> Result<()> {
     let dir = paths::record(identity.guest);
+    // Before the UUID: with the last stub's state, the record would say that this one serves.
     store.write(&format!("{dir}/state"), "launching")?;
     store.write(&paths::record_uuid(identity.guest), &identity.uuid)
 }
@@ -45,12 +46,14 @@ pub fn made(store: &dyn Store, guest: u16, stub: u16) -> Result<()> {
 pub fn serving(store: &dyn Store, stub: &Stub) -> Result<()> {
     let dir = paths::record(stub.identity.guest);
     let disks: Vec<String> = stub.disks.iter().map(u32::to_string).collect();
+    // The state comes last: a record that says `serving` is complete.
     store.write(&format!("{dir}/disks"), &disks.join(" "))?;
     store.write(&format!("{dir}/state"), "serving")
 }
 
 /// Notes that the stub is about to be removed.
 pub fn stopping(store: &dyn Store, guest: u16) -> Result<()> {
+    // Not written where there is no record: a stub without one needs none to be removed.
     store.update(&format!("{}/state", paths::record(guest)), &|_| Some("stopping"))?;
     Ok(())
 }

@@ -182,6 +182,7 @@ impl Client {
                     return Err(e);
                 }
             };
+            // Nothing to commit means nothing that others could have disturbed.
             match self.request(XS_TRANSACTION_END, id, &[if changed { "T" } else { "F" }], None) {
                 Ok(_) => return Ok(changed),
                 Err(Failure::Refused(name)) if name == "EAGAIN" => {}
