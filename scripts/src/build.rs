@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::toolchain::{Target, Toolchain};
-use crate::{paths, process, ui, workspace};
+use crate::{manual, paths, process, ui, workspace};
 
 const IMAGE_PACKAGE: &str = "pilotfish-image";
 const STUB_PROFILE: &str = "stub";
@@ -31,6 +31,8 @@ pub struct Products {
     pub guests: Vec<PathBuf>,
     /// `pilotfishd` for dom0.
     pub daemon: Option<PathBuf>,
+    /// Its manual page and shell completions.
+    pub manual: Vec<PathBuf>,
     /// Programs for guests, beside their scenarios.
     pub guest: Vec<PathBuf>,
 }
@@ -69,11 +71,13 @@ pub fn stub(toolchain: &Toolchain) -> Result<Products> {
     small_enough(fs::metadata(&image)?.len())?;
     cargo(&toolchain.dom0, "pilotfish-toolstack", DAEMON_PROFILE, &[])?;
     // One place to install from, whichever target it was built for.
-    let daemon = paths::target().join("dom0/pilotfishd");
-    fs::create_dir_all(paths::target().join("dom0"))?;
+    let dom0 = paths::target().join("dom0");
+    fs::create_dir_all(&dom0)?;
+    let daemon = dom0.join("pilotfishd");
     fs::copy(toolchain.dom0.products(DAEMON_PROFILE).join("pilotfishd"), &daemon)
         .with_context(|| format!("cannot make {}", daemon.display()))?;
-    let products = Products { image: Some(image), daemon: Some(daemon), ..Products::default() };
+    let manual = manual::write(&dom0)?;
+    let products = Products { image: Some(image), daemon: Some(daemon), manual, ..Products::default() };
     ui::heading(format!("  stub image: {} bytes", products.image_bytes()));
     Ok(products)
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`setup`]: packages, Rust targets, Xen, dom0 and guest userland, all cached.
 //! - [`build`]: the stub image, the hostile images and the dom0 daemon.
+//! - [`manual`]: manual page and shell completions of the daemon.
 //! - [`initramfs`]: cpio archives; the variable part of dom0 and guest.
 //! - [`qemu`]: one emulated machine with its serial console, never outliving us.
 //! - [`agent`]: the conversation with dom0's agent over that console.
@@ -20,6 +21,7 @@ pub mod elf;
 pub mod initramfs;
 pub mod interrupt;
 pub mod lint;
+pub mod manual;
 pub mod paths;
 pub mod process;
 pub mod protocol;

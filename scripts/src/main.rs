@@ -39,7 +39,7 @@ enum Command {
         #[arg(long, value_name = "VERSION")]
         xen: Option<XenVersion>,
     },
-    /// Build the stub image, the hostile images and the dom0 daemon.
+    /// Build the stub image, the hostile images, and the dom0 daemon with its manual page and shell completions.
     Build,
     /// Show the main job: a guest on Xen in QEMU whose disks the stub serves.
     ///
@@ -122,7 +122,8 @@ fn run(command: Command) -> Result<bool> {
         Command::Build => {
             setup::packages::ensure()?;
             let products = build::all(&setup::toolchain()?)?;
-            for built in products.image.iter().chain(&products.daemon).chain(&products.hostile) {
+            let dom0 = products.daemon.iter().chain(&products.manual);
+            for built in products.image.iter().chain(dom0).chain(&products.hostile) {
                 println!("built {}", built.display());
             }
             Ok(true)

@@ -29,42 +29,13 @@ mod worker;
 mod xenstore;
 mod xl;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use pilotfishd_cli::Args;
 
 use crate::config::Config;
-
-/// Serves the standalone virtio disks of Xen guests from stub domains.
-///
-/// Runs in dom0, in the foreground, and logs to stderr. SIGTERM or SIGINT ends it; stubs and
-/// guests go on, and the next pilotfishd takes them over.
-#[derive(Debug, Parser)]
-#[command(name = "pilotfishd", version)]
-struct Args {
-    /// Configuration file [default: /etc/pilotfish/pilotfishd.toml if it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Print the default configuration with an explanation of every key, and exit
-    #[arg(long)]
-    print_config: bool,
-
-    /// Check a configuration file and exit
-    #[arg(long, value_name = "FILE", conflicts_with = "print_config")]
-    check_config: Option<PathBuf>,
-
-    /// Check a disk's target (a disk file, image or block device) and exit
-    #[arg(long, value_name = "PATH", conflicts_with = "print_config")]
-    check_disk: Option<String>,
-
-    /// Check whether this host can serve guests: a line each, `ok` or what to do. The status is
-    /// 0 if all is well, 1 if guests cannot be served, 3 if there are only warnings
-    #[arg(long, conflicts_with_all = ["print_config", "check_config", "check_disk"])]
-    check_host: bool,
-}
 
 fn main() -> ExitCode {
     let done = match disk::script::asked() {
