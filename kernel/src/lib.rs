@@ -6,7 +6,7 @@
 //! hypervisor.
 //!
 //! One vCPU, no interrupts, no threads. `arch/aarch64/entry.rs` has the first instruction,
-//! `start.rs` brings up memory, heap, console, log and event channels in that order, then
+//! `boot/start.rs` brings up memory, heap, console, log and event channels in that order, then
 //! calls the function that the image named with [`main!`]:
 //!
 //! ```ignore
@@ -30,40 +30,26 @@ extern crate std;
 
 mod arch;
 mod boot;
-mod calls;
-#[cfg(any(target_os = "none", test))]
-mod console;
-#[cfg(all(feature = "guest", target_os = "none"))]
-pub mod device;
-#[cfg(any(test, feature = "fake"))]
-pub mod fake;
-pub mod foreign;
-mod heap;
-pub mod hypercall;
-#[cfg(any(target_os = "none", test))]
-mod logger;
-mod magic;
-mod panic;
-#[cfg(feature = "raw")]
-pub mod raw;
+mod log;
+mod mem;
 pub mod restart;
-pub mod shared;
-#[cfg(target_os = "none")]
-mod single;
-#[cfg(target_os = "none")]
-mod start;
+pub mod testing;
 pub mod time;
 mod xen;
 
+pub use crate::log::panic::on_panic;
 pub use arch::MapError;
 pub use boot::{BootError, BootInfo, MAX_CMDLINE_BYTES};
-pub use calls::{XenVersion, xen_version};
-pub use foreign::{ForeignFault, ForeignMap};
-pub use heap::{HeapUse, heap_use};
-pub use hypercall::{DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
-pub use panic::on_panic;
-pub use shared::{Order, OutOfPage, SharedPage, Word, full_barrier};
-pub use xen::{Xen, XenWindow};
+pub use mem::foreign::{self, ForeignFault, ForeignMap};
+pub use mem::heap::{HeapUse, heap_use};
+pub use mem::shared::{self, Order, OutOfPage, SharedPage, Word, full_barrier};
+#[cfg(any(test, feature = "fake"))]
+pub use testing::fake;
+#[cfg(feature = "hostile")]
+pub use testing::hostile;
+pub use xen::hypercalls::{XenVersion, xen_version};
+pub use xen::hypervisor::{self, DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
+pub use xen::{Xen, XenForeignMap, XenWindow};
 pub use xen_pv_sys::errno::Errno;
 
 /// Names the image's main function: `fn(Xen, &'static BootInfo) -> ShutdownReason`. The

@@ -16,6 +16,8 @@
 //!
 //! With the option `restarts=0`, or without it, none of this happens.
 
+#[cfg(not(target_os = "none"))]
+use crate::mem::shared::SharedPage;
 use core::ops::Range;
 
 /// The most that `restarts=` may say.
@@ -31,7 +33,7 @@ const REASON_BYTES: usize = 200;
 
 #[cfg(target_os = "none")]
 pub(crate) use real::{
-    arm, attempt, former_page, former_slots, grant_frames, keep_grant_frames, keep_slot, set_former_heap,
+    Refused, allow_restart, former_page, former_slots, grant_frames, keep_grant_frames, keep_slot, prepare, set_former_heap,
     start,
 };
 #[cfg(target_os = "none")]
@@ -45,7 +47,7 @@ pub(crate) fn is_restarted() -> bool {
 
 /// On a host there is no panic path.
 #[cfg(not(target_os = "none"))]
-pub(crate) const fn arm() -> bool {
+pub(crate) const fn allow_restart() -> bool {
     false
 }
 
@@ -63,7 +65,7 @@ pub(crate) const fn grant_frames() -> u32 {
 
 /// On a host there is no former life.
 #[cfg(not(target_os = "none"))]
-pub(crate) const fn former_page(_address: u64) -> Option<crate::SharedPage> {
+pub(crate) const fn former_page(_address: u64) -> Option<SharedPage> {
     None
 }
 
@@ -100,7 +102,8 @@ fn may_restart(limit: u32, now_ns: u64, earlier_ns: Option<u64>) -> bool {
 #[cfg(target_os = "none")]
 mod real {
     use super::{JOURNAL_PAGES, REASON_BYTES, RESTARTS_MAX, may_restart};
-    use crate::{SharedPage, arch, console, time};
+    use crate::mem::shared::SharedPage;
+    use crate::{arch, time};
     use alloc::string::String;
     use alloc::vec::Vec;
     use core::cell::UnsafeCell;
@@ -118,7 +121,7 @@ mod real {
         life: AtomicU32,
         limit: AtomicU32,
         /// A panic now leads to a restart.
-        armed: AtomicBool,
+        allowed: AtomicBool,
         /// When the restarts were, the one that made life `n` at `(n - 1) % RESTARTS_MAX`.
         restarted_ns: [AtomicU64; RESTARTS_MAX as usize],
         /// Frames of our grant table that are mapped.
@@ -135,7 +138,7 @@ mod real {
         entry_counter: AtomicU64::new(0),
         life: AtomicU32::new(0),
         limit: AtomicU32::new(0),
-        armed: AtomicBool::new(false),
+        allowed: AtomicBool::new(false),
         restarted_ns: [const { AtomicU64::new(0) }; RESTARTS_MAX as usize],
         grant_frames: AtomicU32::new(0),
         window_slots: AtomicU32::new(0),
@@ -155,7 +158,7 @@ mod real {
 
     /// Notes at the begin of a life where it began and how many may follow.
     pub(crate) fn start(dtb: u64, entry_counter: u64, limit: u32) {
-        KEPT.armed.store(false, Relaxed);
+        KEPT.allowed.store(false, Relaxed);
         KEPT.dtb.store(dtb, Relaxed);
         KEPT.entry_counter.store(entry_counter, Relaxed);
         KEPT.limit.store(limit.min(RESTARTS_MAX), Relaxed);
@@ -191,9 +194,9 @@ mod real {
     /// From now on a panic leads to a restart, if the limit allows it. Says whether it does
     /// at all. Nothing of the life before this one may be in use by anyone: only
     /// `Xen::allow_restart`, which makes sure of that, calls it.
-    pub(crate) fn arm() -> bool {
+    pub(crate) fn allow_restart() -> bool {
         let possible = KEPT.limit.load(Relaxed) > 0;
-        KEPT.armed.store(possible, Relaxed);
+        KEPT.allowed.store(possible, Relaxed);
         possible
     }
 
@@ -252,19 +255,55 @@ mod real {
         }
     }
 
-    /// The panic path: starts the image again, if that is armed and within the limit.
-    /// Returns if not.
-    pub(crate) fn attempt(why: fmt::Arguments<'_>) {
+    /// Why there is no restart.
+    pub(crate) enum Refused {
+        /// The configuration wants none, or this incarnation has not come far enough.
+        NotAllowed,
+        /// There were as many as the limit in the last [`WINDOW_NS`](super::WINDOW_NS).
+        TooMany {
+            /// That limit.
+            limit: u32,
+        },
+    }
+
+    /// A restart that is due. Only [`prepare`] makes one.
+    pub(crate) struct Restart {
+        number: u32,
+    }
+
+    impl Restart {
+        /// Its number since boot, from 1.
+        pub(crate) fn number(&self) -> u32 {
+            self.number
+        }
+
+        /// Starts the image again.
+        pub(crate) fn run(self) -> ! {
+            let (dtb, entry_counter) = (KEPT.dtb.load(Relaxed), KEPT.entry_counter.load(Relaxed));
+            // SAFETY: this life ends here. What others may still write to (granted pages, the
+            // run state) lies in its half of the heap, which the next life does not use; what
+            // Xen has mapped for it is unmapped by the next before it takes those frames
+            // (`Physmap`, `foreign::Chunks`, `GrantTable`). That nobody uses the half which the next
+            // life takes is what `Xen::allow_restart` saw to before it allowed this, and only
+            // what was allowed comes here (`prepare`).
+            unsafe { arch::restart(dtb, entry_counter) }
+        }
+    }
+
+    /// The panic path: notes `why` for the next incarnation, if there may be one.
+    ///
+    /// # Errors
+    /// Why there may not.
+    pub(crate) fn prepare(why: fmt::Arguments<'_>) -> Result<Restart, Refused> {
         // First of all: a bug on the way from here ends the domain.
-        if !KEPT.armed.swap(false, Relaxed) {
-            return;
+        if !KEPT.allowed.swap(false, Relaxed) {
+            return Err(Refused::NotAllowed);
         }
         let (life, limit, now_ns) = (KEPT.life.load(Relaxed), KEPT.limit.load(Relaxed), time::now_ns());
         let at = |life: u32| KEPT.restarted_ns.get((life % RESTARTS_MAX) as usize);
         let earlier = life.checked_sub(limit).and_then(at).map(|at_ns| at_ns.load(Relaxed));
         if !may_restart(limit, now_ns, earlier) {
-            console::print(format_args!("no restart: there were {limit} in the last minutes\n"));
-            return;
+            return Err(Refused::TooMany { limit });
         }
         KEPT.reason_len.store(0, Relaxed);
         // Too long a reason is cut.
@@ -272,15 +311,9 @@ mod real {
         if let Some(at_ns) = at(life) {
             at_ns.store(now_ns, Relaxed);
         }
-        KEPT.life.store(life.saturating_add(1), Relaxed);
-        console::print(format_args!("RESTART {} in place\n", life.saturating_add(1)));
-        let (dtb, entry_counter) = (KEPT.dtb.load(Relaxed), KEPT.entry_counter.load(Relaxed));
-        // SAFETY: this life ends here. What others may still write to (granted pages, the
-        // run state) lies in its half of the heap, which the next life does not use; what
-        // Xen has mapped for it is unmapped by the next before it takes those frames
-        // (`Physmap`, `foreign::Chunks`, `GrantTable`). That nobody uses the half which the next
-        // life takes is what `Xen::allow_restart` saw to before it armed this.
-        unsafe { arch::restart(dtb, entry_counter) }
+        let number = life.saturating_add(1);
+        KEPT.life.store(number, Relaxed);
+        Ok(Restart { number })
     }
 }
 

@@ -280,8 +280,8 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("stub-memory", 60, "a stub cannot write its code, execute its data or touch what is not mapped"),
     shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
-        name: "hostile-hammer",
-        rule: "a stub that hammers the page it shares with Xen harms its own guest at most",
+        name: "hostile-contention",
+        rule: "a stub that contends for the page it shares with Xen harms its own guest at most",
         xens: EVERY_XEN,
         boards: &[Board::USUAL, Board::LSE],
         limit_s: 240,

@@ -273,7 +273,7 @@ mod tests {
         for (.., scenarios) in &machines {
             assert!(scenarios.len() == 1 || scenarios.iter().all(|scenario| scenario.boot == Boot::Shared));
         }
-        // Two for hostile-hammer, one for all others, and the old and the newest board.
+        // Two for hostile-contention, one for all others, and the old and the newest board.
         assert_eq!(machines.len(), 5);
     }
 }

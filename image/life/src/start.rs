@@ -10,11 +10,11 @@ use backend::journal::{DeviceJournal, ServerJournal};
 use config::{Config, Store};
 use drivers::blkfront;
 use drivers::xenstore::Xenstore;
-use kernel::{ForeignMap, Xen, restart};
+use kernel::{Xen, XenForeignMap, restart};
 use log::{info, warn};
 
 /// The image's stub.
-pub type ImageStub = Stub<Xen, ForeignMap, Engine>;
+pub type ImageStub = Stub<Xen, XenForeignMap, Engine>;
 
 /// At boot: connects the disks, then creates the ioreq server.
 pub fn first(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<ImageStub, String> {
@@ -79,7 +79,7 @@ pub fn arm(xen: &Xen) {
     }
 }
 
-fn map(xen: &Xen, config: &Config) -> Result<ForeignMap, String> {
+fn map(xen: &Xen, config: &Config) -> Result<XenForeignMap, String> {
     // Of 2 MiB each.
     let chunks = u16::try_from(config.map_mib.div_ceil(2)).unwrap_or(u16::MAX);
     let map = xen.foreign_map(config.target, chunks);

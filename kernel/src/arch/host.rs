@@ -40,9 +40,9 @@ pub(crate) fn map_block(address: u64, size: u64) -> Result<(), MapError> {
     if address.is_multiple_of(size) { Ok(()) } else { Err(MapError::Unaligned(address)) }
 }
 
-/// Ordinary atomics in place of the hammering instructions.
-#[cfg(feature = "raw")]
-pub(crate) mod hammer {
+/// Ordinary atomics in place of the contending instructions.
+#[cfg(feature = "hostile")]
+pub(crate) mod contention {
     use core::sync::atomic::{AtomicU32, Ordering};
 
     /// Host twin.

@@ -5,8 +5,8 @@
 
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod aarch64;
-#[cfg(all(feature = "raw", target_os = "none", target_arch = "aarch64"))]
-pub(crate) use aarch64::hammer;
+#[cfg(all(feature = "hostile", target_os = "none", target_arch = "aarch64"))]
+pub(crate) use aarch64::contention;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub(crate) use aarch64::{copy_blocks, counter, counter_hz, halt, hypercall, image, map_block, restart};
 #[cfg(all(feature = "guest", target_os = "none", target_arch = "aarch64"))]
@@ -14,8 +14,8 @@ pub(crate) use aarch64::{map_registers, read_register, write_register};
 
 #[cfg(not(target_os = "none"))]
 mod host;
-#[cfg(all(feature = "raw", not(target_os = "none")))]
-pub(crate) use host::hammer;
+#[cfg(all(feature = "hostile", not(target_os = "none")))]
+pub(crate) use host::contention;
 #[cfg(not(target_os = "none"))]
 pub(crate) use host::{copy_blocks, counter, counter_hz, hypercall, map_block};
 

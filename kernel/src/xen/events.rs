@@ -6,9 +6,12 @@
 //! distance is learnt from any sleep.
 
 use super::memory::Physmap;
-use crate::{DomId, Errno, Order, Port, SharedPage, full_barrier, time};
-use crate::{arch, calls};
+use super::hypercalls;
+use super::hypervisor::{DomId, Port};
+use crate::mem::shared::{Order, SharedPage, full_barrier};
+use crate::{arch, time};
 use core::cell::Cell;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::event_channel::{
     EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_CLOSE, EvtchnAllocUnbound,
     EvtchnBindInterdomain, EvtchnPort,
@@ -23,20 +26,20 @@ const FIRST_SLACK_NS: u64 = 100_000;
 pub(super) fn alloc_unbound(remote: DomId) -> Result<Port, Errno> {
     let mut arg = EvtchnAllocUnbound { dom: DOMID_SELF, remote_dom: remote.0, port: 0 };
     // SAFETY: the structure belongs to the command.
-    unsafe { calls::event_channel(EVTCHNOP_ALLOC_UNBOUND, &mut arg) }?;
+    unsafe { hypercalls::event_channel(EVTCHNOP_ALLOC_UNBOUND, &mut arg) }?;
     Ok(Port(arg.port))
 }
 
 pub(super) fn bind_interdomain(remote: DomId, remote_port: u32) -> Result<Port, Errno> {
     let mut arg = EvtchnBindInterdomain { remote_dom: remote.0, pad: 0, remote_port, local_port: 0 };
     // SAFETY: the structure belongs to the command.
-    unsafe { calls::event_channel(EVTCHNOP_BIND_INTERDOMAIN, &mut arg) }?;
+    unsafe { hypercalls::event_channel(EVTCHNOP_BIND_INTERDOMAIN, &mut arg) }?;
     Ok(Port(arg.local_port))
 }
 
 pub(super) fn close(port: Port) -> Result<(), Errno> {
     // SAFETY: the structure belongs to the command.
-    unsafe { calls::event_channel(EVTCHNOP_CLOSE, &mut EvtchnPort { port: port.0 }) }
+    unsafe { hypercalls::event_channel(EVTCHNOP_CLOSE, &mut EvtchnPort { port: port.0 }) }
 }
 
 /// Closes every port of ours but `kept`.
@@ -117,7 +120,7 @@ impl Events {
                 return Ok(());
             }
             let Some(deadline_ns) = deadline_ns else {
-                calls::sched_poll(numbers, 0)?;
+                hypercalls::sched_poll(numbers, 0)?;
                 self.learn_offset();
                 continue;
             };
@@ -125,12 +128,12 @@ impl Events {
                 return Ok(());
             }
             if self.runstate.is_none() {
-                calls::sched_yield();
+                hypercalls::sched_yield();
                 continue;
             }
             let system_ns = deadline_ns.saturating_add_signed(self.system_time_offset_ns.get());
             // 0 would mean to wait without limit.
-            calls::sched_poll(numbers, system_ns.saturating_add(slack_ns).max(1))?;
+            hypercalls::sched_poll(numbers, system_ns.saturating_add(slack_ns).max(1))?;
             if !self.learn_offset() {
                 // Not even off the CPU: the deadline was in Xen's past. Double the reach.
                 slack_ns = slack_ns.saturating_mul(2).max(FIRST_SLACK_NS);

@@ -4,9 +4,12 @@
 //! peer can still write never becomes anything else.
 
 use super::memory;
-use crate::{DomId, Errno, GrantRef, Order, SharedPage, full_barrier, restart};
+use super::hypervisor::{DomId, GrantRef};
+use crate::mem::shared::{Order, SharedPage, full_barrier};
+use crate::restart;
 use alloc::vec::Vec;
 use core::ops::Range;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::grant_table::{
     GNTTAB_NR_RESERVED_ENTRIES, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING, GrantEntryV1,
 };

@@ -5,15 +5,17 @@
 //! given back, so that the p2m tables, which Xen does not free, stay bounded.
 
 use crate::arch::{self, BLOCK_SIZE};
-use crate::boot::Unused;
-use crate::calls;
-use crate::foreign::{CHUNK_PAGES, Mapped, PageSet, Window};
-use crate::{DomId, Errno, IoservId, SharedPage, restart};
+use super::hypercalls;
+use super::hypervisor::{DomId, IoservId};
+use crate::mem::foreign::{CHUNK_PAGES, Mapped, PageSet, Window};
+use crate::mem::shared::SharedPage;
+use crate::restart;
 use alloc::boxed::Box;
 use core::cell::{Cell, RefCell};
 use core::ops::Range;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use xen_pv_sys::arch_arm::GUEST_GNTTAB_BASE;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::memory::{
     AcquireResource, AddToPhysmap, AddToPhysmapBatch, RemoveFromPhysmap, XENMAPSPACE_GMFN_FOREIGN,
     XENMAPSPACE_GRANT_TABLE, XENMAPSPACE_SHARED_INFO, XENMEM_ACQUIRE_RESOURCE, XENMEM_ADD_TO_PHYSMAP,
@@ -22,6 +24,10 @@ use xen_pv_sys::memory::{
 };
 use xen_pv_sys::xen::{DOMID_SELF, HYPERVISOR_MEMORY_OP};
 use xen_pv_sys::{PAGE_SHIFT, PAGE_SIZE};
+
+/// Ranges of addresses aligned to 2 MiB at both ends, which nothing uses: Xen gives one above each
+/// bank of RAM. Those that do not exist are empty.
+pub type Unused = [Range<u64>; 2];
 
 /// Hands out unused addresses.
 pub(super) struct Physmap {
@@ -65,7 +71,7 @@ unsafe fn page_at(gfn: u64) -> Result<SharedPage, Errno> {
 unsafe fn add_to_physmap(space: u16, idx: u64, gfn: u64) -> Result<(), Errno> {
     let mut arg = AddToPhysmap { domid: DOMID_SELF, size: 0, space: u32::from(space), idx, gpfn: gfn };
     // SAFETY: the structure belongs to the command; the mapping is the caller's promise.
-    unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &mut arg) }.map(|_| ())
+    unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &mut arg) }.map(|_| ())
 }
 
 /// Unmaps what a former life had at `gfn`, if anything: Xen maps a page of its own (the shared
@@ -75,7 +81,7 @@ fn forget(gfn: u64) {
     // SAFETY: the structure belongs to the command; all callers, in this file, pass a frame
     // that is not RAM, at which this life has nothing (yet, or any more).
     let _nothing_there =
-        unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
+        unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
 }
 
 /// Frame `index` of our grant table, at its place in the grant region.
@@ -140,12 +146,12 @@ impl Physmap {
             };
             // SAFETY: the structure belongs to the command; Xen reads one u64 from
             // `frame_list`, alive here, and maps one page at that unused frame.
-            unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut arg) }.map(|_| ())
+            unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut arg) }.map(|_| ())
         })
     }
 
     /// Maps one frame of another domain, for good.
-    #[cfg(feature = "raw")]
+    #[cfg(feature = "hostile")]
     pub(super) fn foreign_page(&self, domain: DomId, foreign_gfn: u64) -> Result<SharedPage, Errno> {
         self.page_by(|gfn| {
             let mut error = -1i32;
@@ -160,7 +166,7 @@ impl Physmap {
             };
             // SAFETY: the structure belongs to the command; the arrays are of one entry and
             // alive here; the frame is unused.
-            unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) }?;
+            unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) }?;
             // SAFETY: a local that Xen has written to through its address.
             Errno::check(i64::from(unsafe { (&raw const error).read_volatile() })).map(|_| ())
         })
@@ -245,7 +251,7 @@ unsafe impl Window for XenWindow {
         // two arrays and writes as many of the third, all of which have that many and live.
         // The destinations are our window, of which Rust knows only through `SharedPage`-like
         // accesses of `ForeignMap`.
-        let result = unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) };
+        let result = unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) };
         let mut mapped = Mapped { pages: PageSet::EMPTY, failure: result.err() };
         for (page, &error) in wanted.iter().zip(errors.iter()) {
             // Xen may have mapped some pages before the call as a whole failed: they count.
@@ -263,7 +269,7 @@ unsafe impl Window for XenWindow {
             // SAFETY: the structure belongs to the command; the frame is one of our window,
             // which `ForeignMap` no longer reads.
             let removed =
-                unsafe { calls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
+                unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
             // Of what a former life had mapped, only the slots are known.
             debug_assert!(matches!(removed, Ok(_) | Err(Errno::ENOENT)));
         }

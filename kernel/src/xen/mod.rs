@@ -3,25 +3,31 @@
 mod dm;
 mod events;
 mod grants;
+pub(crate) mod hypercalls;
+pub mod hypervisor;
 mod memory;
 
-pub use memory::XenWindow;
+pub use memory::{Unused, XenWindow};
 
-use crate::boot::BootInfo;
-use crate::foreign::ForeignMap;
-use crate::{
-    DomId, Errno, GrantRef, Hypervisor, IoservId, Port, SharedPage, ShutdownReason, calls, magic, restart,
-    time,
-};
+use crate::mem::foreign::ForeignMap;
+use crate::mem::magic;
+use crate::mem::shared::SharedPage;
+use crate::{restart, time};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
+use core::ops::Range;
 use events::Events;
 use grants::GrantTable;
+use hypervisor::{DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
 use memory::Physmap;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::hvm::{HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_STORE_EVTCHN};
 use xen_pv_sys::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
+
+/// The target's RAM, mapped by the real Xen.
+pub type XenForeignMap = ForeignMap<XenWindow>;
 
 /// This domain's handle on Xen. Copies reach the same state.
 #[derive(Clone, Copy)]
@@ -45,10 +51,10 @@ impl Xen {
     /// # Errors
     /// What Xen answers.
     #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "only the stub has a Xen"))]
-    pub(crate) fn new(boot: &BootInfo) -> Result<Xen, Errno> {
-        let physmap = Physmap::new(boot.unused.clone())?;
+    pub(crate) fn new(ram: Range<u64>, unused: Unused) -> Result<Xen, Errno> {
+        let physmap = Physmap::new(unused)?;
         let events = Events::new(&physmap)?;
-        let mut grants = GrantTable::new(boot.ram.clone());
+        let mut grants = GrantTable::new(ram);
         grants.adopt(restart::grant_frames())?;
         let grants = RefCell::new(grants);
         Ok(Xen(Box::leak(Box::new(State { events, grants, physmap }))))
@@ -59,7 +65,7 @@ impl Xen {
     ///
     /// # Errors
     /// `ENOSPC` if there are not that many unused addresses left.
-    pub fn foreign_map(&self, target: DomId, chunks: u16) -> Result<ForeignMap, Errno> {
+    pub fn foreign_map(&self, target: DomId, chunks: u16) -> Result<XenForeignMap, Errno> {
         Ok(ForeignMap::new(XenWindow::new(&self.0.physmap, target, chunks)?))
     }
 }
@@ -78,7 +84,7 @@ impl Xen {
 impl Xen {
     /// Closes every port but `kept` and those of console and xenstore.
     pub fn close_former_ports(&self, kept: &[Port]) {
-        let magic = [HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_STORE_EVTCHN].map(calls::hvm_param);
+        let magic = [HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_STORE_EVTCHN].map(hypercalls::hvm_param);
         let magic = magic.into_iter().filter_map(|port| u32::try_from(port.ok()?).ok()).map(Port);
         let kept: Vec<Port> = kept.iter().copied().chain(magic).collect();
         events::close_all_but(&kept);
@@ -95,7 +101,7 @@ impl Xen {
         // Where this life could not register a run state of its own, Xen goes on with the former's.
         let run_state = usize::from(restart::is_restarted() && !self.0.events.has_runstate());
         match granted + run_state {
-            0 => Ok(restart::arm()),
+            0 => Ok(restart::allow_restart()),
             pages => Err(pages),
         }
     }
@@ -109,7 +115,7 @@ impl Xen {
     }
 }
 
-#[cfg(feature = "raw")]
+#[cfg(feature = "hostile")]
 impl Xen {
     pub(crate) fn foreign_page(&self, domain: DomId, gfn: u64) -> Result<SharedPage, Errno> {
         self.0.physmap.foreign_page(domain, gfn)
@@ -130,7 +136,7 @@ impl Hypervisor for Xen {
     }
 
     fn evtchn_send(&self, port: Port) -> Result<(), Errno> {
-        calls::evtchn_send(port)
+        hypercalls::evtchn_send(port)
     }
 
     fn evtchn_close(&self, port: Port) -> Result<(), Errno> {
@@ -185,7 +191,7 @@ impl Hypervisor for Xen {
     }
 
     fn hvm_param(&self, index: u32) -> Result<u64, Errno> {
-        calls::hvm_param(index)
+        hypercalls::hvm_param(index)
     }
 
     fn magic_page(&self, gfn: u64) -> Result<SharedPage, Errno> {
@@ -197,11 +203,11 @@ impl Hypervisor for Xen {
     }
 
     fn yield_cpu(&self) {
-        calls::sched_yield();
+        hypercalls::sched_yield();
     }
 
     fn shutdown(&self, reason: ShutdownReason) {
-        calls::sched_shutdown(match reason {
+        hypercalls::sched_shutdown(match reason {
             ShutdownReason::Poweroff => SHUTDOWN_POWEROFF,
             ShutdownReason::Crash => SHUTDOWN_CRASH,
         });

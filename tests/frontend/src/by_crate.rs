@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use core::ops::Range;
-use kernel::device::Registers;
+use kernel::testing::registers::Registers;
 use kernel::{Hypervisor, Xen};
 use virtio_drivers::Error;
 use virtio_drivers::device::blk::VirtIOBlk;

@@ -12,7 +12,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use kernel::device::Registers;
+use kernel::testing::registers::Registers;
 use kernel::{Hypervisor, Xen};
 
 const IN: u32 = 0;

@@ -5,7 +5,7 @@
 
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use core::ptr::NonNull;
-use kernel::device::Registers;
+use kernel::testing::registers::Registers;
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 

@@ -14,7 +14,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
-use kernel::device::Registers;
+use kernel::testing::registers::Registers;
 use kernel::{BootInfo, Hypervisor, Xen};
 
 /// Reads under way at once.

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::ops::Range;
-use kernel::device::Registers;
+use kernel::testing::registers::Registers;
 use kernel::{Hypervisor, Xen};
 
 /// `MagicValue`: the reply is a constant.

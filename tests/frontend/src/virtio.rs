@@ -5,7 +5,7 @@ use crate::say::sleep;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use kernel::device::Registers;
+use kernel::testing::registers::Registers;
 use kernel::{Hypervisor, Order, OutOfPage, SharedPage, Xen, full_barrier};
 
 const MAGIC_VALUE: usize = 0x00;

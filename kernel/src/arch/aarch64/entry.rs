@@ -199,5 +199,5 @@ pub(crate) unsafe fn restart(dtb: u64, entry_counter: u64) -> ! {
 
 /// The first Rust code with caches on.
 extern "C" fn start(dtb: u64, entry_counter: u64) -> ! {
-    crate::start::start(dtb, entry_counter)
+    super::pilotfish_start(dtb, entry_counter)
 }

@@ -2,16 +2,24 @@
 //! instruction, barriers and the counter.
 
 mod barrier;
+#[cfg(feature = "hostile")]
+pub(crate) mod contention;
 mod copy;
 mod entry;
-#[cfg(feature = "raw")]
-pub(crate) mod hammer;
 mod hvc;
 pub(crate) mod image;
 mod mmu;
 #[cfg(feature = "guest")]
 mod registers;
 mod vectors;
+
+unsafe extern "Rust" {
+    /// Runs the image: defined in `boot/start.rs`. By its symbol, because `arch` lies below all that it
+    /// brings up.
+    safe fn pilotfish_start(dtb: u64, entry_counter: u64) -> !;
+    /// Ends this incarnation, and perhaps the domain, with `why`: defined in `log/panic.rs`.
+    safe fn pilotfish_die(why: core::fmt::Arguments<'_>) -> !;
+}
 
 pub(crate) use barrier::{counter, counter_hz, halt};
 pub(crate) use copy::copy_blocks;

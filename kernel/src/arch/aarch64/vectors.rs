@@ -92,7 +92,7 @@ unsafe extern "C" fn exception_entry(frame: *const Frame, kind: u64) -> ! {
 }
 
 fn exception(frame: &Frame, kind: u64) -> ! {
-    crate::panic::die(format_args!("{}", Report { frame, kind }))
+    super::pilotfish_die(format_args!("{}", Report { frame, kind }))
 }
 
 struct Report<'a> {

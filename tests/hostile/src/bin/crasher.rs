@@ -6,7 +6,7 @@
 
 #[cfg(target_os = "none")]
 mod crasher {
-    use kernel::{BootInfo, ShutdownReason, Xen, raw};
+    use kernel::{BootInfo, ShutdownReason, Xen, hostile};
     use pilotfish_hostile::server::Server;
     use pilotfish_hostile::{domain, report};
 
@@ -27,7 +27,7 @@ mod crasher {
             answered = answered.saturating_add(u32::from(server.answer(&xen) == Ok(true)));
         }
         report("answered", answered);
-        raw::fault(raw::Fault::Unmapped);
+        hostile::fault(hostile::Fault::Unmapped);
         report("error", "it lived on");
         ShutdownReason::Poweroff
     }

@@ -5,23 +5,23 @@
 
 #[cfg(target_os = "none")]
 mod faulter {
-    use kernel::{BootInfo, ShutdownReason, Xen, raw};
+    use kernel::{BootInfo, ShutdownReason, Xen, hostile};
     use pilotfish_hostile::report;
 
     kernel::main!(run);
 
     fn run(_xen: Xen, boot: &'static BootInfo) -> ShutdownReason {
         let fault = match boot.option("fault") {
-            Some("unmapped") => raw::Fault::Unmapped,
-            Some("code") => raw::Fault::WriteCode,
-            Some("data") => raw::Fault::ExecuteData,
+            Some("unmapped") => hostile::Fault::Unmapped,
+            Some("code") => hostile::Fault::WriteCode,
+            Some("data") => hostile::Fault::ExecuteData,
             _ => {
                 report("error", "fault= is needed");
                 return ShutdownReason::Poweroff;
             }
         };
         report("trying", 1);
-        raw::fault(fault);
+        hostile::fault(fault);
         report("error", "the MMU let it pass");
         ShutdownReason::Poweroff
     }

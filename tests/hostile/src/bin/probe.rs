@@ -8,7 +8,7 @@
 
 #[cfg(target_os = "none")]
 mod probe {
-    use kernel::{BootInfo, DomId, Hypervisor, IoservId, ShutdownReason, Xen, raw};
+    use kernel::{BootInfo, DomId, Hypervisor, IoservId, ShutdownReason, Xen, hostile};
     use pilotfish_hostile::{attempt, domain, idle, number, report};
     use xen_pv_sys::arch_arm::GUEST_RAM0_BASE;
     use xen_pv_sys::dm_op::HVM_IOREQSRV_BUFIOREQ_LEGACY;
@@ -28,7 +28,7 @@ mod probe {
         for (whose, domain) in [("other", other), ("dom0", DomId(0)), ("target", target)] {
             device_model(&xen, whose, domain);
             for (name, command) in DOMCTLS {
-                attempt(&xen, name, whose, raw::domctl(command, domain, u32::from(version)));
+                attempt(&xen, name, whose, hostile::domctl(command, domain, u32::from(version)));
             }
         }
         report("done", 1);
@@ -42,7 +42,7 @@ mod probe {
             xen,
             "buffered_server",
             whose,
-            raw::create_ioreq_server(domain, HVM_IOREQSRV_BUFIOREQ_LEGACY),
+            hostile::create_ioreq_server(domain, HVM_IOREQSRV_BUFIOREQ_LEGACY),
         );
         let server = xen.ioreq_server_create(domain);
         attempt(xen, "server", whose, server);
@@ -53,7 +53,7 @@ mod probe {
         attempt(xen, "server_off", whose, xen.ioreq_server_set_state(domain, id, false));
         attempt(xen, "nr_vcpus", whose, xen.nr_vcpus(domain));
         attempt(xen, "irq", whose, xen.set_irq_level(domain, 33, true));
-        attempt(xen, "map", whose, raw::foreign_map(xen, domain, GUEST_RAM0_BASE >> 12));
+        attempt(xen, "map", whose, hostile::foreign_map(xen, domain, GUEST_RAM0_BASE >> 12));
     }
 }
 

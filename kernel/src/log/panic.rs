@@ -8,8 +8,11 @@ pub use real::on_panic;
 
 #[cfg(target_os = "none")]
 mod real {
-    use crate::single::Single;
-    use crate::{arch, calls, console, restart};
+    use super::super::console;
+    use crate::mem::uni_cell::UniCell;
+    use crate::xen::hypercalls;
+    use crate::restart::{self, Refused};
+    use crate::arch;
     use alloc::boxed::Box;
     use core::fmt;
     use core::panic::PanicInfo;
@@ -18,7 +21,7 @@ mod real {
 
     type Hook = Box<dyn FnOnce()>;
 
-    static HOOK: Single<Option<Hook>> = Single::new(None);
+    static HOOK: UniCell<Option<Hook>> = UniCell::new(None);
     /// The reason has been told, or telling it failed.
     static TOLD: AtomicBool = AtomicBool::new(false);
     /// The hook has been started.
@@ -45,15 +48,30 @@ mod real {
         } else {
             console::print(format_args!("\nPANIC: {why}\n"));
         }
-        restart::attempt(why);
+        match restart::prepare(why) {
+            Ok(restart) => {
+                console::print(format_args!("RESTART {} in place\n", restart.number()));
+                restart.run()
+            }
+            Err(Refused::TooMany { limit }) => {
+                console::print(format_args!("no restart: there were {limit} in the last minutes\n"));
+            }
+            Err(Refused::NotAllowed) => {}
+        }
         if !HOOKED.swap(true, Ordering::Relaxed)
             && let Some(hook) = HOOK.with(Option::take).flatten()
         {
             hook();
             console::print(format_args!("emergency hook done\n"));
         }
-        calls::sched_shutdown(SHUTDOWN_CRASH);
+        hypercalls::sched_shutdown(SHUTDOWN_CRASH);
         arch::halt()
+    }
+
+    /// As [`die`], for `arch`, which reports exceptions.
+    #[unsafe(no_mangle)]
+    extern "Rust" fn pilotfish_die(why: fmt::Arguments<'_>) -> ! {
+        die(why)
     }
 
     #[panic_handler]

@@ -5,12 +5,14 @@
 //! runs the peers registered with [`FakeXen::on_idle`] until a port is pending, so a
 //! single-threaded test can host both ends.
 
-use crate::{DomId, Errno, GrantRef, Hypervisor, IoservId, Order, Port, SharedPage, ShutdownReason};
+use crate::mem::shared::{Order, SharedPage};
+use crate::xen::hypervisor::{DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::dm_op::ioreq;
 
 /// What the device model asked Xen to do, in order; for assertions.

@@ -4,8 +4,9 @@
 //! [`crate::xen`] builds the typed seam on top.
 
 use crate::arch;
-use crate::{Errno, Port};
+use super::hypervisor::Port;
 use core::fmt;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::event_channel::{EVTCHNOP_SEND, EvtchnPort};
 use xen_pv_sys::hvm::{HVMOP_GET_PARAM, HvmParam};
 use xen_pv_sys::sched::{SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SCHEDOP_YIELD, SchedPoll, SchedShutdown};

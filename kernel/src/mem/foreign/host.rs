@@ -1,10 +1,10 @@
 //! A guest's RAM in the host's own memory, for programs that measure what lies above.
 
 use super::{CHUNK_PAGES, Mapped, PageSet, Window};
-use crate::Errno;
 use alloc::vec;
 use core::ops::Range;
 use core::ptr::NonNull;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::PAGE_SIZE;
 
 const SLOT_BYTES: usize = CHUNK_PAGES * PAGE_SIZE;

@@ -4,8 +4,12 @@
 //! The peer is xenconsoled in dom0. It may be slow or dead: a full ring is waited for only
 //! briefly, and not at all once it was full for that long; what does not fit is dropped.
 
-use crate::{Errno, Order, Port, SharedPage, calls, time};
+use crate::mem::shared::{Order, SharedPage};
+use crate::time;
+use crate::xen::hypercalls;
+use crate::xen::hypervisor::Port;
 use core::fmt;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::io::console as ring;
 
 /// How long a write waits for xenconsoled to make room.
@@ -47,7 +51,7 @@ impl Console {
     fn notify(&mut self) {
         if core::mem::take(&mut self.unsent) {
             // A failure would mean that the port is gone: then nobody reads, and we drop.
-            let _: Result<(), Errno> = calls::evtchn_send(self.port);
+            let _: Result<(), Errno> = hypercalls::evtchn_send(self.port);
         }
     }
 
@@ -67,7 +71,7 @@ impl Console {
                 self.stalled = true;
                 return;
             }
-            calls::sched_yield();
+            hypercalls::sched_yield();
         }
     }
 }
@@ -90,19 +94,22 @@ impl fmt::Write for Console {
 #[cfg(target_os = "none")]
 mod global {
     use super::Console;
-    use crate::single::Single;
-    use crate::{Port, SharedPage, calls, magic};
+    use crate::mem::magic;
+    use crate::mem::shared::SharedPage;
+    use crate::mem::uni_cell::UniCell;
+    use crate::xen::hypercalls;
+    use crate::xen::hypervisor::Port;
     use core::fmt::{self, Write};
     use xen_pv_sys::hvm::{HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN};
 
-    static CONSOLE: Single<Option<Console>> = Single::new(None);
+    static CONSOLE: UniCell<Option<Console>> = UniCell::new(None);
 
     /// Finds the ring. Needs the magic pages mapped and a heap. Without a console, output is
     /// dropped.
     pub(crate) fn init() {
         let console = || -> Option<Console> {
-            let page: SharedPage = magic::page(calls::hvm_param(HVM_PARAM_CONSOLE_PFN).ok()?).ok()?;
-            let port = u32::try_from(calls::hvm_param(HVM_PARAM_CONSOLE_EVTCHN).ok()?).ok()?;
+            let page: SharedPage = magic::page(hypercalls::hvm_param(HVM_PARAM_CONSOLE_PFN).ok()?).ok()?;
+            let port = u32::try_from(hypercalls::hvm_param(HVM_PARAM_CONSOLE_EVTCHN).ok()?).ok()?;
             Some(Console::new(page, Port(port)))
         };
         CONSOLE.with(|slot| *slot = console());

@@ -1,7 +1,8 @@
 //! Pages that the toolstack prepared for this domain: console and xenstore rings.
 
-use crate::{Errno, SharedPage};
+use super::shared::SharedPage;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::PAGE_SHIFT;
 use xen_pv_sys::arch_arm::GUEST_MAGIC_BASE;
 

@@ -1,7 +1,8 @@
 //! The typed seam to Xen: what the stub may ask for, one method per hypercall used.
 
-use crate::{Errno, SharedPage};
+use crate::mem::shared::SharedPage;
 use core::fmt;
+use xen_pv_sys::errno::Errno;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

@@ -1,9 +1,12 @@
 //! What an honest stub never does: for the hostile test images (`tests/hostile`), feature
-//! `raw`. Everything here is safe for *our* memory; what it does to others is what the tests
+//! `hostile`. Everything here is safe for *our* memory; what it does to others is what the tests
 //! are about.
 
-use crate::arch::{self, hammer};
-use crate::{DomId, Errno, OutOfPage, SharedPage, Xen};
+use crate::arch::{self, contention};
+use crate::mem::shared::{Order, OutOfPage, SharedPage};
+use crate::xen::Xen;
+use crate::xen::hypervisor::DomId;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::dm_op::{CreateIoreqServer, DMOP_CREATE_IOREQ_SERVER, DmOpBuf};
 use xen_pv_sys::xen::{HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL};
 
@@ -86,23 +89,23 @@ pub fn shared_info(xen: &Xen) -> SharedPage {
 ///
 /// # Errors
 /// [`OutOfPage`] if the offset is not in the page or not aligned.
-pub fn hammer_exclusives(page: &SharedPage, offset: usize, add: u32, times: u64) -> Result<(), OutOfPage> {
+pub fn contend_by_exclusives(page: &SharedPage, offset: usize, add: u32, times: u64) -> Result<(), OutOfPage> {
     let at = word(page, offset)?;
     // SAFETY: in the page and aligned (`word`); the page is for concurrent access.
-    unsafe { hammer::exclusives(at, add, times) };
+    unsafe { contention::exclusives(at, add, times) };
     Ok(())
 }
 
-/// As [`hammer_exclusives`], by LSE atomics. Does nothing if the CPU has none: ask
+/// As [`contend_by_exclusives`], by LSE atomics. Does nothing if the CPU has none: ask
 /// [`has_lse`] first.
 ///
 /// # Errors
 /// [`OutOfPage`] if the offset is not in the page or not aligned.
-pub fn hammer_lse(page: &SharedPage, offset: usize, add: u32, times: u64) -> Result<(), OutOfPage> {
+pub fn contend_by_lse(page: &SharedPage, offset: usize, add: u32, times: u64) -> Result<(), OutOfPage> {
     let at = word(page, offset)?;
     if has_lse() {
         // SAFETY: as above, and the CPU has LSE.
-        unsafe { hammer::lse(at, add, times) };
+        unsafe { contention::lse(at, add, times) };
     }
     Ok(())
 }
@@ -111,17 +114,17 @@ pub fn hammer_lse(page: &SharedPage, offset: usize, add: u32, times: u64) -> Res
 ///
 /// # Errors
 /// [`OutOfPage`] if the offset is not in the page or not aligned.
-pub fn hammer_stores(page: &SharedPage, offset: usize, value: u32, times: u64) -> Result<(), OutOfPage> {
+pub fn contend_by_stores(page: &SharedPage, offset: usize, value: u32, times: u64) -> Result<(), OutOfPage> {
     let at = word(page, offset)?;
     // SAFETY: in the page and aligned (`word`); the page is for concurrent access.
-    unsafe { hammer::stores(at, value, times) };
+    unsafe { contention::stores(at, value, times) };
     Ok(())
 }
 
 /// Whether the CPU has LSE atomics.
 #[must_use]
 pub fn has_lse() -> bool {
-    hammer::has_lse()
+    contention::has_lse()
 }
 
 fn word(page: &SharedPage, offset: usize) -> Result<*mut u32, OutOfPage> {
@@ -159,7 +162,7 @@ pub fn fault(kind: Fault) {
         Fault::ExecuteData => {
             if let Some(page) = SharedPage::alloc() {
                 // `ret`, should the page be executable after all.
-                let _ = page.store(0, 0xd65f_03c0u32, crate::Order::AcqRel);
+                let _ = page.store(0, 0xd65f_03c0u32, Order::AcqRel);
                 let address =
                     core::ptr::with_exposed_provenance::<()>(usize::try_from(page.addr()).unwrap_or(0));
                 // SAFETY: the heap is not executable: this faults and does not return. If it

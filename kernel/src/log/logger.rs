@@ -53,11 +53,12 @@ fn level(option: Option<&str>) -> LevelFilter {
 #[cfg(target_os = "none")]
 mod global {
     use super::{Budget, level};
-    use crate::single::Single;
-    use crate::{console, time};
+    use super::super::console;
+    use crate::mem::uni_cell::UniCell;
+    use crate::time;
     use log::{Log, Metadata, Record};
 
-    static BUDGET: Single<Budget> = Single::new(Budget::new());
+    static BUDGET: UniCell<Budget> = UniCell::new(Budget::new());
 
     struct Logger;
 

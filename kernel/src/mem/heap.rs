@@ -29,7 +29,7 @@ impl fmt::Display for HeapUse {
 #[cfg(target_os = "none")]
 mod global {
     use super::HeapUse;
-    use crate::single::Single;
+    use crate::mem::uni_cell::UniCell;
     use core::alloc::{GlobalAlloc, Layout};
     use core::mem::MaybeUninit;
     use core::ptr::{self, NonNull};
@@ -40,10 +40,10 @@ mod global {
         peak_bytes: usize,
     }
 
-    struct Global(Single<Counted>);
+    struct Global(UniCell<Counted>);
 
     #[global_allocator]
-    static HEAP: Global = Global(Single::new(Counted { heap: Heap::empty(), peak_bytes: 0 }));
+    static HEAP: Global = Global(UniCell::new(Counted { heap: Heap::empty(), peak_bytes: 0 }));
 
     // SAFETY: blocks come from a `Heap`, which hands out each byte once, with the size and
     // alignment asked for. Neither method unwinds (panic aborts).

@@ -2,13 +2,15 @@
 
 #[cfg(any(target_os = "none", test))]
 mod fdt;
+#[cfg(target_os = "none")]
+mod start;
 #[cfg(any(target_os = "none", test))]
 mod tree;
 
+use crate::time;
+use crate::xen::Unused;
 use core::fmt;
 use core::ops::Range;
-#[cfg(target_os = "none")]
-pub(crate) use tree::{parse, without};
 
 /// Longest command line taken; Xen's own limit for a kernel's is the same order.
 pub const MAX_CMDLINE_BYTES: usize = 2048;
@@ -37,10 +39,6 @@ impl fmt::Display for BootError {
     }
 }
 
-/// Ranges of addresses aligned to 2 MiB at both ends: Xen gives one above each bank of RAM. Those
-/// that do not exist are empty.
-pub type Unused = [Range<u64>; 2];
-
 /// What this domain was started with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BootInfo {
@@ -60,7 +58,7 @@ impl BootInfo {
     /// Microseconds since this domain's first instruction.
     #[must_use]
     pub fn uptime_us(&self) -> u64 {
-        crate::time::now_ns().saturating_sub(crate::time::at_ticks_ns(self.entry_counter)) / 1000
+        time::now_ns().saturating_sub(time::at_ticks_ns(self.entry_counter)) / 1000
     }
 
     /// The value of the first `key=value` on the command line.

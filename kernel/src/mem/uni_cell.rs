@@ -3,7 +3,7 @@
 use core::cell::{Cell, UnsafeCell};
 
 /// A value that only one borrower at a time can reach.
-pub(crate) struct Single<T> {
+pub(crate) struct UniCell<T> {
     value: UnsafeCell<T>,
     taken: Cell<bool>,
 }
@@ -11,11 +11,11 @@ pub(crate) struct Single<T> {
 // SAFETY: used in statics of the stub only (this module does not exist on a host). There is
 // one vCPU, no interrupt is ever unmasked, and an exception never returns: two contexts do
 // not run at the same time, so neither `Cell` nor `UnsafeCell` is raced.
-unsafe impl<T> Sync for Single<T> {}
+unsafe impl<T> Sync for UniCell<T> {}
 
-impl<T> Single<T> {
-    pub(crate) const fn new(value: T) -> Single<T> {
-        Single { value: UnsafeCell::new(value), taken: Cell::new(false) }
+impl<T> UniCell<T> {
+    pub(crate) const fn new(value: T) -> UniCell<T> {
+        UniCell { value: UnsafeCell::new(value), taken: Cell::new(false) }
     }
 
     /// Runs `f` on the value. `None` if it is borrowed already: from inside another `with`,

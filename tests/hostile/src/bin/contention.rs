@@ -1,10 +1,10 @@
-//! Hammers the memory that Xen uses while it serves this domain and its guest: the ioreq page,
+//! Contends for the memory that Xen uses while it serves this domain and its guest: the ioreq page,
 //! which Xen writes at each access of the guest, and this domain's shared_info page, whose
 //! event bits Xen changes by atomic operations. That Xen's own atomics cannot be starved in
 //! this way for ever is the fix of XSA-295.
 //!
 //! Runs through phases, told on the console with the guest's accesses answered in each. At
-//! first the hammering leaves values as they are, so that the guest lives and Xen keeps coming
+//! first the contention leaves values as they are, so that the guest lives and Xen keeps coming
 //! to the page; then, with no vCPU in it, the slot is rewritten with nonsense; at last an
 //! access's state goes backwards, for which Xen crashes the guest.
 //!
@@ -13,8 +13,8 @@
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "none")]
-mod hammer {
-    use kernel::{BootInfo, Hypervisor, OutOfPage, SharedPage, ShutdownReason, Xen, raw};
+mod contention {
+    use kernel::{BootInfo, Hypervisor, OutOfPage, SharedPage, ShutdownReason, Xen, hostile};
     use pilotfish_hostile::server::Server;
     use pilotfish_hostile::{domain, idle, number, report};
     use xen_pv_sys::dm_op::ioreq;
@@ -23,7 +23,7 @@ mod hammer {
     /// Operations on one word before the next one, and before a look at the slot.
     const BURST: u64 = 200;
 
-    type Hammer = fn(&SharedPage, usize, u32, u64) -> Result<(), OutOfPage>;
+    type Contend = fn(&SharedPage, usize, u32, u64) -> Result<(), OutOfPage>;
 
     kernel::main!(run);
 
@@ -40,7 +40,7 @@ mod hammer {
             }
         };
         report("serving", 1);
-        report("lse", u8::from(raw::has_lse()));
+        report("lse", u8::from(hostile::has_lse()));
         let for_ns = u64::from(number(boot, "seconds").unwrap_or(5)) * 1_000_000_000;
         if phases(&xen, &server, for_ns).is_err() {
             report("error", "an offset outside the page");
@@ -51,7 +51,7 @@ mod hammer {
     }
 
     fn phases(xen: &Xen, server: &Server, for_ns: u64) -> Result<(), OutOfPage> {
-        let events = raw::shared_info(xen);
+        let events = hostile::shared_info(xen);
         // The word of the event bits that holds our port.
         let bits = EVTCHN_PENDING + usize::try_from(server.port.0 / 32).unwrap_or(0) * 4;
         honest(xen, server)?;
@@ -71,7 +71,7 @@ mod hammer {
         while xen.now_ns() < until {
             n = n.wrapping_add(1);
             let offset = usize::try_from(n).unwrap_or(0) * 4 % ioreq::SIZE;
-            raw::hammer_stores(&server.page, offset, n.wrapping_mul(0x9e37_79b9), BURST)?;
+            hostile::contend_by_stores(&server.page, offset, n.wrapping_mul(0x9e37_79b9), BURST)?;
             for (_, way) in ways() {
                 way(&server.page, offset, 0x0101_0101, BURST)?;
             }
@@ -85,10 +85,10 @@ mod hammer {
         Ok(())
     }
 
-    /// The ways to hammer that this CPU has.
-    fn ways() -> impl Iterator<Item = (&'static str, Hammer)> {
-        let lse = raw::has_lse().then_some(("lse", raw::hammer_lse as Hammer));
-        core::iter::once(("exclusives", raw::hammer_exclusives as Hammer)).chain(lse)
+    /// The ways to contend that this CPU has.
+    fn ways() -> impl Iterator<Item = (&'static str, Contend)> {
+        let lse = hostile::has_lse().then_some(("lse", hostile::contend_by_lse as Contend));
+        core::iter::once(("exclusives", hostile::contend_by_exclusives as Contend)).chain(lse)
     }
 
     /// Answers and does nothing else until the guest is well at work, or a minute has passed.

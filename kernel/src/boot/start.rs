@@ -1,8 +1,12 @@
 //! From the entry code to the image's main function: the order in which things come to life.
 
 use crate::arch::{self, BLOCK_SIZE, MapError, map_missing};
-use crate::boot::{self, BootInfo};
-use crate::{Hypervisor, ShutdownReason, Xen, console, heap, logger, panic, restart};
+use super::{BootInfo, tree};
+use crate::log::{console, logger, panic};
+use crate::mem::heap;
+use crate::restart;
+use crate::xen::Xen;
+use crate::xen::hypervisor::{Hypervisor, ShutdownReason};
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -21,15 +25,16 @@ unsafe extern "Rust" {
 
 /// Runs the image. Called once in each life, by the entry code, on the empty boot stack with
 /// the MMU on; at boot only the image itself is mapped, after a restart all that was before.
-pub(crate) fn start(dtb: u64, entry_counter: u64) -> ! {
+#[unsafe(no_mangle)]
+extern "Rust" fn pilotfish_start(dtb: u64, entry_counter: u64) -> ! {
     must(map_missing(GUEST_MAGIC_BASE..GUEST_MAGIC_BASE + BLOCK_SIZE));
     let tree = device_tree(dtb);
-    let boot = match boot::parse(tree, entry_counter) {
+    let boot = match tree::parse(tree, entry_counter) {
         Ok(boot) => boot,
         Err(error) => {
             // The console needs a heap; a few pages right behind the image are RAM in any case.
             let end = arch::image::layout().end;
-            heap::init(memory(boot::without(end..end + 4 * PAGE, &tree_range(tree))));
+            heap::init(memory(tree::without(end..end + 4 * PAGE, &tree_range(tree))));
             console::init();
             panic::die(format_args!("cannot boot: {error}"))
         }
@@ -51,7 +56,7 @@ pub(crate) fn start(dtb: u64, entry_counter: u64) -> ! {
 
     let boot: &'static BootInfo = Box::leak(Box::new(boot));
     logger::init(boot.option("log"));
-    let xen = match Xen::new(boot) {
+    let xen = match Xen::new(boot.ram.clone(), boot.unused.clone()) {
         Ok(xen) => xen,
         Err(errno) => panic::die(format_args!("cannot set up event channels: {errno}")),
     };
@@ -79,7 +84,7 @@ fn heap_range(boot: &BootInfo, tree: &[u8]) -> Range<u64> {
     let free = arch::image::layout().end.max(boot.ram.start)..boot.ram.end;
     let tree = tree_range(tree);
     let pages = tree.start / PAGE * PAGE..tree.end.next_multiple_of(PAGE);
-    boot::without(free, &pages)
+    tree::without(free, &pages)
 }
 
 /// The device tree's bytes; empty if there is none.

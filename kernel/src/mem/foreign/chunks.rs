@@ -1,9 +1,9 @@
 //! Which chunk of the guest lies in which slot of the window, and what of it may be used.
 
 use super::{ADDRESS_LIMIT, CHUNK_PAGES, CHUNK_SHIFT, PageSet, Window};
-use crate::Errno;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use xen_pv_sys::errno::Errno;
 
 /// Chunks that one leaf of the index covers: 1 GiB.
 const LEAF_CHUNKS: usize = 512;

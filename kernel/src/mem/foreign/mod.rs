@@ -48,13 +48,12 @@ pub use chunks::MapUse;
 pub use host::HostWindow;
 pub use pages::PageSet;
 
-use crate::shared::{self, Order, SharedPage, Word};
-use crate::xen::XenWindow;
-use crate::{Errno, full_barrier};
+use crate::mem::shared::{self, Order, SharedPage, Word, full_barrier};
 use chunks::Chunks;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::ptr::NonNull;
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::PAGE_SIZE;
 
 /// Pages in a chunk and in a slot.
@@ -198,7 +197,7 @@ impl Recent {
 }
 
 /// The target's RAM. Methods take `&self`; nothing borrowed stays behind.
-pub struct ForeignMap<W: Window = XenWindow> {
+pub struct ForeignMap<W: Window> {
     window: W,
     chunks: RefCell<Chunks>,
     /// By chunk number, modulo their count. Forgotten before any slot changes hands.

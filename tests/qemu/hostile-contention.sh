@@ -1,4 +1,4 @@
-# A stub hammers the ioreq page and its shared_info page by exclusives, and by LSE atomics where
+# A stub contends for the ioreq page and its shared_info page by exclusives, and by LSE atomics where
 # the CPU has them, while its guest keeps accessing the device; then it fills the page with
 # nonsense; at last it lets an access go backwards, for which Xen crashes its guest. Xen, dom0 (a heartbeat) and a bystander that does verified I/O must live; the
 # hostile stub's own guest need not.
@@ -19,8 +19,8 @@ heartbeat=$!
 sleep 5
 check "a guest for the hostile stub is made" xl create -p "$(guest_config victim mmio)"
 : >"$(guest_log victim)"
-check "the hostile stub runs" launch_stub hammer hammer "$(domid victim)" seconds=10
-check "it serves" wait_guest_line hammer 'PF serving=1' 30
+check "the hostile stub runs" launch_stub contention contention "$(domid victim)" seconds=10
+check "it serves" wait_guest_line contention 'PF serving=1' 30
 xl unpause victim
 
 declare -A rounds_at
@@ -28,7 +28,7 @@ order=
 phase=
 deadline=$(($(now_ms) + 180000))
 until [ "$phase" = idle ] || [ "$(now_ms)" -gt "$deadline" ]; do
-    now=$(guest_value hammer phase)
+    now=$(guest_value contention phase)
     if [ -n "$now" ] && [ "$now" != "$phase" ]; then
         phase=$now
         echo "$phase" >/run/phase
@@ -39,12 +39,12 @@ until [ "$phase" = idle ] || [ "$(now_ms)" -gt "$deadline" ]; do
     sleep 0.2
 done
 check "the guest reads what the stub answers" pf_logged victim 'PF access=.* 0x74726976'
-equal "an access went backwards" 1 "$(guest_value hammer went_backwards)"
+equal "an access went backwards" 1 "$(guest_value contention went_backwards)"
 check "Xen crashes the guest for it" wait_gone victim 30
 echo after >/run/phase
-check "it went through all phases" wait_guest_line hammer 'PF done=1' 5
-equal "the hostile stub met no error" "" "$(guest_value hammer error)"
-equal "the stub sees LSE as dom0 does" $lse "$(guest_value hammer lse)"
+check "it went through all phases" wait_guest_line contention 'PF done=1' 5
+equal "the hostile stub met no error" "" "$(guest_value contention error)"
+equal "the stub sees LSE as dom0 does" $lse "$(guest_value contention lse)"
 
 # The rounds that the bystander did in a phase: up to the start of the next.
 for phase in $phases; do
@@ -55,7 +55,7 @@ for phase in $phases; do
     fact "worst_stall_ms_$phase" "$(cat /run/stall.$phase)"
     check "dom0 never stalls for 10 s during $phase" test "$(cat /run/stall.$phase)" -lt 10000
     if [ "$phase" != rewrite ]; then
-        answered=$(guest_value hammer "answered_$phase")
+        answered=$(guest_value contention "answered_$phase")
         fact "accesses_$phase" "$answered"
         check "Xen comes to the page during $phase ($answered accesses)" test "$answered" -ge 20
     fi
@@ -65,7 +65,7 @@ fact worst_stall_ms_honest "$(cat /run/stall.honest)"
 check "Xen answers" xl info
 sleep 3
 kill $heartbeat
-xl destroy hammer
+xl destroy contention
 [ -z "$(domid victim)" ] || xl destroy victim
 check "the bystander goes on afterwards" more_rounds bystander 2 60
 equal "the bystander saw no error" "" "$(guest_value bystander error)"

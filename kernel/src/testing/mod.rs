@@ -1,0 +1,8 @@
+//! For tests only, each part behind its own feature. No shipped image has any of it.
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+#[cfg(feature = "hostile")]
+pub mod hostile;
+#[cfg(all(feature = "guest", target_os = "none"))]
+pub mod registers;
