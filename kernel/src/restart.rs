@@ -1,4 +1,4 @@
-//! Life after a panic: the image starts again in place, in the same domain.
+//! The incarnation after a panic: the image starts again in place, in the same domain.
 //!
 //! A stub that dies cannot be replaced (docs/decisions/0008): its ioreq server would stay, and
 //! with it every vCPU that waits in it. But a stub that only met a bug of its own still has
@@ -9,9 +9,9 @@
 //! What outlives it lies in `.bss.kept`: the page tables, a few numbers here, and the
 //! `journal_page`s, in which the device model writes down what it would need to go on.
 //!
-//! Others may still write to memory of the former life: the disks' back end to granted
-//! pages, Xen to the run state. So the heap has two halves, and each life takes the one
-//! that the former did not have. A life may be followed by another once nobody has anything
+//! Others may still write to memory of the previous incarnation: the disks' blkback to granted
+//! pages, Xen to the run state. So the heap has two halves, and each incarnation takes the one
+//! that the previous one did not have. One may be followed by another once nobody has anything
 //! of the one before it: `Xen::allow_restart` makes sure of that.
 //!
 //! With the option `restarts=0`, or without it, none of this happens.
@@ -33,16 +33,16 @@ const REASON_BYTES: usize = 200;
 
 #[cfg(target_os = "none")]
 pub(crate) use real::{
-    Refused, allow_restart, former_page, former_slots, grant_frames, keep_grant_frames, keep_slot, prepare, set_former_heap,
-    start,
+    Refused, allow_restart, grant_frames, keep_grant_frames, keep_slot, prepare, previous_page,
+    previous_slots, set_previous_heap, start,
 };
 #[cfg(target_os = "none")]
-pub use real::{journal_page, last_panic, life};
+pub use real::{incarnation, journal_page, last_panic};
 
-/// Whether this is a life after a panic.
+/// Whether this is an incarnation after a panic.
 #[cfg(target_os = "none")]
 pub(crate) fn is_restarted() -> bool {
-    life() > 0
+    incarnation() > 0
 }
 
 /// On a host there is no panic path.
@@ -63,9 +63,9 @@ pub(crate) const fn grant_frames() -> u32 {
     0
 }
 
-/// On a host there is no former life.
+/// On a host there is no previous incarnation.
 #[cfg(not(target_os = "none"))]
-pub(crate) const fn former_page(_address: u64) -> Option<SharedPage> {
+pub(crate) const fn previous_page(_address: u64) -> Option<SharedPage> {
     None
 }
 
@@ -75,7 +75,7 @@ pub(crate) const fn keep_grant_frames(_frames: u32) {}
 
 /// On a host nothing was mapped before.
 #[cfg(not(target_os = "none"))]
-pub(crate) const fn former_slots() -> u16 {
+pub(crate) const fn previous_slots() -> u16 {
     0
 }
 
@@ -83,13 +83,13 @@ pub(crate) const fn former_slots() -> u16 {
 #[cfg(not(target_os = "none"))]
 pub(crate) const fn keep_slot(_slot: u16) {}
 
-/// The half of the heap's place that belongs to life number `life`.
+/// The half of the heap's place that belongs to incarnation number `incarnation`.
 #[cfg_attr(not(any(target_os = "none", test)), expect(dead_code, reason = "only the stub has a heap"))]
-pub(crate) fn half(place: &Range<u64>, life: u32) -> Range<u64> {
+pub(crate) fn half(place: &Range<u64>, incarnation: u32) -> Range<u64> {
     const PAGE: u64 = 4096;
     let middle = (place.start + place.end.saturating_sub(place.start) / 2) / PAGE * PAGE;
     let middle = middle.max(place.start);
-    if life.is_multiple_of(2) { place.start..middle } else { middle..place.end }
+    if incarnation.is_multiple_of(2) { place.start..middle } else { middle..place.end }
 }
 
 /// Whether one more restart at `now_ns` is within `limit` for each [`WINDOW_NS`]; `earlier_ns`
@@ -118,11 +118,11 @@ mod real {
         dtb: AtomicU64,
         entry_counter: AtomicU64,
         /// Restarts so far.
-        life: AtomicU32,
+        incarnation: AtomicU32,
         limit: AtomicU32,
         /// A panic now leads to a restart.
         allowed: AtomicBool,
-        /// When the restarts were, the one that made life `n` at `(n - 1) % RESTARTS_MAX`.
+        /// When the restarts were, the one that made incarnation `n` at `(n - 1) % RESTARTS_MAX`.
         restarted_ns: [AtomicU64; RESTARTS_MAX as usize],
         /// Frames of our grant table that are mapped.
         grant_frames: AtomicU32,
@@ -136,7 +136,7 @@ mod real {
     static KEPT: Kept = Kept {
         dtb: AtomicU64::new(0),
         entry_counter: AtomicU64::new(0),
-        life: AtomicU32::new(0),
+        incarnation: AtomicU32::new(0),
         limit: AtomicU32::new(0),
         allowed: AtomicBool::new(false),
         restarted_ns: [const { AtomicU64::new(0) }; RESTARTS_MAX as usize],
@@ -156,7 +156,7 @@ mod real {
     #[unsafe(link_section = ".bss.kept.journal")]
     static JOURNAL: Pages = Pages(UnsafeCell::new([[0; 4096]; JOURNAL_PAGES]));
 
-    /// Notes at the begin of a life where it began and how many may follow.
+    /// Notes at the begin of an incarnation where it began and how many may follow.
     pub(crate) fn start(dtb: u64, entry_counter: u64, limit: u32) {
         KEPT.allowed.store(false, Relaxed);
         KEPT.dtb.store(dtb, Relaxed);
@@ -164,35 +164,35 @@ mod real {
         KEPT.limit.store(limit.min(RESTARTS_MAX), Relaxed);
     }
 
-    /// Where the former life had its heap. Not kept: each life says it anew.
-    static FORMER_HEAP: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    /// Where the previous incarnation had its heap. Not kept: each incarnation says it anew.
+    static PREVIOUS_HEAP: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
-    /// Notes where the former life had its heap, if there was one.
-    pub(crate) fn set_former_heap(range: &Range<u64>) {
-        FORMER_HEAP[0].store(range.start, Relaxed);
-        FORMER_HEAP[1].store(range.end, Relaxed);
+    /// Notes where the previous incarnation had its heap, if there was one.
+    pub(crate) fn set_previous_heap(range: &Range<u64>) {
+        PREVIOUS_HEAP[0].store(range.start, Relaxed);
+        PREVIOUS_HEAP[1].store(range.end, Relaxed);
     }
 
-    /// The page at `address`, if it lies in the former life's heap.
-    pub(crate) fn former_page(address: u64) -> Option<SharedPage> {
-        let [start, end] = [FORMER_HEAP[0].load(Relaxed), FORMER_HEAP[1].load(Relaxed)];
+    /// The page at `address`, if it lies in the previous incarnation's heap.
+    pub(crate) fn previous_page(address: u64) -> Option<SharedPage> {
+        let [start, end] = [PREVIOUS_HEAP[0].load(Relaxed), PREVIOUS_HEAP[1].load(Relaxed)];
         if !address.is_multiple_of(4096) || address < start || address.saturating_add(4096) > end {
             return None;
         }
         let base = NonNull::new(with_exposed_provenance_mut(usize::try_from(address).ok()?))?;
-        // SAFETY: page-aligned RAM, mapped as data for ever, of the half that this life's heap
+        // SAFETY: page-aligned RAM, mapped as data for ever, of the half that this incarnation's heap
         // leaves alone; all that is reached there is reached through `SharedPage`s made here.
         Some(unsafe { SharedPage::from_mapped(base) })
     }
 
     /// How many times this stub was restarted.
     #[must_use]
-    pub fn life() -> u32 {
-        KEPT.life.load(Relaxed)
+    pub fn incarnation() -> u32 {
+        KEPT.incarnation.load(Relaxed)
     }
 
     /// From now on a panic leads to a restart, if the limit allows it. Says whether it does
-    /// at all. Nothing of the life before this one may be in use by anyone: only
+    /// at all. Nothing of the previous incarnation may be in use by anyone: only
     /// `Xen::allow_restart`, which makes sure of that, calls it.
     pub(crate) fn allow_restart() -> bool {
         let possible = KEPT.limit.load(Relaxed) > 0;
@@ -212,7 +212,7 @@ mod real {
         Some(unsafe { SharedPage::from_mapped(first.add(index * 4096)) })
     }
 
-    /// What the panic said that ended the life before this one, in one line.
+    /// What the panic said that ended the previous incarnation, in one line.
     #[must_use]
     pub fn last_panic() -> String {
         let len = KEPT.reason_len.load(Relaxed) as usize;
@@ -229,8 +229,8 @@ mod real {
         KEPT.grant_frames.store(frames, Relaxed);
     }
 
-    /// Slots of the window, the first ones, in which a former life may have mapped anything.
-    pub(crate) fn former_slots() -> u16 {
+    /// Slots of the window, the first ones, in which an earlier incarnation may have mapped anything.
+    pub(crate) fn previous_slots() -> u16 {
         u16::try_from(KEPT.window_slots.load(Relaxed)).unwrap_or(u16::MAX)
     }
 
@@ -280,11 +280,11 @@ mod real {
         /// Starts the image again.
         pub(crate) fn run(self) -> ! {
             let (dtb, entry_counter) = (KEPT.dtb.load(Relaxed), KEPT.entry_counter.load(Relaxed));
-            // SAFETY: this life ends here. What others may still write to (granted pages, the
-            // run state) lies in its half of the heap, which the next life does not use; what
+            // SAFETY: this incarnation ends here. What others may still write to (granted pages, the
+            // run state) lies in its half of the heap, which the next incarnation does not use; what
             // Xen has mapped for it is unmapped by the next before it takes those frames
             // (`Physmap`, `foreign::Chunks`, `GrantTable`). That nobody uses the half which the next
-            // life takes is what `Xen::allow_restart` saw to before it allowed this, and only
+            // incarnation takes is what `Xen::allow_restart` saw to before it allowed this, and only
             // what was allowed comes here (`prepare`).
             unsafe { arch::restart(dtb, entry_counter) }
         }
@@ -299,20 +299,21 @@ mod real {
         if !KEPT.allowed.swap(false, Relaxed) {
             return Err(Refused::NotAllowed);
         }
-        let (life, limit, now_ns) = (KEPT.life.load(Relaxed), KEPT.limit.load(Relaxed), time::now_ns());
-        let at = |life: u32| KEPT.restarted_ns.get((life % RESTARTS_MAX) as usize);
-        let earlier = life.checked_sub(limit).and_then(at).map(|at_ns| at_ns.load(Relaxed));
+        let (incarnation, limit, now_ns) =
+            (KEPT.incarnation.load(Relaxed), KEPT.limit.load(Relaxed), time::now_ns());
+        let at = |incarnation: u32| KEPT.restarted_ns.get((incarnation % RESTARTS_MAX) as usize);
+        let earlier = incarnation.checked_sub(limit).and_then(at).map(|at_ns| at_ns.load(Relaxed));
         if !may_restart(limit, now_ns, earlier) {
             return Err(Refused::TooMany { limit });
         }
         KEPT.reason_len.store(0, Relaxed);
         // Too long a reason is cut.
         let _ = Reason.write_fmt(why);
-        if let Some(at_ns) = at(life) {
+        if let Some(at_ns) = at(incarnation) {
             at_ns.store(now_ns, Relaxed);
         }
-        let number = life.saturating_add(1);
-        KEPT.life.store(number, Relaxed);
+        let number = incarnation.saturating_add(1);
+        KEPT.incarnation.store(number, Relaxed);
         Ok(Restart { number })
     }
 }
@@ -322,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_lives_in_a_row_share_no_page_of_the_heap() {
+    fn two_incarnations_in_a_row_share_no_page_of_the_heap() {
         let place = 0x4010_3000..0x4100_0000;
         let (even, odd) = (half(&place, 0), half(&place, 1));
         assert_eq!((even.start, odd.end), (place.start, place.end));

@@ -26,7 +26,7 @@ pub const CONNECT_TIMEOUT_NS: u64 = 60_000_000_000;
 const CLOSE_TIMEOUT_NS: u64 = 5_000_000_000;
 /// Look again after so long without an event: one can be dropped when too many come.
 const LOOK_AGAIN_NS: u64 = 1_000_000_000;
-/// Transitions of a handshake at most: closing what an earlier life left, then connecting.
+/// Transitions of a handshake at most: closing what an earlier incarnation left, then connecting.
 const TRANSITIONS_MAX: u32 = 16;
 
 /// The layout of ring entries that we speak (`XEN_IO_PROTO_ABI_*`): the native one.
@@ -48,7 +48,7 @@ pub enum WatchOutcome {
 impl<H: Hypervisor> BlkFront<H> {
     /// Blocking handshake with the back end of `device/vbd/<vdev>` of our own directory.
     /// Allocates and grants `pool_pages` bounce pages (1 to [`MAX_POOL_PAGES`]). A connection
-    /// that an earlier life of this domain left behind is closed first.
+    /// that an earlier incarnation of this domain left behind is closed first.
     ///
     /// Watches on our `backend` node and the back end's state stay behind: hand their events
     /// to [`BlkFront::on_watch`].
@@ -153,8 +153,8 @@ impl<H: Hypervisor> BlkFront<H> {
             numbers.push((key, page.gref().0));
         }
         // A back end would prefer `ring-page-order` to `ring-ref`.
-        let former = if pages == 1 { "ring-page-order" } else { "ring-ref" };
-        let mut asks = vec![Ask::Rm(node(former)), Ask::Write(node("protocol"), PROTOCOL.to_string())];
+        let stale = if pages == 1 { "ring-page-order" } else { "ring-ref" };
+        let mut asks = vec![Ask::Rm(node(stale)), Ask::Write(node("protocol"), PROTOCOL.to_string())];
         asks.extend(numbers.iter().map(|(key, number)| Ask::Write(node(key), number.to_string())));
         // One transaction counts as one write against xenstored's rate limit for this domain,
         // which so many single writes would exceed.

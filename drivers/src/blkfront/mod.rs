@@ -15,22 +15,22 @@
 
 mod connect;
 mod error;
-mod former;
 mod geometry;
 mod io;
 mod names;
 mod pool;
 mod reconnect;
 mod slots;
+mod stale;
 mod terms;
 mod wire;
 
 pub use connect::{CONNECT_TIMEOUT_NS, WatchOutcome};
 pub use error::{ConnectError, Health, IoError, PeerFault, SubmitError};
-pub use former::close_former;
 pub use geometry::{Discard, Geometry};
 pub use pool::{Bounce, PoolCount};
 pub use reconnect::Reconnect;
+pub use stale::close_stale;
 
 use crate::evtchn::OwnedPort;
 use crate::gnttab::GrantedPage;

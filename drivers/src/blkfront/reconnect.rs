@@ -1,9 +1,9 @@
 //! The way to a connection, from none or from a broken one, a step at a time.
 //!
 //! ```text
-//! Begin ──────────────────────────► Release ─► Start ─► Offered ─► connected
-//!   │ something of an earlier life     ▲  pages back,
-//!   └──► Closing ─► Closed ────────────┘  pause over
+//! Begin ────────────────────────────────► Release ─► Start ─► Offered ─► connected
+//!   │ left by an earlier incarnation          ▲  pages back,
+//!   └──► Closing ─► Closed ───────────────────┘  pause over
 //! ```
 //!
 //! Nothing here waits: [`Reconnect::step`] makes at most one transition, a bounded number of

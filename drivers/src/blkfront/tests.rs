@@ -694,7 +694,7 @@ fn a_dead_xenstore_does_not_stop_the_disk() {
     machine.write(&mut front, 0, &[1; 512]).unwrap();
 }
 
-// Earlier lives and later ones.
+// Earlier incarnations and later ones.
 
 /// Steps until a connection stands or this much time has passed.
 fn reconnect(machine: &mut Machine, way: &mut Reconnect<FakeXen>, time_ns: u64) -> Option<BlkFront<FakeXen>> {

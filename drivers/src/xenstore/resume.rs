@@ -1,6 +1,6 @@
 //! Taking over a connection in an unknown state, after a restart in place.
 //!
-//! A former life may have left a request without its answer, and an answer or an event half
+//! An earlier incarnation may have left a request without its answer, and an answer or an event half
 //! read. (Not half a request: see `link.rs`.) The ring has a field for asking xenstored to
 //! start anew (`connection` in `public/io/xs_wire.h`), but only oxenstored offers it; the C
 //! xenstored of Xen 4.17 and 4.20 does not. So we ask for something with an id that no
@@ -20,14 +20,14 @@ const ANSWER_MAX: u32 = 8;
 const HEADER: usize = size_of::<XsdSockmsg>();
 
 impl<H: Hypervisor> Xenstore<H> {
-    /// Connects as [`Xenstore::new`] does, to a ring that a former life has used. Its watches
+    /// Connects as [`Xenstore::new`] does, to a ring that an earlier incarnation has used. Its watches
     /// are still set; [`Xenstore::take_events_lost`] says that events were dropped.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::TimedOut`] if no answer can be found.
     pub fn resume(hv: &H) -> Result<Self, StoreError> {
         let mut store = Self::new(hv)?;
-        // Ids count from 1 in each life: the upper half is for this alone, and the clock
+        // Ids count from 1 in each incarnation: the upper half is for this alone, and the clock
         // makes it another one each time.
         let id = 0x8000_0000 | u32::try_from(hv.now_ns() >> 10 & 0x7fff_ffff).unwrap_or(0);
         let deadline_ns = store.deadline_ns();

@@ -45,7 +45,7 @@ pub struct Begun {
 #[inline(never)]
 pub fn begin(xen: &Xen, boot: &'static BootInfo) -> Option<Begun> {
     info!("Pilotfish {} with \"{}\"", env!("CARGO_PKG_VERSION"), boot.cmdline);
-    let begun = if restart::life() == 0 { first(xen, boot) } else { again(xen, boot) };
+    let begun = if restart::incarnation() == 0 { first(xen, boot) } else { again(xen, boot) };
     let mut begun = begun.inspect_err(|why| error!("cannot serve: {why}")).ok()?;
     #[cfg(feature = "crash-on-demand")]
     crash::watch(&mut begun.xs);
@@ -64,7 +64,7 @@ fn first(xen: &Xen, boot: &'static BootInfo) -> Result<Begun, String> {
 
 /// The same after a panic.
 fn again(xen: &Xen, boot: &'static BootInfo) -> Result<Begun, String> {
-    info!("life {} after: {}", restart::life(), restart::last_panic());
+    info!("life {} after: {}", restart::incarnation(), restart::last_panic());
     let config = orders(boot)?;
     // Before all else: whatever fails from here on, the guest's vCPUs are let go.
     let server = start::take_over(xen, &config)?;

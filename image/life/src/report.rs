@@ -33,7 +33,7 @@ pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
 pub fn restarted(xs: &mut Xenstore<Xen>) {
     write(xs, vec![(path("last_panic"), restart::last_panic())]);
     // Last: the daemon looks at it.
-    write(xs, vec![(path("restarts"), u64::from(restart::life()).to_string())]);
+    write(xs, vec![(path("restarts"), u64::from(restart::incarnation()).to_string())]);
 }
 
 /// We cannot serve, and why.

@@ -55,11 +55,11 @@ pub fn again(
     for disk in &config.disks {
         if let Store::Pv(vdev) = disk.store {
             // Before anything is done again: nothing old may reach the disk afterwards.
-            blkfront::close_former(xen, xs, vdev, |gref| xen.former_page(gref))
+            blkfront::close_stale(xen, xs, vdev, |gref| xen.previous_page(gref))
                 .map_err(|error| format!("disk {}: closing the former connection: {error}", disk.id))?;
         }
     }
-    xen.close_former_ports(server.ports());
+    xen.close_previous_ports(server.ports());
     let devices = disks::connect(xen, xs, config, |index, engine, options| {
         let journal = device_journal(index)?;
         Device::resume(engine, options, journal, &memory).map_err(|error| error.to_string())

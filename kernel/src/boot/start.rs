@@ -1,7 +1,7 @@
-//! From the entry code to the image's main function: the order in which things come to life.
+//! From the entry code to the image's main function: the order in which things come up.
 
-use crate::arch::{self, BLOCK_SIZE, MapError, map_missing};
 use super::{BootInfo, tree};
+use crate::arch::{self, BLOCK_SIZE, MapError, map_missing};
 use crate::log::{console, logger, panic};
 use crate::mem::heap;
 use crate::restart;
@@ -23,7 +23,7 @@ unsafe extern "Rust" {
     safe fn pilotfish_main(xen: Xen, boot: &'static BootInfo) -> ShutdownReason;
 }
 
-/// Runs the image. Called once in each life, by the entry code, on the empty boot stack with
+/// Runs the image. Called once in each incarnation, by the entry code, on the empty boot stack with
 /// the MMU on; at boot only the image itself is mapped, after a restart all that was before.
 #[unsafe(no_mangle)]
 extern "Rust" fn pilotfish_start(dtb: u64, entry_counter: u64) -> ! {
@@ -44,11 +44,11 @@ extern "Rust" fn pilotfish_start(dtb: u64, entry_counter: u64) -> ! {
     restart::start(dtb, entry_counter, limit);
     let mut heap = heap_range(&boot, tree);
     if limit > 0 {
-        let life = restart::life();
-        if life > 0 {
-            restart::set_former_heap(&restart::half(&heap, life - 1));
+        let incarnation = restart::incarnation();
+        if incarnation > 0 {
+            restart::set_previous_heap(&restart::half(&heap, incarnation - 1));
         }
-        heap = restart::half(&heap, life);
+        heap = restart::half(&heap, incarnation);
     }
     heap::init(memory(heap));
     console::init();
@@ -118,7 +118,7 @@ fn native(number: u64) -> usize {
 fn memory(range: Range<u64>) -> &'static mut [MaybeUninit<u8>] {
     let len = native(range.end.saturating_sub(range.start));
     // SAFETY: both callers pass RAM above the image without the device tree, mapped as data;
-    // each life calls this once (the other call ends in `die`), so the borrow is unique, and
-    // the range is not that of the life before, in which others may still write.
+    // each incarnation calls this once (the other call ends in `die`), so the borrow is unique, and
+    // the range is not that of the previous incarnation, in which others may still write.
     unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(native(range.start)), len) }
 }

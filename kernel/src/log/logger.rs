@@ -52,8 +52,8 @@ fn level(option: Option<&str>) -> LevelFilter {
 
 #[cfg(target_os = "none")]
 mod global {
-    use super::{Budget, level};
     use super::super::console;
+    use super::{Budget, level};
     use crate::mem::uni_cell::UniCell;
     use crate::time;
     use log::{Log, Metadata, Record};

@@ -1,4 +1,4 @@
-//! The end of a life that met a bug: tell why; start again in place if that is armed, or else
+//! The end of an incarnation that met a bug: tell why; start again in place if that is allowed, or else
 //! run the emergency hook and end as crashed.
 
 #[cfg(target_os = "none")]
@@ -9,10 +9,10 @@ pub use real::on_panic;
 #[cfg(target_os = "none")]
 mod real {
     use super::super::console;
-    use crate::mem::uni_cell::UniCell;
-    use crate::xen::hypercalls;
-    use crate::restart::{self, Refused};
     use crate::arch;
+    use crate::mem::uni_cell::UniCell;
+    use crate::restart::{self, Refused};
+    use crate::xen::hypercalls;
     use alloc::boxed::Box;
     use core::fmt;
     use core::panic::PanicInfo;
@@ -40,7 +40,7 @@ mod real {
         drop(old);
     }
 
-    /// Ends this life, and perhaps the domain as crashed, with `why` on the console. Entered
+    /// Ends this incarnation, and perhaps the domain as crashed, with `why` on the console. Entered
     /// again (a bug on the way), it goes on with the next stage.
     pub(crate) fn die(why: fmt::Arguments<'_>) -> ! {
         if TOLD.swap(true, Ordering::Relaxed) {

@@ -2,9 +2,9 @@
 
 use super::shared::SharedPage;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
-use xen_pv_sys::errno::Errno;
 use xen_pv_sys::PAGE_SHIFT;
 use xen_pv_sys::arch_arm::GUEST_MAGIC_BASE;
+use xen_pv_sys::errno::Errno;
 
 /// Pages that libxl allocates (`NR_MAGIC_PAGES`, tools/libs/guest/xg_dom_arm.c).
 const MAGIC_PAGES: u64 = 4;

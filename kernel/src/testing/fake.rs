@@ -12,8 +12,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use xen_pv_sys::errno::Errno;
 use xen_pv_sys::dm_op::ioreq;
+use xen_pv_sys::errno::Errno;
 
 /// What the device model asked Xen to do, in order; for assertions.
 #[derive(Clone, Debug, Eq, PartialEq)]

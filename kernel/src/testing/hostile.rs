@@ -6,8 +6,8 @@ use crate::arch::{self, contention};
 use crate::mem::shared::{Order, OutOfPage, SharedPage};
 use crate::xen::Xen;
 use crate::xen::hypervisor::DomId;
-use xen_pv_sys::errno::Errno;
 use xen_pv_sys::dm_op::{CreateIoreqServer, DMOP_CREATE_IOREQ_SERVER, DmOpBuf};
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::xen::{HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL};
 
 /// `struct xen_domctl` with a zeroed union: every address in it is null.
@@ -89,7 +89,12 @@ pub fn shared_info(xen: &Xen) -> SharedPage {
 ///
 /// # Errors
 /// [`OutOfPage`] if the offset is not in the page or not aligned.
-pub fn contend_by_exclusives(page: &SharedPage, offset: usize, add: u32, times: u64) -> Result<(), OutOfPage> {
+pub fn contend_by_exclusives(
+    page: &SharedPage,
+    offset: usize,
+    add: u32,
+    times: u64,
+) -> Result<(), OutOfPage> {
     let at = word(page, offset)?;
     // SAFETY: in the page and aligned (`word`); the page is for concurrent access.
     unsafe { contention::exclusives(at, add, times) };

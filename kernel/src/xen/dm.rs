@@ -1,14 +1,14 @@
 //! Device-model operations (`public/hvm/dm_op.h`).
 
-use crate::arch;
 use super::hypervisor::{DomId, IoservId};
-use xen_pv_sys::errno::Errno;
+use crate::arch;
 use xen_pv_sys::dm_op::{
     CreateIoreqServer, DMOP_CREATE_IOREQ_SERVER, DMOP_DESTROY_IOREQ_SERVER, DMOP_HEADER_SIZE,
     DMOP_IO_RANGE_MEMORY, DMOP_MAP_IO_RANGE, DMOP_NR_VCPUS, DMOP_SET_IOREQ_SERVER_STATE, DMOP_SET_IRQ_LEVEL,
     DestroyIoreqServer, DmOpBuf, HVM_IOREQSRV_BUFIOREQ_OFF, IoreqServerRange, NrVcpus, SetIoreqServerState,
     SetIrqLevel,
 };
+use xen_pv_sys::errno::Errno;
 use xen_pv_sys::xen::HYPERVISOR_DM_OP;
 
 /// `struct xen_dm_op` with one member of its union. The union is 8-byte aligned.

@@ -5,9 +5,9 @@
 //! area tells when we were last scheduled in, and both clocks count the same timer: their
 //! distance is learnt from any sleep.
 
-use super::memory::Physmap;
 use super::hypercalls;
 use super::hypervisor::{DomId, Port};
+use super::memory::Physmap;
 use crate::mem::shared::{Order, SharedPage, full_barrier};
 use crate::{arch, time};
 use core::cell::Cell;
@@ -141,7 +141,7 @@ impl Events {
         }
     }
 
-    /// Whether Xen keeps a run state for us, in memory of this life.
+    /// Whether Xen keeps a run state for us, in memory of this incarnation.
     pub(super) fn has_runstate(&self) -> bool {
         self.runstate.is_some()
     }

@@ -3,8 +3,8 @@
 //! A granted page is kept alive by the table until its grant has ended, so that memory that a
 //! peer can still write never becomes anything else.
 
-use super::memory;
 use super::hypervisor::{DomId, GrantRef};
+use super::memory;
 use crate::mem::shared::{Order, SharedPage, full_barrier};
 use crate::restart;
 use alloc::vec::Vec;
@@ -27,8 +27,8 @@ pub(super) struct GrantTable {
     /// Per reference: the page that is granted.
     pages: Vec<Option<SharedPage>>,
     free: Vec<u32>,
-    /// References that a former life granted and that have not been ended yet.
-    former: Vec<u32>,
+    /// References that an earlier incarnation granted and that have not been ended yet.
+    previous: Vec<u32>,
     ram: Range<u64>,
     /// Maps the frame of that index; a parameter for tests.
     map_frame: fn(u32) -> Result<SharedPage, Errno>,
@@ -40,13 +40,13 @@ impl GrantTable {
             frames: Vec::new(),
             pages: Vec::new(),
             free: Vec::new(),
-            former: Vec::new(),
+            previous: Vec::new(),
             ram,
             map_frame: memory::grant_frame,
         }
     }
 
-    /// Takes over the frames that a former life had.
+    /// Takes over the frames that an earlier incarnation had.
     ///
     /// # Errors
     /// As for growing.
@@ -54,23 +54,23 @@ impl GrantTable {
         (0..frames).try_for_each(|_| self.grow())
     }
 
-    /// Ends what a former life granted; returns how many grants a peer keeps in use.
-    pub(super) fn end_former(&mut self) -> usize {
-        let former = core::mem::take(&mut self.former);
-        let kept = former.into_iter().filter(|&gref| match self.clear(gref) {
+    /// Ends what an earlier incarnation granted; returns how many grants a peer keeps in use.
+    pub(super) fn end_previous(&mut self) -> usize {
+        let previous = core::mem::take(&mut self.previous);
+        let kept = previous.into_iter().filter(|&gref| match self.clear(gref) {
             Ok(()) => {
                 self.free.push(gref);
                 false
             }
             Err(_) => true,
         });
-        self.former = kept.collect();
-        self.former.len()
+        self.previous = kept.collect();
+        self.previous.len()
     }
 
-    /// Address of the page that a former life granted as `gref`, while the grant stands.
-    pub(super) fn former_page(&self, gref: GrantRef) -> Option<u64> {
-        let gref = self.former.iter().copied().find(|&former| former == gref.0)?;
+    /// Address of the page that an earlier incarnation granted as `gref`, while the grant stands.
+    pub(super) fn previous_page(&self, gref: GrantRef) -> Option<u64> {
+        let gref = self.previous.iter().copied().find(|&previous| previous == gref.0)?;
         let (frame, offset) = self.entry(gref).ok()?;
         let number = frame.load::<u32>(offset + 4, Order::Relaxed).ok()?;
         Some(u64::from(number) << PAGE_SHIFT)
@@ -86,14 +86,14 @@ impl GrantTable {
         reserve(self.frames.try_reserve(1))?;
         reserve(self.pages.try_reserve_exact(ENTRIES_PER_FRAME))?;
         reserve(self.free.try_reserve_exact(ENTRIES_PER_FRAME))?;
-        reserve(self.former.try_reserve_exact(ENTRIES_PER_FRAME))?;
+        reserve(self.previous.try_reserve_exact(ENTRIES_PER_FRAME))?;
         self.frames.push((self.map_frame)(index).map_err(|_| Errno::ENOSPC)?);
         restart::keep_grant_frames((index + 1).max(restart::grant_frames()));
         self.pages.resize(first + ENTRIES_PER_FRAME, None);
         self.sort_entries(first)
     }
 
-    /// Puts the entries from `first` on to those that are free or those of a former life.
+    /// Puts the entries from `first` on to those that are free or those of an earlier incarnation.
     fn sort_entries(&mut self, first: usize) -> Result<(), Errno> {
         let new = (first..self.pages.len()).filter_map(|gref| u32::try_from(gref).ok());
         // The lowest reference is taken first.
@@ -101,7 +101,7 @@ impl GrantTable {
             let (frame, offset) = self.entry(gref)?;
             match frame.load::<u16>(offset, Order::AcqRel) {
                 Ok(0) => self.free.push(gref),
-                _ => self.former.push(gref),
+                _ => self.previous.push(gref),
             }
         }
         Ok(())
@@ -240,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_former_life_s_grants_are_ended_once_the_peer_lets_go() {
-        let mut former = table();
-        let (kept, free) = (grant(&mut former, &new_page()), grant(&mut former, &new_page()));
-        let (frame, offset) = former.entry(kept.0).expect("mapped");
+    fn an_earlier_incarnation_s_grants_are_ended_once_the_peer_lets_go() {
+        let mut previous = table();
+        let (kept, free) = (grant(&mut previous, &new_page()), grant(&mut previous, &new_page()));
+        let (frame, offset) = previous.entry(kept.0).expect("mapped");
         let frame = frame.clone();
         frame.store(offset, GTF_PERMIT_ACCESS | GTF_WRITING, Order::Relaxed).expect("inside");
 
-        // The next life finds the same frame (here, its content).
+        // The next incarnation finds the same frame (here, its content).
         let mut table = table();
         table.grow().expect("room");
         let again = table.frames[0].clone();
@@ -256,20 +256,20 @@ mod tests {
         table.frames.push(again.clone());
         table.pages.resize(ENTRIES_PER_FRAME, None);
         table.sort_entries(0).expect("mapped");
-        assert_eq!(table.former, [free.0, kept.0]);
+        assert_eq!(table.previous, [free.0, kept.0]);
         assert_eq!(
-            table.former_page(kept),
-            former.pages[kept.0 as usize].as_ref().map(|page| page.addr() & 0xfff_ffff_ffff)
+            table.previous_page(kept),
+            previous.pages[kept.0 as usize].as_ref().map(|page| page.addr() & 0xfff_ffff_ffff)
         );
-        assert_eq!(table.former_page(GrantRef(20)), None);
+        assert_eq!(table.previous_page(GrantRef(20)), None);
         let page = new_page();
         let new = table.access(DomId(3), &page, false).expect("room");
         assert!(new != kept && new != free, "what stands is not given out");
-        assert_eq!(table.end_former(), 1);
+        assert_eq!(table.end_previous(), 1);
         again.store(offset, GTF_PERMIT_ACCESS, Order::Relaxed).expect("inside");
-        assert_eq!(table.end_former(), 0);
+        assert_eq!(table.end_previous(), 0);
         assert_eq!(again.load::<u16>(offset, Order::Relaxed), Ok(0));
-        assert_eq!(table.former_page(kept), None);
+        assert_eq!(table.previous_page(kept), None);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! No state here, so that console and panic can use them before and after everything else.
 //! [`crate::xen`] builds the typed seam on top.
 
-use crate::arch;
 use super::hypervisor::Port;
+use crate::arch;
 use core::fmt;
 use xen_pv_sys::errno::Errno;
 use xen_pv_sys::event_channel::{EVTCHNOP_SEND, EvtchnPort};

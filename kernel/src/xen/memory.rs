@@ -4,9 +4,9 @@
 //! block for single pages (shared_info, ioreq pages), then foreign windows. Nothing is ever
 //! given back, so that the p2m tables, which Xen does not free, stay bounded.
 
-use crate::arch::{self, BLOCK_SIZE};
 use super::hypercalls;
 use super::hypervisor::{DomId, IoservId};
+use crate::arch::{self, BLOCK_SIZE};
 use crate::mem::foreign::{CHUNK_PAGES, Mapped, PageSet, Window};
 use crate::mem::shared::SharedPage;
 use crate::restart;
@@ -47,7 +47,7 @@ fn take_blocks(unused: &mut Unused, count: u64) -> Result<Range<u64>, Errno> {
     let range = unused.iter_mut().rev().max_by_key(|range| blocks(range).min(count));
     let range = range.filter(|range| blocks(range) > 0).ok_or(Errno::ENOSPC)?;
     let taken = range.start..range.start + count.min(blocks(range)) * BLOCK_SIZE;
-    // After a restart the MMU maps them already; each range is handed out once in a life.
+    // After a restart the MMU maps them already; each range is handed out once in an incarnation.
     arch::map_missing(taken.clone()).map_err(|_| Errno::ENOSPC)?;
     range.start = taken.end;
     Ok(taken)
@@ -74,12 +74,12 @@ unsafe fn add_to_physmap(space: u16, idx: u64, gfn: u64) -> Result<(), Errno> {
     unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &mut arg) }.map(|_| ())
 }
 
-/// Unmaps what a former life had at `gfn`, if anything: Xen maps a page of its own (the shared
+/// Unmaps what an earlier incarnation had at `gfn`, if anything: Xen maps a page of its own (the shared
 /// page, the grant table) at one place only.
 fn forget(gfn: u64) {
     let mut arg = RemoveFromPhysmap { domid: DOMID_SELF, pad: [0; 3], gpfn: gfn };
     // SAFETY: the structure belongs to the command; all callers, in this file, pass a frame
-    // that is not RAM, at which this life has nothing (yet, or any more).
+    // that is not RAM, at which this incarnation has nothing (yet, or any more).
     let _nothing_there =
         unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
 }
@@ -146,7 +146,8 @@ impl Physmap {
             };
             // SAFETY: the structure belongs to the command; Xen reads one u64 from
             // `frame_list`, alive here, and maps one page at that unused frame.
-            unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut arg) }.map(|_| ())
+            unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ACQUIRE_RESOURCE, &mut arg) }
+                .map(|_| ())
         })
     }
 
@@ -220,12 +221,12 @@ unsafe impl Window for XenWindow {
         NonNull::new(with_exposed_provenance_mut(address)).unwrap_or(NonNull::dangling())
     }
 
-    fn former(&self) -> u16 {
-        restart::former_slots()
+    fn previous_slots(&self) -> u16 {
+        restart::previous_slots()
     }
 
     fn map(&self, slot: u16, first_gfn: u64, wanted: &PageSet) -> Mapped {
-        // Before it is so: whatever happens, the next life knows.
+        // Before it is so: whatever happens, the next incarnation knows.
         restart::keep_slot(slot);
         let mut batch = self.batch.borrow_mut();
         let Batch { sources, destinations, errors } = &mut **batch;
@@ -251,7 +252,8 @@ unsafe impl Window for XenWindow {
         // two arrays and writes as many of the third, all of which have that many and live.
         // The destinations are our window, of which Rust knows only through `SharedPage`-like
         // accesses of `ForeignMap`.
-        let result = unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) };
+        let result =
+            unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) };
         let mut mapped = Mapped { pages: PageSet::EMPTY, failure: result.err() };
         for (page, &error) in wanted.iter().zip(errors.iter()) {
             // Xen may have mapped some pages before the call as a whole failed: they count.
@@ -270,7 +272,7 @@ unsafe impl Window for XenWindow {
             // which `ForeignMap` no longer reads.
             let removed =
                 unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_REMOVE_FROM_PHYSMAP, &mut arg) };
-            // Of what a former life had mapped, only the slots are known.
+            // Of what an earlier incarnation had mapped, only the slots are known.
             debug_assert!(matches!(removed, Ok(_) | Err(Errno::ENOENT)));
         }
     }

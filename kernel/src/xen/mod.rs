@@ -46,7 +46,7 @@ impl fmt::Debug for Xen {
 }
 
 impl Xen {
-    /// Sets up event channels. Called once in each life.
+    /// Sets up event channels. Called once in each incarnation.
     ///
     /// # Errors
     /// What Xen answers.
@@ -80,25 +80,25 @@ impl Xen {
     }
 }
 
-/// After a restart: what a former life left.
+/// After a restart: what an earlier incarnation left.
 impl Xen {
     /// Closes every port but `kept` and those of console and xenstore.
-    pub fn close_former_ports(&self, kept: &[Port]) {
+    pub fn close_previous_ports(&self, kept: &[Port]) {
         let magic = [HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_STORE_EVTCHN].map(hypercalls::hvm_param);
         let magic = magic.into_iter().filter_map(|port| u32::try_from(port.ok()?).ok()).map(Port);
         let kept: Vec<Port> = kept.iter().copied().chain(magic).collect();
         events::close_all_but(&kept);
     }
 
-    /// From now on a panic leads to a restart in place. The next life takes the memory of the life
-    /// before this one, so what that granted is ended first. Whether there will be one: not if the
+    /// From now on a panic leads to a restart in place. The next incarnation takes the memory of the
+    /// incarnation before this one, so what that granted is ended first. Whether there will be one: not if the
     /// configuration wants none.
     ///
     /// # Errors
-    /// How many pages of that life are in use by a peer or by Xen: there is no restart then.
+    /// How many pages of that incarnation are in use by a peer or by Xen: there is no restart then.
     pub fn allow_restart(&self) -> Result<bool, usize> {
-        let granted = self.0.grants.borrow_mut().end_former();
-        // Where this life could not register a run state of its own, Xen goes on with the former's.
+        let granted = self.0.grants.borrow_mut().end_previous();
+        // Where this incarnation could not register a run state of its own, Xen goes on with the previous one's.
         let run_state = usize::from(restart::is_restarted() && !self.0.events.has_runstate());
         match granted + run_state {
             0 => Ok(restart::allow_restart()),
@@ -106,12 +106,12 @@ impl Xen {
         }
     }
 
-    /// The page that it granted as `gref`, while that grant stands: RAM that this life leaves
+    /// The page that it granted as `gref`, while that grant stands: RAM that this incarnation leaves
     /// alone otherwise. `None` if it is anything else.
     #[must_use]
-    pub fn former_page(&self, gref: GrantRef) -> Option<SharedPage> {
-        let address = self.0.grants.borrow().former_page(gref)?;
-        restart::former_page(address)
+    pub fn previous_page(&self, gref: GrantRef) -> Option<SharedPage> {
+        let address = self.0.grants.borrow().previous_page(gref)?;
+        restart::previous_page(address)
     }
 }
 

@@ -188,8 +188,8 @@ unsafe extern "C" {
 /// Starts the image again in place. Only what lies in `.bss.kept` outlives it.
 ///
 /// # Safety
-/// Nothing that this life made is used any more: not by this CPU (it does not come back), not
-/// by anyone else, but for memory that the next life leaves alone.
+/// Nothing that this incarnation made is used any more: not by this CPU (it does not come back), not
+/// by anyone else, but for memory that the next incarnation leaves alone.
 pub(crate) unsafe fn restart(dtb: u64, entry_counter: u64) -> ! {
     // SAFETY: the image's code and constants are read-only and so as they were; the assembly
     // above makes all other statics as they are at boot and drops both stacks; that the rest

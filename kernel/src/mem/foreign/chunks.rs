@@ -92,17 +92,17 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// `former`: in so many slots a former life may have left anything.
-    pub(super) fn new(slots: u16, former: u16) -> Chunks {
-        let (count, former) = (usize::from(slots), usize::from(former.min(slots)));
+    /// `previous`: in so many slots an earlier incarnation may have left anything.
+    pub(super) fn new(slots: u16, previous: u16) -> Chunks {
+        let (count, previous) = (usize::from(slots), usize::from(previous.min(slots)));
         let (pages, stale) = (PageSet::EMPTY, PageSet::EMPTY);
         let empty = Slot { pages, stale, epoch: 0, chunk: NO_CHUNK, used: false };
         // Slots are numbered from 0, so the largest number is never one: see `NO_SLOT`.
         let mut slots = alloc::vec![empty; count];
-        slots.iter_mut().take(former).for_each(|slot| slot.stale = PageSet::ALL);
+        slots.iter_mut().take(previous).for_each(|slot| slot.stale = PageSet::ALL);
         let mut index = Vec::new();
         index.resize_with(LEAVES, || None);
-        Chunks { slots, opened: former, index, epoch: 0, hand: 0, broom: 0, unswept: former, misses: 0 }
+        Chunks { slots, opened: previous, index, epoch: 0, hand: 0, broom: 0, unswept: previous, misses: 0 }
     }
 
     /// Whether `page` of the chunk in `slot` may be used.

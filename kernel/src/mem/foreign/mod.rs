@@ -29,7 +29,7 @@
 //! What is stale is still mapped in Xen, and so kept from its owner. [`ForeignMap::sweep`] unmaps a
 //! few pages at a time, until none is left; a page that is wanted before is unmapped and mapped
 //! anew: never mapped over, so that each page that Xen maps is unmapped once.
-//! What a former life had mapped (see [`restart`](crate::restart)) is stale from the beginning.
+//! What an earlier incarnation had mapped (see [`restart`](crate::restart)) is stale from the beginning.
 //! The end of the map unmaps nothing: Xen does, with our domain.
 #![cfg_attr(
     not(test),
@@ -121,8 +121,8 @@ pub unsafe trait Window {
     /// First byte of a slot below [`Window::slots`].
     fn base(&self, slot: u16) -> NonNull<u8>;
 
-    /// Slots, the first ones, in which a former life may have left anything.
-    fn former(&self) -> u16 {
+    /// Slots, the first ones, in which an earlier incarnation may have left anything.
+    fn previous_slots(&self) -> u16 {
         0
     }
 
@@ -130,7 +130,7 @@ pub unsafe trait Window {
     /// page of `wanted`, at none of which anything is mapped.
     fn map(&self, slot: u16, first_gfn: u64, wanted: &PageSet) -> Mapped;
 
-    /// Unmaps pages; of those of a former life, some may not be mapped.
+    /// Unmaps pages; of those of an earlier incarnation, some may not be mapped.
     fn unmap(&self, slot: u16, pages: &PageSet);
 }
 
@@ -213,7 +213,7 @@ impl<W: Window> fmt::Debug for ForeignMap<W> {
 impl<W: Window> ForeignMap<W> {
     /// All of the target's RAM, through `window`.
     pub fn new(window: W) -> ForeignMap<W> {
-        let chunks = RefCell::new(Chunks::new(window.slots(), window.former()));
+        let chunks = RefCell::new(Chunks::new(window.slots(), window.previous_slots()));
         ForeignMap { window, chunks, recent: [const { Recent::empty() }; RECENT] }
     }
 

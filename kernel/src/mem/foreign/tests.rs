@@ -33,7 +33,7 @@ struct FakeWindow {
     guest: Rc<RefCell<Guest>>,
     block: NonNull<u8>,
     slots: u16,
-    former: u16,
+    previous_slots: u16,
 }
 
 const SLOT_SIZE: usize = CHUNK_PAGES * PAGE_SIZE;
@@ -55,7 +55,7 @@ impl FakeWindow {
             guest: Rc::new(RefCell::new(guest)),
             block: NonNull::new(start).expect("not null"),
             slots,
-            former: 0,
+            previous_slots: 0,
         }
     }
 
@@ -117,8 +117,8 @@ unsafe impl Window for FakeWindow {
         self.slots
     }
 
-    fn former(&self) -> u16 {
-        self.former
+    fn previous_slots(&self) -> u16 {
+        self.previous_slots
     }
 
     fn base(&self, slot: u16) -> NonNull<u8> {
@@ -156,7 +156,7 @@ unsafe impl Window for FakeWindow {
         let mut guest = self.guest.borrow_mut();
         for page in pages.iter() {
             assert!(
-                slot < self.former || guest.shown.contains_key(&(slot, page)),
+                slot < self.previous_slots || guest.shown.contains_key(&(slot, page)),
                 "unmaps only what is mapped"
             );
             self.write_back(&mut guest, slot, page);
@@ -341,12 +341,12 @@ fn what_is_stale_is_mapped_anew_or_unmapped_in_steps() {
 }
 
 #[test]
-fn what_a_former_life_left_is_stale() {
+fn what_an_earlier_incarnation_left_is_stale() {
     let mut window = FakeWindow::new(4, iter::once(BASE..BASE + 4 * CHUNK));
     let pages = PageSet::around(100, 128);
     window.map(1, (BASE + CHUNK) / 4096, &pages);
     window.poison();
-    window.former = 2;
+    window.previous_slots = 2;
     let map = ForeignMap::new(window.clone());
     assert_eq!(map.usage(), MapUse { pages: 0, stale: 2 * 512 }, "as far as is known");
     // Four chunks in four slots, of which two are in use.

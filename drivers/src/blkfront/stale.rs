@@ -1,4 +1,4 @@
-//! Closing a connection that a former life of this domain left.
+//! Closing a connection that an earlier incarnation of this domain left.
 
 use super::ConnectError;
 use super::connect::wait_for_within;
@@ -10,25 +10,25 @@ use kernel::{Errno, GrantRef, Hypervisor, Order, Port, SharedPage};
 use xen_pv_sys::io::ring::{REQ_PROD, RSP_PROD};
 use xen_pv_sys::io::xenbus::XenbusState;
 
-/// How long the back end may take to answer what the former life had sent.
+/// How long the back end may take to answer what the previous incarnation had sent.
 const DRAIN_TIMEOUT_NS: u64 = 60_000_000_000;
 /// How long it may take for each step of closing.
 const CLOSE_TIMEOUT_NS: u64 = 10_000_000_000;
 /// Between two looks at the ring.
 const LOOK_EVERY_NS: u64 = 1_000_000;
 
-/// Waits until the back end of `device/vbd/<vdev>` has answered all that a former life sent,
+/// Waits until the back end of `device/vbd/<vdev>` has answered all that an earlier incarnation sent,
 /// then closes that connection. Nothing of it can reach the disk any more afterwards.
 ///
 /// The wait comes first because Linux's back end does not wait by itself: it becomes Closed
 /// with requests still at the disk, and refuses the next connection on their account.
 ///
-/// `ring_page` gives the page that the former life granted. Without it there is no ring to
+/// `ring_page` gives the page that the previous incarnation granted. Without it there is no ring to
 /// wait for.
 ///
 /// # Errors
 /// [`ConnectError`]; the connection is then in an unknown state.
-pub fn close_former<H: Hypervisor>(
+pub fn close_stale<H: Hypervisor>(
     hv: &H,
     xs: &mut Xenstore<H>,
     vdev: u32,
@@ -45,7 +45,7 @@ pub fn close_former<H: Hypervisor>(
     };
     if let Some(page) = gref.and_then(|gref| ring_page(GrantRef(gref))) {
         if let Some(port) = number(xs, &names, "event-channel")? {
-            // In case the former life published requests and could not say so any more.
+            // In case the previous incarnation published requests and could not say so any more.
             let _gone = hv.evtchn_send(Port(port));
         }
         drain(hv, xs, &names, &page)?;
