@@ -6,7 +6,7 @@
 //! loop {
 //!     if stub.run_once() { continue; }                   // work was done: do more
 //!     if stub.should_look() && stub.look() { continue; } // for as long as that pays
-//!     if stub.arm() || xs.has_news() { continue; }       // something arrived meanwhile
+//!     if stub.arm() || xs.has_pending() { continue; }       // something arrived meanwhile
 //!     hv.poll(stub.ports() and others, stub.nap_until_ns());
 //! }
 //! ```

@@ -15,7 +15,7 @@ const EVENTS_AT_ONCE: u32 = 4;
 /// Hands out some of what xenstore tells, lets every engine do what is due (a bounded amount, it
 /// waits for no backend), and tells the guest of new lengths. `other` sees every event too, for
 /// watches of the image's own. True if there may be work for [`Stub::run_once`]: do not block
-/// then, nor while there is more ([`Xenstore::has_news`]).
+/// then, nor while there is more ([`Xenstore::has_pending`]).
 pub fn look_after<H: Hypervisor, M: GuestMemory>(
     xs: &mut Xenstore<H>,
     stub: &mut Stub<H, M, AnyStorage<H>>,

@@ -22,7 +22,7 @@ pub struct Busy(pub Errno);
 
 /// A page of ours that one other domain may map for reading and writing.
 ///
-/// Always writable: a back end with persistent grants maps even what it only reads as
+/// Always writable: a blkback with persistent grants maps even what it only reads as
 /// writable, since the page may serve any later request.
 #[derive(Debug)]
 pub struct GrantedPage<H: Hypervisor> {

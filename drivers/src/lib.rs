@@ -1,11 +1,11 @@
-//! Drivers for Xen's PV protocols, front end side, over the typed [`kernel::Hypervisor`].
+//! Drivers for Xen's PV protocols, frontend side, over the typed [`kernel::Hypervisor`].
 //!
 //! Peers (xenstored, blkback) are not trusted: every index, length and identifier that
 //! they write is copied once and judged against private state. A peer that breaks its
 //! protocol makes its own connection unusable, never the stub.
 //!
 //! - [`evtchn`], [`gnttab`]: ports and grants that are owned and given back on drop
-//! - [`ring`]: the front end of a shared request and response ring
+//! - [`ring`]: the frontend of a shared request and response ring
 //! - [`xenstore`], [`xenbus`]: the configuration store and the handshake over it
 //! - [`blkfront`]: a block device of another domain
 //! - `fake` (feature `fake`): stateful peers for host tests

@@ -1,4 +1,4 @@
-//! The front end of a Xen shared ring: requests out, responses in (`public/io/ring.h`).
+//! The frontend of a Xen shared ring: requests out, responses in (`public/io/ring.h`).
 //!
 //! Our own indices live here and are only ever written to the page. The one number taken
 //! from the peer besides entries is `rsp_prod`, and it may not claim more responses than
@@ -49,7 +49,7 @@ pub const fn ring_entries(pages: usize, entry_bytes: usize) -> u32 {
     }
 }
 
-/// The front end of one ring.
+/// The frontend of one ring.
 #[derive(Debug)]
 pub struct FrontRing {
     /// Never empty; the header is in the first.
@@ -187,7 +187,7 @@ impl FrontRing {
         Ok(())
     }
 
-    /// How many responses wait to be taken, by the peer's index, be it possible or not: a glance,
+    /// How many responses wait to be taken, by the peer's index, possible or not: a poll,
     /// not a judgement.
     #[must_use]
     pub fn responses(&self) -> u32 {
@@ -216,7 +216,7 @@ impl FrontRing {
     }
 
     /// Asks for an event once there are `batch` responses (from 1 up to all that are due);
-    /// true if some came meanwhile, so that the caller must look again before it sleeps
+    /// true if some came meanwhile, so that the caller must check again before it sleeps
     /// (`RING_FINAL_CHECK_FOR_RESPONSES`).
     ///
     /// # Errors

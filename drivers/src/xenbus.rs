@@ -1,4 +1,4 @@
-//! The handshake of a split driver over xenstore, front end side, as a table.
+//! The handshake of a split driver over xenstore, frontend side, as a table.
 
 use crate::xenstore::{StoreError, Xenstore, number};
 use alloc::format;
@@ -25,26 +25,26 @@ pub enum Phase {
 /// What our side does next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Nothing; the back end's next state decides.
+    /// Nothing; the other end's next state decides.
     Wait,
-    /// Read the back end's offer, write ring and port, become Initialised.
+    /// Read the other end's offer, write ring and port, become Initialised.
     Offer,
     /// Read the device's properties, become Connected.
     Connect,
-    /// The back end will not serve us; give up.
+    /// The other end will not serve us; give up.
     Refused,
-    /// The back end left: the ring is dead.
+    /// The other end left: the ring is dead.
     Lost,
     /// This phase is over: go on to the next.
     Done,
 }
 
-/// What to do in `phase` when the back end is in `state`.
+/// What to do in `phase` when the other end is in `state`.
 #[must_use]
 pub const fn step(phase: Phase, state: XenbusState) -> Step {
     use XenbusState as S;
     match (phase, state) {
-        // A Closed back end that is still online starts anew when it sees us Initialising.
+        // A Closed backend driver that is still online starts anew when it sees us Initialising.
         (Phase::Start, S::Unknown | S::Initialising | S::Closing | S::Closed) => Step::Wait,
         (Phase::Start, S::InitWait | S::Initialised) => Step::Offer,
         // Connected to whom? It has seen no offer of ours.
@@ -63,7 +63,7 @@ pub const fn step(phase: Phase, state: XenbusState) -> Step {
         (Phase::Closing, S::Unknown | S::Closing | S::Closed) => Step::Done,
         (Phase::Closing, S::Initialising | S::InitWait | S::Initialised | S::Connected) => Step::Wait,
 
-        // InitWait: an online back end is ready for the next connection already.
+        // InitWait: an online one is ready for the next connection already.
         (Phase::Closed, S::Unknown | S::Closed | S::InitWait) => Step::Done,
         (Phase::Closed, S::Initialising | S::Initialised | S::Connected | S::Closing) => Step::Wait,
 
@@ -116,8 +116,8 @@ pub fn state_path(directory: &str) -> String {
 }
 
 /// Waits, at most until `deadline_ns`, until the table has something to do in `phase` for
-/// the back end in `directory`, whose state is watched with `token`. Returns that and the
-/// back end's state; [`Step::Wait`] means the time is over.
+/// the other end in `directory`, whose state is watched with `token`. Returns that and the
+/// other end's state; [`Step::Wait`] means the time is over.
 ///
 /// # Errors
 /// A failure of xenstore.
@@ -128,8 +128,8 @@ pub fn wait_step<H: Hypervisor>(
     phase: Phase,
     deadline_ns: u64,
 ) -> Result<(Step, XenbusState), StoreError> {
-    // An event can be dropped when too many come, so look now and then without one.
-    const LOOK_AGAIN_NS: u64 = 1_000_000_000;
+    // An event can be dropped when too many come, so check now and then without one.
+    const POLL_INTERVAL_NS: u64 = 1_000_000_000;
     loop {
         let state = read_state(xs, directory)?;
         let next = step(phase, state);
@@ -137,7 +137,7 @@ pub fn wait_step<H: Hypervisor>(
         if next != Step::Wait || now_ns >= deadline_ns {
             return Ok((next, state));
         }
-        xs.wait_event(token, deadline_ns.min(now_ns.saturating_add(LOOK_AGAIN_NS)))?;
+        xs.wait_event(token, deadline_ns.min(now_ns.saturating_add(POLL_INTERVAL_NS)))?;
     }
 }
 

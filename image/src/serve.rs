@@ -43,7 +43,7 @@ pub fn run(xen: &Xen, boot: &BootInfo, begun: Begun) -> ShutdownReason {
             continue;
         }
         let changed = life::look_after(xs, &mut stub, &counts);
-        if changed || busy || stub.arm() || xs.has_news() {
+        if changed || busy || stub.arm() || xs.has_pending() {
             continue;
         }
         // A disk has another port when it has another backend.

@@ -9,7 +9,7 @@
 //! What outlives it lies in `.bss.kept`: the page tables, a few numbers here, and the
 //! `journal_page`s, in which the device model writes down what it would need to go on.
 //!
-//! Others may still write to memory of the previous incarnation: the disks' blkback to granted
+//! Others may still write to memory of the previous incarnation: blkback to granted
 //! pages, Xen to the run state. So the heap has two halves, and each incarnation takes the one
 //! that the previous one did not have. One may be followed by another once nobody has anything
 //! of the one before it: `Xen::allow_restart` makes sure of that.

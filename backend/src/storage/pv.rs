@@ -428,7 +428,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
     fn enable_events(&mut self, completions: u32) -> bool {
         match self.up_mut() {
             // A broken connection sends no event, and somebody has to see to it (`failover.rs`).
-            Some(front) => front.health() != Health::Connected || front.rearm(completions),
+            Some(front) => front.health() != Health::Connected || front.enable_events(completions),
             None => false,
         }
     }

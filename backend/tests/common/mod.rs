@@ -90,7 +90,7 @@ impl World {
         let worked = stub.run_once();
         let busy = worked || (stub.should_look() && stub.look());
         let changed = upkeep::look_after(xs, stub, |_, _| ());
-        changed || busy || stub.arm() || xs.has_news()
+        changed || busy || stub.arm() || xs.has_pending()
     }
 
     /// The event loop, until nothing is left to do.
@@ -113,7 +113,7 @@ impl World {
         for round in 0..100_000 {
             let worked = stub.run_once();
             let changed = upkeep::look_after(xs, stub, |_, _| ());
-            if worked || changed || stub.arm() || xs.has_news() {
+            if worked || changed || stub.arm() || xs.has_pending() {
                 end_ns = end(xen.now_ns());
                 continue;
             }

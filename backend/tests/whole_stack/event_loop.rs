@@ -215,7 +215,7 @@ fn an_event_behind_an_answer_is_seen_before_the_stub_blocks() {
         if asked && let Ok(word) = xs.read_string("data/pilotfish/ask") {
             xs.write("data/pilotfish/stats", word.as_bytes()).expect("written");
         }
-        if worked || changed || stub.arm() || xs.has_news() {
+        if worked || changed || stub.arm() || xs.has_pending() {
             continue;
         }
         let mut ports = stub.ports().to_vec();

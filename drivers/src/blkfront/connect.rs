@@ -1,11 +1,11 @@
 //! A connection's beginning, its watches, and its end.
 
 use super::geometry::Numbers;
-use super::names::{self, Found, Names};
+use super::negotiate::Negotiated;
+use super::paths::{self, Found, Paths};
 use super::pool::Pool;
 use super::reconnect::{Advance, Reconnect};
 use super::slots::Slots;
-use super::terms::Terms;
 use super::{BlkFront, ConnectError, Geometry, Health, MAX_POOL_PAGES, PeerFault};
 use crate::evtchn::OwnedPort;
 use crate::gnttab::GrantedPage;
@@ -19,13 +19,13 @@ use kernel::{Errno, Hypervisor};
 use xen_pv_sys::io::blkif::RING_ENTRY_SIZE;
 use xen_pv_sys::io::xenbus::XenbusState;
 
-/// How long the back end may take for each step of the handshake. Its hotplug script may
+/// How long blkback may take for each step of the handshake. Its hotplug script may
 /// still be running.
 pub const CONNECT_TIMEOUT_NS: u64 = 60_000_000_000;
 /// How long it may take for each step of closing.
 const CLOSE_TIMEOUT_NS: u64 = 5_000_000_000;
 /// Look again after so long without an event: one can be dropped when too many come.
-const LOOK_AGAIN_NS: u64 = 1_000_000_000;
+const POLL_INTERVAL_NS: u64 = 1_000_000_000;
 /// Transitions of a handshake at most: closing what an earlier incarnation left, then connecting.
 const TRANSITIONS_MAX: u32 = 16;
 
@@ -41,21 +41,21 @@ pub enum WatchOutcome {
     Unchanged,
     /// The disk has another length now; see [`BlkFront::geometry`].
     Resized,
-    /// The back end left, or is another one now; see [`BlkFront::health`].
+    /// Blkback left, or is another one now; see [`BlkFront::health`].
     Lost,
 }
 
 impl<H: Hypervisor> BlkFront<H> {
-    /// Blocking handshake with the back end of `device/vbd/<vdev>` of our own directory.
+    /// Blocking handshake with blkback of `device/vbd/<vdev>` of our own directory.
     /// Allocates and grants `pool_pages` bounce pages (1 to [`MAX_POOL_PAGES`]). A connection
     /// that an earlier incarnation of this domain left behind is closed first.
     ///
-    /// Watches on our `backend` node and the back end's state stay behind: hand their events
+    /// Watches on our `backend` node and blkback's state stay behind: hand their events
     /// to [`BlkFront::on_watch`].
     ///
     /// # Errors
     /// Why there is no connection. Everything has been given back then, except for pages
-    /// that the back end has mapped and keeps.
+    /// that blkback has mapped and keeps.
     pub fn connect(hv: &H, xs: &mut Xenstore<H>, vdev: u32, pool_pages: u16) -> Result<Self, ConnectError> {
         if !(1..=MAX_POOL_PAGES).contains(&pool_pages) {
             return Err(ConnectError::PoolSize(pool_pages));
@@ -69,7 +69,7 @@ impl<H: Hypervisor> BlkFront<H> {
     }
 
     fn wait(xs: &mut Xenstore<H>, way: &mut Reconnect<H>, vdev: u32) -> Result<Self, ConnectError> {
-        let token = names::token(vdev);
+        let token = paths::token(vdev);
         let mut transitions = 0u32;
         let mut deadline_ns = xs.hypervisor().now_ns().saturating_add(CONNECT_TIMEOUT_NS);
         loop {
@@ -84,26 +84,26 @@ impl<H: Hypervisor> BlkFront<H> {
                 Advance::Again => return Err(ConnectError::Restless),
                 Advance::Wait(state) if now_ns >= deadline_ns => return Err(ConnectError::TimedOut(state)),
                 Advance::Wait(_) => {
-                    xs.wait_event(&token, deadline_ns.min(now_ns.saturating_add(LOOK_AGAIN_NS)))?;
+                    xs.wait_event(&token, deadline_ns.min(now_ns.saturating_add(POLL_INTERVAL_NS)))?;
                 }
             }
         }
     }
 
-    /// Everything that needs memory, before the back end sees any of it. On failure, the pages
+    /// Everything that needs memory, before blkback sees any of it. On failure, the pages
     /// that were granted: it might have mapped them.
     pub(super) fn allocate(
         hv: &H,
-        names: &Names,
-        terms: Terms,
+        paths: &Paths,
+        agreed: Negotiated,
         vdev: u32,
     ) -> Result<Self, (Errno, Vec<GrantedPage<H>>)> {
-        let port = OwnedPort::alloc(hv, names.domid).map_err(|errno| (errno, Vec::new()))?;
-        let (ring, indirect) = (terms.ring_pages(), usize::from(terms.indirect_pages()));
-        let count = usize::from(terms.pool_pages).saturating_add(ring).saturating_add(indirect);
+        let port = OwnedPort::alloc(hv, paths.domid).map_err(|errno| (errno, Vec::new()))?;
+        let (ring, indirect) = (agreed.ring_pages(), usize::from(agreed.indirect_pages()));
+        let count = usize::from(agreed.pool_pages).saturating_add(ring).saturating_add(indirect);
         let mut pages = Vec::with_capacity(count);
         for _ in 0..count {
-            match GrantedPage::alloc(hv, names.domid) {
+            match GrantedPage::alloc(hv, paths.domid) {
                 Ok(page) => pages.push(page),
                 Err(errno) => return Err((errno, pages)),
             }
@@ -119,29 +119,29 @@ impl<H: Hypervisor> BlkFront<H> {
         Ok(BlkFront {
             hv: hv.clone(),
             vdev,
-            pool_pages: terms.pool_pages,
+            pool_pages: agreed.pool_pages,
             ring,
             slots: Slots::new(entries),
             pool: Pool::new(pages, port.port().0),
-            indirect_free: (0..terms.indirect_pages()).collect(),
+            indirect_free: (0..agreed.indirect_pages()).collect(),
             indirect,
             ring_pages,
             port,
             handle: u16::try_from(vdev & 0xffff).unwrap_or(0),
-            max_pages: terms.max_pages,
+            max_pages: agreed.max_pages,
             geometry: Geometry::default(),
             health: Health::Connected,
             sends: 0,
-            names: names.clone(),
+            paths: paths.clone(),
             pause_ns: 0,
             connected_at_ns: 0,
         })
     }
 
-    /// Writes ring, port and features into our directory. The back end looks at them once our
+    /// Writes ring, port and features into our directory. Blkback reads them once our
     /// state, which is written after that, says that they are there.
     pub(super) fn offer(&self, xs: &mut Xenstore<H>) -> Result<(), ConnectError> {
-        let node = |key: &str| format!("{}/{key}", self.names.frontend);
+        let node = |key: &str| format!("{}/{key}", self.paths.frontend);
         let pages = self.ring_pages.len();
         let mut numbers =
             vec![("event-channel".to_string(), self.port().0), ("feature-persistent".to_string(), 1)];
@@ -152,7 +152,7 @@ impl<H: Hypervisor> BlkFront<H> {
             let key = if pages == 1 { "ring-ref".to_string() } else { format!("ring-ref{index}") };
             numbers.push((key, page.gref().0));
         }
-        // A back end would prefer `ring-page-order` to `ring-ref`.
+        // A blkback would prefer `ring-page-order` to `ring-ref`.
         let stale = if pages == 1 { "ring-page-order" } else { "ring-ref" };
         let mut asks = vec![Ask::Rm(node(stale)), Ask::Write(node("protocol"), PROTOCOL.to_string())];
         asks.extend(numbers.iter().map(|(key, number)| Ask::Write(node(key), number.to_string())));
@@ -169,22 +169,22 @@ impl<H: Hypervisor> BlkFront<H> {
         written.map_err(ConnectError::Store)
     }
 
-    /// The back end's directory.
+    /// Blkback's directory.
     #[must_use]
     pub fn backend_path(&self) -> &str {
-        &self.names.backend
+        &self.paths.backend
     }
 
-    /// Judges a watch event: whether the back end left or the disk was resized.
+    /// Judges a watch event: whether blkback left or the disk was resized.
     ///
     /// # Errors
     /// A failure of xenstore; nothing is known then.
     pub fn on_watch(&mut self, xs: &mut Xenstore<H>, path: &str) -> Result<WatchOutcome, StoreError> {
-        if names::is_below(path, &self.names.frontend) {
-            return self.look(xs);
+        if paths::is_below(path, &self.paths.frontend) {
+            return self.refresh(xs);
         }
-        if self.names.is_backend(path) {
-            return self.look_at_backend(xs);
+        if self.paths.is_backend(path) {
+            return self.refresh_backend(xs);
         }
         Ok(WatchOutcome::NotOurs)
     }
@@ -194,33 +194,33 @@ impl<H: Hypervisor> BlkFront<H> {
     ///
     /// # Errors
     /// A failure of xenstore; nothing is known then.
-    pub fn look(&mut self, xs: &mut Xenstore<H>) -> Result<WatchOutcome, StoreError> {
+    pub fn refresh(&mut self, xs: &mut Xenstore<H>) -> Result<WatchOutcome, StoreError> {
         if self.health != Health::Connected {
             return Ok(WatchOutcome::Unchanged);
         }
         // A directory that was made anew holds nothing of our connection.
-        let same = match Names::find(xs, self.vdev, None) {
+        let same = match Paths::find(xs, self.vdev, None) {
             Err(ConnectError::Store(error)) => return Err(error),
             found => found
-                .is_ok_and(|Found { names, ours, .. }| names == self.names && ours == XenbusState::Connected),
+                .is_ok_and(|Found { paths, ours, .. }| paths == self.paths && ours == XenbusState::Connected),
         };
         if !same {
             self.break_off(PeerFault::Replaced);
             return Ok(WatchOutcome::Lost);
         }
-        self.look_at_backend(xs)
+        self.refresh_backend(xs)
     }
 
-    fn look_at_backend(&mut self, xs: &mut Xenstore<H>) -> Result<WatchOutcome, StoreError> {
+    fn refresh_backend(&mut self, xs: &mut Xenstore<H>) -> Result<WatchOutcome, StoreError> {
         if self.health != Health::Connected {
             return Ok(WatchOutcome::Unchanged);
         }
-        let state = xenbus::read_state(xs, &self.names.backend)?;
+        let state = xenbus::read_state(xs, &self.paths.backend)?;
         if xenbus::step(Phase::Connected, state) == Step::Lost {
             self.break_off(PeerFault::Left(state));
             return Ok(WatchOutcome::Lost);
         }
-        let sectors = match Numbers::read(xs, &self.names.backend, &["sectors"])?.next() {
+        let sectors = match Numbers::read(xs, &self.paths.backend, &["sectors"])?.next() {
             Ok(Some(sectors)) if self.geometry.sectors_ok(sectors) => sectors,
             Err(ConnectError::Store(error)) => return Err(error),
             // A resize to nothing or to nonsense: keep what was agreed.
@@ -233,7 +233,7 @@ impl<H: Hypervisor> BlkFront<H> {
         Ok(WatchOutcome::Resized)
     }
 
-    /// Ends the use of the ring, whatever the back end does, and begins the way to another
+    /// Ends the use of the ring, whatever blkback does, and begins the way to another
     /// connection. Requests under way are the caller's to submit again, with new pages: those
     /// lent from this connection's pool are of no use any more.
     #[must_use]
@@ -241,39 +241,39 @@ impl<H: Hypervisor> BlkFront<H> {
         Reconnect::after(self)
     }
 
-    /// Closes the connection in order: Closing, Closed, and the back end has let go of the
+    /// Closes the connection in order: Closing, Closed, and blkback has let go of the
     /// pages. Drain first; requests still under way will not complete. Then
     /// [`BlkFront::disconnect`].
     ///
     /// # Errors
-    /// [`ConnectError::TimedOut`] if the back end does not follow; the connection counts as
+    /// [`ConnectError::TimedOut`] if blkback does not follow; the connection counts as
     /// closed all the same.
     pub fn close(&mut self, xs: &mut Xenstore<H>) -> Result<(), ConnectError> {
         self.health = Health::Closed;
-        let names = self.names.clone();
-        xenbus::write_state(xs, &names.frontend, XenbusState::Closing)?;
-        let closing = wait_for(xs, &names, Phase::Closing);
-        xenbus::write_state(xs, &names.frontend, XenbusState::Closed)?;
-        let closed = wait_for(xs, &names, Phase::Closed);
-        // The back end's directory may be gone, and the watch with it.
-        let _ = xs.unwatch(&xenbus::state_path(&names.backend), &names.token);
-        let _ = xs.unwatch(&names::pointer(self.vdev), &names.token);
+        let paths = self.paths.clone();
+        xenbus::write_state(xs, &paths.frontend, XenbusState::Closing)?;
+        let closing = wait_for(xs, &paths, Phase::Closing);
+        xenbus::write_state(xs, &paths.frontend, XenbusState::Closed)?;
+        let closed = wait_for(xs, &paths, Phase::Closed);
+        // Blkback's directory may be gone, and the watch with it.
+        let _ = xs.unwatch(&xenbus::state_path(&paths.backend), &paths.token);
+        let _ = xs.unwatch(&paths::pointer(self.vdev), &paths.token);
         closing.and(closed)
     }
 }
 
-fn wait_for<H: Hypervisor>(xs: &mut Xenstore<H>, names: &Names, phase: Phase) -> Result<(), ConnectError> {
-    wait_for_within(xs, names, phase, CLOSE_TIMEOUT_NS)
+fn wait_for<H: Hypervisor>(xs: &mut Xenstore<H>, paths: &Paths, phase: Phase) -> Result<(), ConnectError> {
+    wait_for_within(xs, paths, phase, CLOSE_TIMEOUT_NS)
 }
 
 pub(super) fn wait_for_within<H: Hypervisor>(
     xs: &mut Xenstore<H>,
-    names: &Names,
+    paths: &Paths,
     phase: Phase,
     timeout_ns: u64,
 ) -> Result<(), ConnectError> {
     let deadline_ns = xs.hypervisor().now_ns().saturating_add(timeout_ns);
-    match xenbus::wait_step(xs, &names.backend, &names.token, phase, deadline_ns)? {
+    match xenbus::wait_step(xs, &paths.backend, &paths.token, phase, deadline_ns)? {
         (Step::Done, _) => Ok(()),
         (Step::Wait, state) => Err(ConnectError::TimedOut(state)),
         (_, state) => Err(ConnectError::Refused(state)),

@@ -15,11 +15,11 @@ pub enum ConnectError {
     Missing(&'static str),
     /// A node holds what it must not.
     BadValue(&'static str),
-    /// The back end gave up, or was taken; its state.
+    /// Blkback gave up, or was taken; its state.
     Refused(XenbusState),
-    /// The back end stayed in this state.
+    /// Blkback stayed in this state.
     TimedOut(XenbusState),
-    /// The back end goes back and forth.
+    /// Blkback goes back and forth.
     Restless,
     /// It still has so many pages of the last connection mapped.
     PagesOut(u32),
@@ -35,11 +35,11 @@ impl fmt::Display for ConnectError {
             ConnectError::Store(error) => error.fmt(f),
             ConnectError::Missing(key) => write!(f, "xenstore node {key} is missing"),
             ConnectError::BadValue(key) => write!(f, "xenstore node {key} has a bad value"),
-            ConnectError::Refused(state) => write!(f, "the back end refused (state {state:?})"),
-            ConnectError::TimedOut(state) => write!(f, "the back end stayed in state {state:?}"),
-            ConnectError::Restless => f.write_str("the back end goes back and forth"),
+            ConnectError::Refused(state) => write!(f, "blkback refused (state {state:?})"),
+            ConnectError::TimedOut(state) => write!(f, "blkback stayed in state {state:?}"),
+            ConnectError::Restless => f.write_str("blkback goes back and forth"),
             ConnectError::PagesOut(pages) => {
-                write!(f, "the back end still has {pages} pages of the last connection mapped")
+                write!(f, "blkback still has {pages} pages of the last connection mapped")
             }
             ConnectError::Xen(errno) => write!(f, "setting up the ring: {errno}"),
             ConnectError::PoolSize(pages) => write!(f, "a pool of {pages} pages"),
@@ -55,7 +55,7 @@ impl From<StoreError> for ConnectError {
     }
 }
 
-/// How the back end broke the connection. The ring is dead afterwards.
+/// How blkback broke the connection. The ring is dead afterwards.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PeerFault {
     /// It claims more responses than there are requests.
@@ -73,7 +73,7 @@ pub enum PeerFault {
     Left(XenbusState),
     /// It cannot be notified any more.
     Unreachable(Errno),
-    /// The tool stack gave the disk another back end, or took it away.
+    /// The toolstack gave the disk another blkback, or took it away.
     Replaced,
     /// It answered nothing for too long.
     Silent,
@@ -87,10 +87,10 @@ impl fmt::Display for PeerFault {
             PeerFault::WrongOperation { id, operation } => {
                 write!(f, "a response of operation {operation} to request {id:#x}")
             }
-            PeerFault::Left(state) => write!(f, "the back end went to state {state:?}"),
-            PeerFault::Unreachable(errno) => write!(f, "the back end cannot be notified: {errno}"),
-            PeerFault::Replaced => f.write_str("the disk was detached or given another back end"),
-            PeerFault::Silent => f.write_str("the back end does not answer"),
+            PeerFault::Left(state) => write!(f, "blkback went to state {state:?}"),
+            PeerFault::Unreachable(errno) => write!(f, "blkback cannot be notified: {errno}"),
+            PeerFault::Replaced => f.write_str("the disk was detached or given another blkback"),
+            PeerFault::Silent => f.write_str("blkback does not answer"),
         }
     }
 }
@@ -100,7 +100,7 @@ impl fmt::Display for PeerFault {
 pub enum Health {
     /// In service.
     Connected,
-    /// The back end broke the connection. Requests under way will not complete.
+    /// Blkback broke the connection. Requests under way will not complete.
     Broken(PeerFault),
     /// We closed it.
     Closed,
@@ -120,7 +120,7 @@ pub enum SubmitError {
     BadRange,
 }
 
-/// Why a request failed at the back end.
+/// Why a request failed at blkback.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IoError {
     /// It says that it failed. Part of a write may have been done.

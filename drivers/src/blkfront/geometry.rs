@@ -1,4 +1,4 @@
-//! What the back end says about the disk, checked.
+//! What blkback says about the disk, checked.
 
 use super::ConnectError;
 use crate::xenstore::{StoreError, Xenstore, number};
@@ -8,12 +8,12 @@ use core::slice;
 use kernel::Hypervisor;
 use xen_pv_sys::io::blkif::SECTOR_SIZE;
 
-/// `VDISK_READONLY` in the back end's `info`.
+/// `VDISK_READONLY` in blkback's `info`.
 const VDISK_READONLY: u64 = 0x4;
 /// Logical blocks larger than a page cannot be written from single pages.
 const MAX_SECTOR_SIZE_BYTES: u64 = 4096;
 
-/// Where the back end says it, in the order of [`Geometry::read`].
+/// Where blkback says it, in the order of [`Geometry::read`].
 const NODES: [&str; 9] = [
     "sectors",
     "sector-size",
@@ -55,7 +55,7 @@ pub struct Discard {
 }
 
 impl Geometry {
-    /// Reads and judges the nodes in the back end's directory.
+    /// Reads and judges the nodes in blkback's directory.
     pub(super) fn read<H: Hypervisor>(xs: &mut Xenstore<H>, backend: &str) -> Result<Geometry, ConnectError> {
         let mut nodes = Numbers::read(xs, backend, &NODES)?;
         let sectors = nodes.next()?.ok_or(ConnectError::Missing("sectors"))?;
@@ -113,7 +113,7 @@ impl Geometry {
     }
 }
 
-/// Numbers in nodes of the back end, one after the other.
+/// Numbers in nodes of blkback, one after the other.
 pub(super) struct Numbers<'a> {
     keys: slice::Iter<'a, &'static str>,
     answers: vec::IntoIter<Result<Vec<u8>, StoreError>>,

@@ -2,7 +2,7 @@
 
 use super::pool::Bounce;
 use super::slots::{InFlight, Mismatch};
-use super::wire::{self, Asked, Direction};
+use super::wire::{self, Direction, RequestKind};
 use super::{BlkFront, Completion, Health, IoError, Op, PeerFault, SubmitError};
 use crate::gnttab::GrantedPage;
 use crate::ring::{ResponseOverrun, RingFull};
@@ -13,7 +13,7 @@ use xen_pv_sys::io::blkif::{
 use zerocopy::{FromZeros, IntoBytes};
 
 impl<H: Hypervisor> BlkFront<H> {
-    /// Queues one request under the caller's `id`; the back end sees it after
+    /// Queues one request under the caller's `id`; blkback sees it after
     /// [`BlkFront::kick`].
     ///
     /// # Errors
@@ -39,13 +39,17 @@ impl<H: Hypervisor> BlkFront<H> {
         };
         let Ok(indirect_page) = queued else { return Err((SubmitError::RingFull, op)) };
         let indirect = indirect_page.is_some();
-        let (asked, bounce) = match op {
-            Op::Read { bounce, .. } => (Asked::Data { direction: Direction::Read, indirect }, Some(bounce)),
-            Op::Write { bounce, .. } => (Asked::Data { direction: Direction::Write, indirect }, Some(bounce)),
-            Op::Flush => (Asked::Flush, None),
-            Op::Discard { .. } => (Asked::Discard, None),
+        let (kind, bounce) = match op {
+            Op::Read { bounce, .. } => {
+                (RequestKind::Data { direction: Direction::Read, indirect }, Some(bounce))
+            }
+            Op::Write { bounce, .. } => {
+                (RequestKind::Data { direction: Direction::Write, indirect }, Some(bounce))
+            }
+            Op::Flush => (RequestKind::Flush, None),
+            Op::Discard { .. } => (RequestKind::Discard, None),
         };
-        let kept = self.slots.insert(InFlight { caller_id: id, asked, bounce, indirect_page });
+        let kept = self.slots.insert(InFlight { caller_id: id, kind, bounce, indirect_page });
         debug_assert!(kept.is_ok(), "next_id promised a slot");
         Ok(())
     }
@@ -119,7 +123,7 @@ impl<H: Hypervisor> BlkFront<H> {
         Ok(Some(index))
     }
 
-    /// Shows the queued requests to the back end; notifies it if it asked for that.
+    /// Shows the queued requests to blkback; notifies it if it asked for that.
     pub fn kick(&mut self) {
         if self.health == Health::Connected && self.ring.publish() {
             self.sends = self.sends.wrapping_add(1);
@@ -137,7 +141,7 @@ impl<H: Hypervisor> BlkFront<H> {
     }
 
     /// The next completion, if one has arrived. `None` as well once the connection is
-    /// broken: look at [`BlkFront::health`].
+    /// broken: see [`BlkFront::health`].
     pub fn next_completion(&mut self) -> Option<Completion> {
         if self.health != Health::Connected {
             return None;
@@ -172,9 +176,9 @@ impl<H: Hypervisor> BlkFront<H> {
         Some(Completion { id: request.caller_id, outcome, bounce: request.bounce })
     }
 
-    /// Asks for an event once there are `batch` responses, or all that are due. True if there is something to look at now:
+    /// Asks for an event once there are `batch` responses, or all that are due. True if there are responses now:
     /// call [`BlkFront::next_completion`] again before sleeping.
-    pub fn rearm(&mut self, batch: u32) -> bool {
+    pub fn enable_events(&mut self, batch: u32) -> bool {
         if self.health != Health::Connected {
             return false;
         }
@@ -184,11 +188,11 @@ impl<H: Hypervisor> BlkFront<H> {
         })
     }
 
-    /// Ends the use of the ring. Requests under way keep their pages: the back end may
-    /// still write to them. Also for the caller, of a back end that it has lost patience with.
+    /// Ends the use of the ring. Requests under way keep their pages: blkback may
+    /// still write to them. Also for the caller, of a blkback that it has lost patience with.
     pub fn break_off(&mut self, fault: PeerFault) {
         if self.health == Health::Connected {
-            log::error!("blkfront {}: {fault}; the connection is given up", self.names.frontend);
+            log::error!("blkfront {}: {fault}; the connection is given up", self.paths.frontend);
             self.health = Health::Broken(fault);
         }
     }

@@ -1,12 +1,12 @@
-//! The front end of a PV block device: a disk of another domain.
+//! The frontend of a PV block device: a disk of another domain.
 //!
 //! Data goes through bounce pages that are granted once ([`pool`](Bounce)); a request takes
 //! its pages along and brings them back with its completion. Nothing allocates once
 //! connected. The usual round: [`BlkFront::take_pages`], fill, [`BlkFront::submit`],
 //! [`BlkFront::kick`]; then [`BlkFront::next_completion`] until none, and
-//! [`BlkFront::rearm`] before sleeping.
+//! [`BlkFront::enable_events`] before sleeping.
 //!
-//! The back end is not trusted. A response is copied once; its id must be live and its
+//! Blkback is not trusted. A response is copied once; its id must be live and its
 //! operation that of the request; anything else ends the connection
 //! ([`Health::Broken`]). What it cannot be kept from is lying about the disk's content.
 //!
@@ -17,12 +17,12 @@ mod connect;
 mod error;
 mod geometry;
 mod io;
-mod names;
+mod negotiate;
+mod paths;
 mod pool;
 mod reconnect;
 mod slots;
 mod stale;
-mod terms;
 mod wire;
 
 pub use connect::{CONNECT_TIMEOUT_NS, WatchOutcome};
@@ -37,11 +37,11 @@ use crate::gnttab::GrantedPage;
 use crate::ring::FrontRing;
 use alloc::vec::Vec;
 use kernel::{DomId, Hypervisor, Port, SharedPage};
-use names::Names;
+use paths::Paths;
 use pool::Pool;
 use slots::Slots;
 
-/// The largest pool. Linux's back end keeps up to 1056 persistent grants of a queue; the
+/// The largest pool. Linux's blkback keeps up to 1056 persistent grants of a queue; the
 /// pool and its indirect pages (one for each 12 pages) stay below.
 pub const MAX_POOL_PAGES: u16 = 960;
 
@@ -97,13 +97,13 @@ pub struct Completion {
 pub struct Disconnected {
     /// Pages taken back and freed.
     pub revoked_pages: usize,
-    /// Pages that the back end still had mapped; leaked.
+    /// Pages that blkback still had mapped; leaked.
     pub busy_pages: usize,
     /// Requests that never completed, by the caller's ids.
     pub unfinished: Vec<u64>,
 }
 
-/// A connection to a block back end.
+/// A connection to a blkback.
 #[derive(Debug)]
 pub struct BlkFront<H: Hypervisor> {
     hv: H,
@@ -117,14 +117,14 @@ pub struct BlkFront<H: Hypervisor> {
     indirect_free: Vec<u16>,
     ring_pages: Vec<GrantedPage<H>>,
     port: OwnedPort<H>,
-    /// The low bits of the virtual device number; Linux's back end ignores it.
+    /// The low bits of the virtual device number; Linux's blkback ignores it.
     handle: u16,
     max_pages: u16,
     geometry: Geometry,
     health: Health,
-    /// Notifications of the back end.
+    /// Notifications of blkback.
     sends: u64,
-    names: Names,
+    paths: Paths,
     /// The pause before this connection, and its beginning.
     pause_ns: u64,
     connected_at_ns: u64,
@@ -137,10 +137,10 @@ impl<H: Hypervisor> BlkFront<H> {
         &self.geometry
     }
 
-    /// The back end's domain.
+    /// Blkback's domain.
     #[must_use]
     pub fn backend_domid(&self) -> DomId {
-        self.names.domid
+        self.paths.domid
     }
 
     /// The ring's event channel.
@@ -169,7 +169,7 @@ impl<H: Hypervisor> BlkFront<H> {
         self.health
     }
 
-    /// How often the back end was notified.
+    /// How often blkback was notified.
     #[must_use]
     pub fn sends(&self) -> u64 {
         self.sends
@@ -211,7 +211,7 @@ impl<H: Hypervisor> BlkFront<H> {
     }
 
     /// Gives up the connection: takes every grant back, frees the pages, closes the port.
-    /// Call [`BlkFront::close`] first if the back end is to let go of the pages in order;
+    /// Call [`BlkFront::close`] first if blkback is to let go of the pages in order;
     /// those that it still has mapped are leaked and counted.
     pub fn disconnect(self) -> Disconnected {
         let unfinished = self.in_flight_ids().collect();
@@ -224,7 +224,7 @@ impl<H: Hypervisor> BlkFront<H> {
             *counter = counter.saturating_add(1);
         }
         if report.busy_pages > 0 {
-            log::warn!("blkfront: {} pages still mapped by the back end are lost", report.busy_pages);
+            log::warn!("blkfront: {} pages still mapped by blkback are lost", report.busy_pages);
         }
         report
     }

@@ -5,7 +5,7 @@
 //! with the completion.
 //!
 //! Pages are not zeroed between requests. They hold data of one disk of one guest only, the
-//! back end serves that disk anyway, and a read's bytes reach the guest only if the whole
+//! blkback serves that disk anyway, and a read's bytes reach the guest only if the whole
 //! read succeeded. New pages are zeroed, so nothing of the stub's own is ever shown.
 
 use crate::gnttab::GrantedPage;

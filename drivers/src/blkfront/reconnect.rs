@@ -9,19 +9,19 @@
 //! Nothing here waits: [`Reconnect::step`] makes at most one transition, a bounded number of
 //! requests to xenstored. So a caller with other work (vCPUs to be answered) can go on between.
 //!
-//! **The old connection is over before the next one begins.** The back end closes it (Closed),
-//! and has let go of *every* page of it: a back end unmaps the pages of a request when the
+//! **The old connection is over before the next one begins.** Blkback closes it (Closed),
+//! and has let go of *every* page of it: a blkback unmaps the pages of a request when the
 //! request is done, so a page that cannot be taken back may belong to a write that is still on
 //! its way to the disk and would overwrite what a later one wrote. Until then the disk waits;
 //! no page is leaked, reused or freed, and no more memory is taken. That also bounds what a
-//! hostile back end can hold: the pages of one connection.
+//! hostile blkback can hold: the pages of one connection.
 //!
-//! A back end that keeps failing is tried after growing pauses, as is one whose connections do
+//! A blkback that keeps failing is tried after growing pauses, as is one whose connections do
 //! not last.
 
 use super::geometry::Numbers;
-use super::names::{self, Found, Names};
-use super::terms::Terms;
+use super::negotiate::Negotiated;
+use super::paths::{self, Found, Paths};
 use super::{BlkFront, ConnectError, Geometry};
 use crate::gnttab::GrantedPage;
 use crate::xenbus::{self, Phase, Step};
@@ -31,10 +31,10 @@ use alloc::vec::Vec;
 use kernel::{Errno, Hypervisor};
 use xen_pv_sys::io::xenbus::XenbusState;
 
-/// An event can be dropped when too many come, so look now and then without one.
-const LOOK_AGAIN_NS: u64 = 2_000_000_000;
-/// How often to try to take back pages that the back end still has mapped.
-const PAGES_AGAIN_NS: u64 = 50_000_000;
+/// An event can be dropped when too many come, so check now and then without one.
+const POLL_INTERVAL_NS: u64 = 2_000_000_000;
+/// How often to try to take back pages that blkback still has mapped.
+const PAGES_INTERVAL_NS: u64 = 50_000_000;
 /// Pause after a failure, doubled at each that follows.
 const PAUSE_MIN_NS: u64 = 100_000_000;
 const PAUSE_MAX_NS: u64 = 10_000_000_000;
@@ -49,7 +49,7 @@ enum Stage {
     Closing,
     /// We are Closed.
     Closed,
-    /// The back end has closed; our pages come back.
+    /// Blkback has closed; our pages come back.
     Release,
     /// We are Initialising.
     Start,
@@ -61,7 +61,7 @@ enum Stage {
 pub(super) enum Advance<H: Hypervisor> {
     /// Another can follow at once.
     Again,
-    /// The back end, in this state, is to move.
+    /// Blkback, in this state, is to move.
     Wait(XenbusState),
     Connected(Box<BlkFront<H>>),
 }
@@ -75,19 +75,19 @@ pub struct Reconnect<H: Hypervisor> {
     stage: Stage,
     /// Our own `backend` node is watched.
     watching: bool,
-    /// The back end that is watched.
-    names: Option<Names>,
+    /// Blkback that is watched.
+    paths: Option<Paths>,
     offered: Option<Box<BlkFront<H>>>,
-    /// Pages of earlier connections that the back end may still reach.
+    /// Pages of earlier connections that blkback may still reach.
     old_pages: Vec<GrantedPage<H>>,
     pause_ns: u64,
     /// No new connection before this.
     not_before_ns: u64,
-    /// After a failure: not even a look before this.
+    /// After a failure: no step before this.
     quiet_until_ns: u64,
-    look_at_ns: u64,
-    /// The last failure told, so that it is told once.
-    told: Option<ConnectError>,
+    due_at_ns: u64,
+    /// The last failure reported, so that it is reported once.
+    reported: Option<ConnectError>,
 }
 
 impl<H: Hypervisor> Reconnect<H> {
@@ -99,14 +99,14 @@ impl<H: Hypervisor> Reconnect<H> {
             pool_pages,
             stage: Stage::Begin,
             watching: false,
-            names: None,
+            paths: None,
             offered: None,
             old_pages: Vec::new(),
             pause_ns: 0,
             not_before_ns: 0,
             quiet_until_ns: 0,
-            look_at_ns: 0,
-            told: None,
+            due_at_ns: 0,
+            reported: None,
         }
     }
 
@@ -117,7 +117,7 @@ impl<H: Hypervisor> Reconnect<H> {
         let pause_ns = if lasted { 0 } else { longer(front.pause_ns) };
         let mut next = Reconnect::new(&front.hv, front.vdev, front.pool_pages);
         next.watching = true;
-        next.names = Some(front.names.clone());
+        next.paths = Some(front.paths.clone());
         next.old_pages = front.into_pages();
         next.pause_ns = pause_ns;
         next.not_before_ns = now_ns.saturating_add(pause_ns);
@@ -128,12 +128,12 @@ impl<H: Hypervisor> Reconnect<H> {
     /// stands. Call it after each [`Reconnect::on_watch`] and at [`Reconnect::due_ns`].
     pub fn step(&mut self, xs: &mut Xenstore<H>) -> Option<BlkFront<H>> {
         let now_ns = self.hv.now_ns();
-        if now_ns < self.look_at_ns {
+        if now_ns < self.due_at_ns {
             return None;
         }
-        self.look_at_ns = now_ns.saturating_add(LOOK_AGAIN_NS);
+        self.due_at_ns = now_ns.saturating_add(POLL_INTERVAL_NS);
         match self.advance(xs) {
-            Ok(Advance::Again) => self.look_at_ns = now_ns,
+            Ok(Advance::Again) => self.due_at_ns = now_ns,
             Ok(Advance::Wait(_)) => {}
             Ok(Advance::Connected(front)) => return Some(*front),
             Err(error) => self.fail(error),
@@ -144,10 +144,10 @@ impl<H: Hypervisor> Reconnect<H> {
     /// When [`Reconnect::step`] has something to do, without an event.
     #[must_use]
     pub fn due_ns(&self) -> u64 {
-        self.look_at_ns
+        self.due_at_ns
     }
 
-    /// Pages of the old connection that the back end has not let go of yet.
+    /// Pages of the old connection that blkback has not let go of yet.
     #[must_use]
     pub fn pages_out(&self) -> usize {
         self.old_pages.len()
@@ -155,16 +155,16 @@ impl<H: Hypervisor> Reconnect<H> {
 
     /// Takes note of a watch event, if it is about this disk.
     pub fn on_watch(&mut self, path: &str) {
-        let ours = names::is_below(path, &names::frontend(self.vdev))
-            || self.names.as_ref().is_some_and(|names| names.is_backend(path));
+        let ours = paths::is_below(path, &paths::frontend(self.vdev))
+            || self.paths.as_ref().is_some_and(|paths| paths.is_backend(path));
         if ours {
-            self.look();
+            self.set_due();
         }
     }
 
     /// Makes the next step due, as if an event had come.
-    pub fn look(&mut self) {
-        self.look_at_ns = self.look_at_ns.min(self.quiet_until_ns);
+    pub fn set_due(&mut self) {
+        self.due_at_ns = self.due_at_ns.min(self.quiet_until_ns);
     }
 
     /// No new connection for so long.
@@ -172,11 +172,11 @@ impl<H: Hypervisor> Reconnect<H> {
         self.not_before_ns = self.hv.now_ns().saturating_add(pause_ns);
     }
 
-    /// One transition, if the back end's state allows one.
+    /// One transition, if blkback's state allows one.
     pub(super) fn advance(&mut self, xs: &mut Xenstore<H>) -> Result<Advance<H>, ConnectError> {
-        let (names, ours, state) = self.find(xs)?;
-        if !self.stage.is_told_by(ours) {
-            // The tool stack made our directory anew.
+        let (paths, ours, state) = self.find(xs)?;
+        if !self.stage.is_shown_by(ours) {
+            // The toolstack made our directory anew.
             self.begin();
         }
         let waits = Ok(Advance::Wait(state));
@@ -186,23 +186,23 @@ impl<H: Hypervisor> Reconnect<H> {
                 let fresh = matches!(ours, S::Unknown | S::Initialising);
                 if fresh && !matches!(state, S::Connected | S::Closing) {
                     self.stage = Stage::Release;
-                    self.start(xs, &names, ours, state)
+                    self.start(xs, &paths, ours, state)
                 } else {
-                    self.go_to(xs, &names, Stage::Closing, S::Closing)
+                    self.go_to(xs, &paths, Stage::Closing, S::Closing)
                 }
             }
             Stage::Closing if xenbus::step(Phase::Closing, state) == Step::Done => {
-                self.go_to(xs, &names, Stage::Closed, XenbusState::Closed)
+                self.go_to(xs, &paths, Stage::Closed, XenbusState::Closed)
             }
             Stage::Closed if xenbus::step(Phase::Closed, state) == Step::Done => {
                 self.stage = Stage::Release;
                 Ok(Advance::Again)
             }
             Stage::Closing | Stage::Closed => waits,
-            Stage::Release => self.start(xs, &names, ours, state),
-            Stage::Start => self.may_offer(xs, &names, state),
+            Stage::Release => self.start(xs, &paths, ours, state),
+            Stage::Start => self.may_offer(xs, &paths, state),
             Stage::Offered => match xenbus::step(Phase::Offered, state) {
-                Step::Connect => self.connect(xs, &names),
+                Step::Connect => self.connect(xs, &paths),
                 Step::Wait => waits,
                 _ => Err(ConnectError::Refused(state)),
             },
@@ -212,44 +212,44 @@ impl<H: Hypervisor> Reconnect<H> {
     fn go_to(
         &mut self,
         xs: &mut Xenstore<H>,
-        names: &Names,
+        paths: &Paths,
         stage: Stage,
         ours: XenbusState,
     ) -> Result<Advance<H>, ConnectError> {
-        xenbus::write_state(xs, &names.frontend, ours)?;
+        xenbus::write_state(xs, &paths.frontend, ours)?;
         self.stage = stage;
         Ok(Advance::Again)
     }
 
-    /// Who the back end is now, our state and its. Another one than before: everything begins
+    /// Who blkback is now, our state and its. Another one than before: everything begins
     /// anew.
-    fn find(&mut self, xs: &mut Xenstore<H>) -> Result<(Names, XenbusState, XenbusState), ConnectError> {
-        let found = Names::find(xs, self.vdev, self.names.as_ref());
+    fn find(&mut self, xs: &mut Xenstore<H>) -> Result<(Paths, XenbusState, XenbusState), ConnectError> {
+        let found = Paths::find(xs, self.vdev, self.paths.as_ref());
         if let Err(error @ ConnectError::Store(_)) = found {
             return Err(error);
         }
-        let now = found.as_ref().ok().map(|found| &found.names);
-        if self.names.as_ref() != now {
-            if let Some(old) = self.names.take() {
+        let now = found.as_ref().ok().map(|found| &found.paths);
+        if self.paths.as_ref() != now {
+            if let Some(old) = self.paths.take() {
                 // Best effort: the watch may have gone with the node.
                 let _ = xs.unwatch(&xenbus::state_path(&old.backend), &old.token);
             }
             self.begin();
         }
-        if let Some(names) = now.filter(|_| self.watching)
+        if let Some(paths) = now.filter(|_| self.watching)
             && let Some(Found { ours, theirs: Some(theirs), .. }) = found.as_ref().ok()
         {
-            return Ok((names.clone(), *ours, *theirs));
+            return Ok((paths.clone(), *ours, *theirs));
         }
         // Each watch brings an event at once: so no change is missed, whichever of these
         // requests xenstored does first.
         let mut asks = Vec::new();
         if !self.watching {
-            asks.push(Ask::Watch(names::pointer(self.vdev), names::token(self.vdev)));
+            asks.push(Ask::Watch(paths::pointer(self.vdev), paths::token(self.vdev)));
         }
-        if let Some(names) = now {
-            let state = xenbus::state_path(&names.backend);
-            asks.push(Ask::Watch(state.clone(), names.token.clone()));
+        if let Some(paths) = now {
+            let state = xenbus::state_path(&paths.backend);
+            asks.push(Ask::Watch(state.clone(), paths.token.clone()));
             asks.push(Ask::Read(state));
         }
         let mut answers = xs.batch(&asks)?;
@@ -258,65 +258,65 @@ impl<H: Hypervisor> Reconnect<H> {
             watched(answer)?;
         }
         self.watching = true;
-        let Found { names, ours, .. } = found?;
-        self.names = Some(names.clone());
-        Ok((names, ours, xenbus::state_in(state.unwrap_or(Err(StoreError::TimedOut)))?))
+        let Found { paths, ours, .. } = found?;
+        self.paths = Some(paths.clone());
+        Ok((paths, ours, xenbus::state_in(state.unwrap_or(Err(StoreError::TimedOut)))?))
     }
 
     fn begin(&mut self) {
         self.stage = Stage::Begin;
         if let Some(front) = self.offered.take() {
-            // The back end may have mapped them by now.
+            // Blkback may have mapped them by now.
             self.old_pages.extend(front.into_pages());
         }
     }
 
     /// Whether a new connection may begin: see the head of this file.
-    fn may_start(&mut self, xs: &mut Xenstore<H>, names: &Names) -> Result<bool, ConnectError> {
+    fn may_start(&mut self, xs: &mut Xenstore<H>, paths: &Paths) -> Result<bool, ConnectError> {
         let now_ns = self.hv.now_ns();
         let old_pages = core::mem::take(&mut self.old_pages);
         self.old_pages = old_pages.into_iter().filter_map(|page| page.try_revoke().err()).collect();
         if !self.old_pages.is_empty() {
-            self.look_at_ns = now_ns.saturating_add(PAGES_AGAIN_NS);
+            self.due_at_ns = now_ns.saturating_add(PAGES_INTERVAL_NS);
             let pages = u32::try_from(self.old_pages.len()).unwrap_or(u32::MAX);
-            self.tell(ConnectError::PagesOut(pages));
+            self.report(ConnectError::PagesOut(pages));
             return Ok(false);
         }
         if now_ns < self.not_before_ns {
-            self.look_at_ns = self.not_before_ns;
+            self.due_at_ns = self.not_before_ns;
             return Ok(false);
         }
-        // The tool stack takes the disk away: there is nothing to begin.
-        Ok(Numbers::read(xs, &names.backend, &["online"])?.next()? != Some(0))
+        // The toolstack takes the disk away: there is nothing to begin.
+        Ok(Numbers::read(xs, &paths.backend, &["online"])?.next()? != Some(0))
     }
 
     /// Begins a new connection, if one may begin.
     fn start(
         &mut self,
         xs: &mut Xenstore<H>,
-        names: &Names,
+        paths: &Paths,
         ours: XenbusState,
         state: XenbusState,
     ) -> Result<Advance<H>, ConnectError> {
-        if !self.may_start(xs, names)? {
+        if !self.may_start(xs, paths)? {
             return Ok(Advance::Wait(state));
         }
         if ours != XenbusState::Initialising {
-            return self.go_to(xs, names, Stage::Start, XenbusState::Initialising);
+            return self.go_to(xs, paths, Stage::Start, XenbusState::Initialising);
         }
-        // The tool stack has written it already.
+        // The toolstack has written it already.
         self.stage = Stage::Start;
-        self.may_offer(xs, names, state)
+        self.may_offer(xs, paths, state)
     }
 
     fn may_offer(
         &mut self,
         xs: &mut Xenstore<H>,
-        names: &Names,
+        paths: &Paths,
         state: XenbusState,
     ) -> Result<Advance<H>, ConnectError> {
         match xenbus::step(Phase::Start, state) {
-            Step::Offer => self.offer(xs, names),
+            Step::Offer => self.offer(xs, paths),
             // It closes what we have not begun: follow it, or it never gets to the end.
             Step::Wait if state == XenbusState::Closing => Err(ConnectError::Refused(state)),
             Step::Wait => Ok(Advance::Wait(state)),
@@ -324,19 +324,19 @@ impl<H: Hypervisor> Reconnect<H> {
         }
     }
 
-    fn offer(&mut self, xs: &mut Xenstore<H>, names: &Names) -> Result<Advance<H>, ConnectError> {
-        let terms = Terms::read(xs, &names.backend, self.pool_pages)?;
-        let front = BlkFront::allocate(&self.hv, names, terms, self.vdev).map_err(|(errno, pages)| {
+    fn offer(&mut self, xs: &mut Xenstore<H>, paths: &Paths) -> Result<Advance<H>, ConnectError> {
+        let agreed = Negotiated::read(xs, &paths.backend, self.pool_pages)?;
+        let front = BlkFront::allocate(&self.hv, paths, agreed, self.vdev).map_err(|(errno, pages)| {
             self.old_pages.extend(pages);
             ConnectError::Xen(errno)
         })?;
         self.offered.insert(Box::new(front)).offer(xs)?;
-        self.go_to(xs, names, Stage::Offered, XenbusState::Initialised)
+        self.go_to(xs, paths, Stage::Offered, XenbusState::Initialised)
     }
 
-    fn connect(&mut self, xs: &mut Xenstore<H>, names: &Names) -> Result<Advance<H>, ConnectError> {
-        let geometry = Geometry::read(xs, &names.backend)?;
-        xenbus::write_state(xs, &names.frontend, XenbusState::Connected)?;
+    fn connect(&mut self, xs: &mut Xenstore<H>, paths: &Paths) -> Result<Advance<H>, ConnectError> {
+        let geometry = Geometry::read(xs, &paths.backend)?;
+        xenbus::write_state(xs, &paths.frontend, XenbusState::Connected)?;
         let Some(mut front) = self.offered.take() else {
             return Err(ConnectError::Xen(Errno::EINVAL));
         };
@@ -349,21 +349,21 @@ impl<H: Hypervisor> Reconnect<H> {
     fn fail(&mut self, error: ConnectError) {
         let now_ns = self.hv.now_ns();
         self.begin();
-        self.tell(error);
+        self.report(error);
         if let ConnectError::Missing(_) = error {
-            // Detached: an event tells when it is attached again.
+            // Detached: an event comes when it is attached again.
             return;
         }
         self.pause_ns = longer(self.pause_ns);
         self.quiet_until_ns = now_ns.saturating_add(self.pause_ns);
         self.not_before_ns = self.quiet_until_ns;
-        self.look_at_ns = self.quiet_until_ns;
+        self.due_at_ns = self.quiet_until_ns;
     }
 
-    fn tell(&mut self, error: ConnectError) {
-        if self.told != Some(error) {
-            log::warn!("blkfront {}: no connection yet: {error}", names::frontend(self.vdev));
-            self.told = Some(error);
+    fn report(&mut self, error: ConnectError) {
+        if self.reported != Some(error) {
+            log::warn!("blkfront {}: no connection yet: {error}", paths::frontend(self.vdev));
+            self.reported = Some(error);
         }
     }
 
@@ -374,17 +374,17 @@ impl<H: Hypervisor> Reconnect<H> {
             let _ = front.close(xs);
             front.disconnect();
         }
-        // Best effort: the error that led here is the one to tell.
-        if let Some(names) = &self.names {
-            let _ = xs.unwatch(&xenbus::state_path(&names.backend), &names.token);
+        // Best effort: the error that led here is the one to report.
+        if let Some(paths) = &self.paths {
+            let _ = xs.unwatch(&xenbus::state_path(&paths.backend), &paths.token);
         }
-        let _ = xs.unwatch(&names::pointer(self.vdev), &names::token(self.vdev));
+        let _ = xs.unwatch(&paths::pointer(self.vdev), &paths::token(self.vdev));
     }
 }
 
 impl Stage {
     /// Whether our own state is the one that we wrote for this stage.
-    fn is_told_by(self, ours: XenbusState) -> bool {
+    fn is_shown_by(self, ours: XenbusState) -> bool {
         match self {
             Stage::Begin | Stage::Release => true,
             Stage::Closing => ours == XenbusState::Closing,

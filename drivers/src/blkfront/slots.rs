@@ -1,10 +1,10 @@
-//! The requests that the back end holds, found again by the id that it echoes.
+//! The requests that blkback holds, found again by the id that it echoes.
 //!
 //! An id on the wire is a slot's number and the slot's generation, both ours. An id that is
 //! unknown, answered already, or of an earlier use of its slot finds nothing.
 
 use super::pool::Bounce;
-use super::wire::Asked;
+use super::wire::RequestKind;
 use alloc::vec::Vec;
 
 /// A request under way.
@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 pub(super) struct InFlight {
     /// The caller's own id.
     pub(super) caller_id: u64,
-    pub(super) asked: Asked,
-    /// The pages that the back end may read or write until it answers.
+    pub(super) kind: RequestKind,
+    /// The pages that blkback may read or write until it answers.
     pub(super) bounce: Option<Bounce>,
     /// The page that holds its segments.
     pub(super) indirect_page: Option<u16>,
@@ -72,7 +72,7 @@ impl Slots {
         }
         match &slot.request {
             None => return Err(Mismatch::UnknownId),
-            Some(request) if !request.asked.answered_by(operation) => return Err(Mismatch::WrongOperation),
+            Some(request) if !request.kind.answered_by(operation) => return Err(Mismatch::WrongOperation),
             Some(_) => {}
         }
         let request = slot.request.take().ok_or(Mismatch::UnknownId)?;
@@ -94,7 +94,7 @@ mod tests {
     use xen_pv_sys::io::blkif::{BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE};
 
     fn flush(caller_id: u64) -> InFlight {
-        InFlight { caller_id, asked: Asked::Flush, bounce: None, indirect_page: None }
+        InFlight { caller_id, kind: RequestKind::Flush, bounce: None, indirect_page: None }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The front end against a fake blkback.
+//! The frontend against a fake blkback.
 
 use super::*;
 use crate::fake::{BlkBack, BlkBackConfig, Faults, Misdeed, XenStored};
@@ -41,7 +41,7 @@ impl Machine {
 
     /// Waits as the main loop does; false if nothing came within a second.
     fn wait(&self, front: &mut BlkFront<FakeXen>) -> bool {
-        if front.rearm(1) {
+        if front.enable_events(1) {
             return true;
         }
         self.xen.poll(&[front.port()], Some(self.xen.now_ns() + 1_000_000_000)).unwrap();
@@ -156,7 +156,7 @@ fn a_plain_back_end_gets_the_plain_protocol() {
         ..BlkBackConfig::default()
     };
     let mut machine = Machine::new(config);
-    // Left by an earlier front end; a back end would prefer it to `ring-ref`.
+    // Left by an earlier frontend; a blkback would prefer it to `ring-ref`.
     machine.store.write(&format!("/local/domain/5/device/vbd/{VDEV}/ring-page-order"), "1");
     let mut front = machine.connect(64).unwrap();
     assert_eq!((front.ring_entries(), front.max_pages_per_request()), (32, 11));
@@ -543,7 +543,7 @@ proptest! {
             | (Misdeed::Vanish, Health::Broken(PeerFault::Left(XenbusState::Closed))) => {
                 let bounce = front.take_pages(1);
                 prop_assert!(front.submit(50, Op::Flush).is_err());
-                prop_assert!(front.next_completion().is_none() && !front.rearm(1));
+                prop_assert!(front.next_completion().is_none() && !front.enable_events(1));
                 bounce.into_iter().for_each(|bounce| front.give_back(bounce));
             }
             (Misdeed::Silence, Health::Connected) => prop_assert!(!flying.is_empty()),
@@ -560,7 +560,7 @@ proptest! {
 }
 
 proptest! {
-    /// Whatever stands in the ring, the front end neither panics nor loses a page, and a
+    /// Whatever stands in the ring, the frontend neither panics nor loses a page, and a
     /// completion is always that of a request.
     #[test]
     fn no_ring_content_loses_a_page(
@@ -620,11 +620,11 @@ fn a_resize_is_taken_over_and_nonsense_is_not() {
 fn a_fault_seen_while_going_to_sleep_is_looked_at() {
     let mut machine = Machine::new(BlkBackConfig::default());
     let mut front = machine.connect(8).unwrap();
-    assert!(!front.rearm(1));
+    assert!(!front.enable_events(1));
     front.ring_pages[0].page().store(8, 1u32, kernel::Order::AcqRel).unwrap();
-    assert!(front.rearm(1), "there is something to look at");
+    assert!(front.enable_events(1), "there is something to look at");
     assert!(matches!(front.health(), Health::Broken(PeerFault::ResponseOverrun(_))));
-    assert!(!front.rearm(1), "once");
+    assert!(!front.enable_events(1), "once");
 }
 
 #[test]
@@ -662,7 +662,7 @@ fn closing_in_order_gives_everything_back() {
     assert_eq!(front.disconnect(), Disconnected { revoked_pages: 9, busy_pages: 0, unfinished: vec![] });
     assert_eq!((machine.xen.live_grants(), machine.xen.open_ports()), (0, 1));
     assert!(machine.store.watches().is_empty());
-    // The back end is online still: a new front end can connect.
+    // Blkback is online still: a new frontend can connect.
     let mut front = machine.connect(8).unwrap();
     assert_eq!(machine.read(&mut front, 0, 512), [1; 512]);
 }
@@ -764,7 +764,7 @@ fn a_disk_that_is_attached_elsewhere_is_followed() {
     assert_eq!(front.backend_domid(), DomId(0));
     machine.back.reattach(DomId(9));
     machine.xen.run_peers(100);
-    assert_eq!(front.look(&mut machine.xs), Ok(WatchOutcome::Lost));
+    assert_eq!(front.refresh(&mut machine.xs), Ok(WatchOutcome::Lost));
     let mut way = front.reconnect();
     let front = reconnect(&mut machine, &mut way, A_WHILE_NS).unwrap();
     assert_eq!(
@@ -780,7 +780,7 @@ fn a_disk_that_is_attached_elsewhere_is_followed() {
 fn a_directory_made_anew_behind_the_same_name_is_noticed() {
     let mut machine = Machine::new(BlkBackConfig::default());
     let mut front = machine.connect(8).unwrap();
-    // The back end's state is the only node that looks as it did.
+    // Blkback's state is the only node that looks as it did.
     machine.back.unbind();
     machine.store.write(&format!("/local/domain/5/device/vbd/{VDEV}/state"), "1");
     let path = format!("device/vbd/{VDEV}/backend");
@@ -795,7 +795,7 @@ fn a_disk_that_is_being_taken_away_is_closed_and_not_begun_anew() {
     machine.back.detach();
     let mut way = front.reconnect();
     assert!(reconnect(&mut machine, &mut way, A_WHILE_NS).is_none());
-    assert_eq!((machine.front_node("state"), machine.back.state()), (None, 0), "the tool stack is done");
+    assert_eq!((machine.front_node("state"), machine.back.state()), (None, 0), "the toolstack is done");
     assert_eq!(machine.back.connections(), 1);
     machine.back.reattach(DomId(0));
     // At once: nobody failed.

@@ -19,7 +19,7 @@ pub(super) enum Direction {
 
 /// What a live request asked for, to judge the response's `operation`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Asked {
+pub(super) enum RequestKind {
     Data { direction: Direction, indirect: bool },
     Flush,
     Discard,
@@ -34,16 +34,16 @@ impl Direction {
     }
 }
 
-impl Asked {
-    /// Whether a response may carry `operation`. Back ends answer an indirect request with
+impl RequestKind {
+    /// Whether a response may carry `operation`. A blkback answers an indirect request with
     /// the inner operation (Linux) or with the outer one.
     pub(super) fn answered_by(self, operation: u8) -> bool {
         match self {
-            Asked::Data { direction, indirect } => {
+            RequestKind::Data { direction, indirect } => {
                 operation == direction.code() || (indirect && operation == BLKIF_OP_INDIRECT)
             }
-            Asked::Flush => operation == BLKIF_OP_FLUSH_DISKCACHE,
-            Asked::Discard => operation == BLKIF_OP_DISCARD,
+            RequestKind::Flush => operation == BLKIF_OP_FLUSH_DISKCACHE,
+            RequestKind::Discard => operation == BLKIF_OP_DISCARD,
         }
     }
 }
@@ -161,14 +161,14 @@ mod tests {
 
     #[test]
     fn a_response_must_name_what_was_asked() {
-        let read = Asked::Data { direction: Direction::Read, indirect: false };
+        let read = RequestKind::Data { direction: Direction::Read, indirect: false };
         assert!(read.answered_by(BLKIF_OP_READ));
         assert!(!read.answered_by(BLKIF_OP_WRITE));
         assert!(!read.answered_by(BLKIF_OP_INDIRECT));
-        let long = Asked::Data { direction: Direction::Write, indirect: true };
+        let long = RequestKind::Data { direction: Direction::Write, indirect: true };
         assert!(long.answered_by(BLKIF_OP_WRITE) && long.answered_by(BLKIF_OP_INDIRECT));
         assert!(!long.answered_by(BLKIF_OP_READ));
-        assert!(!Asked::Flush.answered_by(BLKIF_OP_DISCARD));
-        assert!(!Asked::Discard.answered_by(BLKIF_OP_FLUSH_DISKCACHE));
+        assert!(!RequestKind::Flush.answered_by(BLKIF_OP_DISCARD));
+        assert!(!RequestKind::Discard.answered_by(BLKIF_OP_FLUSH_DISKCACHE));
     }
 }

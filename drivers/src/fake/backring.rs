@@ -1,4 +1,4 @@
-//! The fake back end's side of a block ring.
+//! The fake blkback's side of a block ring.
 
 use super::disk::Grants;
 use alloc::collections::VecDeque;
@@ -60,7 +60,7 @@ impl Connection {
         self.rsp_prod = self.rsp_prod.wrapping_add(1);
     }
 
-    /// Shows the responses; notifies if the front end asked for one of them.
+    /// Shows the responses; notifies if the frontend asked for one of them.
     pub(super) fn push(&self, me: &FakeXen) {
         let old = self.word(RSP_PROD);
         self.set_word(RSP_PROD, self.rsp_prod);

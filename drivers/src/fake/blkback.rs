@@ -1,4 +1,4 @@
-//! A fake block back end in domain 0: handshake over the fake xenstored, ring, responses.
+//! A fake blkback in domain 0: handshake over the fake xenstored, ring, responses.
 //!
 //! It looks at the ring only when notified and notifies only when asked to, so a driver
 //! that forgets either hangs here as it would on Xen.
@@ -21,7 +21,7 @@ use xen_pv_sys::io::blkif::{BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, RING_ENTRY_SI
 use xen_pv_sys::io::ring::{REQ_EVENT, REQ_PROD, RSP_PROD};
 use zerocopy::FromBytes;
 
-/// The disk and what the back end offers.
+/// The disk and what blkback offers.
 #[derive(Clone, Debug)]
 pub struct BlkBackConfig {
     /// Length in 512-byte units.
@@ -83,7 +83,7 @@ struct Inner {
     kept: Vec<Connection>,
     /// The driver serves the device.
     is_bound: bool,
-    /// The tool stack takes the device away.
+    /// The toolstack takes the device away.
     is_leaving: bool,
     requests: u64,
     connections: u64,
@@ -91,15 +91,15 @@ struct Inner {
     most_held: usize,
 }
 
-/// A handle on the fake; clones are the same back end.
+/// A handle on the fake; clones are the same blkback.
 #[derive(Clone)]
 pub struct BlkBack {
     inner: Rc<RefCell<Inner>>,
 }
 
 impl BlkBack {
-    /// Creates the device `vdev` of `stub`, both ends' nodes included, as the tool stack
-    /// does. The back end is domain 0.
+    /// Creates the device `vdev` of `stub`, both ends' nodes included, as the toolstack
+    /// does. Blkback is domain 0.
     #[must_use]
     pub fn attach(stub: &FakeXen, store: &XenStored, vdev: u32, config: BlkBackConfig) -> BlkBack {
         let (me, stub) = (stub.domain(DomId(0)), stub.me());
@@ -130,7 +130,7 @@ impl BlkBack {
         back
     }
 
-    /// The tool stack makes the device anew, with domain `backend` as its back end and the
+    /// The toolstack makes the device anew, with domain `backend` as its blkback and the
     /// same disk behind it. Whatever was there before is gone, as if that domain had died.
     pub fn reattach(&self, backend: DomId) {
         let mut inner = self.inner.borrow_mut();
@@ -160,7 +160,7 @@ impl BlkBack {
         inner.is_leaving = false;
     }
 
-    /// The tool stack takes the device away: it asks the back end to close and removes both
+    /// The toolstack takes the device away: it asks blkback to close and removes both
     /// ends' nodes when that is done.
     pub fn detach(&self) {
         let mut inner = self.inner.borrow_mut();
@@ -169,7 +169,7 @@ impl BlkBack {
         inner.go_to(5);
     }
 
-    /// The back end's domain dies: Xen unmaps what it had mapped, its nodes go.
+    /// Blkback's domain dies: Xen unmaps what it had mapped, its nodes go.
     pub fn die(&self) {
         let mut inner = self.inner.borrow_mut();
         inner.disconnect();
@@ -185,7 +185,7 @@ impl BlkBack {
     }
 
     /// Gives the device to its driver again. As in Linux, it takes up the ring that it finds
-    /// in the front end's nodes.
+    /// in the frontend's nodes.
     pub fn bind(&self) {
         let mut inner = self.inner.borrow_mut();
         inner.is_bound = true;
@@ -256,14 +256,14 @@ impl BlkBack {
         RefMut::map(self.inner.borrow_mut(), |inner| &mut inner.disk)
     }
 
-    /// A node of its directory, to be changed; the front end's watch sees it if it is the
+    /// A node of its directory, to be changed; the frontend's watch sees it if it is the
     /// state.
     pub fn set_node(&self, key: &str, value: &str) {
         let inner = self.inner.borrow();
         inner.store.write(&format!("{}/{key}", inner.back_dir), value);
     }
 
-    /// The back end's state.
+    /// Blkback's state.
     #[must_use]
     pub fn state(&self) -> u32 {
         self.inner.borrow().state_of(&self.inner.borrow().back_dir)
@@ -393,7 +393,7 @@ impl Inner {
 
     fn disconnect(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        // The front end may have closed its end already.
+        // The frontend may have closed its end already.
         let _ = self.me.evtchn_close(connection.port);
         if self.faults.keep_grants {
             self.kept.push(connection);

@@ -1,4 +1,4 @@
-//! The fake back end's disk: what is cached and what is durable, and requests on it.
+//! The fake blkback's disk: what is cached and what is durable, and requests on it.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -42,7 +42,7 @@ pub struct Disk {
     pub counts: Counts,
 }
 
-/// The pages that the front end granted.
+/// The pages that the frontend granted.
 pub(super) struct Grants {
     me: FakeXen,
     owner: DomId,
@@ -199,7 +199,7 @@ impl Disk {
     }
 }
 
-/// What the back end accepts.
+/// What blkback accepts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) read_only: bool,

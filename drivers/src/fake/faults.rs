@@ -1,4 +1,4 @@
-//! What a fake back end does wrong, and when; seeded, so that a failure can be replayed.
+//! What a fake blkback does wrong, and when; seeded, so that a failure can be replayed.
 
 /// A broken rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,13 +11,13 @@ pub enum Misdeed {
     WrongOperation,
     /// `rsp_prod` jumps ahead by this much.
     IndexJump(u32),
-    /// The back end goes to Closed and serves no more.
+    /// Blkback goes to Closed and serves no more.
     Vanish,
     /// It stops answering, without a word.
     Silence,
 }
 
-/// How a fake back end serves. The default serves every request at once, in order.
+/// How a fake blkback serves. The default serves every request at once, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// Of the random choices.

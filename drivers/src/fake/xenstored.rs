@@ -63,7 +63,7 @@ pub struct XenStored {
 
 impl XenStored {
     /// Starts it in domain 0 of `stub`'s machine and introduces `stub` to it: ring page,
-    /// port and parameters, as the tool stack does.
+    /// port and parameters, as the toolstack does.
     ///
     /// # Panics
     /// If the machine refuses.
@@ -112,7 +112,7 @@ impl XenStored {
         inner.awake = true;
     }
 
-    /// Writes a node as the tool stack would; watches fire.
+    /// Writes a node as the toolstack would; watches fire.
     ///
     /// # Panics
     /// If the quota is used up.

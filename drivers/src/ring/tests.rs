@@ -52,7 +52,7 @@ impl Back {
         Some(request)
     }
 
-    /// True if the front end wants a notification.
+    /// True if the frontend wants a notification.
     fn respond(&mut self, response: &[u8]) -> bool {
         for (byte, &value) in response.iter().enumerate() {
             let (page, offset) = self.byte_at(self.rsp_prod, byte);
@@ -220,7 +220,7 @@ proptest! {
         }
     }
 
-    /// Whatever the peer writes into the header, the front end takes at most as many
+    /// Whatever the peer writes into the header, the frontend takes at most as many
     /// responses as it made requests, and never panics.
     #[test]
     fn no_header_makes_more_responses_than_requests(

@@ -1,7 +1,7 @@
 //! The client of xenstored: blocking requests, watch events on the side.
 //!
 //! While a request waits for its answer, watch events go to a queue or stay in the ring: before
-//! sleeping look at [`Xenstore::has_news`], since the port's pending bit may have been consumed. The bytes' way over the ring is in `link.rs`.
+//! sleeping check [`Xenstore::has_pending`], since the port's pending bit may have been consumed. The bytes' way over the ring is in `link.rs`.
 
 use super::events::EventQueue;
 use super::link::Asked;
@@ -37,7 +37,7 @@ pub struct Xenstore<H: Hypervisor> {
 }
 
 impl<H: Hypervisor> Xenstore<H> {
-    /// Connects to the ring that the tool stack prepared for this domain.
+    /// Connects to the ring that the toolstack prepared for this domain.
     ///
     /// # Errors
     /// [`StoreError::Xen`] if there is none.
@@ -171,8 +171,8 @@ impl<H: Hypervisor> Xenstore<H> {
     /// Whether there is something for [`Xenstore::poll_events`] or [`Xenstore::next_event`]. Do not
     /// sleep then: the event channel's own event may have gone while an answer was waited for.
     #[must_use]
-    pub fn has_news(&self) -> bool {
-        self.events.has_news() || (self.fault.is_none() && self.has_unread())
+    pub fn has_pending(&self) -> bool {
+        self.events.has_pending() || (self.fault.is_none() && self.has_unread())
     }
 
     /// Takes in what has arrived, without waiting. True if [`Xenstore::next_event`] has

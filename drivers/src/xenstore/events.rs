@@ -42,7 +42,7 @@ impl EventQueue {
         (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
-    /// The oldest event with this token; the others with it go as well, since one look at what
+    /// The oldest event with this token; the others with it go as well, since one reading of what
     /// is watched does for all.
     pub fn pop_token(&mut self, token: &str) -> Option<WatchEvent> {
         let at = self.events.iter().position(|event| event.token == token)?;
@@ -61,7 +61,7 @@ impl EventQueue {
 
     /// True if an event waits, or if it is to be told that some were dropped.
     #[must_use]
-    pub fn has_news(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         self.lost || self.has_any()
     }
 

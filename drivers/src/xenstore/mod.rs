@@ -1,4 +1,4 @@
-//! The configuration store shared with the tool stack: messages over a ring page.
+//! The configuration store shared with the toolstack: messages over a ring page.
 //!
 //! [`wire`] takes messages apart, `link` moves them over the ring, `resume` finds into a
 //! ring that was in use, [`client`] makes requests,

@@ -85,7 +85,7 @@ pub fn shared_info(xen: &Xen) -> SharedPage {
 }
 
 /// Adds `add` to the word at `offset` `times` times by load-exclusive and store-exclusive,
-/// without looking whether the store succeeded.
+/// without checking whether the store succeeded.
 ///
 /// # Errors
 /// [`OutOfPage`] if the offset is not in the page or not aligned.

@@ -113,7 +113,7 @@ impl Events {
             return Err(Errno::EINVAL);
         }
         // Xen may wake us early (an old timer, another port, an offset not yet well known):
-        // look again then.
+        // check again then.
         let mut slack_ns = 0u64;
         loop {
             if ports.iter().any(|&port| self.is_pending(port)) {

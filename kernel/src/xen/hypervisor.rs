@@ -127,7 +127,7 @@ pub trait Hypervisor: Clone {
     /// Sets the level of the guest's SPI `irq` (INTID). On Arm each `true` injects once.
     ///
     /// # Errors
-    /// `EINVAL` for an interrupt that the guest has not.
+    /// `EINVAL` for an interrupt that the guest does not have.
     fn set_irq_level(&self, target: DomId, irq: u32, level: bool) -> Result<(), Errno>;
 
     /// vCPUs of the target.

@@ -10,7 +10,7 @@ pub const GTF_READONLY: u16 = 1 << 2;
 pub const GTF_READING: u16 = 1 << 3;
 /// `GTF_writing`: the peer has the page mapped for writing.
 pub const GTF_WRITING: u16 = 1 << 4;
-/// `GNTTAB_NR_RESERVED_ENTRIES`: the first entries belong to the tool stack.
+/// `GNTTAB_NR_RESERVED_ENTRIES`: the first entries belong to the toolstack.
 pub const GNTTAB_NR_RESERVED_ENTRIES: u32 = 8;
 /// `GNTTABOP_query_size`.
 pub const GNTTABOP_QUERY_SIZE: u64 = 6;

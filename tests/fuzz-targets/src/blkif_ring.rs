@@ -165,7 +165,7 @@ fn drive(xen: &FakeXen, data: &[u8]) -> bool {
                 }
             }
             5 => {
-                let _ = front.rearm(1);
+                let _ = front.enable_events(1);
                 if input.u8().is_multiple_of(8) {
                     back.borrow().set(input.choose(&["sectors", "state"]), input.choose(&VALUES));
                     let _ = front.on_watch(&mut xs, BACK_STATE);

@@ -142,10 +142,10 @@ impl<H: Hypervisor> PvDisk<H> {
     pub fn refresh(&mut self, xs: &mut Xenstore<H>) -> Result<(), StoreError> {
         match &mut self.link {
             Some(Link::Up(front)) => {
-                let outcome = front.look(xs)?;
+                let outcome = front.refresh(xs)?;
                 self.note(outcome);
             }
-            Some(Link::Down(way)) => way.look(),
+            Some(Link::Down(way)) => way.set_due(),
             None => {}
         }
         Ok(())

@@ -17,7 +17,7 @@ const NO_CHUNK: u32 = u32::MAX;
 /// mapped at once of it: each may have to be unmapped first, which takes several times as long.
 const GROUP_PAGES: usize = 4;
 const GROUP_PAGES_MAX: usize = 64;
-/// Pages that one [`Chunks::sweep`] unmaps, and slots that it looks at for them.
+/// Pages that one [`Chunks::sweep`] unmaps, and slots that it examines for them.
 const SWEEP_PAGES: usize = 8;
 const SWEEP_SLOTS: usize = 64;
 
@@ -82,9 +82,9 @@ pub(super) struct Chunks {
     index: Vec<Option<Leaf>>,
     /// Counts the times that everything became stale.
     epoch: u64,
-    /// The slot to look at next for one that can give way.
+    /// The slot to examine next for one that can give way.
     hand: usize,
-    /// The slot to look at next for stale pages, and how many have to be looked at.
+    /// The slot to examine next for stale pages, and how many have to be examined.
     broom: usize,
     unswept: usize,
     /// Look-ups that led to a hypercall.

@@ -1,4 +1,4 @@
-//! What is agreed with the back end before the ring is offered.
+//! What is agreed with blkback before the ring is offered.
 
 use super::ConnectError;
 use super::geometry::Numbers;
@@ -7,7 +7,7 @@ use crate::xenstore::Xenstore;
 use kernel::Hypervisor;
 use xen_pv_sys::io::blkif::{MAX_SEGMENTS_PER_REQUEST, RING_ENTRY_SIZE};
 
-/// Ring pages at most: `2^2`, 128 entries. Linux's back end makes 264 allocations for each entry
+/// Ring pages at most: `2^2`, 128 entries. Linux's blkback makes 264 allocations for each entry
 /// before it connects, while a guest waits for its start.
 const MAX_RING_PAGE_ORDER: u32 = 2;
 /// Segments of one request at most; one indirect page holds them.
@@ -18,19 +18,19 @@ const MIN_INDIRECT_SEGMENTS: u16 = 12;
 const DIRECT_SEGMENTS: u16 = MAX_SEGMENTS_PER_REQUEST as u16;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct Negotiated {
     ring_page_order: u32,
     pub(super) max_pages: u16,
     pub(super) pool_pages: u16,
 }
 
-impl Terms {
-    /// Reads the back end's limits and takes what is of use to us.
+impl Negotiated {
+    /// Reads blkback's limits and takes what is of use to us.
     pub(super) fn read<H: Hypervisor>(
         xs: &mut Xenstore<H>,
         backend: &str,
         pool_pages: u16,
-    ) -> Result<Terms, ConnectError> {
+    ) -> Result<Negotiated, ConnectError> {
         let keys = ["max-ring-page-order", "feature-max-indirect-segments"];
         let mut nodes = Numbers::read(xs, backend, &keys)?;
         let order = nodes.next()?.unwrap_or(0);
@@ -40,7 +40,7 @@ impl Terms {
         let indirect = nodes.next()?.unwrap_or(0);
         let indirect = u16::try_from(indirect).unwrap_or(u16::MAX).min(MAX_SEGMENTS);
         let max_pages = indirect.max(DIRECT_SEGMENTS).min(pool_pages);
-        Ok(Terms { ring_page_order: enough.unwrap_or(order), max_pages, pool_pages })
+        Ok(Negotiated { ring_page_order: enough.unwrap_or(order), max_pages, pool_pages })
     }
 
     /// Pages of the ring.

@@ -10,40 +10,40 @@ use xen_pv_sys::io::xenbus::XenbusState;
 use xen_pv_sys::io::xs_wire::ABS_PATH_MAX;
 use xen_pv_sys::xen::DOMID_FIRST_RESERVED;
 
-/// Our nodes and the back end's.
+/// Our nodes and blkback's.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Names {
+pub(super) struct Paths {
     /// Our directory, relative to our domain's.
     pub(super) frontend: String,
-    /// The back end's, absolute.
+    /// Blkback's, absolute.
     pub(super) backend: String,
     pub(super) domid: DomId,
-    /// Of the watches on our `backend` node and on the back end's state.
+    /// Of the watches on our `backend` node and on blkback's state.
     pub(super) token: String,
 }
 
 /// What xenstore says of the disk now.
 pub(super) struct Found {
-    pub(super) names: Names,
+    pub(super) paths: Paths,
     /// Our state.
     pub(super) ours: XenbusState,
-    /// The back end's; not looked at if it is another one than was known.
+    /// Blkback's; not read if it is another one than was known.
     pub(super) theirs: Option<XenbusState>,
 }
 
-impl Names {
-    /// Reads what the tool stack wrote for the disk, and the states of both ends.
+impl Paths {
+    /// Reads what the toolstack wrote for the disk, and the states of both ends.
     ///
     /// # Errors
     /// [`ConnectError::Missing`] if there is no such disk now.
     pub(super) fn find<H: Hypervisor>(
         xs: &mut Xenstore<H>,
         vdev: u32,
-        known: Option<&Names>,
+        known: Option<&Paths>,
     ) -> Result<Found, ConnectError> {
         let frontend = frontend(vdev);
         let mut nodes = vec![pointer(vdev), format!("{frontend}/backend-id"), xenbus::state_path(&frontend)];
-        nodes.extend(known.map(|names| xenbus::state_path(&names.backend)));
+        nodes.extend(known.map(|paths| xenbus::state_path(&paths.backend)));
         let mut answers = xs.read_all(nodes)?.into_iter();
         let mut node = || answers.next().unwrap_or(Err(StoreError::TimedOut));
         let backend = node().map_err(|error| missing("backend", error))?;
@@ -63,10 +63,10 @@ impl Names {
             Some(known) if known.backend == backend => Some(xenbus::state_in(node())?),
             _ => None,
         };
-        Ok(Found { names: Names { frontend, backend, domid, token: token(vdev) }, ours, theirs })
+        Ok(Found { paths: Paths { frontend, backend, domid, token: token(vdev) }, ours, theirs })
     }
 
-    /// Whether an event at `path` is about the back end.
+    /// Whether an event at `path` is about blkback.
     pub(super) fn is_backend(&self, path: &str) -> bool {
         is_below(path, &self.backend)
     }
@@ -82,7 +82,7 @@ pub(super) fn frontend(vdev: u32) -> String {
     format!("device/vbd/{vdev}")
 }
 
-/// Our node that names the back end: the tool stack writes it anew when it attaches the disk
+/// Our node that names blkback: the toolstack writes it anew when it attaches the disk
 /// again.
 #[inline(never)]
 pub(super) fn pointer(vdev: u32) -> String {
