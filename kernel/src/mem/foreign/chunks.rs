@@ -1,6 +1,7 @@
 //! Which chunk of the guest lies in which slot of the window, and what of it may be used.
 
-use super::{ADDRESS_LIMIT, CHUNK_PAGES, CHUNK_SHIFT, PageSet, Window};
+use super::pages::{CHUNK_PAGES, PageSet};
+use super::window::{ADDRESS_LIMIT, CHUNK_SHIFT, Window};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use xen_pv_sys::errno::Errno;

@@ -1,11 +1,12 @@
 //! A guest's RAM in the host's own memory, for programs that measure what lies above.
 
-use super::{CHUNK_PAGES, Mapped, PageSet, Window};
+use super::pages::{CHUNK_PAGES, PageSet};
+use super::window::{Mapped, Window};
 use alloc::vec;
 use core::ops::Range;
 use core::ptr::NonNull;
-use xen_pv_sys::errno::Errno;
 use xen_pv_sys::PAGE_SIZE;
+use xen_pv_sys::errno::Errno;
 
 const SLOT_BYTES: usize = CHUNK_PAGES * PAGE_SIZE;
 

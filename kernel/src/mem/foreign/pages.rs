@@ -1,7 +1,7 @@
 //! A set of the pages of one chunk.
 
-use super::CHUNK_PAGES;
-
+/// Pages in a chunk and in a slot.
+pub const CHUNK_PAGES: usize = 512;
 const WORDS: usize = CHUNK_PAGES / 64;
 
 /// Some of the pages 0 to 511 of a chunk.

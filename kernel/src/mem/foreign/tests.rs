@@ -1,12 +1,17 @@
 //! The window's bookkeeping over a guest whose frames are pages of the host.
 
 use super::*;
+use crate::mem::shared::{Order, SharedPage};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::iter;
 use core::ops::Range;
+use core::ptr::NonNull;
+use xen_pv_sys::PAGE_SIZE;
+use xen_pv_sys::errno::Errno;
 
 /// What Xen and the guest are in reality.
 #[derive(Default)]
