@@ -7,7 +7,7 @@
 mod foreign;
 
 use core::fmt;
-use kernel::{Order, SharedPage};
+use kernel::{Order, PageSlice};
 
 /// A guest physical address, as the guest named it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd)]
@@ -122,29 +122,17 @@ pub trait GuestMemory {
     /// [`MemFault`], also for an odd address.
     fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault>;
 
-    /// Copies `len_bytes` guest bytes at `addr` to `offset` in `page`, within that page.
+    /// Copies guest bytes at `addr` into a part of a page of ours.
     ///
     /// # Errors
     /// [`MemFault`], also if the page's end would be passed.
-    fn copy_to_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len_bytes: usize,
-    ) -> Result<(), MemFault>;
+    fn copy_to_page(&self, addr: GuestAddr, to: PageSlice<'_>) -> Result<(), MemFault>;
 
-    /// Copies `len_bytes` at `offset` in `page` into the guest at `addr`.
+    /// Copies a part of a page of ours into the guest at `addr`.
     ///
     /// # Errors
     /// [`MemFault`], also if the page's end would be passed.
-    fn copy_from_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len_bytes: usize,
-    ) -> Result<(), MemFault>;
+    fn copy_from_page(&self, addr: GuestAddr, from: PageSlice<'_>) -> Result<(), MemFault>;
 
     /// No mapping from before is used any more: the guest's frames have changed
     /// (`IOREQ_TYPE_INVALIDATE`). A vCPU waits meanwhile.

@@ -42,7 +42,7 @@ pub use arch::MapError;
 pub use boot::{BootError, BootInfo, MAX_CMDLINE_BYTES};
 pub use mem::foreign::{self, ForeignFault, ForeignMap};
 pub use mem::heap::{HeapUse, heap_use};
-pub use mem::shared::{self, Order, OutOfPage, SharedPage, Word, full_barrier};
+pub use mem::shared::{self, Order, OutOfPage, PageSlice, SharedPage, Word, full_barrier};
 #[cfg(any(test, feature = "fake"))]
 pub use testing::fake;
 #[cfg(feature = "hostile")]

@@ -2,7 +2,7 @@
 
 use super::{GuestAddr, GuestMemory, MemFault};
 use kernel::foreign::Window;
-use kernel::{ForeignFault, ForeignMap, Order, SharedPage};
+use kernel::{ForeignFault, ForeignMap, Order, PageSlice};
 
 impl From<ForeignFault> for MemFault {
     fn from(fault: ForeignFault) -> MemFault {
@@ -27,24 +27,12 @@ impl<W: Window> GuestMemory for ForeignMap<W> {
         Ok(ForeignMap::store(self, addr.raw(), value, order)?)
     }
 
-    fn copy_to_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len_bytes: usize,
-    ) -> Result<(), MemFault> {
-        Ok(ForeignMap::copy_to_page(self, addr.raw(), page, offset, len_bytes)?)
+    fn copy_to_page(&self, addr: GuestAddr, to: PageSlice<'_>) -> Result<(), MemFault> {
+        Ok(ForeignMap::copy_to_page(self, addr.raw(), to)?)
     }
 
-    fn copy_from_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len_bytes: usize,
-    ) -> Result<(), MemFault> {
-        Ok(ForeignMap::copy_from_page(self, addr.raw(), page, offset, len_bytes)?)
+    fn copy_from_page(&self, addr: GuestAddr, from: PageSlice<'_>) -> Result<(), MemFault> {
+        Ok(ForeignMap::copy_from_page(self, addr.raw(), from)?)
     }
 
     fn invalidate(&self) {

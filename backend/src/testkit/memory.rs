@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::ops::Range;
-use kernel::{Order, SharedPage};
+use kernel::{Order, PageSlice};
 
 /// A guest's RAM from address [`TestMemory::BASE`] on. Clones are the same memory.
 #[derive(Clone)]
@@ -118,27 +118,15 @@ impl GuestMemory for TestMemory {
         self.write(addr, &value.to_le_bytes())
     }
 
-    fn copy_to_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
-        let range = self.range(addr, len)?;
-        page.write(offset, &self.bytes.borrow()[range]).map_err(|_| MemFault { addr })
+    fn copy_to_page(&self, addr: GuestAddr, to: PageSlice<'_>) -> Result<(), MemFault> {
+        let range = self.range(addr, to.len)?;
+        to.page.write(to.offset, &self.bytes.borrow()[range]).map_err(|_| MemFault { addr })
     }
 
-    fn copy_from_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
-        let range = self.range(addr, len)?;
+    fn copy_from_page(&self, addr: GuestAddr, from: PageSlice<'_>) -> Result<(), MemFault> {
+        let range = self.range(addr, from.len)?;
         self.writes.set(self.writes.get() + 1);
-        page.read(offset, &mut self.bytes.borrow_mut()[range]).map_err(|_| MemFault { addr })
+        from.page.read(from.offset, &mut self.bytes.borrow_mut()[range]).map_err(|_| MemFault { addr })
     }
 
     fn invalidate(&self) {
@@ -195,24 +183,12 @@ impl<O: Observer> GuestMemory for Observed<O> {
         self.note(true, addr, 2).store_u16(addr, value, order)
     }
 
-    fn copy_to_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
-        self.note(false, addr, len).copy_to_page(addr, page, offset, len)
+    fn copy_to_page(&self, addr: GuestAddr, to: PageSlice<'_>) -> Result<(), MemFault> {
+        self.note(false, addr, to.len).copy_to_page(addr, to)
     }
 
-    fn copy_from_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
-        self.note(true, addr, len).copy_from_page(addr, page, offset, len)
+    fn copy_from_page(&self, addr: GuestAddr, from: PageSlice<'_>) -> Result<(), MemFault> {
+        self.note(true, addr, from.len).copy_from_page(addr, from)
     }
 
     fn invalidate(&self) {
@@ -279,24 +255,12 @@ impl GuestMemory for HostileMemory {
         Ok(())
     }
 
-    fn copy_to_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
+    fn copy_to_page(&self, addr: GuestAddr, to: PageSlice<'_>) -> Result<(), MemFault> {
         self.scribble();
-        self.inner.copy_to_page(addr, page, offset, len)
+        self.inner.copy_to_page(addr, to)
     }
 
-    fn copy_from_page(
-        &self,
-        addr: GuestAddr,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), MemFault> {
-        self.inner.copy_from_page(addr, page, offset, len)
+    fn copy_from_page(&self, addr: GuestAddr, from: PageSlice<'_>) -> Result<(), MemFault> {
+        self.inner.copy_from_page(addr, from)
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
 use alloc::vec::Vec;
-use kernel::SharedPage;
+use kernel::{PageSlice, SharedPage};
 
 /// No further segment.
 const END: u16 = u16::MAX;
@@ -243,7 +243,7 @@ impl<I: Iterator<Item = Segment>> Runs<I> {
         mem: &dyn GuestMemory,
         pages: impl Iterator<Item = &'a SharedPage>,
     ) -> Result<(), MemFault> {
-        self.each_page(pages, |addr, page, offset, len| mem.copy_to_page(addr, page, offset, len))
+        self.each_page(pages, |addr, to| mem.copy_to_page(addr, to))
     }
 
     /// Copies the bytes of `pages` into the guest; the inverse of [`Runs::read_pages`].
@@ -255,13 +255,13 @@ impl<I: Iterator<Item = Segment>> Runs<I> {
         mem: &dyn GuestMemory,
         pages: impl Iterator<Item = &'a SharedPage>,
     ) -> Result<(), MemFault> {
-        self.each_page(pages, |addr, page, offset, len| mem.copy_from_page(addr, page, offset, len))
+        self.each_page(pages, |addr, from| mem.copy_from_page(addr, from))
     }
 
     fn each_page<'a>(
         self,
         mut pages: impl Iterator<Item = &'a SharedPage>,
-        mut copy: impl FnMut(GuestAddr, &SharedPage, usize, usize) -> Result<(), MemFault>,
+        mut copy: impl FnMut(GuestAddr, PageSlice<'_>) -> Result<(), MemFault>,
     ) -> Result<(), MemFault> {
         const PAGE: usize = xen_pv_sys::PAGE_SIZE;
         let mut page = None;
@@ -274,9 +274,9 @@ impl<I: Iterator<Item = Segment>> Runs<I> {
                     page = pages.next();
                     used = 0;
                 }
-                let target = page.ok_or(MemFault { addr })?;
+                let page = page.ok_or(MemFault { addr })?;
                 let len = left.min(PAGE.saturating_sub(used));
-                copy(addr, target, used, len)?;
+                copy(addr, PageSlice { page, offset: used, len })?;
                 used = used.saturating_add(len);
                 left = left.saturating_sub(len);
                 // A run's end does not wrap.

@@ -272,6 +272,25 @@ impl SharedPage {
     }
 }
 
+/// A part of a page. Whether it lies inside the page is checked at each use.
+#[derive(Clone, Copy, Debug)]
+pub struct PageSlice<'a> {
+    /// The page.
+    pub page: &'a SharedPage,
+    /// First byte.
+    pub offset: usize,
+    /// Bytes.
+    pub len: usize,
+}
+
+impl PageSlice<'_> {
+    /// Where its first byte lies: valid for `len` bytes.
+    #[inline]
+    pub(crate) fn at(self) -> Result<*mut u8, OutOfPage> {
+        self.page.at(self.offset, self.len)
+    }
+}
+
 /// Copies of at most so many bytes are usual: entries and fields of rings.
 const SHORT: usize = 64;
 

@@ -6,7 +6,7 @@ use crate::guest_mem::{GuestAddr, MemFault};
 use crate::journal::{DeviceJournal, Unusable};
 use crate::storage::Storage;
 use core::cell::Cell;
-use kernel::{Order, SharedPage};
+use kernel::{Order, PageSlice, SharedPage};
 use std::boxed::Box;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -54,11 +54,11 @@ impl GuestMemory for Mortal {
     fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault> {
         self.around(|mem| mem.store_u16(addr, value, order))
     }
-    fn copy_to_page(&self, a: GuestAddr, page: &SharedPage, o: usize, len: usize) -> Result<(), MemFault> {
-        self.around(|mem| mem.copy_to_page(a, page, o, len))
+    fn copy_to_page(&self, addr: GuestAddr, part: PageSlice<'_>) -> Result<(), MemFault> {
+        self.around(|mem| mem.copy_to_page(addr, part))
     }
-    fn copy_from_page(&self, a: GuestAddr, page: &SharedPage, o: usize, len: usize) -> Result<(), MemFault> {
-        self.around(|mem| mem.copy_from_page(a, page, o, len))
+    fn copy_from_page(&self, addr: GuestAddr, part: PageSlice<'_>) -> Result<(), MemFault> {
+        self.around(|mem| mem.copy_from_page(addr, part))
     }
     fn invalidate(&self) {
         self.inner.invalidate();

@@ -3,7 +3,7 @@
 use super::chunks::{Chunks, MapUse};
 use super::fault::{ForeignFault, Reason};
 use super::window::{ADDRESS_LIMIT, CHUNK_SHIFT, CHUNK_SIZE, Window};
-use crate::mem::shared::{self, Order, SharedPage, Word, full_barrier};
+use crate::mem::shared::{self, Order, PageSlice, Word, full_barrier};
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use xen_pv_sys::PAGE_SIZE;
@@ -233,38 +233,26 @@ impl<W: Window> ForeignMap<W> {
         Ok(())
     }
 
-    /// Copies guest memory at `gpa` to `offset` of a page of ours.
+    /// Copies guest memory at `gpa` to a part of a page of ours.
     ///
     /// # Errors
     /// [`ForeignFault`]; [`Reason::OutOfPage`] if the page is too small.
     #[inline]
-    pub fn copy_to_page(
-        &self,
-        gpa: u64,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), ForeignFault> {
-        let to = page.at(offset, len).map_err(|_| ForeignFault { gpa, reason: Reason::OutOfPage })?;
-        // SAFETY: `to` is valid for `len` bytes (`at`).
-        unsafe { self.transfer(gpa, to, len, Way::FromGuest) }
+    pub fn copy_to_page(&self, gpa: u64, to: PageSlice<'_>) -> Result<(), ForeignFault> {
+        let ours = to.at().map_err(|_| ForeignFault { gpa, reason: Reason::OutOfPage })?;
+        // SAFETY: `ours` is valid for `len` bytes (`at`).
+        unsafe { self.transfer(gpa, ours, to.len, Way::FromGuest) }
     }
 
-    /// Copies `len` bytes at `offset` of a page of ours to guest memory at `gpa`.
+    /// Copies a part of a page of ours to guest memory at `gpa`.
     ///
     /// # Errors
     /// [`ForeignFault`]; [`Reason::OutOfPage`] if the page is too small.
     #[inline]
-    pub fn copy_from_page(
-        &self,
-        gpa: u64,
-        page: &SharedPage,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), ForeignFault> {
-        let from = page.at(offset, len).map_err(|_| ForeignFault { gpa, reason: Reason::OutOfPage })?;
+    pub fn copy_from_page(&self, gpa: u64, from: PageSlice<'_>) -> Result<(), ForeignFault> {
+        let ours = from.at().map_err(|_| ForeignFault { gpa, reason: Reason::OutOfPage })?;
         // SAFETY: as in `copy_to_page`.
-        unsafe { self.transfer(gpa, from, len, Way::ToGuest) }
+        unsafe { self.transfer(gpa, ours, from.len, Way::ToGuest) }
     }
 
     /// Where the aligned word at `gpa` appears.

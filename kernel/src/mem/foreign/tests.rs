@@ -1,7 +1,7 @@
 //! The window's bookkeeping over a guest whose frames are pages of the host.
 
 use super::*;
-use crate::mem::shared::{Order, SharedPage};
+use crate::mem::shared::{Order, PageSlice, SharedPage};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
 use alloc::vec;
@@ -462,12 +462,12 @@ fn pages_of_ours_are_copied_from_and_to() {
     let (_, map) = guest(1, 1);
     let page = SharedPage::alloc().expect("host memory");
     map.write(BASE + 4090, b"across pages").expect("RAM");
-    map.copy_to_page(BASE + 4090, &page, 100, 12).expect("RAM");
-    map.copy_from_page(BASE + CHUNK - 12, &page, 100, 12).expect("RAM");
+    map.copy_to_page(BASE + 4090, PageSlice { page: &page, offset: 100, len: 12 }).expect("RAM");
+    map.copy_from_page(BASE + CHUNK - 12, PageSlice { page: &page, offset: 100, len: 12 }).expect("RAM");
     let mut text = [0; 12];
     map.read(BASE + CHUNK - 12, &mut text).expect("RAM");
     assert_eq!(&text, b"across pages");
     let too_small = Err(fault(BASE, Reason::OutOfPage));
-    assert_eq!(map.copy_to_page(BASE, &page, 4090, 7), too_small);
-    assert_eq!(map.copy_from_page(BASE, &page, usize::MAX, 7), too_small);
+    assert_eq!(map.copy_to_page(BASE, PageSlice { page: &page, offset: 4090, len: 7 }), too_small);
+    assert_eq!(map.copy_from_page(BASE, PageSlice { page: &page, offset: usize::MAX, len: 7 }), too_small);
 }
