@@ -40,6 +40,7 @@ mod xen;
 pub use crate::log::panic::on_panic;
 pub use arch::MapError;
 pub use boot::{BootError, BootInfo, MAX_CMDLINE_BYTES};
+pub use embedded_hal::delay::DelayNs;
 pub use mem::foreign::{self, ForeignFault, ForeignMap};
 pub use mem::heap::{HeapUse, heap_use};
 pub use mem::shared::{self, Order, OutOfPage, PageSlice, SharedPage, Word, full_barrier};
@@ -49,7 +50,7 @@ pub use testing::fake;
 pub use testing::hostile;
 pub use xen::hypercalls::{XenVersion, xen_version};
 pub use xen::hypervisor::{self, DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
-pub use xen::{Xen, XenForeignMap, XenWindow};
+pub use xen::{Delay, Xen, XenForeignMap, XenWindow};
 pub use xen_pv_sys::errno::Errno;
 
 /// Names the image's main function: `fn(Xen, &'static BootInfo) -> ShutdownReason`. The

@@ -6,7 +6,7 @@ use super::paths::{Found, Paths};
 use crate::xenbus::{self, Phase, Step};
 use crate::xenstore::{StoreError, Xenstore};
 use alloc::format;
-use kernel::{Errno, GrantRef, Hypervisor, Order, Port, SharedPage};
+use kernel::{Delay, DelayNs, Errno, GrantRef, Hypervisor, Order, Port, SharedPage};
 use xen_pv_sys::io::ring::{REQ_PROD, RSP_PROD};
 use xen_pv_sys::io::xenbus::XenbusState;
 
@@ -15,7 +15,7 @@ const DRAIN_TIMEOUT_NS: u64 = 60_000_000_000;
 /// How long it may take for each step of closing.
 const CLOSE_TIMEOUT_NS: u64 = 10_000_000_000;
 /// Between two polls at the ring.
-const POLL_INTERVAL_NS: u64 = 1_000_000;
+const POLL_INTERVAL_MS: u32 = 1;
 
 /// Waits until blkback of `device/vbd/<vdev>` has answered all that an earlier incarnation sent,
 /// then closes that connection. Nothing of it can reach the disk any more afterwards.
@@ -81,7 +81,6 @@ fn drain<H: Hypervisor>(
     paths: &Paths,
     ring: &SharedPage,
 ) -> Result<(), ConnectError> {
-    const NO_PORTS: &[Port] = &[];
     let started_ns = hv.now_ns();
     let mut polls = 0u32;
     loop {
@@ -97,10 +96,9 @@ fn drain<H: Hypervisor>(
                 return Ok(());
             }
         }
-        let now_ns = hv.now_ns();
-        if now_ns.saturating_sub(started_ns) > DRAIN_TIMEOUT_NS {
+        if hv.now_ns().saturating_sub(started_ns) > DRAIN_TIMEOUT_NS {
             return Err(ConnectError::TimedOut(XenbusState::Connected));
         }
-        hv.poll(NO_PORTS, Some(now_ns.saturating_add(POLL_INTERVAL_NS))).map_err(ConnectError::Xen)?;
+        Delay::new(hv).delay_ms(POLL_INTERVAL_MS);
     }
 }

@@ -8,7 +8,8 @@ use crate::mem::shared::{Order, SharedPage};
 use crate::time;
 use crate::xen::hypercalls;
 use crate::xen::hypervisor::Port;
-use core::fmt;
+use core::convert::Infallible;
+use embedded_io::{ErrorType, Write};
 use xen_pv_sys::errno::Errno;
 use xen_pv_sys::io::console as ring;
 
@@ -55,7 +56,8 @@ impl Console {
         }
     }
 
-    fn write_bytes(&mut self, mut bytes: &[u8]) {
+    /// Puts bytes into the ring as they are.
+    fn write_raw(&mut self, mut bytes: &[u8]) {
         let mut deadline_ns = None;
         while !bytes.is_empty() {
             let done = put(&self.page, bytes);
@@ -76,17 +78,34 @@ impl Console {
     }
 }
 
-impl fmt::Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n') {
+impl ErrorType for Console {
+    /// What the reader leaves no room for is dropped: no write fails.
+    type Error = Infallible;
+}
+
+impl Write for Console {
+    fn write(&mut self, text: &[u8]) -> Result<usize, Infallible> {
+        self.write_all(text)?;
+        Ok(text.len())
+    }
+
+    /// All of it; a terminal wants `\r` before each `\n`.
+    fn write_all(&mut self, text: &[u8]) -> Result<(), Infallible> {
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            match line.strip_suffix(b"\n") {
                 Some(body) => {
-                    self.write_bytes(body.as_bytes());
-                    self.write_bytes(b"\r\n");
+                    self.write_raw(body);
+                    self.write_raw(b"\r\n");
                 }
-                None => self.write_bytes(line.as_bytes()),
+                None => self.write_raw(line),
             }
         }
+        Ok(())
+    }
+
+    /// Tells the reader of what was written.
+    fn flush(&mut self) -> Result<(), Infallible> {
+        self.notify();
         Ok(())
     }
 }
@@ -99,7 +118,8 @@ mod global {
     use crate::mem::uni_cell::UniCell;
     use crate::xen::hypercalls;
     use crate::xen::hypervisor::Port;
-    use core::fmt::{self, Write};
+    use core::fmt;
+    use embedded_io::Write;
     use xen_pv_sys::hvm::{HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN};
 
     static CONSOLE: UniCell<Option<Console>> = UniCell::new(None);
@@ -121,7 +141,7 @@ mod global {
         CONSOLE.with(|slot| {
             if let Some(console) = slot {
                 let _ = console.write_fmt(arguments);
-                console.notify();
+                let Ok(()) = console.flush();
             }
         });
     }
@@ -133,7 +153,6 @@ pub(crate) use global::{init, print};
 mod tests {
     use super::*;
     use alloc::vec;
-    use core::fmt::Write;
 
     #[test]
     fn output_wraps_and_stops_when_the_ring_is_full() {
@@ -160,13 +179,13 @@ mod tests {
     fn a_dead_reader_costs_its_patience_once_and_then_nothing() {
         let page = SharedPage::alloc().expect("host memory");
         let mut console = Console::new(page.clone(), Port(2));
-        console.write_str(core::str::from_utf8(&vec![b'a'; 3000]).expect("ascii")).expect("never fails");
+        console.write_all(&[b'a'; 3000]).expect("never fails");
         assert!(console.stalled);
         let before = time::now_ns();
-        console.write_str("more").expect("never fails");
+        console.write_all(b"more").expect("never fails");
         assert!(time::now_ns() - before < PATIENCE_NS / 2);
         page.store(ring::OUT_CONS, 2048u32, Order::Relaxed).expect("inside");
-        console.write_str("back\n").expect("never fails");
+        console.write_all(b"back\n").expect("never fails");
         assert!(!console.stalled);
         let mut text = [0; 6];
         page.read(ring::OUT, &mut text).expect("inside");

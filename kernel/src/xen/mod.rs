@@ -1,5 +1,6 @@
 //! The real Xen behind the [`Hypervisor`] seam.
 
+mod delay;
 mod dm;
 mod events;
 mod grants;
@@ -7,6 +8,7 @@ pub(crate) mod hypercalls;
 pub mod hypervisor;
 mod memory;
 
+pub use delay::Delay;
 pub use memory::{Unused, XenWindow};
 
 use crate::mem::foreign::ForeignMap;

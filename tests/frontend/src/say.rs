@@ -1,7 +1,7 @@
 //! Words to the scenario's script, through the console.
 
 use core::fmt::Display;
-use kernel::{Hypervisor, Port, Xen};
+use kernel::{Delay, DelayNs, Xen};
 
 /// How long xenconsoled gets for a line: the console drops what does not fit its ring.
 const LINE_NS: u64 = 30_000_000;
@@ -14,7 +14,5 @@ pub fn say(xen: &Xen, key: impl Display, value: impl Display) {
 
 /// Lets the CPU go for that long.
 pub fn sleep(xen: &Xen, nanoseconds: u64) {
-    const NO_PORTS: &[Port] = &[];
-    // Nothing to wait for but time; an error only makes it shorter.
-    let _ = xen.poll(NO_PORTS, Some(xen.now_ns().saturating_add(nanoseconds)));
+    Delay::new(xen).delay_us(u32::try_from(nanoseconds / 1000).unwrap_or(u32::MAX));
 }

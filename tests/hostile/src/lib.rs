@@ -7,7 +7,7 @@
 
 use core::fmt::Display;
 
-use kernel::{BootInfo, DomId, Errno, Hypervisor, Port};
+use kernel::{BootInfo, Delay, DelayNs, DomId, Errno, Hypervisor};
 
 pub mod server;
 
@@ -18,7 +18,7 @@ pub fn report(key: impl Display, value: impl Display) {
 
 /// How long xenconsoled gets for a line. All the answers of a probe are more than the
 /// console's ring holds, and the kernel drops what does not fit.
-const LINE_NS: u64 = 50_000_000;
+const LINE_MS: u32 = 50;
 
 /// Prints what came of an attempt: `ok`, or the name of the error.
 pub fn attempt<H: Hypervisor, T>(xen: &H, what: impl Display, whose: &str, result: Result<T, Errno>) {
@@ -26,7 +26,7 @@ pub fn attempt<H: Hypervisor, T>(xen: &H, what: impl Display, whose: &str, resul
         Ok(_) => log::info!("PF {what}_{whose}=ok"),
         Err(errno) => log::info!("PF {what}_{whose}={errno:?}"),
     }
-    sleep(xen, LINE_NS);
+    Delay::new(xen).delay_ms(LINE_MS);
 }
 
 /// A number on the command line, e.g. `target=5`.
@@ -44,12 +44,6 @@ pub fn domain(boot: &BootInfo, key: &str) -> Option<DomId> {
 /// Sleeps until the toolstack destroys this domain.
 pub fn idle<H: Hypervisor>(xen: &H) -> ! {
     loop {
-        sleep(xen, 1_000_000_000);
+        Delay::new(xen).delay_ms(1000);
     }
-}
-
-fn sleep<H: Hypervisor>(xen: &H, nanoseconds: u64) {
-    const NO_PORTS: &[Port] = &[];
-    // Nothing to wait for but time; an error costs a busy moment in a domain about to end.
-    let _ = xen.poll(NO_PORTS, Some(xen.now_ns().saturating_add(nanoseconds)));
 }
