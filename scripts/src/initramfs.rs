@@ -31,6 +31,15 @@ enum Content {
     Path(PathBuf),
 }
 
+impl Content {
+    fn bytes(&self) -> Result<Vec<u8>> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.clone()),
+            Self::Path(path) => fs::read(path).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+}
+
 /// A file tree to be, everything owned by root.
 #[derive(Clone, Debug, Default)]
 pub struct Tree(BTreeMap<String, Node>);
@@ -116,15 +125,7 @@ impl Tree {
                 Node::Character { major, minor } => {
                     (entry.mode(CHARACTER | 0o600).rdev_major(*major).rdev_minor(*minor), Vec::new())
                 }
-                Node::File { content, mode } => {
-                    let data = match content {
-                        Content::Bytes(bytes) => bytes.clone(),
-                        Content::Path(path) => {
-                            fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
-                        }
-                    };
-                    (entry.mode(REGULAR | mode), data)
-                }
+                Node::File { content, mode } => (entry.mode(REGULAR | mode), content.bytes()?),
             };
             let size = u32::try_from(data.len()).context("a file of 4 GiB or more")?;
             let mut writer = entry.write(&mut out, size);

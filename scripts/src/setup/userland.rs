@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::elf;
 use crate::initramfs::Tree;
 use crate::process;
-use crate::setup::apt::{LazyApt, extract};
+use crate::setup::apt::{Apt, LazyApt, extract};
 use crate::setup::cache::Cache;
 use crate::setup::layout::{LIBRARIES, existing, library_dirs, program, xen_programs};
 use crate::setup::modules;
@@ -91,50 +91,77 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
     }
     let name = format!("userland-{version}");
     cache.entry(&name, &recipe, NEED_MIB, |dir| {
-        let work = dir.join("work");
-        let log = dir.join("userland.log");
-        let root = work.join("root");
-        let kernel = work.join("kernel");
+        let work = Work::below(dir);
         apt.get()?;
         ui::step(format!("Xen {version}: download dom0's tools and kernel"), |step| {
-            let apt = apt.get()?;
-            let tools = format!("xen-utils-{version}");
-            let mut packages = PACKAGES.to_vec();
-            if built.is_some() {
-                packages.extend(xen_tools::LIBRARIES);
-            } else {
-                step.say(&tools);
-                packages.push(&tools);
-            }
-            let debs = apt.download_with_dependencies(&packages)?;
-            step.say(KERNEL);
-            let image = apt
-                .depends(KERNEL)?
-                .into_iter()
-                .find(|name| name.starts_with("linux-image-"))
-                .with_context(|| format!("{KERNEL} depends on no kernel"))?;
-            let deb = apt.download(&image, &work.join("debs"))?;
-            step.say("unpack");
-            extract(&debs, &root, &log)?;
-            extract(&[deb], &kernel, &log)?;
-            let Some(built) = &built else {
-                return Ok(fs::write(dir.join("tools"), tools_version(&debs, &tools))?);
-            };
-            fs::copy(built.join("version"), dir.join("tools"))?;
-            let tree = built.join("tree/.");
-            process::run_logged(Command::new("cp").arg("-a").arg(tree).arg(&root), &log)
+            download(apt.get()?, version, built.as_deref(), &work, step)
         })?;
         ui::step(format!("Xen {version}: cut out the initramfs of dom0 and guest"), |_| {
-            let modules_dir = kernel_files(&kernel, dir)?;
-            let dom0 = dom0_tree(&root, &modules_dir, version)?;
+            let modules_dir = kernel_files(&work.kernel, dir)?;
+            let dom0 = dom0_tree(&work.root, &modules_dir, version)?;
             dom0.write(fs::File::create(dir.join("dom0.cpio"))?)?;
-            let guest = guest_tree(&root, &modules_dir)?;
+            let guest = guest_tree(&work.root, &modules_dir)?;
             guest.write(fs::File::create(dir.join("guest.cpio"))?)?;
             write_modules(&dir.join("modules"), &modules_dir)?;
-            fs::remove_dir_all(&work)?;
+            fs::remove_dir_all(&work.dir)?;
             Ok(())
         })
     })
+}
+
+/// Where an entry is made.
+struct Work {
+    /// What stays.
+    entry: PathBuf,
+    /// What goes when the entry is made.
+    dir: PathBuf,
+    /// The packages' files.
+    root: PathBuf,
+    /// The kernel's.
+    kernel: PathBuf,
+}
+
+impl Work {
+    fn below(entry: &Path) -> Self {
+        let dir = entry.join("work");
+        Self { entry: entry.to_path_buf(), root: dir.join("root"), kernel: dir.join("kernel"), dir }
+    }
+}
+
+/// Fetches and unpacks the packages, and lays the tools that we built over them, if we did.
+fn download(
+    apt: &Apt,
+    version: XenVersion,
+    built: Option<&Path>,
+    work: &Work,
+    step: &ui::Step,
+) -> Result<()> {
+    let log = work.entry.join("userland.log");
+    let tools = format!("xen-utils-{version}");
+    let mut packages = PACKAGES.to_vec();
+    if built.is_some() {
+        packages.extend(xen_tools::LIBRARIES);
+    } else {
+        step.say(&tools);
+        packages.push(&tools);
+    }
+    let debs = apt.download_with_dependencies(&packages)?;
+    step.say(KERNEL);
+    let image = apt
+        .depends(KERNEL)?
+        .into_iter()
+        .find(|name| name.starts_with("linux-image-"))
+        .with_context(|| format!("{KERNEL} depends on no kernel"))?;
+    let deb = apt.download(&image, &work.dir.join("debs"))?;
+    step.say("unpack");
+    extract(&debs, &work.root, &log)?;
+    extract(&[deb], &work.kernel, &log)?;
+    let Some(built) = built else {
+        return Ok(fs::write(work.entry.join("tools"), tools_version(&debs, &tools))?);
+    };
+    fs::copy(built.join("version"), work.entry.join("tools"))?;
+    let tree = built.join("tree/.");
+    process::run_logged(Command::new("cp").arg("-a").arg(tree).arg(&work.root), &log)
 }
 
 /// The version in the file name of the tools' package.

@@ -1,6 +1,6 @@
 # The benchmark, dom0's side: one guest with a native PV disk, a disk of its stub over the same
 # kind of backing, and one in the stub's memory; then bare round trips to the stub and to one
-# that only spins. Between them a guest that does what guests do (buffered.sh). What to measure is in
+# that only answers (echo_stub). Between them a guest that does what guests do (buffered.sh). What to measure is in
 # /pf/bench.conf.
 # shellcheck disable=SC2154
 . /pf/lib.sh
@@ -75,20 +75,20 @@ if [ "$turns" -gt 0 ]; then
     real=pilotfish-$(domid real)
     xl pause real
     xl pause "$real"
-    cat >/run/spin.cfg <<END
-name = 'spin'
+    cat >/run/echo.cfg <<END
+name = 'echo'
 kernel = '/guest/frontend.img'
 cmdline = 'mode=roundtrip'
 memory = 8
 vcpus = 1
 END
-    : >"$(guest_log spin)"
-    check "a guest for the spinning stub is made" xl create -p /run/spin.cfg
-    check "the spinning stub runs" launch_stub spinner spinner "$(domid spin)"
-    check "it serves" wait_guest_line spinner 'PF serving=1' 30
-    xl pause spinner
+    : >"$(guest_log echo)"
+    check "a guest for the echo stub is made" xl create -p /run/echo.cfg
+    check "the echo stub runs" launch_stub echo_stub echo_stub "$(domid echo)"
+    check "it serves" wait_guest_line echo_stub 'PF serving=1' 30
+    xl pause echo_stub
     for _ in $(seq "$turns"); do
-        turn spinner spin
+        turn echo_stub echo
         turn "$real" real
     done
     check "round trips were told" test "$lines" -gt 1

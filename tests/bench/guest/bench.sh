@@ -20,12 +20,7 @@ measure() {
     [ "$2" = native ] || stub_stats "$1.$2.$3"
 }
 
-for device in xvdc vda vdb; do
-    wait_device /dev/$device 30 || stop "no /dev/$device"
-done
-mount_tools
-ready
-value kernel "$(uname -r)"
+begin xvdc vda vdb
 for kind in native pilotfish ram; do
     tell_queue $kind "$(device_of $kind)"
     fill "$(device_of $kind)"
@@ -34,13 +29,5 @@ value fio "$(chroot /tools fio --version)"
 [ "$idle" = 0 ] || { sleep 1 && span 0.idle.idle "$idle" vda; }
 
 stub_stats 0.start.start
-round=1
-while [ $round -le "$rounds" ]; do
-    for workload in $workloads; do
-        for kind in $(order_of $round); do
-            measure $round "$kind" "$workload"
-        done
-    done
-    round=$((round + 1))
-done
+each_round order_of "$workloads" measure
 value done 1

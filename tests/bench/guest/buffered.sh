@@ -169,21 +169,8 @@ measure() {
 # pair_of ROUND: the kinds, each first in every second round.
 pair_of() { if [ $(($1 % 2)) = 1 ]; then echo native pilotfish; else echo pilotfish native; fi; }
 
-for device in xvdc vda; do
-    wait_device /dev/$device 30 || stop "no /dev/$device"
-done
-mount_tools
-ready
-value kernel "$(uname -r)"
+begin xvdc vda
 churn
 value fio "$(tool fio --version)"
-round=1
-while [ $round -le "$rounds" ]; do
-    for workload in $workloads; do
-        for kind in $(pair_of $round); do
-            measure $round "$kind" "$workload"
-        done
-    done
-    round=$((round + 1))
-done
+each_round pair_of "$workloads" measure
 value done 1

@@ -23,28 +23,16 @@ measure() {
     esac
 }
 
-# each_kind CURVE COMMAND: runs it as COMMAND LABEL DEVICE POINT for each round, point and kind.
-each_kind() {
-    round=1
-    while [ $round -le "$rounds" ]; do
-        for point in $(points "$1"); do
-            for kind in $(order_of $round); do
-                "$2" "$1.$kind.$point.$round" "$(device_of "$kind")" "$point"
-            done
-        done
-        round=$((round + 1))
-    done
-}
-
-at_depth() { measure "$1" "$2" 4k "$3" 1; }
-at_block() { measure "$1" "$2" "$3" 16 1; }
+# at_depth, at_block, at_vcpus ROUND KIND POINT
+at_depth() { measure "depth.$2.$3.$1" "$(device_of "$2")" 4k "$3" 1; }
+at_block() { measure "block.$2.$3.$1" "$(device_of "$2")" "$3" 16 1; }
 at_vcpus() {
     # The first is always on.
     for cpu in /sys/devices/system/cpu/cpu[1-9]*; do
         if [ "${cpu##*/cpu}" -lt "$3" ]; then online=1; else online=0; fi
         [ "$(cat "$cpu/online")" = $online ] || echo $online >"$cpu/online"
     done
-    measure "$1" "$2" 4k 16 "$3"
+    measure "vcpus.$2.$3.$1" "$(device_of "$2")" 4k 16 "$3"
 }
 
 # turn: waits until it is this guest's, and no other's.
@@ -84,20 +72,14 @@ many_disks() {
 }
 
 disks=$(option devices 'vda,vdb,xvdc' | tr , ' ')
-for device in $disks; do
-    wait_device "/dev/$device" 30 || stop "no /dev/$device"
-done
-mount_tools
-ready
-value kernel "$(uname -r)"
+# shellcheck disable=SC2086
+begin $disks
 value fio "$(chroot /tools fio --version)"
 for device in $disks; do tell_queue "${self}_$device" "$device"; done
 # dom0 has filled the images.
 [ "$(option fill no)" = no ] || fill "$(option fill no)"
 [ -z "$(points disks)" ] || turn
 stub_stats "$self.start"
-each_kind depth at_depth
-each_kind block at_block
-each_kind vcpus at_vcpus
+for curve in depth block vcpus; do each_round order_of "$(points $curve)" at_$curve; done
 [ -z "$(points disks)" ] || many_disks
 value done 1

@@ -89,6 +89,30 @@ ready() {
     done
 }
 
+# begin DEVICE...: waits until they are there and everybody who measures is ready.
+begin() {
+    for device; do
+        wait_device "/dev/$device" 30 || stop "no /dev/$device"
+    done
+    mount_tools
+    ready
+    value kernel "$(uname -r)"
+}
+
+# each_round ORDER WORDS COMMAND: runs COMMAND ROUND KIND WORD for each round and word, and for each
+# kind in the order that ORDER ROUND tells.
+each_round() {
+    round=1
+    while [ "$round" -le "$rounds" ]; do
+        for what in $2; do
+            for kind in $("$1" "$round"); do
+                "$3" "$round" "$kind" "$what"
+            done
+        done
+        round=$((round + 1))
+    done
+}
+
 # fill DEVICE: no block is to be read that was never written.
 fill() {
     dd if=/dev/zero bs=1M count="$mib" 2>/dev/null | tr '\0' 'd' |

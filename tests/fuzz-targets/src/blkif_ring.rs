@@ -1,4 +1,4 @@
-//! Our block front end against a back end that writes anything into nodes and ring.
+//! Our block front end against a storage backend that writes anything into nodes and ring.
 
 use crate::Input;
 use drivers::blkfront::{Bounce, Health, Op};
@@ -37,7 +37,7 @@ const NODES: [&str; 8] = [
 const VALUES: [&str; 12] =
     ["", "0", "1", "-1", "511", "512", "4096", "3", "18446744073709551615", "4294967296", "x", "6"];
 
-/// The back end: as much of one as lets the front end connect. It lets go of the ring when
+/// The storage backend: as much of one as lets the front end connect. It lets go of the ring when
 /// the front end closes; that one which keeps it loses pages is another test's.
 struct Back {
     me: FakeXen,
@@ -86,7 +86,7 @@ impl Back {
     }
 }
 
-/// Runs a hostile back end. Returns whether a request was completed well.
+/// Runs a hostile storage backend. Returns whether a request was completed well.
 ///
 /// # Panics
 /// If the front end breaks a rule: see `drive`.
@@ -97,7 +97,7 @@ pub fn blkif_ring(data: &[u8]) -> bool {
     completed
 }
 
-/// Both ends' nodes, as the tool stack leaves them, and what the script wants others to be.
+/// Both ends' nodes, as the toolstack leaves them, and what the script wants others to be.
 fn nodes(store: &XenStored, input: &mut Input<'_>) {
     for (key, value) in [("backend", BACK), ("backend-id", "0"), ("state", "1")] {
         store.write(&format!("{FRONT}/{key}"), value);
@@ -109,6 +109,50 @@ fn nodes(store: &XenStored, input: &mut Input<'_>) {
     for _ in 0..input.u8() % 4 {
         let key = input.choose(&NODES);
         store.write(&format!("{BACK}/{key}"), input.choose(&VALUES));
+    }
+}
+
+/// The front end, and what it was asked for and has not answered.
+struct Front {
+    front: BlkFront<FakeXen>,
+    under_way: BTreeSet<u64>,
+    pages_out: u16,
+    /// Whether a request was completed well.
+    completed: bool,
+}
+
+impl Front {
+    fn submit(&mut self, id: u64, input: &mut Input<'_>) {
+        let pages = 1 + u16::from(input.u8() % 3);
+        let Some(op) = operation(input, &mut self.front, pages) else { return };
+        let taken = pages_of(&op);
+        match self.front.submit(id, op) {
+            Ok(()) => {
+                assert!(self.under_way.insert(id));
+                self.pages_out += taken;
+            }
+            Err((_, op)) => give_back(&mut self.front, op),
+        }
+    }
+
+    fn complete(&mut self) {
+        let Some(completion) = self.front.next_completion() else { return };
+        assert!(self.under_way.remove(&completion.id), "under way, and once");
+        self.completed |= completion.outcome.is_ok();
+        if let Some(bounce) = completion.bounce {
+            self.pages_out -= bounce.page_count();
+            self.front.give_back(bounce);
+        }
+    }
+
+    /// What must hold after every step.
+    fn check(&mut self) {
+        if self.front.health() != Health::Connected {
+            assert_eq!(self.front.next_completion(), None, "a broken connection completes nothing");
+        }
+        let count = self.front.pool_count();
+        assert_eq!(count.free + self.pages_out, count.total, "no page is lost");
+        assert_eq!(self.front.in_flight_ids().count(), self.under_way.len());
     }
 }
 
@@ -125,70 +169,42 @@ fn drive(xen: &FakeXen, data: &[u8]) -> bool {
     let peer = back.clone();
     xen.on_idle(move || peer.borrow_mut().step());
     let mut xs = Xenstore::new(xen).expect("a ring");
-    let Ok(mut front) = BlkFront::connect(xen, &mut xs, VDEV, POOL_PAGES) else {
+    let Ok(front) = BlkFront::connect(xen, &mut xs, VDEV, POOL_PAGES) else {
         assert_eq!(xen.live_grants(), 0, "everything was taken back");
         return false;
     };
     let ring = back.borrow().ring.as_ref().map(|(_, page)| page.clone()).expect("mapped");
     let orderly = input.u8() & 1 == 0;
 
-    let mut completed = false;
-    let mut under_way = BTreeSet::new();
-    let mut pages_out = 0u16;
+    let mut used = Front { front, under_way: BTreeSet::new(), pages_out: 0, completed: false };
     for id in 0..STEPS as u64 {
         if input.is_empty() {
             break;
         }
         match input.u8() % 8 {
-            0 | 1 => {
-                let pages = 1 + u16::from(input.u8() % 3);
-                let op = operation(&mut input, &mut front, pages);
-                let Some(op) = op else { continue };
-                let taken = pages_of(&op);
-                match front.submit(id, op) {
-                    Ok(()) => {
-                        assert!(under_way.insert(id));
-                        pages_out += taken;
-                    }
-                    Err((_, op)) => give_back(&mut front, op),
-                }
-            }
-            2 => front.kick(),
-            3 | 4 => {
-                if let Some(completion) = front.next_completion() {
-                    assert!(under_way.remove(&completion.id), "under way, and once");
-                    completed |= completion.outcome.is_ok();
-                    if let Some(bounce) = completion.bounce {
-                        pages_out -= bounce.page_count();
-                        front.give_back(bounce);
-                    }
-                }
-            }
+            0 | 1 => used.submit(id, &mut input),
+            2 => used.front.kick(),
+            3 | 4 => used.complete(),
             5 => {
-                let _ = front.enable_events(1);
+                let _ = used.front.enable_events(1);
                 if input.u8().is_multiple_of(8) {
                     back.borrow().set(input.choose(&["sectors", "state"]), input.choose(&VALUES));
-                    let _ = front.on_watch(&mut xs, BACK_STATE);
+                    let _ = used.front.on_watch(&mut xs, BACK_STATE);
                 }
             }
             _ => misdeed(&mut input, &ring),
         }
-        if front.health() != Health::Connected {
-            assert_eq!(front.next_completion(), None, "a broken connection completes nothing");
-        }
-        let count = front.pool_count();
-        assert_eq!(count.free + pages_out, count.total, "no page is lost");
-        assert_eq!(front.in_flight_ids().count(), under_way.len());
+        used.check();
     }
     if orderly {
-        let _ = front.close(&mut xs);
+        let _ = used.front.close(&mut xs);
     } else {
         back.borrow_mut().let_go();
     }
-    let left = front.disconnect();
-    assert_eq!(left.unfinished.len(), under_way.len());
+    let left = used.front.disconnect();
+    assert_eq!(left.unfinished.len(), used.under_way.len());
     assert_eq!((left.busy_pages, xen.live_grants()), (0, 0), "every page was taken back");
-    completed
+    used.completed
 }
 
 fn operation(input: &mut Input<'_>, front: &mut BlkFront<FakeXen>, pages: u16) -> Option<Op> {

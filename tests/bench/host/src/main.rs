@@ -17,8 +17,9 @@
 //!
 //! - [`run`]: set-up, boot, and what dom0 told.
 //! - [`others`]: what else the machine was busy with.
-//! - [`plan`]: what is measured: kinds of disk, workloads, rounds.
-//! - [`sample`], [`work`]: what dom0 and guests tell of each span, read.
+//! - [`workload`], [`plan`]: what is measured: kinds of disk, workloads, rounds.
+//! - [`span`], [`work`], [`counts`]: what dom0, guests and stubs tell of each span, read.
+//! - [`measured`]: all of it.
 //! - [`stats`]: medians, ranges, and ratios of what was measured in the same round.
 //! - [`targets`]: what the project wants to reach, beside what was measured.
 //! - [`table`], [`plot`], [`report`]: the result as text, as SVG and as JSON.
@@ -29,17 +30,20 @@
 #![forbid(unsafe_code)]
 
 mod buffered;
+mod counts;
 mod curves;
+mod measured;
 mod others;
 mod plan;
 mod plot;
 mod report;
 mod run;
-mod sample;
+mod span;
 mod stats;
 mod table;
 mod targets;
 mod work;
+mod workload;
 
 use std::fs;
 use std::process::ExitCode;
@@ -52,9 +56,9 @@ use xtask::paths;
 use xtask::system::Options;
 
 use crate::curves::plan::Curve;
+use crate::measured::Measured;
 use crate::plan::Plan;
 use crate::report::Report;
-use crate::sample::Measured;
 
 /// Compare Pilotfish with Xen's native PV disk: rates, CPU times, bare round trips.
 ///
@@ -126,7 +130,7 @@ const SCENARIO: &str = "bench";
 pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
     let spans = plan.spans();
     let what = format!("{spans} spans of {} s in {} rounds", plan.seconds, plan.rounds);
-    let run = run::measure(SCENARIO, &plan.config(), &what, spans, limit(plan), options)?;
+    let run = run::measure(SCENARIO, &plan.config(), &what, spans, plan.limit(), options)?;
     let mut measured = Measured::read(&run.outcome.facts);
     measured.set_aside(|key| run.is_disturbed(key));
     let report = Report {
@@ -142,13 +146,6 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
     };
     write(&report)?;
     Ok(report.complete)
-}
-
-/// What dom0 may take: each span has a start of fio before it.
-#[must_use]
-pub fn limit(plan: &Plan) -> Duration {
-    let spans = u32::try_from(plan.spans()).unwrap_or(u32::MAX);
-    Duration::from_secs(240) + Duration::from_secs_f64(plan.seconds * buffered::LATENCY_SPANS + 6.0) * spans
 }
 
 /// Prints the report and writes its files.
@@ -178,7 +175,7 @@ fn main() -> ExitCode {
             return curves::run(&plan, &cli.machine.options("curves", limit));
         }
         let plan = cli.plan()?;
-        let limit = limit(&plan) + Duration::from_secs(240);
+        let limit = plan.limit() + Duration::from_secs(240);
         run(&plan, &cli.machine.options("bench", limit))
     })
 }

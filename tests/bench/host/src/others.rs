@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Instant;
 
+use crate::span::float;
+
 /// Ticks a second of what `/proc` counts, on every Linux of today.
 const TICKS: f64 = 100.0;
 /// Others that take more than this many CPUs spoil a span.
@@ -16,11 +18,11 @@ pub const TOO_MUCH: f64 = 0.15;
 #[derive(Debug)]
 pub struct Others {
     pid: u32,
-    last: Option<Look>,
+    last: Option<Sample>,
 }
 
 #[derive(Clone, Debug)]
-struct Look {
+struct Sample {
     at: Instant,
     /// Stolen by somebody else's virtual machine.
     steal: u64,
@@ -40,15 +42,15 @@ impl Others {
     /// CPUs that others took since the last call; `None` where `/proc` does not tell.
     pub fn since_last(&mut self) -> Option<f64> {
         let steal = fs::read_to_string("/proc/stat").ok().and_then(|text| steal_ticks(&text))?;
-        let look = Look { at: Instant::now(), steal, ticks: all_ticks(self.pid)? };
-        let last = self.last.replace(look.clone())?;
-        let more = look
+        let sample = Sample { at: Instant::now(), steal, ticks: all_ticks(self.pid)? };
+        let last = self.last.replace(sample.clone())?;
+        let more = sample
             .ticks
             .iter()
             .map(|(pid, &ticks)| ticks.saturating_sub(last.ticks.get(pid).copied().unwrap_or(0)));
-        let others = look.steal.saturating_sub(last.steal) + more.sum::<u64>();
-        let seconds = look.at.duration_since(last.at).as_secs_f64();
-        Some(crate::sample::float(others) / TICKS / seconds)
+        let others = sample.steal.saturating_sub(last.steal) + more.sum::<u64>();
+        let seconds = sample.at.duration_since(last.at).as_secs_f64();
+        Some(float(others) / TICKS / seconds)
     }
 }
 

@@ -1,23 +1,29 @@
 //! The result as pictures (SVG).
 
-use std::fmt::Display;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::{
-    BLACK, ChartBuilder, Color, IntoDrawingArea, PathElement, RGBColor, Rectangle, SVGBackend,
-    SeriesLabelPosition, WHITE,
+    BLACK, Cartesian2d, ChartBuilder, ChartContext, Color, DrawingArea, IntoDrawingArea, PathElement,
+    RGBColor, Rectangle, SVGBackend, SeriesLabelPosition, WHITE,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, TextStyle};
 
-use crate::plan::{Kind, Plan, Workload};
-use crate::sample::{Cpu, Measured};
+use crate::measured::Measured;
+use crate::plan::Plan;
+use crate::span::Cpu;
 use crate::stats::Spread;
 use crate::targets;
+use crate::workload::{Kind, Workload};
 
 /// Draws what was measured into a file.
 pub type Draw = fn(&Measured, &Plan, &Path) -> Result<()>;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 const WIDTH: u32 = 1100;
 const HEIGHT: u32 = 520;
@@ -78,71 +84,73 @@ pub fn cpu(measured: &Measured, plan: &Plan, to: &Path) -> Result<()> {
 }
 
 fn bars(title: &str, plan: &Plan, series: &[Series], to: &Path) -> Result<()> {
-    let failed = |error: &dyn Display| anyhow!("cannot draw {}: {error}", to.display());
     let root = SVGBackend::new(to, (WIDTH, HEIGHT)).into_drawing_area();
-    root.fill(&WHITE).map_err(|error| failed(&error))?;
+    let drawn = draw_bars(title, plan, series, &root);
+    let drawn = drawn.and_then(|()| root.present().map_err(Into::into));
+    drawn.map_err(|error| anyhow!("cannot draw {}: {error}", to.display()))
+}
+
+fn draw_bars(title: &str, plan: &Plan, series: &[Series], root: &Area<'_>) -> Result<()> {
+    root.fill(&WHITE)?;
     let spreads = || series.iter().flat_map(|series| &series.bars).flatten();
     let top = spreads().map(|spread| spread.max).fold(1.2, f64::max).min(TALLEST) * 1.05;
     let groups = f64::from(u32::try_from(plan.workloads.len().max(1))?);
-    let mut chart = ChartBuilder::on(&root)
+    let mut chart = ChartBuilder::on(root)
         .caption(title, (FONT, 18))
         .margin(12)
         .x_label_area_size(LABELS)
         .y_label_area_size(44)
-        .build_cartesian_2d(0.0..groups, 0.0..top)
-        .map_err(|error| failed(&error))?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .max_light_lines(1)
-        .x_labels(0)
-        .draw()
-        .map_err(|error| failed(&error))?;
+        .build_cartesian_2d(0.0..groups, 0.0..top)?;
+    chart.configure_mesh().disable_x_mesh().max_light_lines(1).x_labels(0).draw()?;
     let width = GROUP / f64::from(u32::try_from(series.len().max(1))?);
     for (n, one) in (0_u32..).zip(series) {
-        let place = |group: u32| f64::from(group) + (1.0 - GROUP) / 2.0 + f64::from(n) * width;
-        let found = || (0_u32..).zip(&one.bars).filter_map(|(group, bar)| Some((place(group), (*bar)?)));
-        let boxes = found().map(|(left, bar)| {
-            Rectangle::new([(left, 0.0), (left + width, bar.median.min(top))], one.colour.filled())
-        });
-        let legend = one.colour;
-        chart
-            .draw_series(boxes)
-            .map_err(|error| failed(&error))?
-            .label(one.name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], legend.filled()));
-        let whiskers = found().map(|(left, bar)| {
-            let middle = left + width / 2.0;
-            PathElement::new(vec![(middle, bar.min.min(top)), (middle, bar.max.min(top))], BLACK)
-        });
-        chart.draw_series(whiskers).map_err(|error| failed(&error))?;
+        draw_series(&mut chart, one, (1.0 - GROUP) / 2.0 + f64::from(n) * width, width, top)?;
     }
     let native = PathElement::new(vec![(0.0, 1.0), (groups, 1.0)], BLACK.stroke_width(2));
-    chart.draw_series([native]).map_err(|error| failed(&error))?;
+    chart.draw_series([native])?;
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperMiddle)
         .background_style(WHITE.mix(0.9))
         .border_style(BLACK)
         .label_font((FONT, 14))
-        .draw()
-        .map_err(|error| failed(&error))?;
+        .draw()?;
     let style = TextStyle::from((FONT, 12).into_font()).pos(Pos::new(HPos::Center, VPos::Top));
     for (group, workload) in (0_u32..).zip(&plan.workloads) {
         let (x, y) = chart.backend_coord(&(f64::from(group) + 0.5, 0.0));
         let words = workload.to_string();
         let (what, depth) = words.split_once(", ").unwrap_or((&words, ""));
         for (line, text) in (0_i32..).zip([what, depth]) {
-            root.draw_text(text, &style, (x, y + 6 + line * 16)).map_err(|error| failed(&error))?;
+            root.draw_text(text, &style, (x, y + 6 + line * 16))?;
         }
     }
-    root.present().map_err(|error| failed(&error))
+    Ok(())
+}
+
+/// Draws the bars of one colour, each `left` of its group's start, and how far the values lie apart.
+fn draw_series<'a>(chart: &mut Chart<'a>, one: &Series, left: f64, width: f64, top: f64) -> Result<()> {
+    let place = |group: u32| f64::from(group) + left;
+    let found = || (0_u32..).zip(&one.bars).filter_map(|(group, bar)| Some((place(group), (*bar)?)));
+    let boxes = found().map(|(left, bar)| {
+        Rectangle::new([(left, 0.0), (left + width, bar.median.min(top))], one.colour.filled())
+    });
+    let legend = one.colour;
+    chart
+        .draw_series(boxes)?
+        .label(one.name)
+        .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], legend.filled()));
+    let whiskers = found().map(|(left, bar)| {
+        let middle = left + width / 2.0;
+        PathElement::new(vec![(middle, bar.min.min(top)), (middle, bar.max.min(top))], BLACK)
+    });
+    chart.draw_series(whiskers)?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::Span;
+    use crate::span::Span;
 
     #[test]
     fn a_picture_names_every_workload_and_both_series() -> Result<()> {

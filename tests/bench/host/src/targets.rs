@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::buffered::{self, Way};
-use crate::plan::{Kind, Plan, Workload};
-use crate::sample::{Cpu, Measured, Span, float};
+use crate::measured::Measured;
+use crate::plan::Plan;
+use crate::span::{Cpu, Span, float};
 use crate::stats::Spread;
+use crate::workload::{Kind, Workload};
 
 /// Which side of the limit is good.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -147,7 +149,7 @@ pub fn all(
         targets.push(ratio(format!("total CPU per I/O, {workload}"), Wanted::AtMost(1.2), found));
     }
     targets.push(ratio(
-        "bare round trip, to that with a stub that only spins".to_owned(),
+        "bare round trip, to that with echo_stub".to_owned(),
         Wanted::AtMost(1.15),
         round_trips(measured),
     ));
@@ -175,17 +177,17 @@ pub fn all(
 /// What counts as no CPU: a look at xenstore now and then is more than nothing.
 const IDLE_PERCENT: f64 = 0.1;
 
-/// Hot round trips to the stub, each to the median of those to the spinning one: they are made in
+/// Hot round trips to the stub, each to the median of those to the echo stub: they are made in
 /// turns, but have no rounds in common.
 fn round_trips(measured: &Measured) -> Option<Spread> {
-    let spin = Spread::of(measured.spin.iter().map(|trip| float(trip.hot_ns)))?;
-    Spread::of(measured.real.iter().map(|trip| float(trip.hot_ns) / spin.median))
+    let echo = Spread::of(measured.echo.iter().map(|trip| float(trip.hot_ns)))?;
+    Spread::of(measured.real.iter().map(|trip| float(trip.hot_ns) / echo.median))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::RoundTrip;
+    use crate::span::RoundTrip;
 
     fn target(wanted: Wanted, measured: Option<f64>) -> Target {
         let measured = measured.and_then(|value| Spread::of([value]));
@@ -227,10 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn round_trips_are_compared_with_the_spinning_stubs_median() {
+    fn round_trips_are_compared_with_the_echo_stubs_median() {
         let trips = |times: [u64; 3]| times.map(|hot_ns| RoundTrip { hot_ns, cold_ns: 0 }).to_vec();
         let measured =
-            Measured { spin: trips([90, 100, 200]), real: trips([110, 120, 100]), ..Measured::default() };
+            Measured { echo: trips([90, 100, 200]), real: trips([110, 120, 100]), ..Measured::default() };
         let spread = round_trips(&measured).unwrap();
         assert_eq!(spread, Spread { median: 1.1, min: 1.0, max: 1.2, count: 3 });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sample::Span;
+use crate::span::Span;
 
 /// The share of I/Os, in percent, that took no longer than what is told.
 pub const PERCENTILES: [&str; 3] = ["50", "99", "99.9"];

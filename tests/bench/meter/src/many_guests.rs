@@ -67,6 +67,50 @@ fn told(pairs: &[Pair], word: u32) -> String {
     line
 }
 
+/// What dom0, guests and stubs have run, in nanoseconds each.
+fn cpu_ns(xen: &Privcmd, pairs: &[Pair]) -> Result<[u64; 3]> {
+    let sum =
+        |of: fn(&Pair) -> u16| pairs.iter().map(|pair| mark::cpu_ns(xen, of(pair))).sum::<Result<u64>>();
+    Ok([mark::cpu_ns(xen, DOM0)?, sum(|pair| pair.guest)?, sum(|pair| pair.stub)?])
+}
+
+/// Lets the first `count` guests run for that long, asks their stubs, and tells the span.
+fn measure(
+    xen: &Privcmd,
+    pairs: &mut [Pair],
+    (round, count): (u32, usize),
+    seconds: Duration,
+    word: u32,
+) -> Result<()> {
+    let label = format!("guests.reads.{count}.{round}");
+    let before = cpu_ns(xen, pairs)?;
+    let from = Instant::now();
+    for pair in pairs.iter().take(count) {
+        xen.unpause(pair.guest)?;
+    }
+    sleep(seconds);
+    for pair in pairs.iter().take(count) {
+        xen.pause(pair.guest)?;
+    }
+    let ns = from.elapsed().as_nanos();
+    let after = cpu_ns(xen, pairs)?;
+    let (requests, bytes) = (sum(pairs, "requests"), sum(pairs, "data_bytes"));
+    for pair in pairs.iter_mut().take(count) {
+        pair.ask(word)?;
+    }
+    let requests = sum(pairs, "requests").wrapping_sub(requests);
+    let sectors = sum(pairs, "data_bytes").wrapping_sub(bytes) / SECTOR;
+    let [dom0, guest, stub] = [0, 1, 2].map(|n: usize| after[n].saturating_sub(before[n]));
+    println!(
+        "@@PF fact m.{label}=ns={ns} from=0,0,0,0,0 to={}.{:09},{requests},{sectors},0,0 \
+         dom0_ns={dom0} guest_ns={guest} stub_ns={stub}",
+        ns / 1_000_000_000,
+        ns % 1_000_000_000
+    );
+    println!("@@PF fact s.all.{label}={}", told(pairs, word));
+    Ok(())
+}
+
 /// Measures all counts in all rounds.
 ///
 /// # Errors
@@ -88,36 +132,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
     println!("@@PF fact s.all.start={}", told(&pairs, word));
     for round in 1..=rounds {
         for &count in &counts {
-            let label = format!("guests.reads.{count}.{round}");
-            let cpu = |of: fn(&Pair) -> u16| -> Result<u64> {
-                pairs.iter().map(|pair| mark::cpu_ns(&xen, of(pair))).sum()
-            };
-            let before = [mark::cpu_ns(&xen, DOM0)?, cpu(|pair| pair.guest)?, cpu(|pair| pair.stub)?];
-            let from = Instant::now();
-            for pair in pairs.iter().take(count) {
-                xen.unpause(pair.guest)?;
-            }
-            sleep(seconds);
-            for pair in pairs.iter().take(count) {
-                xen.pause(pair.guest)?;
-            }
-            let ns = from.elapsed().as_nanos();
-            let after = [mark::cpu_ns(&xen, DOM0)?, cpu(|pair| pair.guest)?, cpu(|pair| pair.stub)?];
-            let (requests, bytes) = (sum(&pairs, "requests"), sum(&pairs, "data_bytes"));
             word += 1;
-            for pair in pairs.iter_mut().take(count) {
-                pair.ask(word)?;
-            }
-            let requests = sum(&pairs, "requests").wrapping_sub(requests);
-            let sectors = sum(&pairs, "data_bytes").wrapping_sub(bytes) / SECTOR;
-            let [dom0, guest, stub] = [0, 1, 2].map(|n: usize| after[n].saturating_sub(before[n]));
-            println!(
-                "@@PF fact m.{label}=ns={ns} from=0,0,0,0,0 to={}.{:09},{requests},{sectors},0,0 \
-                 dom0_ns={dom0} guest_ns={guest} stub_ns={stub}",
-                ns / 1_000_000_000,
-                ns % 1_000_000_000
-            );
-            println!("@@PF fact s.all.{label}={}", told(&pairs, word));
+            measure(&xen, &mut pairs, (round, count), seconds, word)?;
         }
     }
     Ok(())

@@ -108,61 +108,99 @@ fn open(arguments: &[String]) -> Result<(Vec<Guest>, Receiver<Line>)> {
     Ok((guests, lines))
 }
 
+/// The consoles that are watched, and what they have said.
+struct Watch {
+    xen: Privcmd,
+    guests: Vec<Guest>,
+    turns: Turns,
+    /// How many questions stubs were asked.
+    questions: u32,
+}
+
 /// Watches until all are done. `unpause`: the guests named `guest` were paused until now.
 ///
 /// # Errors
 /// When a guest says so or is silent, and when a domain is gone.
 pub fn run(arguments: &[String], unpause: bool) -> Result<()> {
-    let (mut guests, lines) = open(arguments)?;
-    let xen = Privcmd::open()?;
-    // Pages, once: they do not change.
-    for domain in guests.iter().flat_map(|guest| &guest.domains) {
-        let usage = xen.domain_usage(domain.domid)?.with_context(|| format!("no domain {}", domain.name))?;
-        println!("@@PF fact memory_kib_{}={}", domain.name, usage.pages * 4);
+    let (guests, lines) = open(arguments)?;
+    let mut watch = Watch { xen: Privcmd::open()?, guests, turns: Turns::default(), questions: 0 };
+    watch.tell_memory()?;
+    for domid in watch.guests.iter().filter(|_| unpause).filter_map(|guest| guest.domid("guest")) {
+        watch.xen.unpause(domid)?;
     }
-    for domid in guests.iter().filter(|_| unpause).filter_map(|guest| guest.domid("guest")) {
-        xen.unpause(domid)?;
-    }
-    let mut turns = Turns::default();
-    let mut questions = 0;
-    loop {
+    while watch.left() > 0 {
         let (from, line) = match lines.recv_timeout(SILENCE) {
             // The console of a guest that has gone.
-            Ok((from, Err(_))) if guests.get(from).is_some_and(|guest| guest.done) => continue,
+            Ok((from, Err(_))) if watch.guests.get(from).is_some_and(|guest| guest.done) => continue,
             Ok((from, line)) => (from, line?),
             Err(RecvTimeoutError::Timeout) => {
-                questions += 1;
-                for stub in guests.iter().filter_map(|guest| guest.domid("stub")) {
-                    let told = stats::ask(stub, questions)?;
-                    eprintln!("stub {stub} says: {}", told.as_deref().unwrap_or("nothing"));
-                }
+                watch.tell_counters()?;
                 bail!("no guest says anything");
             }
             Err(RecvTimeoutError::Disconnected) => bail!("the consoles ended before the guests were done"),
         };
         let line = String::from_utf8_lossy(&line);
         let Some((_, said)) = line.split_once("PF ") else { continue };
-        let said = said.trim_end();
+        watch.hear(from, said.trim_end())?;
+        watch.give_turn()?;
+    }
+    Ok(())
+}
+
+impl Watch {
+    /// Tells the domains' pages, once: they do not change.
+    fn tell_memory(&self) -> Result<()> {
+        for domain in self.guests.iter().flat_map(|guest| &guest.domains) {
+            let usage = self.xen.domain_usage(domain.domid)?;
+            let usage = usage.with_context(|| format!("no domain {}", domain.name))?;
+            println!("@@PF fact memory_kib_{}={}", domain.name, usage.pages * 4);
+        }
+        Ok(())
+    }
+
+    /// Tells what the stubs have counted: that shows what hangs.
+    fn tell_counters(&mut self) -> Result<()> {
+        self.questions += 1;
+        for stub in self.guests.iter().filter_map(|guest| guest.domid("stub")) {
+            let told = stats::ask(stub, self.questions)?;
+            eprintln!("stub {stub} says: {}", told.as_deref().unwrap_or("nothing"));
+        }
+        Ok(())
+    }
+
+    /// How many guests still measure.
+    fn left(&self) -> usize {
+        self.guests.iter().filter(|guest| !guest.done).count()
+    }
+
+    fn give_turn(&mut self) -> Result<()> {
+        let next = self.turns.next(self.left());
+        next.and_then(|next| self.guests.get_mut(next)).map_or(Ok(()), Guest::answer)
+    }
+
+    /// Does what a line of the guest `from` asks for.
+    fn hear(&mut self, from: usize, said: &str) -> Result<()> {
         let (word, rest) = said.split_once([' ', '=']).unwrap_or((said, ""));
-        let guest = guests.get_mut(from).context("a line of nobody")?;
+        let guest = self.guests.get_mut(from).context("a line of nobody")?;
         match word {
             "ready" => {
                 guest.ready = true;
-                if guests.iter().all(|guest| guest.ready) {
-                    guests.get_mut(from).context("nobody")?.answer()?;
+                if self.guests.iter().all(|guest| guest.ready) {
+                    self.guests.get_mut(from).context("nobody")?.answer()?;
                 }
             }
-            "turn" => turns.ask(from),
-            "begin" => guest.begun = Some(Mark::take(&xen, &guest.domains, rest)?),
+            "turn" => self.turns.ask(from),
+            "begin" => guest.begun = Some(Mark::take(&self.xen, &guest.domains, rest)?),
             "end" => {
                 let (label, words) = rest.split_once(' ').context("an end without words")?;
-                let to = Mark::take(&xen, &guest.domains, words)?;
+                let to = Mark::take(&self.xen, &guest.domains, words)?;
                 let begun = guest.begun.take().context("an end without a begin")?;
                 println!("{}", fact(label, &guest.domains, &begun, &to));
             }
             "stats" => {
-                questions += 1;
-                let told = guest.domid("stub").map(|stub| stats::ask(stub, questions)).transpose()?.flatten();
+                self.questions += 1;
+                let stub = guest.domid("stub");
+                let told = stub.map(|stub| stats::ask(stub, self.questions)).transpose()?.flatten();
                 if let Some(line) = told {
                     println!("@@PF fact s.{rest}={line}");
                 }
@@ -170,18 +208,12 @@ pub fn run(arguments: &[String], unpause: bool) -> Result<()> {
             }
             "done" => {
                 guest.done = true;
-                turns.end(from);
+                self.turns.end(from);
             }
             "error" => bail!("a guest says: {rest}"),
             _ => println!("@@PF fact guest_{word}={rest}"),
         }
-        let left = guests.iter().filter(|guest| !guest.done).count();
-        if left == 0 {
-            return Ok(());
-        }
-        if let Some(guest) = turns.next(left).and_then(|next| guests.get_mut(next)) {
-            guest.answer()?;
-        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ pub mod view;
 
 use std::fmt;
 
-use crate::plan::Kind;
+use crate::workload::Kind;
 
 /// Memory of the guest.
 pub const GUEST_MIB: u32 = 1536;

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::buffered::{Way, Workload};
-use crate::plan::Kind;
-use crate::sample::{Cpu, Measured, Span, float};
+use crate::measured::Measured;
+use crate::span::{Cpu, Span, float};
 use crate::stats::{Spread, median, shown};
 use crate::table::Table;
 use crate::work::{PERCENTILES, Work};
+use crate::workload::Kind;
 
 /// The rate of Pilotfish as a ratio to the native one.
 #[must_use]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use crate::plan::{GUEST_MIB, Kind};
+use crate::plan::GUEST_MIB;
+use crate::workload::Kind;
 
 /// How cost grows with what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

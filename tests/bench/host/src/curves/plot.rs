@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::{
-    BLACK, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, PathElement, RGBColor, Rectangle,
-    SVGBackend, SeriesLabelPosition, WHITE,
+    BLACK, Cartesian2d, ChartBuilder, ChartContext, Circle, Color, DrawingArea, IntoDrawingArea, PathElement,
+    RGBColor, Rectangle, SVGBackend, SeriesLabelPosition, WHITE,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, TextStyle};
@@ -25,6 +26,9 @@ pub struct Panel {
     pub lines: Vec<(String, Vec<Option<Spread>>)>,
 }
 
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
 const WIDTH: u32 = 560;
 const HEIGHT: u32 = 420;
 const FONT: &str = "sans-serif";
@@ -41,12 +45,12 @@ pub fn draw(panels: &[Panel], to: &Path) -> Result<()> {
     let root = SVGBackend::new(to, (WIDTH * count, HEIGHT)).into_drawing_area();
     root.fill(&WHITE).map_err(|error| failed(&error))?;
     for (panel, area) in panels.iter().zip(root.split_evenly((1, panels.len().max(1)))) {
-        one(panel, &area).map_err(|error| failed(&error))?;
+        draw_panel(panel, &area).map_err(|error| failed(&error))?;
     }
     root.present().map_err(|error| failed(&error))
 }
 
-fn one(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
+fn draw_panel(panel: &Panel, area: &Area<'_>) -> Result<()> {
     let spreads = || panel.lines.iter().flat_map(|(_, line)| line).flatten();
     let top = spreads().map(|spread| spread.max).fold(0.0, f64::max).max(1e-6) * 1.08;
     let width = f64::from(u32::try_from(panel.points.len().max(1))?);
@@ -58,33 +62,14 @@ fn one(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
         .build_cartesian_2d(0.0..width, 0.0..top)?;
     let digits = if top < 10.0 { 2 } else { 0 };
     let label = |y: &f64| format!("{y:.digits$}");
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .max_light_lines(1)
-        .x_labels(0)
-        .y_label_formatter(&label)
-        .draw()?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh().max_light_lines(1).x_labels(0).y_label_formatter(&label).draw()?;
     for ((name, line), colour) in panel.lines.iter().zip(COLOURS.into_iter().cycle()) {
-        let found: Vec<(f64, Spread)> =
-            (0_u32..).zip(line).filter_map(|(n, spread)| Some((f64::from(n) + 0.5, (*spread)?))).collect();
-        let medians = found.iter().map(|(x, spread)| (*x, spread.median));
-        chart
-            .draw_series([PathElement::new(medians.clone().collect::<Vec<_>>(), colour.stroke_width(2))])?
-            .label(name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], colour.filled()));
-        chart.draw_series(medians.map(|point| Circle::new(point, 3, colour.filled())))?;
-        chart.draw_series(found.iter().map(|(x, spread)| {
-            PathElement::new(vec![(*x, spread.min), (*x, spread.max)], colour.mix(0.6))
-        }))?;
+        draw_line(&mut chart, name, line, colour)?;
     }
     if panel.lines.len() > 1 {
-        let at = |line: &[Option<Spread>]| {
-            let found = || line.iter().flatten();
-            Some((found().next()?.median, found().next_back()?.median))
-        };
         // Where the first line is low.
-        let falls = panel.lines.first().and_then(|(_, line)| at(line)).is_some_and(|(from, to)| from > to);
+        let falls = panel.lines.first().is_some_and(|(_, line)| falls(line));
         chart
             .configure_series_labels()
             .position(if falls { SeriesLabelPosition::UpperRight } else { SeriesLabelPosition::UpperLeft })
@@ -100,6 +85,30 @@ fn one(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
         area.draw_text(point, &style, (x - left, y - above + 6))?;
     }
     Ok(())
+}
+
+/// Draws a line through the medians, and how far the values of each point lie apart.
+fn draw_line<'a>(chart: &mut Chart<'a>, name: &str, line: &[Option<Spread>], colour: RGBColor) -> Result<()> {
+    let found: Vec<(f64, Spread)> =
+        (0_u32..).zip(line).filter_map(|(n, spread)| Some((f64::from(n) + 0.5, (*spread)?))).collect();
+    let medians = found.iter().map(|(x, spread)| (*x, spread.median));
+    chart
+        .draw_series([PathElement::new(medians.clone().collect::<Vec<_>>(), colour.stroke_width(2))])?
+        .label(name)
+        .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], colour.filled()));
+    chart.draw_series(medians.map(|point| Circle::new(point, 3, colour.filled())))?;
+    chart.draw_series(
+        found
+            .iter()
+            .map(|(x, spread)| PathElement::new(vec![(*x, spread.min), (*x, spread.max)], colour.mix(0.6))),
+    )?;
+    Ok(())
+}
+
+/// Whether a line ends lower than it begins.
+fn falls(line: &[Option<Spread>]) -> bool {
+    let found = || line.iter().flatten();
+    found().next().zip(found().next_back()).is_some_and(|(from, to)| from.median > to.median)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sample::{Span, float};
+use crate::span::{Span, float};
 use crate::stats::Spread;
 
 /// A point of a series.

@@ -11,7 +11,7 @@ use crate::curves::read::{Measured, Place};
 use crate::curves::view::{VIEWS, View};
 use crate::others::TOO_MUCH;
 use crate::run::Run;
-use crate::sample::{Cpu, Span, float};
+use crate::span::{Cpu, Span, float};
 use crate::stats::{Spread, median, shown};
 use crate::table::Table;
 

@@ -2,7 +2,7 @@
 
 use crate::curves::plan::Curve;
 use crate::curves::read::Place;
-use crate::sample::{Span, float};
+use crate::span::{Span, float};
 
 /// One table and picture.
 pub(super) struct View {

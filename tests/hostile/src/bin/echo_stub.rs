@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "none")]
-mod spinner {
+mod echo_stub {
     use kernel::{BootInfo, ShutdownReason, Xen};
     use pilotfish_hostile::server::Server;
     use pilotfish_hostile::{domain, report};
