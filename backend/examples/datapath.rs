@@ -6,8 +6,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a measurement fails loudly")]
 
+use backend::access::{Access, Direction, Width};
 use backend::blk::{Device, DeviceOptions};
-use backend::ioreq::{Access, Direction, Width};
 use backend::mmio::regs;
 use backend::storage::{AnyStorage, PvDisk};
 use drivers::fake::{BlkBack, BlkBackConfig, XenStored};

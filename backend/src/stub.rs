@@ -11,10 +11,11 @@
 //! }
 //! ```
 
+use crate::access::{Access, Direction, Reply};
 use crate::blk::{Device, Inspection};
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
-use crate::ioreq::{Access, Direction, Malformed, Reply, Request, Rescue, Server, StartError, Teardown};
+use crate::ioreq::{Malformed, Request, Rescue, Server, StartError, Teardown};
 use crate::irq::IrqLine;
 use crate::journal::ServerState;
 use crate::limit::{Limiter, warn_limited};

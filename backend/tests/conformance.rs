@@ -3,8 +3,8 @@
 #![expect(clippy::cast_possible_truncation, reason = "test values are small, or cut on purpose")]
 
 use backend::GuestMemory;
+use backend::access::{Access, Direction, Width};
 use backend::blk::{Device, DeviceOptions};
-use backend::ioreq::{Access, Direction, Width};
 use backend::mmio::regs::*;
 use backend::storage::RamDisk;
 use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, Observed, Observer, TestMemory, Touch};

@@ -12,8 +12,8 @@
 use Expect::{Any, AtLeast, Has, Is};
 use Step::{Read, Write};
 use Value::{Accepted, Add, Address, Size, This};
+use backend::access::{Access, Direction, Width};
 use backend::blk::{Device, DeviceOptions};
-use backend::ioreq::{Access, Direction, Width};
 use backend::mmio::regs::*;
 use backend::storage::RamDisk;
 use backend::testkit::TestMemory;

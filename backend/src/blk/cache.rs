@@ -12,7 +12,7 @@
 
 use super::config::{F_CONFIG_WCE, F_FLUSH, WRITEBACK};
 use super::device::Device;
-use crate::ioreq::Width;
+use crate::access::Width;
 use crate::storage::Storage;
 
 impl<S: Storage> Device<S> {

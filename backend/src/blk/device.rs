@@ -11,13 +11,13 @@
 
 use super::config;
 use super::follow_up::FollowUps;
+use crate::access::{Access, Direction, Reply};
 use crate::coalesce::Coalescer;
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
-use crate::ioreq::{Access, Direction, Reply};
 use crate::journal::{DeviceJournal, Unusable};
 use crate::limit::{Limiter, warn_limited};
-use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC};
+use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, changes_set_up};
 use crate::mmio::{Effect, Identity, Transport};
 use crate::stats::DeviceStats;
 use crate::storage::{Geometry, Storage, Ticket};
@@ -323,7 +323,7 @@ impl<S: Storage> Device<S> {
             }
         }
         crash::point(Point::Access);
-        if access.changes_set_up() {
+        if changes_set_up(&access) {
             self.save();
         }
     }

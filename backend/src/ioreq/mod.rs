@@ -1,9 +1,9 @@
 //! The ioreq server: guest accesses that Xen hands to us, one slot for each vCPU.
 
-mod access;
+mod event;
 mod server;
 mod slot;
 
-pub use access::{Access, Direction, Malformed, RawSlot, Reply, Request, Width};
-pub use server::{MAX_VCPUS, Rescue, Server, StartError, Teardown};
-pub use slot::Slot;
+pub use event::{Malformed, RawSlot, Request};
+pub use server::{Rescue, Server, StartError, Teardown};
+pub use slot::{MAX_VCPUS, Slot};

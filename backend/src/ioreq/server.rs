@@ -4,17 +4,13 @@
 //! order: disable (nothing new comes), answer every slot, wait until Xen has taken each
 //! answer, destroy. A server destroyed earlier would leave a vCPU waiting for ever.
 
-use super::slot::{Place, Slot};
+use super::slot::{MAX_VCPUS, Place, Slot};
 use crate::journal::ServerState;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
 use kernel::{DomId, Errno, Hypervisor, IoservId, Port, SharedPage};
 use xen_pv_sys::dm_op::ioreq;
-
-/// vCPUs served at most. `SCHEDOP_poll` takes 128 ports; 11 disks, xenstore and console need
-/// theirs as well.
-pub const MAX_VCPUS: u32 = 112;
 
 /// How often a vCPU is given time to take its answer before it counts as stopped.
 const DRAIN_ROUNDS: u32 = 20_000;

@@ -3,11 +3,15 @@
 //! The page is shared with Xen only, but plain loads and byte stores are all it needs: no
 //! atomic read-modify-write, and never a store to `vp_eport`, which Xen checks.
 
-use super::access::{Malformed, RawSlot, Reply, Request};
-use super::server::MAX_VCPUS;
+use super::event::{Malformed, RawSlot, Request};
+use crate::access::Reply;
 use kernel::{Hypervisor, Order, OutOfPage, Port, SharedPage};
 use xen_pv_sys::PAGE_SIZE;
 use xen_pv_sys::dm_op::ioreq;
+
+/// vCPUs served at most. `SCHEDOP_poll` takes 128 ports; 11 disks, xenstore and console need
+/// theirs as well.
+pub const MAX_VCPUS: u32 = 112;
 
 /// Where a vCPU's slot lies in the ioreq page.
 #[derive(Clone, Copy, Debug)]

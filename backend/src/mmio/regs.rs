@@ -1,5 +1,7 @@
 //! Register offsets and constants of virtio-mmio (virtio 1.3, section 4.2.2, table 4.1).
 
+use crate::access::{Access, Direction};
+
 /// Bytes of one device's window.
 pub const WINDOW_BYTES: u64 = 0x200;
 /// `MagicValue`: "virt".
@@ -79,3 +81,9 @@ pub const F_INDIRECT_DESC: u64 = 1 << 28;
 pub const F_EVENT_IDX: u64 = 1 << 29;
 /// `VIRTIO_F_VERSION_1`.
 pub const F_VERSION_1: u64 = 1 << 32;
+
+/// Whether `access`, at an offset in a device's window, may change what was agreed with the
+/// driver. The two registers written for each request and each interrupt do not.
+pub(crate) const fn changes_set_up(access: &Access) -> bool {
+    matches!(access.direction, Direction::Write(_)) && !matches!(access.addr, QUEUE_NOTIFY | INTERRUPT_ACK)
+}

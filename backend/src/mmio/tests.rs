@@ -4,7 +4,7 @@
 
 use super::regs::*;
 use super::{Effect, Identity, Transport};
-use crate::ioreq::{Access, Direction, Width};
+use crate::access::{Access, Direction, Width};
 use alloc::vec;
 use proptest::prelude::*;
 

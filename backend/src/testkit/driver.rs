@@ -2,7 +2,7 @@
 
 use super::memory::TestMemory;
 use super::request::{Answer, BlkRequest, Bus, Framing, STATUS_UNTOUCHED};
-use crate::ioreq::{Access, Direction, Width};
+use crate::access::{Access, Direction, Width};
 use crate::mmio::regs;
 use crate::virtq::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE};
 use alloc::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! What a driver asks for, and what it gets; how it reaches the device.
 
-use crate::ioreq::Access;
+use crate::access::Access;
 use alloc::vec::Vec;
 
 /// A guest's way to a device's registers; `access.addr` is the offset in the window.

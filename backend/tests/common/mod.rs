@@ -2,8 +2,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
 
+use backend::access::{Access, Direction};
 use backend::blk::{Device, DeviceOptions};
-use backend::ioreq::{Access, Direction};
 use backend::mmio::regs;
 use backend::storage::{AnyStorage, PvDisk, RamDisk};
 use backend::stub::{Attached, Stub};

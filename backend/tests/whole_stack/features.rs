@@ -1,7 +1,7 @@
 //! What a guest can use beyond reads and writes, on a PV disk.
 
 use super::common::*;
-use backend::ioreq::Width;
+use backend::access::Width;
 use backend::mmio::regs;
 use backend::testkit::{BlkRequest, Framing};
 use backend::upkeep;

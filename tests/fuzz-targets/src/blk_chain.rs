@@ -4,8 +4,8 @@
 use crate::Input;
 use crate::rig::{Direct, RAM_BYTES, Rig};
 use crate::watched::{Watched, watched};
+use backend::access::Width;
 use backend::blk::DeviceOptions;
-use backend::ioreq::Width;
 use backend::mmio::regs;
 use backend::testkit::{Driver, STATUS_UNTOUCHED, Segments, TestMemory};
 use std::ops::Range;

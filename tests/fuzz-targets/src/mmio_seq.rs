@@ -2,8 +2,8 @@
 
 use crate::Input;
 use crate::rig::{RAM_BYTES, Rig};
+use backend::access::{Access, Direction, Width};
 use backend::blk::DeviceOptions;
-use backend::ioreq::{Access, Direction, Width};
 use backend::mmio::regs;
 use backend::testkit::{BlkRequest, Framing, TestMemory};
 

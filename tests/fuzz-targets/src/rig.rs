@@ -2,8 +2,8 @@
 //! for the targets that need both.
 
 use backend::GuestMemory;
+use backend::access::Access;
 use backend::blk::{Device, DeviceOptions};
-use backend::ioreq::Access;
 use backend::storage::{Faults, FaultyStorage, RamDisk};
 use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
 use std::cell::RefCell;

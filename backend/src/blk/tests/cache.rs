@@ -1,7 +1,7 @@
 //! The three write-cache modes, and who may choose.
 
 use super::*;
-use crate::ioreq::Width;
+use crate::access::Width;
 
 const WRITEBACK: u64 = 32;
 

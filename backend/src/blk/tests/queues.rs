@@ -28,7 +28,7 @@ fn every_queue_of_a_device_with_several_is_offered() {
     for queues in [1, 2, 4, MAX_QUEUES] {
         let mut rig = Rig::build(Faults::default(), false, queues);
         assert_eq!(rig.driver.offered() & config::F_MQ != 0, queues > 1);
-        let told = rig.driver.config(34, crate::ioreq::Width::Two);
+        let told = rig.driver.config(34, crate::access::Width::Two);
         assert_eq!(told, if queues > 1 { queues.into() } else { 0 });
         for (queue, max) in [(0, 1024), (queues - 1, 1024), (queues, 0), (u16::MAX, 0)] {
             rig.driver.write(QUEUE_SEL, queue.into());

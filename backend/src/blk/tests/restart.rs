@@ -158,7 +158,7 @@ proptest! {
         let mut lives = Lives::new();
         lives.rig.driver.init_queues(features, 16, 2);
         if write_back {
-            lives.rig.driver.set_config(32, crate::ioreq::Width::One, 1);
+            lives.rig.driver.set_config(32, crate::access::Width::One, 1);
         }
         let mut sector = 0;
         for (count, release, deaths) in batches {
@@ -273,7 +273,7 @@ fn a_driver_sets_its_device_up_over_any_number_of_lives() {
     let mem = lives.borrow().rig.mem.clone();
     let mut driver = Driver::new(Dying(lives.clone()), mem, 0);
     driver.init_queues(ALL, 16, 2);
-    driver.set_config(32, crate::ioreq::Width::One, 0);
+    driver.set_config(32, crate::access::Width::One, 0);
     for sector in [1, 2] {
         driver.queue = 0;
         let head = driver.submit(&write_request(sector), &Framing::Usual);

@@ -1,7 +1,8 @@
 //! The server against the in-memory Xen.
 
 use super::*;
-use crate::ioreq::{Access, Direction, Reply, Request, Width};
+use crate::access::{Access, Direction, Reply, Width};
+use crate::ioreq::Request;
 use kernel::Order;
 use kernel::fake::{Event, FakeXen};
 
