@@ -2,7 +2,7 @@
 //! and 5.2.4).
 
 use super::ranges::MAX_RANGES;
-use crate::journal::Unusable;
+use crate::journal::JournalError;
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1};
 use crate::storage::{Discard, Geometry, SECTOR_BYTES};
 use alloc::vec::Vec;
@@ -162,14 +162,14 @@ pub fn space(geometry: &Geometry, queues: u16) -> Vec<u8> {
 /// disk, its length and its cache's mode aside. Returns the length that the driver knows.
 ///
 /// # Errors
-/// [`Unusable::Changed`].
-pub(super) fn check_same(now: &[u8], told: &[u8]) -> Result<u64, Unusable> {
+/// [`JournalError::Changed`].
+pub(super) fn check_same(now: &[u8], told: &[u8]) -> Result<u64, JournalError> {
     const CAPACITY_END: usize = CAPACITY + 8;
     let may_differ = |at: usize| at < CAPACITY_END || at == WRITEBACK;
     let same = now.len() == told.len()
         && now.iter().zip(told).enumerate().all(|(at, (now, told))| may_differ(at) || now == told);
     let capacity = told.first_chunk().copied().map(u64::from_le_bytes);
-    capacity.filter(|_| same).ok_or(Unusable::Changed)
+    capacity.filter(|_| same).ok_or(JournalError::Changed)
 }
 
 #[cfg(test)]

@@ -11,14 +11,15 @@
 
 use super::config;
 use super::follow_up::FollowUps;
+use super::journal::{DeviceJournal, DeviceState};
 use crate::access::{Access, Direction, Reply};
 use crate::coalesce::Coalescer;
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
-use crate::journal::{DeviceJournal, Unusable};
+use crate::journal::JournalError;
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, changes_set_up};
-use crate::mmio::{Effect, Identity, Transport};
+use crate::mmio::{Effect, Identity, STATE_QUEUES, Transport};
 use crate::stats::DeviceStats;
 use crate::storage::{Geometry, Storage, Ticket};
 use crate::virtq::queue::RingFeatures;
@@ -38,6 +39,7 @@ const POOL_SEGMENTS: u16 = 3072;
 const HELD: usize = 260;
 /// Queues at most: more vCPUs share them.
 pub const MAX_QUEUES: u16 = 8;
+const _: () = assert!(MAX_QUEUES as usize <= STATE_QUEUES);
 
 /// What can be chosen about a device.
 #[derive(Clone, Debug)]
@@ -161,28 +163,29 @@ impl<S: Storage> Device<S> {
     /// has to reset the device.
     ///
     /// # Errors
-    /// [`Unusable`] if the journal is not one of this device.
+    /// [`JournalError`] if the journal is not one of this device.
     pub fn resume(
         storage: S,
         options: &DeviceOptions,
         journal: DeviceJournal,
         mem: &dyn GuestMemory,
-    ) -> Result<Device<S>, Unusable> {
-        let set_up = journal.load()?;
+    ) -> Result<Device<S>, JournalError> {
+        let state = journal.load()?;
         let mut device = Device::new(storage, options);
-        let transport = Transport::resume(*device.transport.identity(), &set_up, device.transport.config())?;
+        let transport =
+            Transport::resume(*device.transport.identity(), &state.transport, device.transport.config())?;
         let told = config::check_same(device.transport.config(), transport.config())?;
         device.transport = transport;
         // As the driver knows it: `update_capacity` tells of another.
         device.geometry.capacity_sectors = told;
-        device.write_through = set_up.write_through != 0;
+        device.write_through = state.write_through != 0;
         device.resumed = true;
         let features = device.ring_features();
         for (index, slot) in device.queues.iter_mut().enumerate() {
             let Some(layout) = device.transport.layout(index)? else { continue };
-            let record = journal.queue(index).ok_or(Unusable::Nonsense)?;
-            let state = record.load()?;
-            match Queue::resume(layout, features, record, state, mem) {
+            let journal = journal.queue(index).ok_or(JournalError::Corrupt)?;
+            let state = journal.load()?;
+            match Queue::resume(layout, features, journal, state, mem) {
                 Ok(queue) => {
                     slot.queue = Some(queue);
                     slot.notified = true;
@@ -203,7 +206,8 @@ impl<S: Storage> Device<S> {
     #[inline(never)]
     pub(super) fn save(&self) {
         if let Some(journal) = &self.journal {
-            journal.save(&self.transport.set_up(self.write_through));
+            let write_through = u64::from(self.write_through);
+            journal.save(&DeviceState { transport: self.transport.state(), write_through });
         }
     }
 

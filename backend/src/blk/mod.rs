@@ -7,6 +7,7 @@ mod device;
 mod events;
 mod follow_up;
 mod inspect;
+mod journal;
 mod ranges;
 mod reject;
 mod request;
@@ -14,6 +15,7 @@ mod serve;
 
 pub use device::{Device, DeviceOptions, MAX_QUEUES};
 pub use inspect::Inspection;
+pub use journal::{DeviceJournal, DeviceState};
 
 #[cfg(test)]
 mod tests;

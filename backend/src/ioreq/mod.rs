@@ -3,7 +3,9 @@
 mod event;
 mod server;
 mod slot;
+mod state;
 
 pub use event::{Malformed, RawSlot, Request};
 pub use server::{Rescue, Server, StartError, Teardown};
 pub use slot::{MAX_VCPUS, Slot};
+pub use state::{ServerJournal, ServerState};

@@ -5,7 +5,7 @@
 //! answer, destroy. A server destroyed earlier would leave a vCPU waiting for ever.
 
 use super::slot::{MAX_VCPUS, Place, Slot};
-use crate::journal::ServerState;
+use super::state::ServerState;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;

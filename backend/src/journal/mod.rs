@@ -1,8 +1,12 @@
-//! What outlives a restart in place: enough to go on where the former life stopped.
+//! What outlives a restart in place: enough to go on where the incarnation before stopped.
 //!
 //! The journal lies in pages that the kernel keeps over a restart
-//! (`kernel::restart::journal_page`): [`ServerJournal`] in one, a [`DeviceJournal`] for each
-//! device in one more. The device model writes to it what has taken effect, in this order:
+//! (`kernel::restart::journal_page`). This module stores checked bytes and knows nothing of
+//! what they mean; that is with their owners, each of whom has its state beside it:
+//! [`crate::ioreq::ServerJournal`] in one page, and in one more for each device
+//! [`crate::blk::DeviceJournal`], with [`crate::mmio::TransportState`] and a
+//! [`crate::virtq::QueueJournal`] for each queue. They write down what has taken effect, in this
+//! order:
 //!
 //! - a register access: effect, journal, answer. Its slot is executed again if it was not
 //!   answered; twice is the same as once.
@@ -13,48 +17,47 @@
 //!
 //! A panic comes between two statements of ours, not between two plain stores in a row; all
 //! the same each record says whether it is whole. A journal is read as suspiciously as a
-//! guest's memory: the bug that ended a life may have written anywhere. Set-up, written
-//! rarely, has a checksum; the queues' records, written for each request, have to agree with
-//! themselves and with the used ring.
+//! guest's memory: the bug that ended an incarnation may have written anywhere. What is written
+//! seldom has a checksum ([`Record`]); the queues' words, written for each request, have to agree
+//! with themselves and with the used ring ([`Words`]).
 
-mod device;
-mod server;
+mod record;
+mod words;
 
-pub(crate) use device::{CONFIG_BYTES, QUEUES, WORDS};
-pub use device::{DeviceJournal, QueueJournal, QueueSetUp, SetUp};
-pub use server::{ServerJournal, ServerState};
+pub use record::Record;
+pub use words::{Update, Words};
 
 use core::fmt;
 use kernel::{Order, SharedPage, Word};
 
 /// Why a journal cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unusable {
+pub enum JournalError {
     /// Nothing was written there, or by another version.
     Unknown,
-    /// The former life ended amid an update.
+    /// The incarnation before ended in the middle of an update.
     Torn,
     /// Its checksum is wrong.
     Checksum,
-    /// It holds what no life writes.
-    Nonsense,
+    /// It holds what nobody writes.
+    Corrupt,
     /// It is about another guest or another disk than there is now.
     Changed,
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unusable::Unknown => "the journal is empty or of another version",
-            Unusable::Torn => "the journal was being written",
-            Unusable::Checksum => "the journal's checksum is wrong",
-            Unusable::Nonsense => "the journal holds nonsense",
-            Unusable::Changed => "the guest or the disk is another than the journal's",
+            JournalError::Unknown => "the journal is empty or of another version",
+            JournalError::Torn => "the journal was being written",
+            JournalError::Checksum => "the journal's checksum is wrong",
+            JournalError::Corrupt => "the journal is corrupt",
+            JournalError::Changed => "the guest or the disk is another than the journal's",
         })
     }
 }
 
-impl core::error::Error for Unusable {}
+impl core::error::Error for JournalError {}
 
 // Constant or checked, aligned offsets inside the page: neither fails.
 fn load<W: Word + Default>(page: &SharedPage, offset: usize) -> W {
@@ -64,11 +67,4 @@ fn load<W: Word + Default>(page: &SharedPage, offset: usize) -> W {
 fn store<W: Word>(page: &SharedPage, offset: usize, value: W) {
     let stored = page.store(offset, value, Order::AcqRel);
     debug_assert!(stored.is_ok());
-}
-
-/// FNV-1a. It guards against accidents, not against intent: nobody else can write here.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -3,10 +3,12 @@
 mod queue_regs;
 pub mod regs;
 mod reminder;
+mod state;
 pub mod status;
 mod transport;
 
 pub use queue_regs::QueueRegs;
+pub use state::{QueueRegsState, STATE_CONFIG_BYTES, STATE_QUEUES, TransportState};
 pub use transport::{Effect, Identity, Transport};
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 use super::queue_regs::QueueRegs;
 use super::regs;
 use super::reminder::Reminder;
+use super::state::{QueueRegsState, STATE_CONFIG_BYTES, STATE_QUEUES, TransportState};
 use super::status::Status;
 use crate::access::{Reply, Width};
 use crate::guest_mem::GuestAddr;
-use crate::journal::{self, QueueSetUp, SetUp, Unusable};
+use crate::journal::JournalError;
 use crate::virtq::{Layout, QUEUE_SIZE_MAX, layout::BadLayout};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -73,7 +74,7 @@ pub struct Transport {
     config: Vec<u8>,
     config_generation: u32,
     /// The driver may have read a configuration that has changed since.
-    config_news: bool,
+    config_changed: bool,
     status: Status,
     device_features_sel: u32,
     driver_features_sel: u32,
@@ -97,7 +98,7 @@ impl Transport {
             queues: vec![QueueRegs::default(); usize::from(identity.queues)],
             config,
             config_generation: 0,
-            config_news: false,
+            config_changed: false,
             status: Status::empty(),
             device_features_sel: 0,
             driver_features_sel: 0,
@@ -110,50 +111,41 @@ impl Transport {
         }
     }
 
-    /// A device that goes on where a former life's stopped. The configuration space is as the
-    /// driver knows it; its properties must be those that were told.
+    /// A device that goes on where the incarnation before stopped. The configuration space is as
+    /// the driver knows it; its properties must be those that were told.
     ///
     /// # Errors
-    /// [`Unusable`] if the journal does not fit this device.
-    pub(crate) fn resume(identity: Identity, set_up: &SetUp, config: &[u8]) -> Result<Transport, Unusable> {
-        if set_up.features != identity.features
-            || set_up.queue_count != u64::from(identity.queues)
-            || set_up.config.len() != config.len()
+    /// [`JournalError`] if the journal does not fit this device.
+    pub(crate) fn resume(
+        identity: Identity,
+        state: &TransportState,
+        config: &[u8],
+    ) -> Result<Transport, JournalError> {
+        if state.features != identity.features
+            || state.queue_count != u32::from(identity.queues)
+            || state.config.len() != config.len()
         {
-            return Err(Unusable::Changed);
+            return Err(JournalError::Changed);
         }
-        let regs = set_up.queues.iter().take(usize::from(identity.queues)).map(|queue| QueueRegs {
-            size: queue.size,
-            ready: queue.ready != 0,
-            desc: queue.desc,
-            driver: queue.driver,
-            device: queue.device,
-        });
-        let queues: Vec<_> = regs.collect();
-        if queues.len() != usize::from(identity.queues) {
-            return Err(Unusable::Nonsense);
-        }
+        let regs = state.queues.get(..usize::from(identity.queues)).ok_or(JournalError::Corrupt)?;
         Ok(Transport {
-            identity,
-            queues,
-            config: set_up.config.to_vec(),
-            config_generation: set_up.config_generation,
-            config_news: set_up.config_news != 0,
-            status: Status::from_bits(set_up.status).ok_or(Unusable::Nonsense)?,
-            device_features_sel: set_up.device_features_sel,
-            driver_features_sel: set_up.driver_features_sel,
-            driver_features: set_up.driver_features,
-            foreign_features: set_up.foreign_features != 0,
-            queue_sel: set_up.queue_sel,
-            interrupt_status: 0,
-            unread: 0,
-            reminder: Reminder::default(),
+            queues: regs.iter().copied().map(QueueRegs::from).collect(),
+            config: state.config.to_vec(),
+            config_generation: state.config_generation,
+            config_changed: state.config_changed != 0,
+            status: Status::from_bits(state.status).ok_or(JournalError::Corrupt)?,
+            device_features_sel: state.device_features_sel,
+            driver_features_sel: state.driver_features_sel,
+            driver_features: state.driver_features,
+            foreign_features: state.foreign_features != 0,
+            queue_sel: state.queue_sel,
+            ..Transport::new(identity, Vec::new())
         })
     }
 
     /// All that has to outlive a restart.
-    pub(crate) fn set_up(&self, write_through: bool) -> SetUp {
-        let mut set_up = SetUp {
+    pub(crate) fn state(&self) -> TransportState {
+        let mut state = TransportState {
             features: self.identity.features,
             driver_features: self.driver_features,
             status: self.status.bits(),
@@ -162,33 +154,31 @@ impl Transport {
             foreign_features: u32::from(self.foreign_features),
             queue_sel: self.queue_sel,
             config_generation: self.config_generation,
-            config_news: u32::from(self.config_news),
-            write_through: u32::from(write_through),
-            queue_count: u64::from(self.identity.queues),
-            queues: [QueueSetUp::default(); journal::QUEUES],
-            config: [0; journal::CONFIG_BYTES],
+            config_changed: u32::from(self.config_changed),
+            queue_count: u32::from(self.identity.queues),
+            queues: [QueueRegsState::default(); STATE_QUEUES],
+            config: [0; STATE_CONFIG_BYTES],
         };
-        for (to, queue) in set_up.queues.iter_mut().zip(&self.queues) {
-            let QueueRegs { size, ready, desc, driver, device } = *queue;
-            *to = QueueSetUp { size, ready: u32::from(ready), desc, driver, device };
+        for (to, queue) in state.queues.iter_mut().zip(&self.queues) {
+            *to = QueueRegsState::from(*queue);
         }
-        for (to, from) in set_up.config.iter_mut().zip(&self.config) {
+        for (to, from) in state.config.iter_mut().zip(&self.config) {
             *to = *from;
         }
-        set_up
+        state
     }
 
     /// Where the rings of a ready queue lie; none as long as the features, on which their format
     /// depends, are not agreed.
     ///
     /// # Errors
-    /// [`Unusable`]: only a checked set-up becomes ready.
-    pub(crate) fn layout(&self, index: usize) -> Result<Option<Layout>, Unusable> {
+    /// [`JournalError`]: only a checked set-up becomes ready.
+    pub(crate) fn layout(&self, index: usize) -> Result<Option<Layout>, JournalError> {
         let agreed = self.status.contains(Status::FEATURES_OK);
         let queue = self.queues.get(index).filter(|queue| queue.ready && agreed);
         let Some(queue) = queue else { return Ok(None) };
         let [desc, avail, used] = [queue.desc, queue.driver, queue.device].map(GuestAddr::new);
-        Layout::new(queue.size, desc, avail, used).map(Some).map_err(|_| Unusable::Nonsense)
+        Layout::new(queue.size, desc, avail, used).map(Some).map_err(|_| JournalError::Corrupt)
     }
 
     /// What the device is.
@@ -265,17 +255,17 @@ impl Transport {
     /// The device changed its configuration by itself. True: the driver must be told by an
     /// interrupt, now.
     pub fn announce_config(&mut self) -> bool {
-        self.config_news = !self.status.is_empty();
+        self.config_changed = !self.status.is_empty();
         self.tell_config()
     }
 
     /// Tells a driver that is set up of a change, also of one from before. True: by an
     /// interrupt, now.
     pub fn tell_config(&mut self) -> bool {
-        if !self.config_news || !self.status.contains(Status::DRIVER_OK) {
+        if !self.config_changed || !self.status.contains(Status::DRIVER_OK) {
             return false;
         }
-        self.config_news = false;
+        self.config_changed = false;
         self.raise(regs::INT_CONFIG)
     }
 
@@ -425,7 +415,7 @@ impl Transport {
         self.queue_sel = 0;
         self.interrupt_status = 0;
         self.unread = 0;
-        self.config_news = false;
+        self.config_changed = false;
     }
 
     fn write_ready(&mut self, value: u32) -> Effect {

@@ -2,8 +2,9 @@
 //! to 2.7.10). Both sides race: each publishes its own word, then reads the other's. Without
 //! a full barrier between the two, both may miss each other and wait for ever.
 
+use super::fault::QueueFault;
 use super::layout::{AVAIL_F_NO_INTERRUPT, USED_F_NO_NOTIFY};
-use super::queue::{Queue, QueueFault};
+use super::queue::Queue;
 use crate::guest_mem::GuestMemory;
 use kernel::Order;
 use kernel::shared::full_barrier;
@@ -75,7 +76,7 @@ impl Queue {
         self.armed = true;
         // The request for notifications must be visible before avail.idx is read again.
         full_barrier();
-        Ok(self.look_for_more(mem)? || self.has_again())
+        Ok(self.look_for_more(mem)? || self.has_retake())
     }
 
     /// Tells the driver that notifications are not needed while the queue is being polled.

@@ -5,80 +5,17 @@
 //! bounded. A broken rule is a [`QueueFault`]: the device then asks for a reset.
 
 use super::chain::{Chain, Segment, SegmentPool};
+use super::fault::QueueFault;
+use super::heads::HeadSet;
+use super::journal::{QueueJournal, QueueState};
 use super::layout::{
     DESC_BYTES, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc, Layout, QUEUE_SIZE_MAX, UsedElem,
 };
 use crate::crash::{self, Point};
 use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
-use crate::journal::{QueueJournal, WORDS};
 use alloc::vec::Vec;
-use core::fmt;
 use kernel::Order;
-use zerocopy::{FromZeros, IntoBytes};
-
-/// Why a guest's queue can no longer be served; leads to `DEVICE_NEEDS_RESET`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum QueueFault {
-    /// `avail.idx` offers more chains than the queue has descriptors.
-    AvailOverrun {
-        /// Chains offered and not returned.
-        outstanding: u16,
-    },
-    /// A chain's head lies outside the descriptor table.
-    HeadOutOfTable(u16),
-    /// A head was offered again before it was returned.
-    HeadInFlight(u16),
-    /// A descriptor's `next` points outside its table.
-    NextOutOfTable(u16),
-    /// A chain is longer than the longest queue, or loops.
-    ChainTooLong,
-    /// A readable descriptor follows a writable one.
-    ReadableAfterWritable,
-    /// `VIRTQ_DESC_F_INDIRECT` without the feature.
-    IndirectNotNegotiated,
-    /// An indirect descriptor inside an indirect table.
-    IndirectNested,
-    /// An indirect descriptor with `VIRTQ_DESC_F_NEXT`.
-    IndirectWithNext,
-    /// An indirect table whose length is zero or no multiple of 16.
-    IndirectLength(u32),
-    /// A chain has no byte that the device may write, so no status can be told.
-    NoStatusByte,
-    /// After a restart: the used ring is not what we wrote there.
-    UsedChanged,
-    /// A ring or a descriptor cannot be reached.
-    Memory(MemFault),
-}
-
-impl From<MemFault> for QueueFault {
-    fn from(fault: MemFault) -> QueueFault {
-        QueueFault::Memory(fault)
-    }
-}
-
-impl fmt::Display for QueueFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            QueueFault::AvailOverrun { outstanding } => {
-                write!(f, "avail.idx leaves {outstanding} chains outstanding, more than the queue holds")
-            }
-            QueueFault::HeadOutOfTable(head) => write!(f, "head {head} lies outside the descriptor table"),
-            QueueFault::HeadInFlight(head) => write!(f, "head {head} was offered twice"),
-            QueueFault::NextOutOfTable(next) => write!(f, "next {next} lies outside its table"),
-            QueueFault::ChainTooLong => f.write_str("a descriptor chain is too long or loops"),
-            QueueFault::ReadableAfterWritable => f.write_str("a readable descriptor follows a writable one"),
-            QueueFault::IndirectNotNegotiated => f.write_str("an indirect descriptor without the feature"),
-            QueueFault::IndirectNested => f.write_str("an indirect descriptor in an indirect table"),
-            QueueFault::IndirectWithNext => f.write_str("an indirect descriptor that continues"),
-            QueueFault::IndirectLength(len) => write!(f, "an indirect table of {len} bytes"),
-            QueueFault::NoStatusByte => f.write_str("a request without a status byte"),
-            QueueFault::UsedChanged => f.write_str("the used ring was changed by somebody else"),
-            QueueFault::Memory(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for QueueFault {}
+use zerocopy::IntoBytes;
 
 /// What was negotiated for the rings.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -108,12 +45,12 @@ pub struct Queue {
     pub(super) armed: bool,
     /// Of how many chains it is asked to notify at once.
     pub(super) batch: u16,
-    /// One bit for each head that was taken and not returned.
-    in_flight: [u64; WORDS],
+    /// Heads that were taken and not returned.
+    in_flight: HeadSet,
     /// What outlives a restart, if that is wanted.
     journal: Option<QueueJournal>,
-    /// Heads that a former life took and did not return: taken again before any new one.
-    again: Vec<u16>,
+    /// Heads that the incarnation before took and did not return: taken again before any new one.
+    retake: Vec<u16>,
 }
 
 impl Queue {
@@ -131,9 +68,9 @@ impl Queue {
             // The driver zeroed the rings: flags 0 and avail_event 0 ask for notifications.
             armed: true,
             batch: 1,
-            in_flight: [0; WORDS],
+            in_flight: HeadSet::default(),
             journal: None,
-            again: Vec::new(),
+            retake: Vec::new(),
         }
     }
 
@@ -147,8 +84,8 @@ impl Queue {
         self
     }
 
-    /// A queue that goes on where a former life's stopped: `next_avail` and `heads` are what
-    /// its journal holds. Chains that were taken and not returned are taken again.
+    /// A queue that goes on where the incarnation before stopped: `state` is what its journal
+    /// holds. Chains that were taken and not returned are taken again.
     ///
     /// # Errors
     /// [`QueueFault`] if that and the used ring, which the driver may have written to, do not
@@ -157,38 +94,24 @@ impl Queue {
         layout: Layout,
         features: RingFeatures,
         journal: QueueJournal,
-        (next_avail, heads): (u16, [u64; WORDS]),
+        mut state: QueueState,
         mem: &dyn GuestMemory,
     ) -> Result<Queue, QueueFault> {
-        let mut queue = Queue { in_flight: heads, armed: false, ..Queue::new(layout, features) };
-        let taken = (0..QUEUE_SIZE_MAX).filter(|&head| queue.is_marked(head));
-        let taken: Vec<u16> = taken.collect();
-        let count = u16::try_from(taken.len()).unwrap_or(u16::MAX);
-        let used_idx = mem.load_u16(layout.used_idx(), Order::AcqRel)?;
-        // The journal is written after used.idx: some of the heads may be done already, and
-        // those are the last that the used ring names.
-        let done = used_idx.wrapping_sub(next_avail.wrapping_sub(count));
-        if count > layout.size() || done > count {
-            return Err(QueueFault::UsedChanged);
-        }
-        for back in 1..=done {
-            let mut elem = UsedElem::new_zeroed();
-            mem.read(layout.used_ring(used_idx.wrapping_sub(back)), elem.as_mut_bytes())?;
-            let head = u16::try_from(elem.id.get()).map_err(|_| QueueFault::UsedChanged)?;
-            match queue.bit(head) {
-                Some((word, bit)) if *word & bit != 0 => *word &= !bit,
-                _ => return Err(QueueFault::UsedChanged),
-            }
-        }
-        queue.again = taken.into_iter().filter(|&head| queue.is_marked(head)).collect();
-        if queue.again.iter().any(|&head| head >= layout.size()) {
-            return Err(QueueFault::UsedChanged);
-        }
-        (queue.next_avail, queue.avail_idx) = (next_avail, next_avail);
-        (queue.next_used, queue.published, queue.signalled) = (used_idx, used_idx, used_idx);
-        journal.used(&queue.in_flight);
-        queue.journal = Some(journal);
-        Ok(queue)
+        let used_idx = state.settle(&layout, mem)?;
+        let QueueState { next_avail, heads } = state;
+        journal.used(&heads, QUEUE_SIZE_MAX);
+        Ok(Queue {
+            next_avail,
+            avail_idx: next_avail,
+            next_used: used_idx,
+            published: used_idx,
+            signalled: used_idx,
+            armed: false,
+            in_flight: heads,
+            journal: Some(journal),
+            retake: heads.iter().collect(),
+            ..Queue::new(layout, features)
+        })
     }
 
     /// Where the rings lie.
@@ -224,7 +147,7 @@ impl Queue {
         if pool.available() < QUEUE_SIZE_MAX {
             return Ok(None);
         }
-        if let Some(head) = self.again.pop() {
+        if let Some(head) = self.retake.pop() {
             return self.read_chain(mem, pool, head).map(Some);
         }
         if self.next_avail == self.avail_idx && !self.look_for_more(mem)? {
@@ -234,7 +157,7 @@ impl Queue {
         if head >= self.layout.size() {
             return Err(QueueFault::HeadOutOfTable(head));
         }
-        if !self.mark(head) {
+        if !self.in_flight.insert(head) {
             return Err(QueueFault::HeadInFlight(head));
         }
         let chain = self.read_chain(mem, pool, head)?;
@@ -340,9 +263,7 @@ impl Queue {
         let elem: [u32; 2] = zerocopy::transmute!(elem);
         let at = self.layout.used_ring(self.next_used);
         self.next_used = self.next_used.wrapping_add(1);
-        if let Some((word, bit)) = self.bit(chain.head) {
-            *word &= !bit;
-        }
+        self.in_flight.remove(chain.head);
         mem.write(at, elem.as_bytes())?;
         Ok(())
     }
@@ -357,38 +278,15 @@ impl Queue {
             self.published = self.next_used;
             crash::point(Point::Published);
             if let Some(journal) = &self.journal {
-                // Heads are below the queue's size.
-                let words = usize::from(self.layout.size()).div_ceil(64);
-                journal.used(self.in_flight.get(..words).unwrap_or_default());
+                journal.used(&self.in_flight, self.layout.size());
             }
         }
         Ok(())
     }
 
-    fn is_marked(&self, head: u16) -> bool {
-        let word = self.in_flight.get(usize::from(head / 64)).copied().unwrap_or(0);
-        word.wrapping_shr(u32::from(head % 64)) & 1 != 0
-    }
-
     /// Whether there are heads to be taken again.
-    pub(super) fn has_again(&self) -> bool {
-        !self.again.is_empty()
-    }
-
-    fn bit(&mut self, head: u16) -> Option<(&mut u64, u64)> {
-        let word = self.in_flight.get_mut(usize::from(head / 64))?;
-        Some((word, 1u64.wrapping_shl(u32::from(head % 64))))
-    }
-
-    /// Marks a head as taken; false if it is already.
-    fn mark(&mut self, head: u16) -> bool {
-        match self.bit(head) {
-            Some((word, bit)) if *word & bit == 0 => {
-                *word |= bit;
-                true
-            }
-            _ => false,
-        }
+    pub(super) fn has_retake(&self) -> bool {
+        !self.retake.is_empty()
     }
 }
 

@@ -2,8 +2,9 @@
 //! answered exactly once, as if nothing had happened.
 
 use super::*;
+use crate::blk::DeviceJournal;
 use crate::guest_mem::{GuestAddr, MemFault};
-use crate::journal::{DeviceJournal, Unusable};
+use crate::journal::JournalError;
 use crate::storage::Storage;
 use core::cell::Cell;
 use kernel::{Order, PageSlice, SharedPage};
@@ -332,7 +333,7 @@ fn a_disk_that_has_become_another_is_not_resumed() {
     assert_eq!(resume(geometry, 2), Ok((false, false)));
     let larger = Geometry { capacity_sectors: geometry.capacity_sectors + 8, ..geometry };
     assert_eq!(resume(larger, 2), Ok((true, true)), "another length is told as ever");
-    assert_eq!(resume(geometry, 1), Err(Unusable::Changed));
-    assert_eq!(resume(Geometry { block_size_bytes: 4096, ..geometry }, 2), Err(Unusable::Changed));
-    assert_eq!(resume(Geometry { read_only: true, ..geometry }, 2), Err(Unusable::Changed));
+    assert_eq!(resume(geometry, 1), Err(JournalError::Changed));
+    assert_eq!(resume(Geometry { block_size_bytes: 4096, ..geometry }, 2), Err(JournalError::Changed));
+    assert_eq!(resume(Geometry { read_only: true, ..geometry }, 2), Err(JournalError::Changed));
 }
