@@ -1,5 +1,7 @@
 //! virtio over MMIO, version 2 (virtio 1.3, section 4.2): pure register logic.
 
+mod features;
+mod interrupt;
 mod queue_regs;
 pub mod regs;
 mod reminder;

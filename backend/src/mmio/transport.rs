@@ -1,9 +1,10 @@
 //! The register file of one virtio-mmio device (virtio 1.3, section 4.2.2): what each access
 //! returns and what it asks of the device. Pure: no guest memory, no hypercall.
 
+use super::features::{FeatureRegs, half};
+use super::interrupt::Interrupt;
 use super::queue_regs::QueueRegs;
 use super::regs;
-use super::reminder::Reminder;
 use super::state::{QueueRegsState, STATE_CONFIG_BYTES, STATE_QUEUES, TransportState};
 use super::status::Status;
 use crate::access::{Reply, Width};
@@ -76,17 +77,9 @@ pub struct Transport {
     /// The driver may have read a configuration that has changed since.
     config_changed: bool,
     status: Status,
-    device_features_sel: u32,
-    driver_features_sel: u32,
-    driver_features: u64,
-    /// A feature beyond bit 63 was asked for; none is offered.
-    foreign_features: bool,
+    features: FeatureRegs,
     queue_sel: u32,
-    interrupt_status: u32,
-    /// Of `interrupt_status`, what the driver has not read since it was raised.
-    unread: u32,
-    /// For the case that the last interrupt got lost.
-    reminder: Reminder,
+    interrupt: Interrupt,
 }
 
 impl Transport {
@@ -100,14 +93,9 @@ impl Transport {
             config_generation: 0,
             config_changed: false,
             status: Status::empty(),
-            device_features_sel: 0,
-            driver_features_sel: 0,
-            driver_features: 0,
-            foreign_features: false,
+            features: FeatureRegs::new(identity.features),
             queue_sel: 0,
-            interrupt_status: 0,
-            unread: 0,
-            reminder: Reminder::default(),
+            interrupt: Interrupt::default(),
         }
     }
 
@@ -134,10 +122,13 @@ impl Transport {
             config_generation: state.config_generation,
             config_changed: state.config_changed != 0,
             status: Status::from_bits(state.status).ok_or(JournalError::Corrupt)?,
-            device_features_sel: state.device_features_sel,
-            driver_features_sel: state.driver_features_sel,
-            driver_features: state.driver_features,
-            foreign_features: state.foreign_features != 0,
+            features: FeatureRegs {
+                offered: state.features,
+                accepted: state.driver_features,
+                foreign: state.foreign_features != 0,
+                device_sel: state.device_features_sel,
+                driver_sel: state.driver_features_sel,
+            },
             queue_sel: state.queue_sel,
             ..Transport::new(identity, Vec::new())
         })
@@ -146,12 +137,12 @@ impl Transport {
     /// All that has to outlive a restart.
     pub(crate) fn state(&self) -> TransportState {
         let mut state = TransportState {
-            features: self.identity.features,
-            driver_features: self.driver_features,
+            features: self.features.offered,
+            driver_features: self.features.accepted,
             status: self.status.bits(),
-            device_features_sel: self.device_features_sel,
-            driver_features_sel: self.driver_features_sel,
-            foreign_features: u32::from(self.foreign_features),
+            device_features_sel: self.features.device_sel,
+            driver_features_sel: self.features.driver_sel,
+            foreign_features: u32::from(self.features.foreign),
             queue_sel: self.queue_sel,
             config_generation: self.config_generation,
             config_changed: u32::from(self.config_changed),
@@ -200,46 +191,38 @@ impl Transport {
     /// Whether all of `bits` were negotiated.
     #[must_use]
     pub fn negotiated(&self, bits: u64) -> bool {
-        self.status.contains(Status::FEATURES_OK) && self.driver_features & bits == bits
+        self.status.contains(Status::FEATURES_OK) && self.features.accepted & bits == bits
     }
 
-    /// Notes reasons to interrupt the driver (`regs::INT_*`). True: by an interrupt, now. None is
-    /// needed while it has still to read that there are these reasons: it looks at everything after
-    /// that only, as it would by a level-triggered line.
+    /// Notes reasons to interrupt the driver (`regs::INT_*`). True: by an interrupt, now.
     #[must_use]
     pub fn raise(&mut self, reasons: u32) -> bool {
-        let told = self.unread & reasons == reasons;
-        self.interrupt_status |= reasons;
-        self.unread |= reasons;
-        if !told {
-            self.reminder = Reminder::default();
-        }
-        !told
+        self.interrupt.raise(reasons)
     }
 
     /// `InterruptStatus`, and what of it the driver has not read since it was raised.
     pub(crate) const fn interrupts(&self) -> (u32, u32) {
-        (self.interrupt_status, self.unread)
+        self.interrupt.words()
     }
 
     /// Whether an interrupt may have to be raised again: the driver has not read yet why it came.
     pub(crate) const fn awaits_read(&self) -> bool {
-        self.unread != 0 && !self.reminder.is_over()
+        self.interrupt.awaits_read()
     }
 
     /// It is `now_ns`. True: the driver must be interrupted again, now, for what it has not read.
     pub(crate) fn remind(&mut self, now_ns: u64) -> bool {
-        self.awaits_read() && self.reminder.is_due(now_ns)
+        self.interrupt.remind(now_ns)
     }
 
     /// It is `now_ns`: when [`Transport::remind`] has something to do.
     pub(crate) fn remind_at_ns(&mut self, now_ns: u64) -> Option<u64> {
-        if self.awaits_read() { self.reminder.due_ns(now_ns) } else { None }
+        self.interrupt.remind_at_ns(now_ns)
     }
 
     /// Whether the driver has not acknowledged all interrupts yet.
     pub(crate) const fn is_interrupting(&self) -> bool {
-        self.interrupt_status != 0
+        self.interrupt.is_pending()
     }
 
     /// Changes `bytes` of the configuration space from `offset` on, and its generation if any
@@ -326,13 +309,10 @@ impl Transport {
             regs::VERSION_REG => regs::VERSION,
             regs::DEVICE_ID => self.identity.device_id,
             regs::VENDOR_ID => self.identity.vendor_id,
-            regs::DEVICE_FEATURES => half(self.identity.features, self.device_features_sel),
+            regs::DEVICE_FEATURES => self.features.read(),
             regs::QUEUE_SIZE_MAX => self.selected().map_or(0, |_| u32::from(QUEUE_SIZE_MAX)),
             regs::QUEUE_READY => self.selected().map_or(0, |queue| u32::from(queue.ready)),
-            regs::INTERRUPT_STATUS => {
-                self.unread = 0;
-                self.interrupt_status
-            }
+            regs::INTERRUPT_STATUS => self.interrupt.read(),
             regs::STATUS => self.status.bits(),
             // No shared memory region exists, whatever SHMSel says.
             regs::SHM_LEN_LOW | regs::SHM_LEN_HIGH | regs::SHM_BASE_LOW | regs::SHM_BASE_HIGH => u32::MAX,
@@ -343,16 +323,14 @@ impl Transport {
 
     fn write_register(&mut self, offset: u64, value: u32) -> Effect {
         match offset {
-            regs::DEVICE_FEATURES_SEL => self.device_features_sel = value,
-            regs::DRIVER_FEATURES_SEL => self.driver_features_sel = value,
-            regs::DRIVER_FEATURES => self.write_features(value),
+            regs::DEVICE_FEATURES_SEL => self.features.device_sel = value,
+            regs::DRIVER_FEATURES_SEL => self.features.driver_sel = value,
+            // What was agreed does not change without a reset (section 3.1.1).
+            regs::DRIVER_FEATURES if !self.status.contains(Status::FEATURES_OK) => self.features.write(value),
             regs::QUEUE_SEL => self.queue_sel = value,
             regs::QUEUE_READY => return self.write_ready(value),
             regs::QUEUE_NOTIFY => return self.write_notify(value),
-            regs::INTERRUPT_ACK => {
-                self.interrupt_status &= !value;
-                self.unread &= !value;
-            }
+            regs::INTERRUPT_ACK => self.interrupt.acknowledge(value),
             regs::STATUS => return self.write_status(value),
             regs::LEGACY_GUEST_PAGE_SIZE | regs::LEGACY_QUEUE_PFN if value != 0 => return Effect::Legacy,
             _ => self.write_queue(offset, value),
@@ -365,26 +343,9 @@ impl Transport {
         self.queues.get(usize::try_from(self.queue_sel).ok()?)
     }
 
-    fn write_features(&mut self, value: u32) {
-        if self.status.contains(Status::FEATURES_OK) {
-            return;
-        }
-        match self.driver_features_sel {
-            0 => self.driver_features = (self.driver_features & !0xffff_ffff) | u64::from(value),
-            1 => self.driver_features = (self.driver_features & 0xffff_ffff) | (u64::from(value) << 32),
-            _ => self.foreign_features |= value != 0,
-        }
-    }
-
-    /// Section 2.2.2. A driver without `VERSION_1` is served too, as little-endian like any other.
-    /// One of another byte order does no harm: no device knows the type of its writes.
-    fn features_acceptable(&self) -> bool {
-        self.driver_features & !self.identity.features == 0 && !self.foreign_features
-    }
-
     fn write_status(&mut self, value: u32) -> Effect {
         let old = self.status;
-        let acceptable = self.features_acceptable();
+        let acceptable = self.features.are_acceptable();
         let Some(status) = old.write(value, acceptable) else {
             self.reset();
             return Effect::Reset;
@@ -398,7 +359,7 @@ impl Transport {
         if features_ok || driver_ok {
             Effect::Status { features_ok, driver_ok }
         } else if asked && !status.contains(Status::FEATURES_OK) {
-            Effect::Refused(self.driver_features)
+            Effect::Refused(self.features.accepted)
         } else {
             Effect::None
         }
@@ -408,13 +369,9 @@ impl Transport {
     fn reset(&mut self) {
         self.queues.fill(QueueRegs::default());
         self.status = Status::empty();
-        self.device_features_sel = 0;
-        self.driver_features_sel = 0;
-        self.driver_features = 0;
-        self.foreign_features = false;
+        self.features = FeatureRegs::new(self.identity.features);
         self.queue_sel = 0;
-        self.interrupt_status = 0;
-        self.unread = 0;
+        self.interrupt = Interrupt::default();
         self.config_changed = false;
     }
 
@@ -462,13 +419,4 @@ impl Transport {
 fn selected_mut(queues: &mut [QueueRegs], queue_sel: u32) -> Option<(u16, &mut QueueRegs)> {
     let index = u16::try_from(queue_sel).ok()?;
     Some((index, queues.get_mut(usize::from(index))?))
-}
-
-/// 32 bits of a feature word; none beyond bit 63.
-fn half(bits: u64, select: u32) -> u32 {
-    match select {
-        0 => (bits & 0xffff_ffff) as u32,
-        1 => (bits >> 32) as u32,
-        _ => 0,
-    }
 }
