@@ -63,6 +63,9 @@ struct Machine {
     params: BTreeMap<(DomId, u32), u64>,
     magic: BTreeMap<(DomId, u64), SharedPage>,
     now_ns: u64,
+    /// How far the clock moves each time that it is read.
+    tick_ns: u64,
+    waited_ns: u64,
     next_port: u32,
     next_gref: u32,
     next_server: u16,
@@ -165,6 +168,16 @@ impl FakeXen {
     /// Moves the clock.
     pub fn advance_ns(&self, nanoseconds: u64) {
         self.machine.borrow_mut().now_ns += nanoseconds;
+    }
+
+    /// Lets the clock move by `nanoseconds` each time that it is read; 0: only as it is told.
+    pub fn set_tick_ns(&self, nanoseconds: u64) {
+        self.machine.borrow_mut().tick_ns = nanoseconds;
+    }
+
+    /// Others had the CPU for so long while a domain wanted it.
+    pub fn add_waited_ns(&self, nanoseconds: u64) {
+        self.machine.borrow_mut().waited_ns += nanoseconds;
     }
 
     /// What happened since the last call.
@@ -437,11 +450,17 @@ impl Hypervisor for FakeXen {
     }
 
     fn now_ns(&self) -> u64 {
-        self.machine.borrow().now_ns
+        let mut machine = self.machine.borrow_mut();
+        machine.now_ns += machine.tick_ns;
+        machine.now_ns
     }
 
     fn yield_cpu(&self) {
         self.run_peers(1);
+    }
+
+    fn waited_ns(&self) -> u64 {
+        self.machine.borrow().waited_ns
     }
 
     fn shutdown(&self, reason: ShutdownReason) {

@@ -156,6 +156,11 @@ pub trait Hypervisor: Clone {
     /// Gives the CPU away for a moment.
     fn yield_cpu(&self);
 
+    /// Nanoseconds for which this domain wanted a CPU that others had, as of the last time that
+    /// it got one back. It grows while [`Hypervisor::yield_cpu`] lets somebody else run. 0 if Xen
+    /// does not tell.
+    fn waited_ns(&self) -> u64;
+
     /// Ends this domain. On the host's fake it returns.
     fn shutdown(&self, reason: ShutdownReason);
 }

@@ -72,16 +72,6 @@ impl Xen {
     }
 }
 
-impl Xen {
-    /// Nanoseconds for which this domain wanted a CPU that others had, as of the last time that
-    /// it got one back. It grows while [`Hypervisor::yield_cpu`] lets somebody else run. 0 if Xen
-    /// does not tell.
-    #[must_use]
-    pub fn waited_ns(&self) -> u64 {
-        self.0.events.waited_ns()
-    }
-}
-
 /// After a restart: what an earlier incarnation left.
 impl Xen {
     /// Closes every port but `kept` and those of console and xenstore.
@@ -206,6 +196,10 @@ impl Hypervisor for Xen {
 
     fn yield_cpu(&self) {
         hypercalls::sched_yield();
+    }
+
+    fn waited_ns(&self) -> u64 {
+        self.0.events.waited_ns()
     }
 
     fn shutdown(&self, reason: ShutdownReason) {
