@@ -137,6 +137,15 @@ pub trait GuestMemory {
     /// No mapping from before is used any more: the guest's frames have changed
     /// (`IOREQ_TYPE_INVALIDATE`). A vCPU waits meanwhile.
     fn invalidate(&self) {}
+
+    /// Whether mappings from before an [`GuestMemory::invalidate`] still stand, unused: they keep
+    /// pages from their owner.
+    fn is_unswept(&self) -> bool {
+        false
+    }
+
+    /// Ends a few of those.
+    fn sweep(&self) {}
 }
 
 #[cfg(test)]

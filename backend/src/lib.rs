@@ -32,12 +32,12 @@ pub mod access;
 pub mod blk;
 mod coalesce;
 pub mod crash;
+pub mod event_loop;
 pub mod guest_mem;
 pub mod ioreq;
 mod irq;
 pub mod journal;
 mod limit;
-pub mod look;
 pub mod mmio;
 pub mod stats;
 pub mod storage;
@@ -53,7 +53,6 @@ pub mod stub;
     )
 )]
 pub mod testkit;
-pub mod upkeep;
 pub mod virtq;
 
 pub use guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};

@@ -58,6 +58,17 @@ impl fmt::Display for DeviceStats {
     }
 }
 
+/// What the event loop has done.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LoopStats {
+    /// Polls of all slots, queues and rings.
+    pub polls: Count,
+    /// Rounds that found work.
+    pub worked: Count,
+    /// Times that the CPU was given away until an event.
+    pub blocks: Count,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,15 +1,5 @@
-//! The stub's devices as one: routes guest accesses, lets the devices work, interrupts.
-//!
-//! The event loop around it belongs to the image:
-//!
-//! ```text
-//! loop {
-//!     if stub.run_once() { continue; }                   // work was done: do more
-//!     if stub.should_look() && stub.look() { continue; } // for as long as that pays
-//!     if stub.arm() || xs.has_pending() { continue; }       // something arrived meanwhile
-//!     hv.poll(stub.ports() and others, stub.nap_until_ns());
-//! }
-//! ```
+//! The stub's devices as one: routes guest accesses, lets the devices work, interrupts. Around it
+//! goes the event loop ([`crate::event_loop`]).
 
 use crate::access::{Access, Direction, Reply};
 use crate::blk::{Device, Inspection};
@@ -24,16 +14,16 @@ use crate::storage::Storage;
 use alloc::vec::Vec;
 use kernel::{DomId, Hypervisor, Port};
 
-/// Glances at the slots for each at the devices: a vCPU that is answered within a microsecond does
+/// Polls of the slots for each of the devices: a vCPU that is answered within a microsecond does
 /// not leave its CPU.
-const SLOT_GLANCES: u32 = 4;
+const SLOT_POLLS: u32 = 4;
 /// The same after a read, of one vCPU: often another access comes at once, and a read leaves
-/// nothing to do. No more than that, for meanwhile nobody else is let run. With more vCPUs a glance
-/// takes longer, and there are fewer.
-const AFTER_READ_GLANCES: usize = 4096;
+/// nothing to do. No more than that: other vCPUs cannot run meanwhile. With more vCPUs a poll takes
+/// longer, and there are fewer.
+const AFTER_READ_POLLS: usize = 4096;
 /// Busy rounds between two readings of the clock, which is dear in an emulator.
 const CLOCK_ROUNDS: u32 = 16;
-/// Accesses answered in one look, so that a guest that makes many keeps nothing out.
+/// Accesses answered in one poll, so that a guest that makes many keeps nothing out.
 const MAX_ACCESSES: u32 = 64;
 
 /// A device and its place in the guest.
@@ -225,31 +215,33 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         u32::try_from(sharers).unwrap_or(u32::MAX)
     }
 
-    /// Answers accesses that wait, at once, for each moment counts until the vCPU leaves its CPU,
-    /// and glances at queues and rings, which takes nothing and clears no event. Whether anything
-    /// was seen.
+    /// Answers accesses that wait, at once: each moment counts until the vCPU leaves its CPU. Then
+    /// polls queues and rings, which takes nothing and clears no event. Whether there was
+    /// anything.
     #[must_use]
-    pub fn look(&mut self) -> bool {
-        let after_read = AFTER_READ_GLANCES.checked_div(self.server.ports().len()).unwrap_or(0);
+    pub fn poll(&mut self) -> bool {
+        let after_read = AFTER_READ_POLLS.checked_div(self.server.ports().len()).unwrap_or(0);
         let after_read = u32::try_from(after_read).unwrap_or(0);
-        let (mut accesses, mut glances) = (0, SLOT_GLANCES);
-        while glances > 0 {
-            glances = u32::saturating_sub(glances, 1);
+        let (mut accesses, mut polls) = (0, SLOT_POLLS);
+        while polls > 0 {
+            polls = u32::saturating_sub(polls, 1);
             match self.answer_all() {
                 Answered::Nothing => continue,
-                Answered::Reads if accesses < MAX_ACCESSES => glances = after_read,
-                Answered::Reads | Answered::Others => glances = 0,
+                // A driver reads several registers in a row, and a read leaves no other work.
+                Answered::Reads if accesses < MAX_ACCESSES => polls = after_read,
+                // A write may be a notification: its queue waits to be served.
+                Answered::Reads | Answered::Others => polls = 0,
             }
             accesses = u32::saturating_add(accesses, 1);
         }
         accesses > 0 || self.disks.iter().any(|disk| disk.device.has_pending_work(&self.mem))
     }
 
-    /// Whether looking for news beats blocking: where an access of the guest is about to come. Not
+    /// Whether polling beats blocking: where an access of the guest is about to come. Not
     /// while requests go in batches, since an event comes for each, and not while the storage
     /// works: it needs the CPU more.
     #[must_use]
-    pub fn should_look(&self) -> bool {
+    pub fn should_busy_poll(&self) -> bool {
         let mut devices = self.disks.iter().map(|disk| &disk.device);
         let mut others = devices.clone();
         let awaits_event =
@@ -259,9 +251,9 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     /// Asks guest and storage for events. True: something arrived meanwhile, run again
     /// instead of blocking.
-    pub fn arm(&mut self) -> bool {
-        // Clear before the last look: what comes after it sets the bit again.
-        let mut more = self.server.arm();
+    pub fn enable_events(&mut self) -> bool {
+        // Clear before the last poll: what comes after it sets the bit again.
+        let mut more = self.server.enable_events();
         for disk in &mut self.disks {
             if let Some(port) = disk.device.storage_mut().port() {
                 self.hv.evtchn_take_pending(port);
@@ -274,9 +266,9 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         more
     }
 
-    /// After [`Stub::arm`]: when to look again even without an event, because it asked for
+    /// After [`Stub::enable_events`]: when to run again even without an event, because it asked for
     /// events of batches only, or because an interrupt may be lost. `now_ns` reads the clock.
-    pub fn nap_until_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
+    pub fn hold_deadline_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
         // The first round after a sleep reads the clock.
         self.clock_in = 0;
         if !self.disks.iter().any(|disk| disk.device.needs_timer()) {

@@ -162,7 +162,7 @@ fn a_reset_with_requests_at_the_backend_is_clean() {
     machine.pv.submit(&read_request(0, 64 * 1024), &Framing::Usual);
     machine.pv.kick();
     // Taken from the ring, on the way at the backend.
-    machine.world.borrow_mut().stub.as_mut().expect("running").run_once();
+    machine.world.borrow_mut().stub().run_once();
     machine.pv.init(u64::MAX, 256);
     let writes = machine.world.borrow().mem.device_writes();
     // The new driver's write waits for the old one: it cannot be overtaken.
@@ -190,7 +190,8 @@ fn the_end_is_disable_answer_drain_destroy_and_leaves_nothing() {
         answered
     });
     drop(world.xen.take_events());
-    let (teardown, storages) = world.stub.take().expect("running").stop();
+    let (stub, mut xs) = world.event_loop.take().expect("running").into_parts();
+    let (teardown, storages) = stub.stop();
     assert_eq!(teardown, Teardown::Clean);
     let events = world.xen.take_events();
     assert!(
@@ -201,7 +202,7 @@ fn the_end_is_disable_answer_drain_destroy_and_leaves_nothing() {
     for storage in storages {
         if let AnyStorage::Pv(disk) = storage {
             let mut front = disk.into_front().expect("connected");
-            front.close(&mut world.xs).expect("closes");
+            front.close(&mut xs).expect("closes");
             let report = front.disconnect();
             assert_eq!((report.busy_pages, report.unfinished.len()), (0, 0));
         }
@@ -212,8 +213,8 @@ fn the_end_is_disable_answer_drain_destroy_and_leaves_nothing() {
 #[test]
 fn a_rescue_frees_the_guest_while_the_stub_is_stuck() {
     let machine = Machine::ready(Setup { vcpus: 4, ..Setup::default() });
-    let world = machine.world.borrow_mut();
-    let rescue = world.stub.as_ref().expect("running").rescue();
+    let mut world = machine.world.borrow_mut();
+    let rescue = world.stub().rescue();
     let pages: Vec<_> = (0..4)
         .map(|vcpu| world.xen.guest_access(vcpu, ioreq::TYPE_COPY, RAM_MMIO, 4, None).expect("claimed"))
         .collect();
@@ -235,7 +236,7 @@ fn a_rescue_frees_the_guest_while_the_stub_is_stuck() {
 fn ports_are_those_of_the_vcpus_and_of_the_backend() {
     let machine = Machine::new(Setup { vcpus: 3, ..Setup::default() });
     let mut world = machine.world.borrow_mut();
-    let ports = world.stub.as_mut().expect("running").ports().to_vec();
+    let ports = world.stub().ports().to_vec();
     assert_eq!(ports.len(), 4);
     assert_eq!(world.xen.poll(&ports, None), Ok(()), "all are open, and pending from the start");
 }

@@ -38,4 +38,12 @@ impl<W: Window> GuestMemory for ForeignMap<W> {
     fn invalidate(&self) {
         ForeignMap::invalidate(self);
     }
+
+    fn is_unswept(&self) -> bool {
+        ForeignMap::is_unswept(self)
+    }
+
+    fn sweep(&self) {
+        ForeignMap::sweep(self);
+    }
 }

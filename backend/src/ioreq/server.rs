@@ -219,14 +219,14 @@ impl<H: Hypervisor> Server<H> {
 
     /// Takes the access in the slot of vCPU `vcpu`. Xen shows an access before it sends the
     /// event, so whoever looks need not wait for that: an answer in time finds the vCPU still on
-    /// its CPU. Events are cleared by [`Server::arm`] only.
+    /// its CPU. Events are cleared by [`Server::enable_events`] only.
     pub fn take(&self, vcpu: usize) -> Option<Slot<'_, H>> {
         let port = *self.parts.ports.get(vcpu)?;
         Slot::take(&self.parts.page, &self.parts.hv, vcpu, port)
     }
 
     /// Clears what events there were, so that the next access sends one. True: one waits already.
-    pub fn arm(&self) -> bool {
+    pub fn enable_events(&self) -> bool {
         for &port in &self.parts.ports {
             self.parts.hv.evtchn_take_pending(port);
         }

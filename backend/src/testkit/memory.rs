@@ -16,6 +16,7 @@ pub struct TestMemory {
     hole: Rc<RefCell<Range<u64>>>,
     invalidations: Rc<Cell<u32>>,
     writes: Rc<Cell<u32>>,
+    stale: Rc<Cell<u32>>,
 }
 
 impl TestMemory {
@@ -30,6 +31,7 @@ impl TestMemory {
             hole: Rc::new(RefCell::new(0..0)),
             invalidations: Rc::default(),
             writes: Rc::default(),
+            stale: Rc::default(),
         }
     }
 
@@ -48,6 +50,17 @@ impl TestMemory {
     #[must_use]
     pub fn device_writes(&self) -> u32 {
         self.writes.get()
+    }
+
+    /// Has it as many stale mappings, of which each [`GuestMemory::sweep`] ends one.
+    pub fn set_stale(&self, mappings: u32) {
+        self.stale.set(mappings);
+    }
+
+    /// How many stale mappings are left.
+    #[must_use]
+    pub fn stale(&self) -> u32 {
+        self.stale.get()
     }
 
     fn range(&self, addr: GuestAddr, len: usize) -> Result<Range<usize>, MemFault> {
@@ -132,6 +145,14 @@ impl GuestMemory for TestMemory {
     fn invalidate(&self) {
         self.invalidations.set(self.invalidations.get() + 1);
     }
+
+    fn is_unswept(&self) -> bool {
+        self.stale.get() > 0
+    }
+
+    fn sweep(&self) {
+        self.stale.set(self.stale.get().saturating_sub(1));
+    }
 }
 
 /// An access of the device to guest memory.
@@ -193,6 +214,14 @@ impl<O: Observer> GuestMemory for Observed<O> {
 
     fn invalidate(&self) {
         self.inner.invalidate();
+    }
+
+    fn is_unswept(&self) -> bool {
+        self.inner.is_unswept()
+    }
+
+    fn sweep(&self) {
+        self.inner.sweep();
     }
 }
 

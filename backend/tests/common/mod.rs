@@ -4,11 +4,12 @@
 
 use backend::access::{Access, Direction};
 use backend::blk::{Device, DeviceOptions};
+use backend::event_loop::{EventLoop, Housekeeping, housekeeping};
 use backend::mmio::regs;
+use backend::stats::LoopStats;
 use backend::storage::{AnyStorage, PvDisk, RamDisk};
 use backend::stub::{Attached, Stub};
 use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, Observed, Observer, TestMemory, Touch};
-use backend::upkeep;
 use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
 use drivers::{BlkFront, Xenstore};
 use kernel::fake::{Event, FakeXen};
@@ -29,6 +30,7 @@ pub const TIMEOUT_NS: u64 = 60_000_000_000;
 pub const RAM_BYTES: u64 = 1 << 20;
 
 pub type TestStub = Stub<FakeXen, WatchfulMemory, AnyStorage<FakeXen>>;
+pub type TestLoop = EventLoop<FakeXen, WatchfulMemory>;
 
 /// Guest memory that fails the test if it is touched while a vCPU waits for an answer.
 pub type WatchfulMemory = Observed<Slots>;
@@ -63,10 +65,9 @@ pub fn take_answer(page: &SharedPage, vcpu: usize) -> u64 {
 /// The machine without the guest's drivers.
 pub struct World {
     pub xen: FakeXen,
-    pub xs: Xenstore<FakeXen>,
     pub back: BlkBack,
     pub store: XenStored,
-    pub stub: Option<TestStub>,
+    pub event_loop: Option<TestLoop>,
     pub mem: TestMemory,
     slots: Rc<RefCell<Option<SharedPage>>>,
     events: Vec<Event>,
@@ -77,20 +78,23 @@ impl World {
     pub fn access(&mut self, vcpu: usize, kind: u8, addr: u64, size: u32, write: Option<u64>) -> u64 {
         let page = self.xen.guest_access(vcpu, kind, addr, size, write).expect("a claimed address");
         *self.slots.borrow_mut() = Some(page.clone());
-        let stub = self.stub.as_mut().expect("running");
-        stub.run_once();
+        self.stub().run_once();
         take_answer(&page, vcpu)
     }
 
-    /// One round of the image's loop (`image/src/serve.rs`), with a single look for news. False: it
-    /// would block now.
+    /// The event loop, which has not ended.
+    pub fn event_loop(&mut self) -> &mut TestLoop {
+        self.event_loop.as_mut().expect("running")
+    }
+
+    /// The stub in it.
+    pub fn stub(&mut self) -> &mut TestStub {
+        self.event_loop().stub()
+    }
+
+    /// One round of the event loop. False: it would block now.
     pub fn round(&mut self) -> bool {
-        let World { stub, xs, .. } = self;
-        let stub = stub.as_mut().expect("running");
-        let worked = stub.run_once();
-        let busy = worked || (stub.should_look() && stub.look());
-        let changed = upkeep::look_after(xs, stub, |_, _| ());
-        changed || busy || stub.arm() || xs.has_pending()
+        self.event_loop().round()
     }
 
     /// The event loop, until nothing is left to do.
@@ -107,21 +111,15 @@ impl World {
 
     /// The event loop, until an end that may move with the last round that did something.
     fn events_until(&mut self, end: impl Fn(u64) -> u64) -> u32 {
-        let World { stub, xs, xen, .. } = self;
-        let stub = stub.as_mut().expect("running");
+        let World { event_loop, xen, .. } = self;
+        let event_loop = event_loop.as_mut().expect("running");
         let mut end_ns = end(xen.now_ns());
         for round in 0..100_000 {
-            let worked = stub.run_once();
-            let changed = upkeep::look_after(xs, stub, |_, _| ());
-            if worked || changed || stub.arm() || xs.has_pending() {
+            if event_loop.round() {
                 end_ns = end(xen.now_ns());
                 continue;
             }
-            let mut ports = stub.ports().to_vec();
-            ports.push(xs.port());
-            let nap_ns = stub.nap_until_ns(|| xen.now_ns()).unwrap_or(u64::MAX);
-            let deadline_ns = upkeep::due_ns(stub).unwrap_or(u64::MAX).min(nap_ns).min(end_ns);
-            xen.poll(&ports, Some(deadline_ns)).expect("good ports");
+            event_loop.block(Some(end_ns)).expect("good ports");
             // The fake's clock moves only if nothing became pending.
             if xen.now_ns() >= end_ns {
                 return round;
@@ -173,12 +171,29 @@ pub struct Setup {
     pub vcpus: u32,
     pub queues: u16,
     pub backend_timeout_ns: Option<u64>,
+    /// How long the stub polls before it blocks. The machine's clock has to move by itself then.
+    pub busy_poll_ns: u64,
+    /// What it does beside serving.
+    pub housekeeping: Housekeeping<FakeXen, WatchfulMemory>,
+}
+
+/// All that a stub does beside serving, but for what an image adds.
+fn housekeep(xs: &mut Xenstore<FakeXen>, stub: &mut TestStub, _stats: &LoopStats) -> bool {
+    housekeeping::housekeep(xs, stub, |_, _| ())
 }
 
 impl Default for Setup {
     fn default() -> Setup {
         let back = BlkBackConfig { sectors: 8192, ..BlkBackConfig::default() };
-        Setup { back, pool_pages: 128, vcpus: 2, queues: 1, backend_timeout_ns: Some(TIMEOUT_NS) }
+        Setup {
+            back,
+            pool_pages: 128,
+            vcpus: 2,
+            queues: 1,
+            backend_timeout_ns: Some(TIMEOUT_NS),
+            busy_poll_ns: 0,
+            housekeeping: housekeep,
+        }
     }
 }
 
@@ -202,8 +217,10 @@ impl Machine {
             Attached { mmio: PV_MMIO, irq: PV_IRQ, device: Device::new(pv, &options("pf-51712")) },
             Attached { mmio: RAM_MMIO, irq: RAM_IRQ, device: Device::new(ram, &options("pf-51728")) },
         ];
-        let stub = Some(Stub::start(&xen, GUEST, watchful, devices).expect("starts"));
-        let world = World { xen, xs, back, store, stub, mem: mem.clone(), slots, events: Vec::new() };
+        let stub = Stub::start(&xen, GUEST, watchful, devices).expect("starts");
+        let event_loop = EventLoop::new(&xen, xs, stub, setup.housekeeping, setup.busy_poll_ns);
+        let event_loop = Some(event_loop);
+        let world = World { xen, back, store, event_loop, mem: mem.clone(), slots, events: Vec::new() };
         let world = Rc::new(RefCell::new(world));
         let driver = |mmio, vcpu, place| {
             Driver::new(GuestBus { world: world.clone(), mmio, vcpu }, mem.clone(), place)

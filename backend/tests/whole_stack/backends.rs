@@ -460,7 +460,7 @@ fn a_reset_without_a_backend_gives_the_old_requests_up_and_serves_the_new_driver
     machine.submit(&write_request(0, &new));
     machine.pv.kick();
     machine.run();
-    assert!(!machine.world.borrow_mut().stub.as_mut().expect("running").arm(), "nothing but to wait");
+    assert!(!machine.world.borrow_mut().stub().enable_events(), "nothing but to wait");
     back.reattach(DomId(0));
     machine.run_for(A_WHILE_NS);
     assert_eq!(machine.answers().len(), 1);

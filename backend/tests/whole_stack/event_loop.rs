@@ -1,11 +1,17 @@
 //! The event loop: it blocks whenever nothing can be done, and forgets nothing when it does.
 
 use super::common::*;
+use backend::event_loop::housekeeping;
 use backend::mmio::regs;
+use backend::stats::LoopStats;
 use backend::testkit::Framing;
-use backend::upkeep;
+use drivers::Xenstore;
 use drivers::fake::{Faults, Misdeed};
-use kernel::{DomId, GrantRef, Hypervisor, Order};
+use kernel::fake::FakeXen;
+use kernel::{DomId, Errno, GrantRef, Hypervisor, Order, SharedPage};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use xen_pv_sys::dm_op::ioreq;
 use xen_pv_sys::io::ring::RSP_PROD;
 
 /// More rounds than any state here needs until it is dealt with.
@@ -15,6 +21,20 @@ const LONG_MS: u32 = 100;
 
 /// `FAILED` beside all that a driver that is set up has written.
 const STATUS_FAILED: u32 = 0x8f;
+
+/// How long a stub here polls before it blocks, unless the test says otherwise.
+const BUDGET_NS: u64 = 60_000;
+
+fn patient() -> Setup {
+    Setup { busy_poll_ns: BUDGET_NS, ..Setup::default() }
+}
+
+/// A machine whose clock moves by a microsecond each time that it is read: its stub can poll.
+fn polling(setup: Setup) -> Machine {
+    let machine = Machine::ready(setup);
+    machine.world.borrow().xen.set_tick_ns(1_000);
+    machine
+}
 
 fn must_block(machine: &Machine) {
     let mut world = machine.world.borrow_mut();
@@ -37,7 +57,7 @@ fn move_responses(machine: &Machine, by: u32) {
 
 #[test]
 fn a_guest_that_broke_its_queue_lets_the_stub_block() {
-    let mut machine = Machine::ready(Setup::default());
+    let mut machine = polling(patient());
     machine.run();
     machine.pv.offer(4096); // A head outside the table.
     machine.pv.write(regs::QUEUE_NOTIFY, 0);
@@ -49,7 +69,7 @@ fn a_guest_that_broke_its_queue_lets_the_stub_block() {
 
 #[test]
 fn a_driver_that_gave_up_lets_the_stub_block() {
-    let mut machine = Machine::ready(Setup::default());
+    let mut machine = polling(patient());
     machine.pv.submit(&read_request(0, 512), &Framing::Usual);
     machine.pv.write(regs::STATUS, STATUS_FAILED);
     machine.pv.write(regs::QUEUE_NOTIFY, 0);
@@ -58,7 +78,7 @@ fn a_driver_that_gave_up_lets_the_stub_block() {
 
 #[test]
 fn a_notification_of_a_queue_that_is_not_set_up_lets_the_stub_block() {
-    let mut machine = Machine::ready(Setup { queues: 2, ..Setup::default() });
+    let mut machine = polling(Setup { queues: 2, ..patient() });
     machine.pv.write(regs::QUEUE_NOTIFY, 1);
     must_block(&machine);
     assert_eq!(machine.read(Disk::Pv, 0, 512).status, S_OK, "the other queue is served");
@@ -66,7 +86,7 @@ fn a_notification_of_a_queue_that_is_not_set_up_lets_the_stub_block() {
 
 #[test]
 fn an_idle_backend_that_moves_its_index_lets_the_stub_block() {
-    let mut machine = Machine::ready(Setup::default());
+    let mut machine = polling(patient());
     assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
     machine.run();
     move_responses(&machine, 1);
@@ -75,7 +95,7 @@ fn an_idle_backend_that_moves_its_index_lets_the_stub_block() {
 
 #[test]
 fn a_busy_backend_that_moves_its_index_is_left_at_once() {
-    let mut machine = Machine::ready(Setup::default());
+    let mut machine = polling(patient());
     machine
         .world
         .borrow()
@@ -94,7 +114,7 @@ fn a_busy_backend_that_moves_its_index_is_left_at_once() {
 
 #[test]
 fn without_a_backend_the_stub_blocks_however_much_the_guest_brings() {
-    let mut machine = Machine::ready(Setup::default());
+    let mut machine = polling(patient());
     machine.run();
     machine.world.borrow().back.unbind();
     machine.world.borrow().back.set_node("state", "6");
@@ -108,7 +128,7 @@ fn without_a_backend_the_stub_blocks_however_much_the_guest_brings() {
 
 #[test]
 fn a_dead_xenstore_lets_the_stub_block() {
-    let machine = Machine::ready(Setup::default());
+    let machine = polling(patient());
     machine.run();
     machine.world.borrow().store.knobs(|knobs| knobs.rsp_prod_jump = 5000);
     machine.world.borrow().xen.run_peers(10);
@@ -185,57 +205,73 @@ fn a_busy_disk_does_not_keep_anothers_answers_back() {
     assert_eq!(core::iter::from_fn(|| machine.pv.next_used()).count(), 15);
 }
 
+const ASK: &str = "data/pilotfish/ask";
+const STATS: &str = "data/pilotfish/stats";
+
+/// As the image answers questions: after all events.
+fn answer_questions(xs: &mut Xenstore<FakeXen>, stub: &mut TestStub, _stats: &LoopStats) -> bool {
+    let mut asked = false;
+    let changed = housekeeping::housekeep(xs, stub, |_, event| asked |= event.token == "ask");
+    if asked && let Ok(word) = xs.read_string(ASK) {
+        xs.write(STATS, word.as_bytes()).expect("written");
+    }
+    changed
+}
+
 #[test]
 fn an_event_behind_an_answer_is_seen_before_the_stub_blocks() {
     const HOUR_NS: u64 = 3_600_000_000_000;
-    let machine = Machine::ready(Setup::default());
+    let machine = Machine::ready(Setup { housekeeping: answer_questions, ..Setup::default() });
     machine.run();
     let mut world = machine.world.borrow_mut();
-    let World { xs, stub, xen, store, .. } = &mut *world;
-    let stub = stub.as_mut().expect("running");
-    let dir = format!("/local/domain/{STUB}/data/pilotfish");
-    xs.watch("data/pilotfish/ask", "ask").expect("a watch");
+    let (xen, store) = (world.xen.clone(), world.store.clone());
+    let dir = format!("/local/domain/{STUB}");
+    world.event_loop().xenstore().watch(ASK, "ask").expect("a watch");
     // Somebody in dom0 asks again as soon as there is an answer.
     let (peer, at) = (store.clone(), dir.clone());
     let mut asked_again = false;
     xen.domain(DomId(0)).on_idle(move || {
-        if asked_again || peer.read(&format!("{at}/stats")).as_deref() != Some("one") {
+        if asked_again || peer.read(&format!("{at}/{STATS}")).as_deref() != Some("one") {
             return false;
         }
         asked_again = true;
-        peer.write(&format!("{at}/ask"), "two");
+        peer.write(&format!("{at}/{ASK}"), "two");
         true
     });
-    store.write(&format!("{dir}/ask"), "one");
+    store.write(&format!("{dir}/{ASK}"), "one");
     for _ in 0..100 {
-        let worked = stub.run_once();
-        // As the image answers questions: after all events.
-        let mut asked = false;
-        let changed = upkeep::look_after(xs, stub, |_, event| asked |= event.token == "ask");
-        if asked && let Ok(word) = xs.read_string("data/pilotfish/ask") {
-            xs.write("data/pilotfish/stats", word.as_bytes()).expect("written");
-        }
-        if worked || changed || stub.arm() || xs.has_pending() {
+        if world.round() {
             continue;
         }
-        let mut ports = stub.ports().to_vec();
-        ports.push(xs.port());
         let until_ns = xen.now_ns() + HOUR_NS;
-        xen.poll(&ports, Some(until_ns)).expect("good ports");
+        world.event_loop().block(Some(until_ns)).expect("good ports");
         if xen.now_ns() >= until_ns {
             break;
         }
     }
-    assert_eq!(store.read(&format!("{dir}/stats")).as_deref(), Some("two"), "the stub slept for an hour");
+    let stats = store.read(&format!("{dir}/{STATS}"));
+    assert_eq!(stats.as_deref(), Some("two"), "the stub slept for an hour");
+}
+
+thread_local! {
+    /// Events that one turn of housekeeping handed out, the most, and all.
+    static HANDED_OUT: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+fn count_events(xs: &mut Xenstore<FakeXen>, stub: &mut TestStub, _stats: &LoopStats) -> bool {
+    let mut events = 0;
+    let changed = housekeeping::housekeep(xs, stub, |_, _| events += 1);
+    let (most, all) = HANDED_OUT.get();
+    HANDED_OUT.set((most.max(events), all + events));
+    changed
 }
 
 #[test]
 fn a_backend_that_writes_its_state_all_the_time_keeps_no_vcpu_waiting() {
-    let machine = Machine::ready(Setup::default());
+    let machine = Machine::ready(Setup { housekeeping: count_events, ..Setup::default() });
     machine.run();
     let mut world = machine.world.borrow_mut();
-    let World { xs, stub, xen, store, .. } = &mut *world;
-    let stub = stub.as_mut().expect("running");
+    let (xen, store) = (world.xen.clone(), world.store.clone());
     let node = format!("/local/domain/0/backend/vbd/{STUB}/{VDEV}/state");
     let (peer, mut left) = (store.clone(), 200_000u32);
     xen.domain(DomId(0)).on_idle(move || {
@@ -245,13 +281,185 @@ fn a_backend_that_writes_its_state_all_the_time_keeps_no_vcpu_waiting() {
         }
         false
     });
-    let mut all = 0;
+    HANDED_OUT.set((0, 0));
     for _ in 0..20 {
         xen.run_peers(10);
-        let mut events = 0;
-        upkeep::look_after(xs, stub, |_, _| events += 1);
-        assert!(events <= 8, "{events} events between two looks at the guest's accesses");
-        all += events;
+        world.round();
     }
+    let (most, all) = HANDED_OUT.get();
+    assert!(most <= 8, "{most} events between two polls of the guest's accesses");
     assert!(all >= 10, "{all} events of a backend that makes some all the time");
+}
+
+fn loop_stats(machine: &Machine) -> LoopStats {
+    *machine.world.borrow_mut().event_loop().stats()
+}
+
+/// An access of vCPU 0 that begins now and is answered by whatever the stub does next.
+fn begin_access(machine: &Machine) -> SharedPage {
+    let world = machine.world.borrow();
+    world.xen.guest_access(0, ioreq::TYPE_COPY, PV_MMIO, 4, None).expect("a claimed address")
+}
+
+#[test]
+fn an_idle_stub_polls_for_its_budget_and_then_blocks() {
+    let machine = polling(patient());
+    let mut world = machine.world.borrow_mut();
+    while world.round() {}
+    let (began_ns, polls) = (world.xen.now_ns(), world.event_loop().stats().polls.get());
+    assert!(!world.round(), "nothing is left to do");
+    let spent_ns = world.xen.now_ns() - began_ns;
+    assert!((BUDGET_NS..BUDGET_NS + 20_000).contains(&spent_ns), "{spent_ns} ns");
+    let polls = world.event_loop().stats().polls.get() - polls;
+    assert!((16 * 50..16 * 70).contains(&polls), "{polls} polls: the clock is read at each 16th only");
+}
+
+#[test]
+fn without_a_budget_the_stub_does_not_poll() {
+    let machine = polling(Setup { busy_poll_ns: 0, ..Setup::default() });
+    machine.run();
+    let before = loop_stats(&machine);
+    machine.world.borrow_mut().round();
+    assert_eq!(loop_stats(&machine).polls.get() - before.polls.get(), 1, "the round's own");
+}
+
+#[test]
+fn an_access_that_comes_while_the_stub_polls_is_answered_without_a_block() {
+    let machine = polling(patient());
+    machine.run();
+    let before = loop_stats(&machine);
+    // The vCPU traps when the CPU is given away for the first time.
+    let (xen, page) = (machine.world.borrow().xen.clone(), Rc::new(RefCell::new(None)));
+    let (guest, seen) = (xen.clone(), page.clone());
+    xen.on_idle(move || {
+        if seen.borrow().is_some() {
+            return false;
+        }
+        let access = guest.guest_access(0, ioreq::TYPE_COPY, PV_MMIO, 4, None);
+        *seen.borrow_mut() = Some(access.expect("a claimed address"));
+        true
+    });
+    assert!(machine.world.borrow_mut().round(), "there was an access");
+    let page = page.borrow().clone().expect("it came");
+    assert_eq!(take_answer(&page, 0), u64::from(regs::MAGIC));
+    assert_eq!(loop_stats(&machine).blocks, before.blocks);
+}
+
+#[test]
+fn polling_that_does_not_pay_is_cut_short_and_taken_up_again_when_it_does() {
+    const LONG_NS: u64 = 1_000_000;
+    let machine = polling(Setup { busy_poll_ns: LONG_NS, ..Setup::default() });
+    machine.run();
+    // Long sleeps: nothing ever comes in time.
+    machine.world.borrow_mut().run_for(20_000_000_000);
+    let spent_ns = |machine: &Machine| {
+        let mut world = machine.world.borrow_mut();
+        let began_ns = world.xen.now_ns();
+        let busy = world.round();
+        (busy, world.xen.now_ns() - began_ns)
+    };
+    for _ in 0..4 {
+        let mut world = machine.world.borrow_mut();
+        while world.round() {}
+        let wake_ns = world.xen.now_ns() + 50_000_000;
+        world.event_loop().block(Some(wake_ns)).expect("good ports");
+    }
+    let (busy, short_ns) = spent_ns(&machine);
+    assert!(!busy && short_ns < LONG_NS / 10, "{short_ns} ns");
+    // Now accesses come soon after each other.
+    for _ in 0..4 {
+        let mut world = machine.world.borrow_mut();
+        while world.round() {}
+        drop(world);
+        let page = begin_access(&machine);
+        let mut world = machine.world.borrow_mut();
+        world.event_loop().block(None).expect("good ports");
+        while world.round() {}
+        take_answer(&page, 0);
+    }
+    let (busy, long_ns) = spent_ns(&machine);
+    assert!(!busy && long_ns >= LONG_NS, "{long_ns} ns");
+}
+
+#[test]
+fn a_stub_whose_storage_works_does_not_poll() {
+    let mut machine = polling(patient());
+    machine
+        .world
+        .borrow()
+        .back
+        .set_faults(Faults { misdeed_at: Some((0, Misdeed::Silence)), ..Faults::default() });
+    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
+    machine.pv.kick();
+    while machine.world.borrow_mut().round() {}
+    let before = loop_stats(&machine);
+    assert!(!machine.world.borrow_mut().round());
+    assert_eq!(loop_stats(&machine).polls.get() - before.polls.get(), 1, "the CPU is the storage's");
+}
+
+#[test]
+fn stale_pages_are_swept_before_the_stub_polls_or_blocks() {
+    let machine = polling(patient());
+    machine.run();
+    machine.world.borrow().mem.set_stale(40);
+    let before = loop_stats(&machine);
+    let mut rounds = 0;
+    while machine.world.borrow_mut().round() {
+        rounds += 1;
+        let polls = loop_stats(&machine).polls.get() - before.polls.get();
+        assert!(polls <= rounds || machine.world.borrow().mem.stale() == 0, "it polls with pages to sweep");
+    }
+    assert_eq!((machine.world.borrow().mem.stale(), rounds >= 35), (0, true));
+    assert_eq!(loop_stats(&machine).blocks, before.blocks);
+}
+
+/// The RAM disk has had a request, so that the next ones need no notification.
+fn keep_ram_busy(machine: &mut Machine) {
+    machine.ram.submit(&read_request(0, 512), &Framing::Usual);
+    machine.ram.kick();
+    assert!(machine.ram.next_used().is_some());
+}
+
+#[test]
+fn a_busy_stub_sweeps_now_and_then() {
+    let mut machine = polling(Setup { busy_poll_ns: 0, ..Setup::default() });
+    machine.run();
+    machine.world.borrow().mem.set_stale(1000);
+    keep_ram_busy(&mut machine);
+    for _ in 0..96 {
+        // No notification is needed: the queue is polled while there is work.
+        machine.ram.submit(&read_request(0, 512), &Framing::Usual);
+        assert!(machine.world.borrow_mut().round(), "busy");
+        while machine.ram.next_used().is_some() {}
+    }
+    assert_eq!(machine.world.borrow().mem.stale(), 997, "once in 32 rounds");
+}
+
+#[test]
+fn load_does_not_keep_xenstore_out() {
+    let mut machine = Machine::ready(Setup { housekeeping: count_events, ..Setup::default() });
+    machine.run();
+    machine.world.borrow().back.set_node("sectors", "4096");
+    machine.world.borrow().back.set_node("state", "4");
+    HANDED_OUT.set((0, 0));
+    keep_ram_busy(&mut machine);
+    let busy = (0..600).position(|_| {
+        machine.ram.submit(&read_request(0, 512), &Framing::Usual);
+        let mut world = machine.world.borrow_mut();
+        world.xen.run_peers(10);
+        assert!(world.round(), "busy");
+        drop(world);
+        while machine.ram.next_used().is_some() {}
+        HANDED_OUT.get().1 > 0
+    });
+    assert!(busy.is_some_and(|rounds| rounds <= 256), "{busy:?} rounds");
+}
+
+#[test]
+fn a_port_that_cannot_be_waited_for_ends_the_loop() {
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    let mut world = machine.world.borrow_mut();
+    world.xen.fail_next("poll", Errno::EINVAL);
+    assert_eq!(world.event_loop().run(), Errno::EINVAL);
 }

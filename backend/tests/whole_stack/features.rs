@@ -4,7 +4,6 @@ use super::common::*;
 use backend::access::Width;
 use backend::mmio::regs;
 use backend::testkit::{BlkRequest, Framing};
-use backend::upkeep;
 use drivers::fake::{BlkBackConfig, Faults};
 use kernel::Hypervisor;
 
@@ -175,18 +174,16 @@ fn every_vcpu_has_a_queue_of_its_own_and_all_share_one_interrupt() {
     }
 }
 
-/// The backend's disk has another length; the stub looks at xenstore as the image does.
+/// The storage backend's disk has another length, and the stub learns of it.
 fn resize(machine: &Machine, sectors: u64) {
     let mut world = machine.world.borrow_mut();
     world.back.set_node("sectors", &sectors.to_string());
     world.back.set_node("state", "4");
-    let World { stub, xs, xen, .. } = &mut *world;
-    let stub = stub.as_mut().expect("running");
     // xenstored gets a moment to send its events.
-    xen.poll(&[xs.port()], Some(xen.now_ns() + 1_000_000)).expect("a good port");
-    upkeep::look_after(xs, stub, |_, _| ());
+    let (xen, port) = (world.xen.clone(), world.event_loop().xenstore().port());
+    xen.poll(&[port], Some(xen.now_ns() + 1_000_000)).expect("a good port");
     // Before blocking: the interrupt does not wait for the next event.
-    stub.arm();
+    while world.round() {}
 }
 
 #[test]
@@ -216,7 +213,7 @@ fn a_request_that_is_half_under_way_when_the_disk_shrinks_is_an_error() {
     machine.world.borrow().back.set_faults(Faults { delay_steps: 3, ..Faults::default() });
     machine.pv.submit(&write_request(0, &bytes(512 * 512, 5)), &Framing::Usual);
     machine.pv.kick();
-    machine.world.borrow_mut().stub.as_mut().expect("running").run_once();
+    machine.world.borrow_mut().stub().run_once();
     resize(&machine, 128);
     machine.run();
     assert_eq!(machine.pv.next_used().expect("an answer").1.status, S_IOERR);

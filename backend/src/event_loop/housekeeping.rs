@@ -9,17 +9,17 @@ use kernel::Hypervisor;
 use log::warn;
 
 /// Events handed out at once: each may cost requests to xenstored, for whose answers the guest's
-/// accesses wait, and a backend makes as many events as it likes.
+/// accesses wait, and a storage backend makes as many events as it likes.
 const EVENTS_AT_ONCE: u32 = 4;
 
 /// Hands out some of what xenstore tells, lets every engine do what is due (a bounded amount, it
-/// waits for no backend), and tells the guest of new lengths. `other` sees every event too, for
-/// watches of the image's own. True if there may be work for [`Stub::run_once`]: do not block
-/// then, nor while there is more ([`Xenstore::has_pending`]).
-pub fn look_after<H: Hypervisor, M: GuestMemory>(
+/// waits for no storage backend), and tells the guest of new lengths. `on_event` sees every event
+/// too, for watches of the image's own. True if there may be work for [`Stub::run_once`]: do not
+/// block then, nor while there is more ([`Xenstore::has_pending`]).
+pub fn housekeep<H: Hypervisor, M: GuestMemory>(
     xs: &mut Xenstore<H>,
     stub: &mut Stub<H, M, AnyStorage<H>>,
-    mut other: impl FnMut(&mut Xenstore<H>, &WatchEvent),
+    mut on_event: impl FnMut(&mut Xenstore<H>, &WatchEvent),
 ) -> bool {
     match xs.poll_events() {
         // A dead xenstore does not stop the disks. It was told when it died.
@@ -27,12 +27,13 @@ pub fn look_after<H: Hypervisor, M: GuestMemory>(
         Err(error) => warn!("{error}"),
     }
     if xs.take_events_lost() {
-        pv_disks(stub).for_each(|disk| tell(disk.refresh(xs)));
+        // What the lost events were about is not known: each disk reads it anew.
+        pv_disks(stub).for_each(|disk| report(disk.refresh(xs)));
     }
     for _ in 0..EVENTS_AT_ONCE {
         let Some(event) = xs.next_event() else { break };
-        other(xs, &event);
-        pv_disks(stub).for_each(|disk| tell(disk.on_watch(xs, &event.path)));
+        on_event(xs, &event);
+        pv_disks(stub).for_each(|disk| report(disk.on_watch(xs, &event.path)));
     }
     let mut changed = false;
     for disk in pv_disks(stub) {
@@ -41,7 +42,7 @@ pub fn look_after<H: Hypervisor, M: GuestMemory>(
     stub.update_capacities() > 0 || changed
 }
 
-/// When [`look_after`] has something to do, without an event.
+/// When [`housekeep`] has something to do, without an event.
 pub fn due_ns<H: Hypervisor, M: GuestMemory>(stub: &mut Stub<H, M, AnyStorage<H>>) -> Option<u64> {
     pv_disks(stub).filter_map(|disk| disk.due_ns()).min()
 }
@@ -52,8 +53,8 @@ fn pv_disks<H: Hypervisor, M: GuestMemory>(
     stub.storages().filter_map(AnyStorage::pv_mut)
 }
 
-fn tell(judged: Result<(), StoreError>) {
-    if let Err(error) = judged {
-        warn!("a disk's backend cannot be looked at: {error}");
+fn report(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        warn!("a disk's storage backend cannot be looked at: {error}");
     }
 }

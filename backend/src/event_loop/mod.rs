@@ -1,0 +1,164 @@
+//! The event loop: serve while there is work, poll for more while that pays, then block.
+//!
+//! One [`EventLoop::round`] after the other, and [`EventLoop::block`] when one says that nothing
+//! is left to do:
+//!
+//! - When a round has worked, another one follows: no event is asked for, none is waited for.
+//! - When it has not, the stub polls for more for a while ([`busy_poll`]).
+//! - When that was in vain, xenstore gets its turn ([`housekeeping`]); under load it gets one
+//!   every so often.
+//! - Before the stub blocks it asks everybody for events, and looks once more: what comes after
+//!   that look sends an event.
+//! - While pages of the guest's memory are stale, the stub unmaps them and does not block.
+
+pub mod busy_poll;
+pub mod housekeeping;
+
+use crate::guest_mem::GuestMemory;
+use crate::stats::LoopStats;
+use crate::storage::AnyStorage;
+use crate::stub::Stub;
+use alloc::vec::Vec;
+use busy_poll::BusyPoll;
+use drivers::Xenstore;
+use kernel::{Errno, Hypervisor, Port};
+
+/// Busy rounds after which xenstore gets a turn, so that load cannot keep it out.
+const STORE_ROUNDS: u32 = 256;
+/// Rounds after which a few stale pages of the guest's memory are unmapped, for the same reason.
+const SWEEP_ROUNDS: u32 = 32;
+
+/// What is done between serving and blocking. True: there may be new work. A function of the
+/// image, so that it is compiled there, for size; mostly [`housekeeping::housekeep`].
+pub type Housekeeping<H, M> = fn(&mut Xenstore<H>, &mut Stub<H, M, AnyStorage<H>>, &LoopStats) -> bool;
+
+/// A stub that serves.
+pub struct EventLoop<H: Hypervisor, M> {
+    hv: H,
+    stub: Stub<H, M, AnyStorage<H>>,
+    xs: Xenstore<H>,
+    housekeeping: Housekeeping<H, M>,
+    busy_poll: BusyPoll,
+    rounds: u32,
+    /// When what is held back is due, as of the last round that left nothing to do.
+    hold_deadline_ns: Option<u64>,
+    ports: Vec<Port>,
+    stats: LoopStats,
+}
+
+impl<H: Hypervisor, M: GuestMemory> EventLoop<H, M> {
+    /// A loop around `stub` and `xs`, which polls for `busy_poll_ns` at most before it blocks.
+    #[must_use]
+    pub fn new(
+        hv: &H,
+        xs: Xenstore<H>,
+        stub: Stub<H, M, AnyStorage<H>>,
+        housekeeping: Housekeeping<H, M>,
+        busy_poll_ns: u64,
+    ) -> EventLoop<H, M> {
+        EventLoop {
+            hv: hv.clone(),
+            stub,
+            xs,
+            housekeeping,
+            busy_poll: BusyPoll::new(busy_poll_ns),
+            rounds: 0,
+            hold_deadline_ns: None,
+            ports: Vec::new(),
+            stats: LoopStats::default(),
+        }
+    }
+
+    /// Serves until the domain is destroyed; returns only if it cannot wait for events, and why.
+    pub fn run(&mut self) -> Errno {
+        loop {
+            if self.round() {
+                continue;
+            }
+            if let Err(errno) = self.block(None) {
+                return errno;
+            }
+        }
+    }
+
+    /// One round of work. False: nothing is left to do, and whatever comes next sends an event:
+    /// [`EventLoop::block`].
+    pub fn round(&mut self) -> bool {
+        self.rounds = self.rounds.wrapping_add(1);
+        let worked = self.stub.run_once();
+        self.stats.polls.bump();
+        self.stats.worked.add(worked.into());
+        let unswept = self.stub.memory().is_unswept();
+        if unswept && self.rounds.is_multiple_of(SWEEP_ROUNDS) {
+            self.stub.memory().sweep();
+        }
+        self.busy_poll.begin();
+        // Who has something to do does not poll for more.
+        let busy = worked || !unswept && self.poll();
+        if busy && !self.rounds.is_multiple_of(STORE_ROUNDS) {
+            return true;
+        }
+        let changed = (self.housekeeping)(&mut self.xs, &mut self.stub, &self.stats);
+        // Events are asked for only now: who is busy need not be told.
+        if changed || busy || self.stub.enable_events() || self.xs.has_pending() {
+            return true;
+        }
+        self.hold_deadline_ns = self.stub.hold_deadline_ns(|| self.hv.now_ns());
+        if unswept {
+            // The guest may want its old frames back, so that comes before sleep.
+            self.stub.memory().sweep();
+        }
+        unswept
+    }
+
+    /// Sleeps until an event comes, or something is due, or it is `wake_ns`.
+    ///
+    /// # Errors
+    /// What Xen answers: no event can be waited for.
+    pub fn block(&mut self, wake_ns: Option<u64>) -> Result<(), Errno> {
+        self.stats.blocks.bump();
+        // A disk has another port when it has another backend.
+        self.ports.clear();
+        self.ports.extend_from_slice(self.stub.ports());
+        self.ports.push(self.xs.port());
+        let due_ns = housekeeping::due_ns(&mut self.stub);
+        let deadline_ns = [due_ns, self.hold_deadline_ns, wake_ns].into_iter().flatten().min();
+        self.hv.poll(&self.ports, deadline_ns)?;
+        self.busy_poll.note_end(&self.hv);
+        Ok(())
+    }
+
+    /// Polls for as long as that pays; whether there is work.
+    fn poll(&mut self) -> bool {
+        if self.busy_poll.limit_ns() == 0 || !self.stub.should_busy_poll() {
+            return false;
+        }
+        let EventLoop { hv, stub, busy_poll, stats, .. } = self;
+        busy_poll.wait(hv, || {
+            stats.polls.bump();
+            stub.poll()
+        })
+    }
+
+    /// The stub.
+    pub const fn stub(&mut self) -> &mut Stub<H, M, AnyStorage<H>> {
+        &mut self.stub
+    }
+
+    /// The stub's way to xenstore.
+    pub const fn xenstore(&mut self) -> &mut Xenstore<H> {
+        &mut self.xs
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub const fn stats(&self) -> &LoopStats {
+        &self.stats
+    }
+
+    /// Gives the stub and its way to xenstore up, for their orderly end.
+    #[must_use]
+    pub fn into_parts(self) -> (Stub<H, M, AnyStorage<H>>, Xenstore<H>) {
+        (self.stub, self.xs)
+    }
+}
