@@ -55,6 +55,14 @@ pub struct BootInfo {
 }
 
 impl BootInfo {
+    /// What a domain with this command line would see, for tests.
+    #[cfg(any(test, feature = "fake"))]
+    #[must_use]
+    pub const fn with_cmdline(cmdline: &'static str) -> BootInfo {
+        let unused = [0..0, 0..0];
+        BootInfo { cmdline, ram: 0..0, unused, device_tree: &[], entry_counter: 0 }
+    }
+
     /// Microseconds since this domain's first instruction.
     #[must_use]
     pub fn uptime_us(&self) -> u64 {

@@ -20,9 +20,9 @@ use crate::setup::{self, XenVersion};
 use crate::toolchain::Target;
 use crate::{lint, paths, process, ui, workspace};
 
-/// The packages that exist only on bare metal.
+/// The packages of bare-metal images.
 const BARE_PACKAGES: [&str; 4] =
-    ["pilotfish-image", "pilotfish-life", "pilotfish-hostile", "pilotfish-frontend"];
+    ["pilotfish-image", "pilotfish-runtime", "pilotfish-hostile", "pilotfish-frontend"];
 /// The package of the fuzz targets, whose tests are a step of their own.
 const FUZZ_PACKAGE: &str = "pilotfish-fuzz-targets";
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::span::float;
 use crate::workload::Kind;
 
-/// What the stub had counted when dom0 asked (`image/life/src/stats.rs`).
+/// What the stub had counted when dom0 asked (`image/runtime/src/stats.rs`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Which question it was.

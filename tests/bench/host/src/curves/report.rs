@@ -142,7 +142,7 @@ impl Report {
         for (heading, key) in [
             ("notifications", "notifications"),
             ("interrupts", "interrupts"),
-            ("looks", "looks"),
+            ("polls", "polls"),
             ("blocks", "blocks"),
         ] {
             columns.push((heading, Box::new(count(key))));

@@ -1,5 +1,6 @@
 //! From the command line's disks to devices with their storage.
 
+use crate::platform::Xen;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -10,7 +11,7 @@ use backend::stub::Attached;
 use config::{Config, DiskConfig, Store};
 use drivers::BlkFront;
 use drivers::xenstore::Xenstore;
-use kernel::{Hypervisor, Xen};
+use kernel::Hypervisor;
 use log::warn;
 
 /// The storage engines of this image.
@@ -21,13 +22,13 @@ const POOL_PAGES: u16 = 1024;
 /// Bounce pages that one disk can use: beyond that, more depth does not help.
 const POOL_PAGES_MAX: u16 = 512;
 
-/// Connects every disk and has `make` turn each into a device; the error names the one that
+/// Connects every disk and has `make_device` turn each into a device; the error names the one that
 /// failed.
 pub fn connect(
     xen: &Xen,
     xs: &mut Xenstore<Xen>,
     config: &Config,
-    make: impl Fn(usize, Engine, &DeviceOptions) -> Result<Device<Engine>, String>,
+    make_device: impl Fn(usize, Engine, &DeviceOptions) -> Result<Device<Engine>, String>,
 ) -> Result<Vec<Attached<Engine>>, String> {
     let pv_disks = config.disks.iter().filter(|disk| matches!(disk.store, Store::Pv(_))).count();
     let share = POOL_PAGES / u16::try_from(pv_disks.max(1)).unwrap_or(u16::MAX);
@@ -55,7 +56,11 @@ pub fn connect(
             discard: disk.discard,
             queues,
         };
-        Ok(Attached { mmio: disk.mmio, irq: disk.irq, device: make(index, engine, &options).map_err(named)? })
+        Ok(Attached {
+            mmio: disk.mmio,
+            irq: disk.irq,
+            device: make_device(index, engine, &options).map_err(named)?,
+        })
     };
     config.disks.iter().enumerate().map(attach).collect()
 }

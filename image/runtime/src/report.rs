@@ -2,19 +2,18 @@
 //!
 //! Reports are best effort: a stub that serves must not end because nobody listens.
 
+use crate::platform::{self, Xen};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use drivers::xenstore::Xenstore;
-use kernel::{BootInfo, Xen, restart};
+use kernel::BootInfo;
 use log::warn;
 
 /// Longest reason given for a failure, in bytes.
 const REASON_BYTES: usize = 200;
 
 /// The guest may run: its accesses are answered from now on.
-#[cold]
-#[inline(never)]
 pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
     let ready_us = boot.uptime_us();
     let heap = kernel::heap_use();
@@ -31,9 +30,9 @@ pub fn serving(xs: &mut Xenstore<Xen>, boot: &BootInfo) {
 
 /// We are here again after a panic, and why it came.
 pub fn restarted(xs: &mut Xenstore<Xen>) {
-    write(xs, vec![(path("last_panic"), restart::last_panic())]);
+    write(xs, vec![(path("last_panic"), platform::last_panic())]);
     // Last: the daemon looks at it.
-    write(xs, vec![(path("restarts"), u64::from(restart::incarnation()).to_string())]);
+    write(xs, vec![(path("restarts"), u64::from(platform::incarnation()).to_string())]);
 }
 
 /// We cannot serve, and why.

@@ -5,13 +5,13 @@
 //! disk, in the order of their windows, `disk=N` and what concerns it. A word that begins with
 //! `rings` asks for the state of rings and interrupts instead.
 
+use crate::platform::{self, Xen};
 use crate::start::ImageStub;
 use alloc::format;
 use alloc::string::String;
-use backend::stats::Count;
+use backend::stats::LoopStats;
 use core::fmt::Write as _;
 use drivers::xenstore::{WatchEvent, Xenstore};
-use kernel::Xen;
 use log::warn;
 
 const ASK: &str = "data/pilotfish/ask";
@@ -23,17 +23,6 @@ const RINGS: &str = "rings";
 const RINGS_BYTES: usize = 4000;
 /// The longest word that is given back.
 const WORD_BYTES: usize = 20;
-
-/// What the event loop counts.
-#[derive(Default)]
-pub struct Rounds {
-    /// Looks at all slots, queues and rings.
-    pub looks: Count,
-    /// Those that found work.
-    pub worked: Count,
-    /// Times that the CPU was given away.
-    pub blocks: Count,
-}
 
 /// Lets dom0 ask. Without xenstore nobody can, and the disks work all the same.
 pub fn watch(xs: &mut Xenstore<Xen>) {
@@ -48,12 +37,12 @@ pub fn is_asked(event: &WatchEvent) -> bool {
 }
 
 /// Answers.
-pub fn tell(xs: &mut Xenstore<Xen>, stub: &ImageStub, rounds: &Rounds) {
+pub fn answer(xs: &mut Xenstore<Xen>, stub: &ImageStub, loop_stats: &LoopStats) {
     // The first event of a watch comes without any question.
     let Ok(mut word) = xs.read_string(ASK) else { return };
     word.retain(|character| character.is_ascii_alphanumeric());
     word.truncate(WORD_BYTES);
-    let line = if word.starts_with(RINGS) { rings(&word, stub) } else { line(&word, stub, rounds) };
+    let line = if word.starts_with(RINGS) { rings(&word, stub) } else { line(&word, stub, loop_stats) };
     if let Err(error) = xs.write(STATS, line.as_bytes()) {
         warn!("{STATS}: {error}");
     }
@@ -70,11 +59,11 @@ fn rings(word: &str, stub: &ImageStub) -> String {
     line
 }
 
-fn line(word: &str, stub: &ImageStub, rounds: &Rounds) -> String {
-    let Rounds { looks, worked, blocks } = rounds;
-    let (answers, misses, mapped) = (stub.answers(), stub.memory().misses(), stub.memory().usage());
+fn line(word: &str, stub: &ImageStub, loop_stats: &LoopStats) -> String {
+    let LoopStats { polls, worked, blocks } = loop_stats;
+    let (answers, (misses, mapped)) = (stub.answers(), platform::map_use(stub.memory()));
     let mut line = format!(
-        "asked={word} answers={answers} looks={looks} worked={worked} blocks={blocks} map_misses={misses} \
+        "asked={word} answers={answers} polls={polls} worked={worked} blocks={blocks} map_misses={misses} \
          map_pages={} map_stale={}",
         mapped.pages, mapped.stale
     );

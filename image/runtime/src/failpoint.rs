@@ -4,12 +4,12 @@
 //! `access N`, `answer N`, `taken N`, `finished N`, `published N`: panics the N-th time that
 //! the place is passed ([`backend::crash::Point`]). `panic`, `alloc`, `stack`: at once.
 
+use crate::platform::Xen;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backend::crash::{self, Point};
 use core::hint::black_box;
 use drivers::xenstore::{WatchEvent, Xenstore};
-use kernel::Xen;
 use log::warn;
 
 const NODE: &str = "data/pilotfish/crash";
@@ -26,18 +26,18 @@ pub fn on_event(xs: &mut Xenstore<Xen>, event: &WatchEvent) {
     if event.token != TOKEN {
         return;
     }
-    let Ok(order) = xs.read_string(NODE) else { return };
-    // Not again in the next life.
+    let Ok(wanted) = xs.read_string(NODE) else { return };
+    // Not again in the next incarnation.
     if let Err(error) = xs.rm(NODE) {
         warn!("{NODE}: {error}");
         return;
     }
-    warn!("bug on demand: {order}");
-    obey(&order);
+    warn!("bug on demand: {wanted}");
+    set(&wanted);
 }
 
-fn obey(order: &str) {
-    let (what, passes) = order.split_once(' ').unwrap_or((order, "1"));
+fn set(wanted: &str) {
+    let (what, passes) = wanted.split_once(' ').unwrap_or((wanted, "1"));
     let point = match what {
         "access" => Point::Access,
         "answer" => Point::Answer,

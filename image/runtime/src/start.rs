@@ -1,19 +1,19 @@
-//! How a life begins: the first one at boot, each later one after a panic of the one before.
+//! How a stub begins: at boot, and again after a panic.
 
 use crate::disks::{self, Engine};
+use crate::platform::{self, Memory, Xen};
 use alloc::format;
 use alloc::string::{String, ToString};
 use backend::Stub;
 use backend::blk::{Device, DeviceJournal};
-use backend::ioreq::{Server, ServerJournal};
+use backend::ioreq::{Rescue, Server, ServerJournal};
 use config::{Config, Store};
 use drivers::blkfront;
 use drivers::xenstore::Xenstore;
-use kernel::{Xen, XenForeignMap, restart};
 use log::{info, warn};
 
 /// The image's stub.
-pub type ImageStub = Stub<Xen, XenForeignMap, Engine>;
+pub type ImageStub = Stub<Xen, Memory, Engine>;
 
 /// At boot: connects the disks, then creates the ioreq server.
 pub fn first(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<ImageStub, String> {
@@ -24,7 +24,7 @@ pub fn first(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Image
     })?;
     let memory = map(xen, config)?;
     let stub = Stub::start(xen, config.target, memory, devices).map_err(|error| error.to_string())?;
-    rescue_by(stub.rescue());
+    rescue_on_panic(stub.rescue());
     if kept {
         server_journal()?.save(&stub.server_state());
     }
@@ -39,12 +39,12 @@ pub fn take_over(xen: &Xen, config: &Config) -> Result<Server<Xen>, String> {
         return Err(String::from("the journal is about another guest"));
     }
     let server = Server::resume(xen, &state).map_err(|error| error.to_string())?;
-    rescue_by(server.rescue());
+    rescue_on_panic(server.rescue());
     Ok(server)
 }
 
 /// After a panic: makes everything anew but the ioreq server, and goes on by the journal.
-pub fn again(
+pub fn recover(
     xen: &Xen,
     xs: &mut Xenstore<Xen>,
     config: &Config,
@@ -54,11 +54,12 @@ pub fn again(
     for disk in &config.disks {
         if let Store::Pv(vdev) = disk.store {
             // Before anything is done again: nothing old may reach the disk afterwards.
-            blkfront::close_stale(xen, xs, vdev, |gref| xen.previous_page(gref))
-                .map_err(|error| format!("disk {}: closing the former connection: {error}", disk.id))?;
+            blkfront::close_stale(xen, xs, vdev, |gref| platform::previous_page(xen, gref))
+                .map_err(|error| format!("disk {}: closing the stale connection: {error}", disk.id))?;
         }
     }
-    xen.close_previous_ports(server.ports());
+    // After that: until then the old connections need their ports.
+    platform::close_previous_ports(xen, server.ports());
     let devices = disks::connect(xen, xs, config, |index, engine, options| {
         let journal = device_journal(index)?;
         Device::resume(engine, options, journal, &memory).map_err(|error| error.to_string())
@@ -68,36 +69,37 @@ pub fn again(
     Ok(stub)
 }
 
-/// From now on a panic leads to another life, if the configuration wants that and nobody uses
-/// memory of the life before this one any more.
-pub fn arm(xen: &Xen) {
-    match xen.allow_restart() {
+/// From now on a panic leads to a restart, if the configuration wants that and nobody uses
+/// memory of the incarnation before this one any more.
+pub fn allow_restart(xen: &Xen) {
+    match platform::allow_restart(xen) {
         Ok(true) => info!("a panic will be followed by a restart in place"),
         Ok(false) => {}
-        Err(pages) => warn!("no further restart: {pages} pages of the former life are still in use"),
+        Err(pages) => warn!("no further restart: {pages} pages of the incarnation before are still in use"),
     }
 }
 
-fn map(xen: &Xen, config: &Config) -> Result<XenForeignMap, String> {
+fn map(xen: &Xen, config: &Config) -> Result<Memory, String> {
     // Of 2 MiB each.
     let chunks = u16::try_from(config.map_mib.div_ceil(2)).unwrap_or(u16::MAX);
-    let map = xen.foreign_map(config.target, chunks);
+    let map = platform::map_guest(xen, config.target, chunks);
     map.map_err(|errno| format!("no room to map the guest's memory: {errno}"))
 }
 
-fn rescue_by(rescue: backend::ioreq::Rescue<Xen>) {
-    kernel::on_panic(move || {
+/// A panic that no restart follows must not leave the guest's vCPUs waiting.
+fn rescue_on_panic(rescue: Rescue<Xen>) {
+    platform::on_panic(move || {
         let _teardown = rescue.run();
     });
 }
 
 fn server_journal() -> Result<ServerJournal, String> {
-    let page = restart::journal_page(0).ok_or("no page for the journal")?;
+    let page = platform::journal_page(0).ok_or("no page for the journal")?;
     Ok(ServerJournal::new(page))
 }
 
 /// Page 0 is the server's.
 fn device_journal(index: usize) -> Result<DeviceJournal, String> {
-    let page = restart::journal_page(index.saturating_add(1)).ok_or("no page for the journal")?;
+    let page = platform::journal_page(index.saturating_add(1)).ok_or("no page for the journal")?;
     Ok(DeviceJournal::new(page))
 }

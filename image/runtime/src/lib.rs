@@ -1,0 +1,129 @@
+//! A stub around its event loop: it reads its configuration, connects the disks' storage, starts
+//! the ioreq server or takes it over from the incarnation before, tells the daemon through
+//! xenstore, does the housekeeping, and ends in order.
+//!
+//! A crate of its own because all this runs seldom and is compiled for size, and the event loop
+//! for speed: generic code is compiled in the crate that uses it. So nothing here is generic to
+//! its caller.
+#![cfg(any(target_os = "none", test))]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod disks;
+#[cfg(feature = "crash-on-demand")]
+mod failpoint;
+mod platform;
+mod report;
+mod start;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use alloc::string::{String, ToString};
+use backend::event_loop::housekeeping;
+use backend::stats::LoopStats;
+use config::Config;
+use core::fmt::Display;
+use drivers::xenstore::{WatchEvent, Xenstore};
+use kernel::{BootInfo, Errno, ShutdownReason};
+use log::{error, info};
+use platform::Xen;
+
+pub use start::ImageStub;
+
+/// A stub that is ready to serve.
+pub struct Running {
+    /// Its way to xenstore.
+    pub xs: Xenstore<Xen>,
+    /// The server and its devices.
+    pub stub: ImageStub,
+    /// How long to poll for more work before blocking, at most.
+    pub busy_poll_ns: u64,
+}
+
+/// Does all that comes before serving; `None` if it cannot, which has been reported then.
+#[cold]
+#[inline(never)]
+pub fn begin(xen: &Xen, boot: &BootInfo) -> Option<Running> {
+    info!("Pilotfish {} with \"{}\"", env!("CARGO_PKG_VERSION"), boot.cmdline);
+    let running = if platform::incarnation() == 0 { first(xen, boot) } else { recover(xen, boot) };
+    let mut running = running.inspect_err(|why| error!("cannot serve: {why}")).ok()?;
+    #[cfg(feature = "crash-on-demand")]
+    failpoint::watch(&mut running.xs);
+    stats::watch(&mut running.xs);
+    start::allow_restart(xen);
+    report::serving(&mut running.xs, boot);
+    Some(running)
+}
+
+/// At boot: everything up to the enabled ioreq server; the error is one line for the daemon's
+/// log.
+fn first(xen: &Xen, boot: &BootInfo) -> Result<Running, String> {
+    let mut xs = Xenstore::new(xen).map_err(text)?;
+    let stub =
+        parse_config(boot).and_then(|config| Ok((start::first(xen, &mut xs, &config)?, config.poll_ns)));
+    report(xs, stub)
+}
+
+/// The same after a panic.
+fn recover(xen: &Xen, boot: &BootInfo) -> Result<Running, String> {
+    info!("incarnation {} after: {}", platform::incarnation(), platform::last_panic());
+    let config = parse_config(boot)?;
+    // Before all else: whatever fails from here on, the guest's vCPUs are let go.
+    let server = start::take_over(xen, &config)?;
+    let mut xs = Xenstore::resume(xen).map_err(text)?;
+    report::restarted(&mut xs);
+    let stub = start::recover(xen, &mut xs, &config, server);
+    report(xs, stub.map(|stub| (stub, config.poll_ns)))
+}
+
+fn parse_config(boot: &BootInfo) -> Result<Config, String> {
+    let config = Config::parse(boot.cmdline).map_err(text)?;
+    log::set_max_level(config.log);
+    Ok(config)
+}
+
+/// Reports a failure to the daemon.
+fn report(mut xs: Xenstore<Xen>, stub: Result<(ImageStub, u64), String>) -> Result<Running, String> {
+    match stub {
+        Ok((stub, busy_poll_ns)) => Ok(Running { xs, stub, busy_poll_ns }),
+        Err(why) => {
+            report::failed(&mut xs, &why);
+            Err(why)
+        }
+    }
+}
+
+/// What the event loop does besides serving: see [`housekeeping::housekeep`]. Answers questions for
+/// statistics, too.
+#[cold]
+#[inline(never)]
+pub fn housekeep(xs: &mut Xenstore<Xen>, stub: &mut ImageStub, loop_stats: &LoopStats) -> bool {
+    let mut asked = false;
+    let changed = housekeeping::housekeep(xs, stub, |_xs, event: &WatchEvent| {
+        asked |= stats::is_asked(event);
+        #[cfg(feature = "crash-on-demand")]
+        failpoint::on_event(_xs, event);
+    });
+    if asked {
+        stats::answer(xs, stub, loop_stats);
+    }
+    changed
+}
+
+/// Ends the ioreq server because serving cannot go on.
+#[cold]
+#[inline(never)]
+pub fn end(stub: ImageStub, why: Errno) -> ShutdownReason {
+    let (teardown, _) = stub.stop();
+    error!("cannot wait for events: {why}; ioreq server ended: {teardown}");
+    ShutdownReason::Crash
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
