@@ -5,7 +5,7 @@ use crate::access::{Access, Direction, Reply};
 use crate::blk::{Device, Inspection};
 use crate::crash::{self, Point};
 use crate::guest_mem::GuestMemory;
-use crate::ioreq::{Malformed, Request, Rescue, Server, ServerState, StartError, Teardown};
+use crate::ioreq::{Event, Malformed, PanicTeardown, Server, ServerState, StartError, TeardownOutcome};
 use crate::irq::IrqLine;
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::WINDOW_BYTES;
@@ -63,7 +63,7 @@ pub struct Stub<H: Hypervisor, M, S> {
     mem: M,
     disks: Vec<Disk<H, S>>,
     ports: Vec<Port>,
-    /// Slots may hold what a former life took and did not answer.
+    /// Slots may hold what the incarnation before took and did not answer.
     resumed: bool,
     hv: H,
     /// Rounds until the clock is read again, if a disk waits for a time.
@@ -85,7 +85,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         Ok(Self::compose(hv, target, server, mem, devices))
     }
 
-    /// Goes on with a server of a former life and the devices that were resumed for it.
+    /// Goes on with a server of the incarnation before and the devices that were resumed for it.
     #[must_use]
     pub fn resume(hv: &H, server: Server<H>, mem: M, devices: Vec<Attached<S>>) -> Self {
         let target = server.state().target;
@@ -111,7 +111,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         }
     }
 
-    /// What a later life needs to take the server over.
+    /// What the next incarnation needs to take the server over.
     #[must_use]
     pub fn server_state(&self) -> ServerState {
         self.server.state()
@@ -129,8 +129,8 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     /// What a panic handler needs to release the guest's vCPUs.
     #[must_use]
-    pub fn rescue(&self) -> Rescue<H> {
-        self.server.rescue()
+    pub fn rescue(&self) -> PanicTeardown<H> {
+        self.server.panic_teardown()
     }
 
     /// The storage engines, in the order of the devices.
@@ -279,7 +279,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     }
 
     /// Ends the server, then gives the engines back for their orderly end.
-    pub fn stop(self) -> (Teardown, Vec<S>) {
+    pub fn stop(self) -> (TeardownOutcome, Vec<S>) {
         let teardown = self.server.stop();
         (teardown, self.disks.into_iter().map(|disk| disk.device.into_storage()).collect())
     }
@@ -296,13 +296,13 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         answered
     }
 
-    /// Answers an access of vCPU `vcpu`, if there is one; `again`: also one that a former life took.
-    fn answer(&mut self, vcpu: usize, again: bool) -> Answered {
-        let slot = if again { self.server.retake(vcpu) } else { self.server.take(vcpu) };
+    /// Answers an access of vCPU `vcpu`, if there is one; `retake`: also one that the incarnation before took.
+    fn answer(&mut self, vcpu: usize, retake: bool) -> Answered {
+        let slot = if retake { self.server.retake(vcpu) } else { self.server.take(vcpu) };
         let Some(slot) = slot else { return Answered::Nothing };
         self.answers.bump();
-        match slot.request() {
-            Ok(Request::Mmio(access)) => {
+        match slot.event() {
+            Ok(Event::Mmio(access)) => {
                 let reply = self.disks.iter_mut().find_map(|disk| disk.access(access));
                 crash::point(Point::Answer);
                 // Between two windows, or across an end.
@@ -311,7 +311,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
                     return Answered::Reads;
                 }
             }
-            Ok(Request::Invalidate) => {
+            Ok(Event::Invalidate) => {
                 // Xen holds the vCPU until no mapping of the old frames can be used.
                 self.mem.invalidate();
                 slot.answer(Reply::NONE);

@@ -10,7 +10,7 @@ mod event_loop;
 #[path = "whole_stack/features.rs"]
 mod features;
 
-use backend::ioreq::Teardown;
+use backend::ioreq::TeardownOutcome;
 use backend::mmio::regs;
 use backend::storage::AnyStorage;
 use backend::testkit::{BlkRequest, Framing};
@@ -192,7 +192,7 @@ fn the_end_is_disable_answer_drain_destroy_and_leaves_nothing() {
     drop(world.xen.take_events());
     let (stub, mut xs) = world.event_loop.take().expect("running").into_parts();
     let (teardown, storages) = stub.stop();
-    assert_eq!(teardown, Teardown::Clean);
+    assert_eq!(teardown, TeardownOutcome::Clean);
     let events = world.xen.take_events();
     assert!(
         matches!(events[..], [Event::ServerState(a, false), Event::ServerDestroyed(b)] if a == b),
@@ -214,7 +214,7 @@ fn the_end_is_disable_answer_drain_destroy_and_leaves_nothing() {
 fn a_rescue_frees_the_guest_while_the_stub_is_stuck() {
     let machine = Machine::ready(Setup { vcpus: 4, ..Setup::default() });
     let mut world = machine.world.borrow_mut();
-    let rescue = world.stub().rescue();
+    let panic_teardown = world.stub().panic_teardown();
     let pages: Vec<_> = (0..4)
         .map(|vcpu| world.xen.guest_access(vcpu, ioreq::TYPE_COPY, RAM_MMIO, 4, None).expect("claimed"))
         .collect();
@@ -227,7 +227,7 @@ fn a_rescue_frees_the_guest_while_the_stub_is_stuck() {
         }
         false
     });
-    assert_eq!(rescue.run(), Teardown::Clean);
+    assert_eq!(panic_teardown.run(), TeardownOutcome::Clean);
     assert!((0..4).all(|vcpu| slot_state(&pages[0], vcpu) == ioreq::STATE_NONE));
     assert!(world.xen.guest_access(0, ioreq::TYPE_COPY, RAM_MMIO, 4, None).is_none(), "nobody claims it");
 }

@@ -7,7 +7,7 @@ use xen_pv_sys::dm_op::ioreq;
 
 /// What Xen asks the device model.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Request {
+pub enum Event {
     /// An access to a claimed address.
     Mmio(Access),
     /// Guest frames changed: drop every mapping of guest memory, then answer.
@@ -60,10 +60,10 @@ impl RawSlot {
     ///
     /// # Errors
     /// [`Malformed`] names the field; such a slot is answered as an absent device would.
-    pub fn decode(&self) -> Result<Request, Malformed> {
+    pub fn decode(&self) -> Result<Event, Malformed> {
         match self.kind {
             // Its other fields mean nothing: count is 0, data is all ones.
-            ioreq::TYPE_INVALIDATE => return Ok(Request::Invalidate),
+            ioreq::TYPE_INVALIDATE => return Ok(Event::Invalidate),
             ioreq::TYPE_COPY => {}
             other => return Err(Malformed::Type(other)),
         }
@@ -79,7 +79,7 @@ impl RawSlot {
         } else {
             Direction::Write(width.mask(self.data))
         };
-        Ok(Request::Mmio(Access { addr: self.addr, width, direction }))
+        Ok(Event::Mmio(Access { addr: self.addr, width, direction }))
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     fn a_write_is_masked_to_its_width() {
         let write = RawSlot { bits: ioreq::STATE_READY, data: 0xdead_beef_1122_3344, ..READ };
         for (size_bytes, value) in [(1, 0x44), (2, 0x3344), (4, 0x1122_3344), (8, 0xdead_beef_1122_3344)] {
-            let Ok(Request::Mmio(access)) = (RawSlot { size_bytes, ..write }).decode() else {
+            let Ok(Event::Mmio(access)) = (RawSlot { size_bytes, ..write }).decode() else {
                 panic!("a valid access");
             };
             assert_eq!(access.direction, Direction::Write(value));
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn an_invalidate_needs_no_count() {
         let slot = RawSlot { kind: ioreq::TYPE_INVALIDATE, count: 0, bits: ioreq::STATE_READY, ..READ };
-        assert_eq!(slot.decode(), Ok(Request::Invalidate));
+        assert_eq!(slot.decode(), Ok(Event::Invalidate));
     }
 
     #[test]

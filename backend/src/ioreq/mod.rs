@@ -5,7 +5,7 @@ mod server;
 mod slot;
 mod state;
 
-pub use event::{Malformed, RawSlot, Request};
-pub use server::{Rescue, Server, StartError, Teardown};
+pub use event::{Event, Malformed, RawSlot};
+pub use server::{PanicTeardown, Server, StartError, TeardownOutcome};
 pub use slot::{MAX_VCPUS, Slot};
 pub use state::{ServerJournal, ServerState};

@@ -4,7 +4,7 @@
 //! order: disable (nothing new comes), answer every slot, wait until Xen has taken each
 //! answer, destroy. A server destroyed earlier would leave a vCPU waiting for ever.
 
-use super::slot::{MAX_VCPUS, Place, Slot};
+use super::slot::{MAX_VCPUS, Slot, SlotView};
 use super::state::ServerState;
 use alloc::vec::Vec;
 use core::fmt;
@@ -68,7 +68,7 @@ impl core::error::Error for StartError {}
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Teardown {
+pub enum TeardownOutcome {
     /// Drained and destroyed.
     Clean,
     /// Answered and disabled, but this many vCPUs did not take their answers (a paused or
@@ -76,18 +76,18 @@ pub enum Teardown {
     Undrained(u32),
 }
 
-impl fmt::Display for Teardown {
+impl fmt::Display for TeardownOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Teardown::Clean => f.write_str("clean"),
-            Teardown::Undrained(vcpus) => write!(f, "{vcpus} vCPUs did not take their answers"),
+            TeardownOutcome::Clean => f.write_str("clean"),
+            TeardownOutcome::Undrained(vcpus) => write!(f, "{vcpus} vCPUs did not take their answers"),
         }
     }
 }
 
 /// What it takes to end a server, apart from the server itself: for the panic path.
 #[derive(Clone)]
-pub struct Rescue<H: Hypervisor> {
+pub struct PanicTeardown<H: Hypervisor> {
     hv: H,
     target: DomId,
     id: IoservId,
@@ -95,21 +95,22 @@ pub struct Rescue<H: Hypervisor> {
     ports: Vec<Port>,
 }
 
-impl<H: Hypervisor> Rescue<H> {
+impl<H: Hypervisor> PanicTeardown<H> {
     /// Disables the server, answers every slot, waits for Xen to take each answer, destroys
     /// the server. Allocates nothing; may be called more than once.
-    pub fn run(&self) -> Teardown {
+    pub fn run(&self) -> TeardownOutcome {
         // An error means that the server or the guest is gone, with all its vCPUs.
         let _gone = self.hv.ioreq_server_set_state(self.target, self.id, false);
         let deadline_ns = self.hv.now_ns().saturating_add(DRAIN_NS);
         let mut waiting = 0;
+        // Bounded twice: a paused guest never takes its answers, and the clock may stand still.
         for _ in 0..DRAIN_ROUNDS {
             waiting = 0;
             for (vcpu, &port) in self.ports.iter().enumerate() {
-                let place = Place::new(&self.page, vcpu);
+                let view = SlotView::new(&self.page, vcpu);
                 // Also catches an access that Xen sent before it saw the server disabled.
-                place.reject(&self.hv, port);
-                if place.state() != ioreq::STATE_NONE {
+                view.reject(&self.hv, port);
+                if view.state() != ioreq::STATE_NONE {
                     waiting = u32::saturating_add(waiting, 1);
                 }
             }
@@ -118,18 +119,19 @@ impl<H: Hypervisor> Rescue<H> {
             }
             self.hv.yield_cpu();
         }
+        // Destroying it now would leave those vCPUs in Xen for ever. Left alone, it ends with the guest.
         if waiting > 0 {
-            return Teardown::Undrained(waiting);
+            return TeardownOutcome::Undrained(waiting);
         }
         let _gone = self.hv.ioreq_server_destroy(self.target, self.id);
-        Teardown::Clean
+        TeardownOutcome::Clean
     }
 }
 
 /// An enabled ioreq server of one guest.
 pub struct Server<H: Hypervisor> {
     /// Everything the end needs, kept ready.
-    parts: Rescue<H>,
+    parts: PanicTeardown<H>,
     ended: bool,
 }
 
@@ -157,7 +159,7 @@ impl<H: Hypervisor> Server<H> {
                 return Err(StartError::Page(errno));
             }
         };
-        let parts = Rescue { hv: hv.clone(), target, id, page, ports: Vec::with_capacity(slots) };
+        let parts = PanicTeardown { hv: hv.clone(), target, id, page, ports: Vec::with_capacity(slots) };
         // From here on an early return ends the server by `Drop`.
         let mut server = Server { parts, ended: false };
         for range in ranges {
@@ -165,10 +167,12 @@ impl<H: Hypervisor> Server<H> {
             hv.ioreq_server_map_mmio(target, id, first, last)
                 .map_err(|errno| StartError::Claim { first, errno })?;
         }
+        // Ranges first: an access that comes between the two would find nobody.
         hv.ioreq_server_set_state(target, id, true).map_err(StartError::Enable)?;
         for vcpu in 0..vcpus {
+            // Xen has put the port that we bind to into each slot when it enabled the server.
             let slot = usize::try_from(vcpu).unwrap_or(usize::MAX);
-            let port = Place::new(&server.parts.page, slot)
+            let port = SlotView::new(&server.parts.page, slot)
                 .vp_eport()
                 .map_err(|_| Errno::EINVAL)
                 .and_then(|remote_port| hv.evtchn_bind_interdomain(target, remote_port))
@@ -178,7 +182,7 @@ impl<H: Hypervisor> Server<H> {
         Ok(server)
     }
 
-    /// Takes over a server that a former life enabled. Until the devices are there, its slots
+    /// Takes over a server that the incarnation before enabled. Until the devices are there, its slots
     /// wait; if they never are, dropping it ends it in order. Look at every slot with
     /// [`Server::retake`] once, before the first [`Server::take`].
     ///
@@ -187,18 +191,18 @@ impl<H: Hypervisor> Server<H> {
     pub fn resume(hv: &H, state: &ServerState) -> Result<Server<H>, StartError> {
         let page = hv.ioreq_server_page(state.target, state.id).map_err(StartError::Page)?;
         let (target, id, ports) = (state.target, state.id, state.ports.clone());
-        Ok(Server { parts: Rescue { hv: hv.clone(), target, id, page, ports }, ended: false })
+        Ok(Server { parts: PanicTeardown { hv: hv.clone(), target, id, page, ports }, ended: false })
     }
 
-    /// What a later life needs to take the server over.
+    /// What the next incarnation needs to take the server over.
     #[must_use]
     pub fn state(&self) -> ServerState {
-        let Rescue { target, id, ports, .. } = &self.parts;
+        let PanicTeardown { target, id, ports, .. } = &self.parts;
         ServerState { target: *target, id: *id, ports: ports.clone() }
     }
 
     /// Takes the access in the slot of vCPU `vcpu` whether or not there is an event, also one
-    /// that a former life took and did not answer.
+    /// that the incarnation before took and did not answer.
     pub fn retake(&self, vcpu: usize) -> Option<Slot<'_, H>> {
         let port = *self.parts.ports.get(vcpu)?;
         Slot::retake(&self.parts.page, &self.parts.hv, vcpu, port)
@@ -214,7 +218,7 @@ impl<H: Hypervisor> Server<H> {
     #[inline]
     #[must_use]
     pub fn is_waiting(&self, vcpu: usize) -> bool {
-        Place::new(&self.parts.page, vcpu).state() == ioreq::STATE_READY
+        SlotView::new(&self.parts.page, vcpu).state() == ioreq::STATE_READY
     }
 
     /// Takes the access in the slot of vCPU `vcpu`. Xen shows an access before it sends the
@@ -230,21 +234,22 @@ impl<H: Hypervisor> Server<H> {
         for &port in &self.parts.ports {
             self.parts.hv.evtchn_take_pending(port);
         }
+        // Slots after events: an access that comes in between has set its event again.
         (0..self.parts.ports.len()).any(|vcpu| self.is_waiting(vcpu))
     }
 
     /// What a panic handler needs to release the guest's vCPUs.
     #[must_use]
-    pub fn rescue(&self) -> Rescue<H> {
+    pub fn panic_teardown(&self) -> PanicTeardown<H> {
         self.parts.clone()
     }
 
     /// Ends the server in the order that strands no vCPU, and closes its ports.
-    pub fn stop(mut self) -> Teardown {
+    pub fn stop(mut self) -> TeardownOutcome {
         self.end()
     }
 
-    fn end(&mut self) -> Teardown {
+    fn end(&mut self) -> TeardownOutcome {
         self.ended = true;
         let teardown = self.parts.run();
         for port in core::mem::take(&mut self.parts.ports) {

@@ -3,7 +3,7 @@
 //! The page is shared with Xen only, but plain loads and byte stores are all it needs: no
 //! atomic read-modify-write, and never a store to `vp_eport`, which Xen checks.
 
-use super::event::{Malformed, RawSlot, Request};
+use super::event::{Event, Malformed, RawSlot};
 use crate::access::Reply;
 use kernel::{Hypervisor, Order, OutOfPage, Port, SharedPage};
 use xen_pv_sys::PAGE_SIZE;
@@ -13,21 +13,21 @@ use xen_pv_sys::dm_op::ioreq;
 /// theirs as well.
 pub const MAX_VCPUS: u32 = 112;
 
-/// Where a vCPU's slot lies in the ioreq page.
+/// A vCPU's slot in the ioreq page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct SlotView<'a> {
     page: &'a SharedPage,
     base: usize,
 }
 
-/// Slots that a page has room for. A power of two, so that no place lies outside by its very form.
+/// Slots that a page has room for. A power of two, so that no slot lies outside by its very form.
 const SLOTS: usize = PAGE_SIZE / ioreq::SIZE;
 const _: () = assert!(SLOTS.is_power_of_two() && SLOTS >= MAX_VCPUS as usize);
 
-impl<'a> Place<'a> {
+impl<'a> SlotView<'a> {
     #[inline]
-    pub(super) fn new(page: &'a SharedPage, vcpu: usize) -> Place<'a> {
-        Place { page, base: (vcpu & (SLOTS - 1)).saturating_mul(ioreq::SIZE) }
+    pub(super) fn new(page: &'a SharedPage, vcpu: usize) -> SlotView<'a> {
+        SlotView { page, base: (vcpu & (SLOTS - 1)).saturating_mul(ioreq::SIZE) }
     }
 
     #[inline]
@@ -54,6 +54,7 @@ impl<'a> Place<'a> {
 
     /// Sets the state, keeping the neighbouring bits; earlier stores stay earlier.
     fn set_state(&self, bits: u8, state: u8) -> Result<(), OutOfPage> {
+        // This byte alone: the rest of the slot is Xen's, and it checks `vp_eport`.
         let bits = (bits & !ioreq::STATE_MASK) | state;
         self.page.store(self.field(ioreq::STATE_BITS), bits, Order::AcqRel)
     }
@@ -71,6 +72,7 @@ impl<'a> Place<'a> {
 
     /// Stores the reply, then the state. The caller notifies.
     fn respond(&self, bits: u8, reply: Reply) -> Result<(), OutOfPage> {
+        // In this order: Xen reads the data as soon as it sees the state.
         self.page.store(self.field(ioreq::DATA), reply.0, Order::Relaxed)?;
         self.set_state(bits, ioreq::STATE_RESP_READY)
     }
@@ -78,6 +80,7 @@ impl<'a> Place<'a> {
     /// Answers as an absent device would, if the slot waits for an answer.
     pub(super) fn reject<H: Hypervisor>(&self, hv: &H, port: Port) {
         let Ok(bits) = self.bits() else { return };
+        // INPROCESS too: an incarnation that took it may have ended before it answered.
         if matches!(bits & ioreq::STATE_MASK, ioreq::STATE_READY | ioreq::STATE_INPROCESS) {
             // Inside the page: `bits` was read from the same slot.
             let answered = self.respond(bits, Reply::ALL_ONES);
@@ -91,7 +94,7 @@ impl<'a> Place<'a> {
 /// A guest access that waits for its answer; dropped, it answers as an absent device would.
 #[must_use = "the guest vCPU stays blocked until the slot is answered"]
 pub struct Slot<'a, H: Hypervisor> {
-    place: Place<'a>,
+    view: SlotView<'a>,
     hv: &'a H,
     port: Port,
     raw: RawSlot,
@@ -102,21 +105,21 @@ impl<'a, H: Hypervisor> Slot<'a, H> {
     /// Takes the slot's access, if it holds one. It stays READY until it is answered: INPROCESS is
     /// for those who answer later, and tells Xen nothing (`wait_for_io`).
     pub(super) fn take(page: &'a SharedPage, hv: &'a H, vcpu: usize, port: Port) -> Option<Slot<'a, H>> {
-        let place = Place::new(page, vcpu);
-        let bits = place.bits().ok()?;
+        let view = SlotView::new(page, vcpu);
+        let bits = view.bits().ok()?;
         if bits & ioreq::STATE_MASK != ioreq::STATE_READY {
             return None;
         }
-        Self::take_from(place, bits, hv, port)
+        Self::take_from(view, bits, hv, port)
     }
 
-    /// Takes an access that a former life may have taken and not answered, or answered and not
+    /// Takes an access that the incarnation before may have taken and not answered, or answered and not
     /// told.
     pub(super) fn retake(page: &'a SharedPage, hv: &'a H, vcpu: usize, port: Port) -> Option<Slot<'a, H>> {
-        let place = Place::new(page, vcpu);
-        let bits = place.bits().ok()?;
+        let view = SlotView::new(page, vcpu);
+        let bits = view.bits().ok()?;
         match bits & ioreq::STATE_MASK {
-            ioreq::STATE_READY | ioreq::STATE_INPROCESS => Self::take_from(place, bits, hv, port),
+            ioreq::STATE_READY | ioreq::STATE_INPROCESS => Self::take_from(view, bits, hv, port),
             ioreq::STATE_RESP_READY => {
                 // Answered, but perhaps not told.
                 let _gone = hv.evtchn_send(port);
@@ -126,16 +129,16 @@ impl<'a, H: Hypervisor> Slot<'a, H> {
         }
     }
 
-    fn take_from(place: Place<'a>, bits: u8, hv: &'a H, port: Port) -> Option<Slot<'a, H>> {
-        let raw = place.copy_out(bits).ok()?;
-        Some(Slot { place, hv, port, raw, answered: false })
+    fn take_from(view: SlotView<'a>, bits: u8, hv: &'a H, port: Port) -> Option<Slot<'a, H>> {
+        let raw = view.copy_out(bits).ok()?;
+        Some(Slot { view, hv, port, raw, answered: false })
     }
 
     /// What the guest wants.
     ///
     /// # Errors
     /// [`Malformed`]; drop the slot then.
-    pub fn request(&self) -> Result<Request, Malformed> {
+    pub fn event(&self) -> Result<Event, Malformed> {
         self.raw.decode()
     }
 
@@ -146,7 +149,7 @@ impl<'a, H: Hypervisor> Slot<'a, H> {
 
     fn finish(&mut self, reply: Reply) {
         self.answered = true;
-        let answered = self.place.respond(self.raw.bits, reply);
+        let answered = self.view.respond(self.raw.bits, reply);
         debug_assert!(answered.is_ok());
         // The port was bound at start; if the guest is gone, nobody waits.
         let _gone = self.hv.evtchn_send(self.port);

@@ -20,6 +20,8 @@ pub struct QueueRegs {
 impl QueueRegs {
     /// A write to one of the registers; the queue is not ready.
     pub(super) fn write(&mut self, offset: u64, value: u32) {
+        // Nothing is judged here: a half-written address is normal, and the whole is checked when the
+        // queue is made ready (`Layout::new`).
         match offset {
             regs::QUEUE_SIZE => self.size = value,
             regs::QUEUE_DESC_LOW => set_low(&mut self.desc, value),
@@ -28,11 +30,13 @@ impl QueueRegs {
             regs::QUEUE_DRIVER_HIGH => set_high(&mut self.driver, value),
             regs::QUEUE_DEVICE_LOW => set_low(&mut self.device, value),
             regs::QUEUE_DEVICE_HIGH => set_high(&mut self.device, value),
+            // No other register belongs to a queue; those of the future are ignored.
             _ => {}
         }
     }
 }
 
+// Drivers write the halves in either order, or one of them alone.
 fn set_low(word: &mut u64, value: u32) {
     *word = (*word & !0xffff_ffff) | u64::from(value);
 }

@@ -37,14 +37,18 @@ impl Status {
     /// alone. So a write adds what it names, and whoever says `DRIVER_OK` has agreed.
     #[must_use]
     pub fn write(self, value: u32, features_acceptable: bool) -> Option<Status> {
+        // Section 2.4: writing 0 is how a driver asks for a reset.
         if value == 0 {
             return None;
         }
+        // Unknown bits are dropped. NEEDS_RESET is the device's alone.
         let named = Status::from_bits_truncate(value).difference(Status::NEEDS_RESET);
         let mut new = self.union(named);
+        // Whoever says that it drives the device has accepted the features, in its own way.
         if new.contains(Status::DRIVER_OK) {
             new.insert(Status::FEATURES_OK);
         }
+        // Once agreed, features stay agreed: what the driver writes to them later is ignored.
         if !features_acceptable && !self.contains(Status::FEATURES_OK) {
             new.remove(Status::FEATURES_OK.union(Status::DRIVER_OK));
         }

@@ -109,6 +109,8 @@ impl Transport {
         state: &TransportState,
         config: &[u8],
     ) -> Result<Transport, JournalError> {
+        // The driver has negotiated with the disk that there was. Another one would have to offer the
+        // same to go on with it.
         if state.features != identity.features
             || state.queue_count != u32::from(identity.queues)
             || state.config.len() != config.len()
@@ -117,6 +119,7 @@ impl Transport {
         }
         let regs = state.queues.get(..usize::from(identity.queues)).ok_or(JournalError::Corrupt)?;
         Ok(Transport {
+            // `InterruptStatus` is not kept: after a restart every reason is raised anyway.
             queues: regs.iter().copied().map(QueueRegs::from).collect(),
             config: state.config.to_vec(),
             config_generation: state.config_generation,
@@ -165,6 +168,7 @@ impl Transport {
     /// # Errors
     /// [`JournalError`]: only a checked set-up becomes ready.
     pub(crate) fn layout(&self, index: usize) -> Result<Option<Layout>, JournalError> {
+        // EVENT_IDX and INDIRECT_DESC decide what the rings hold.
         let agreed = self.status.contains(Status::FEATURES_OK);
         let queue = self.queues.get(index).filter(|queue| queue.ready && agreed);
         let Some(queue) = queue else { return Ok(None) };
@@ -229,6 +233,7 @@ impl Transport {
     /// of them is new (section 4.2.2.1). Returns whether one is.
     pub fn set_config(&mut self, offset: usize, bytes: &[u8]) -> bool {
         let field = offset.checked_add(bytes.len()).and_then(|end| self.config.get_mut(offset..end));
+        // The same bytes again are no change: a new generation would make the driver read it all anew.
         let Some(field) = field.filter(|field| *field != bytes) else { return false };
         field.copy_from_slice(bytes);
         self.config_generation = self.config_generation.wrapping_add(1);
@@ -238,6 +243,7 @@ impl Transport {
     /// The device changed its configuration by itself. True: the driver must be told by an
     /// interrupt, now.
     pub fn announce_config(&mut self) -> bool {
+        // A driver that has not begun yet will read the configuration as it is.
         self.config_changed = !self.status.is_empty();
         self.tell_config()
     }
@@ -245,6 +251,7 @@ impl Transport {
     /// Tells a driver that is set up of a change, also of one from before. True: by an
     /// interrupt, now.
     pub fn tell_config(&mut self) -> bool {
+        // A driver that is not set up is not interrupted (section 2.1.2): it is told later.
         if !self.config_changed || !self.status.contains(Status::DRIVER_OK) {
             return false;
         }
@@ -263,6 +270,7 @@ impl Transport {
     /// and aligned (section 4.2.2.2); a driver that reads a part of one gets that part.
     #[must_use]
     pub fn read(&mut self, offset: u64, width: Width) -> Reply {
+        // What drivers do all the time: one aligned register, without the detour over bytes.
         if offset < regs::CONFIG && matches!(width, Width::Four) && offset.is_multiple_of(4) {
             Reply(self.read_register(offset).into())
         } else {
@@ -275,7 +283,9 @@ impl Transport {
     pub fn write(&mut self, offset: u64, width: Width, value: u64) -> Effect {
         let (low, high) = (half(value, 0), half(value, 1));
         match offset.checked_sub(regs::CONFIG) {
+            // What a write there means only the device knows.
             Some(offset) => Effect::Config { offset, width, value },
+            // Section 4.2.2.2 forbids it, and which register is meant is not clear.
             None if !offset.is_multiple_of(4) => Effect::None,
             None if matches!(width, Width::Eight) => {
                 // Of two neighbours one asks for something, but for a register of version 1 (0x040), of
@@ -292,6 +302,7 @@ impl Transport {
 
     #[inline(never)]
     fn read_bytes(&mut self, offset: u64, width: Width) -> u64 {
+        // From the last byte to the first: the registers and the configuration are little-endian.
         (0..width.bytes()).rev().fold(0, |value, at| {
             let at = offset.saturating_add(at);
             let index = |at| usize::try_from(at).unwrap_or(usize::MAX);
@@ -310,6 +321,7 @@ impl Transport {
             regs::DEVICE_ID => self.identity.device_id,
             regs::VENDOR_ID => self.identity.vendor_id,
             regs::DEVICE_FEATURES => self.features.read(),
+            // Section 4.2.2: 0 says that there is no such queue.
             regs::QUEUE_SIZE_MAX => self.selected().map_or(0, |_| u32::from(QUEUE_SIZE_MAX)),
             regs::QUEUE_READY => self.selected().map_or(0, |queue| u32::from(queue.ready)),
             regs::INTERRUPT_STATUS => self.interrupt.read(),
@@ -317,6 +329,7 @@ impl Transport {
             // No shared memory region exists, whatever SHMSel says.
             regs::SHM_LEN_LOW | regs::SHM_LEN_HIGH | regs::SHM_BASE_LOW | regs::SHM_BASE_HIGH => u32::MAX,
             regs::CONFIG_GENERATION => self.config_generation,
+            // Registers that can only be written, and what later versions may put here.
             _ => 0,
         }
     }
@@ -332,6 +345,7 @@ impl Transport {
             regs::QUEUE_NOTIFY => return self.write_notify(value),
             regs::INTERRUPT_ACK => self.interrupt.acknowledge(value),
             regs::STATUS => return self.write_status(value),
+            // A driver of version 1 goes on blindly, so somebody has to say why nothing works.
             regs::LEGACY_GUEST_PAGE_SIZE | regs::LEGACY_QUEUE_PFN if value != 0 => return Effect::Legacy,
             _ => self.write_queue(offset, value),
         }
@@ -347,6 +361,7 @@ impl Transport {
         let old = self.status;
         let acceptable = self.features.are_acceptable();
         let Some(status) = old.write(value, acceptable) else {
+            // Section 2.4: the driver goes on as soon as it reads 0 back, and it may read at once.
             self.reset();
             return Effect::Reset;
         };
@@ -356,6 +371,7 @@ impl Transport {
         let driver_ok = new.contains(Status::DRIVER_OK);
         let asked =
             Status::from_bits_truncate(value).intersects(Status::FEATURES_OK.union(Status::DRIVER_OK));
+        // Only what is new asks for something: drivers write all bits again with each step.
         if features_ok || driver_ok {
             Effect::Status { features_ok, driver_ok }
         } else if asked && !status.contains(Status::FEATURES_OK) {
@@ -367,6 +383,7 @@ impl Transport {
 
     /// Back to the state after power-on. The configuration and its generation stay.
     fn reset(&mut self) {
+        // The configuration stays: it is what the disk is like, not what was agreed.
         self.queues.fill(QueueRegs::default());
         self.status = Status::empty();
         self.features = FeatureRegs::new(self.identity.features);
@@ -381,6 +398,8 @@ impl Transport {
             return Effect::None;
         };
         match (value, queue.ready) {
+            // Section 4.2.2.2 has drivers read 0 back before they take the memory away: the device
+            // touches the rings no more from here on.
             (0, true) => {
                 queue.ready = false;
                 Effect::QueueStopped(index)
@@ -390,29 +409,34 @@ impl Transport {
                 match Layout::new(queue.size, desc, avail, used) {
                     Ok(layout) => {
                         queue.ready = true;
+                        // Before the features are agreed the format of its rings is not known:
+                        // `Effect::Status` starts it then.
                         if negotiated { Effect::QueueReady(index, layout) } else { Effect::None }
                     }
                     Err(rule) => Effect::BadQueue(rule),
                 }
             }
+            // It is what it already was.
             _ => Effect::None,
         }
     }
 
     fn write_notify(&self, value: u32) -> Effect {
+        // Compared in full width: the high half of a wrong value must not name a queue. A device that
+        // is not live serves nothing, so it need not be woken.
         match u16::try_from(value) {
             Ok(index) if index < self.identity.queues && self.status.is_live() => Effect::Notify(index),
             _ => Effect::None,
         }
     }
 
-    /// A set-up register of the selected queue. A ready queue does not change.
+    /// A set-up register of the selected queue.
     fn write_queue(&mut self, offset: u64, value: u32) {
         let Some((_, queue)) = selected_mut(&mut self.queues, self.queue_sel) else { return };
-        if queue.ready {
-            return;
+        // Not while it is ready: its layout was checked, and stays as it was checked.
+        if !queue.ready {
+            queue.write(offset, value);
         }
-        queue.write(offset, value);
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use backend::Stub;
 use backend::blk::{Device, DeviceJournal};
-use backend::ioreq::{Rescue, Server, ServerJournal};
+use backend::ioreq::{PanicTeardown, Server, ServerJournal};
 use config::{Config, Store};
 use drivers::blkfront;
 use drivers::xenstore::Xenstore;
@@ -24,7 +24,7 @@ pub fn first(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Image
     })?;
     let memory = map(xen, config)?;
     let stub = Stub::start(xen, config.target, memory, devices).map_err(|error| error.to_string())?;
-    rescue_on_panic(stub.rescue());
+    release_on_panic(stub.panic_teardown());
     if kept {
         server_journal()?.save(&stub.server_state());
     }
@@ -39,7 +39,7 @@ pub fn take_over(xen: &Xen, config: &Config) -> Result<Server<Xen>, String> {
         return Err(String::from("the journal is about another guest"));
     }
     let server = Server::resume(xen, &state).map_err(|error| error.to_string())?;
-    rescue_on_panic(server.rescue());
+    release_on_panic(server.panic_teardown());
     Ok(server)
 }
 
@@ -87,9 +87,9 @@ fn map(xen: &Xen, config: &Config) -> Result<Memory, String> {
 }
 
 /// A panic that no restart follows must not leave the guest's vCPUs waiting.
-fn rescue_on_panic(rescue: Rescue<Xen>) {
+fn release_on_panic(teardown: PanicTeardown<Xen>) {
     platform::on_panic(move || {
-        let _teardown = rescue.run();
+        let _outcome = teardown.run();
     });
 }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::access::{Access, Direction, Reply, Width};
-use crate::ioreq::Request;
 use kernel::Order;
 use kernel::fake::{Event, FakeXen};
 
@@ -20,7 +19,7 @@ fn start(xen: &FakeXen) -> Server<FakeXen> {
 }
 
 fn state(page: &SharedPage, vcpu: usize) -> u8 {
-    Place::new(page, vcpu).state()
+    SlotView::new(page, vcpu).state()
 }
 
 /// As Xen does when the vCPU runs again.
@@ -40,12 +39,12 @@ fn an_access_is_taken_and_answered_for_its_vcpu_only() {
     assert!(server.take(0).is_none());
     let slot = server.take(1).expect("an access");
     let access = Access { addr: BASE + 4, width: Width::Four, direction: Direction::Read };
-    assert_eq!(slot.request(), Ok(Request::Mmio(access)));
+    assert_eq!(slot.event(), Ok(crate::ioreq::Event::Mmio(access)));
     assert_eq!(state(&page, 1), ioreq::STATE_READY, "until it is answered");
     slot.answer(Reply(2));
     assert_eq!(take_answer(&page, 1), 2);
     assert!(server.take(1).is_none());
-    assert_eq!(server.stop(), Teardown::Clean);
+    assert_eq!(server.stop(), TeardownOutcome::Clean);
     assert_eq!(xen.open_ports(), 0);
 }
 
@@ -80,7 +79,7 @@ fn the_end_answers_every_slot_and_waits_before_it_destroys() {
     });
     let id = server.parts.id;
     drop(xen.take_events());
-    assert_eq!(server.stop(), Teardown::Clean);
+    assert_eq!(server.stop(), TeardownOutcome::Clean);
     let taken = Event::Shutdown(DomId(7), kernel::ShutdownReason::Poweroff);
     assert_eq!(xen.take_events(), [Event::ServerState(id, false), taken, Event::ServerDestroyed(id)]);
 }
@@ -92,7 +91,7 @@ fn a_vcpu_that_never_runs_again_keeps_the_server_from_being_destroyed() {
     let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
     let id = server.parts.id;
     drop(xen.take_events());
-    assert_eq!(server.stop(), Teardown::Undrained(1));
+    assert_eq!(server.stop(), TeardownOutcome::Undrained(1));
     assert_eq!(state(&page, 0), ioreq::STATE_RESP_READY);
     assert_eq!(xen.take_events(), [Event::ServerState(id, false)]);
 }
@@ -101,7 +100,7 @@ fn a_vcpu_that_never_runs_again_keeps_the_server_from_being_destroyed() {
 fn a_rescue_releases_the_guest_while_the_server_still_stands() {
     let xen = xen(1);
     let server = start(&xen);
-    let rescue = server.rescue();
+    let panic_teardown = server.panic_teardown();
     let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
     let stuck = server.take(0).expect("an access");
     let guest_page = page.clone();
@@ -111,7 +110,7 @@ fn a_rescue_releases_the_guest_while_the_server_still_stands() {
         }
         false
     });
-    assert_eq!(rescue.run(), Teardown::Clean);
+    assert_eq!(panic_teardown.run(), TeardownOutcome::Clean);
     assert_eq!(state(&page, 0), ioreq::STATE_NONE);
     core::mem::forget(stuck);
 }
