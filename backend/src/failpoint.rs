@@ -1,9 +1,9 @@
 //! Bugs on demand, for tests of what happens after one. Without the feature
-//! `crash-on-demand`, which no shipped image has, there is nothing here.
+//! `failpoints`, which no shipped image has, there is nothing here.
 
 /// Places where a test may want the stub to panic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Point {
+pub enum Failpoint {
     /// An access has taken effect, is not journalled yet, and has no answer.
     Access,
     /// An access has been journalled and has no answer.
@@ -16,36 +16,36 @@ pub enum Point {
     Published,
 }
 
-#[cfg(not(feature = "crash-on-demand"))]
+#[cfg(not(feature = "failpoints"))]
 #[inline]
-pub(crate) fn point(_point: Point) {}
+pub(crate) fn hit(_point: Failpoint) {}
 
-#[cfg(feature = "crash-on-demand")]
-pub use on_demand::arm;
-#[cfg(feature = "crash-on-demand")]
-pub(crate) use on_demand::point;
+#[cfg(feature = "failpoints")]
+pub(crate) use on_demand::hit;
+#[cfg(feature = "failpoints")]
+pub use on_demand::set_failpoint;
 
-#[cfg(feature = "crash-on-demand")]
+#[cfg(feature = "failpoints")]
 #[expect(clippy::panic, reason = "that is what it is for")]
 mod on_demand {
-    use super::Point;
+    use super::Failpoint;
     use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     /// How often a point is passed before the bug, one for each; 0: never.
     static LEFT: [AtomicU32; 5] = [const { AtomicU32::new(0) }; 5];
 
-    fn left(point: Point) -> Option<&'static AtomicU32> {
+    fn left(point: Failpoint) -> Option<&'static AtomicU32> {
         LEFT.get(point as usize)
     }
 
     /// Panics at the `passes`-th time that `point` is passed from now on.
-    pub fn arm(point: Point, passes: u32) {
+    pub fn set_failpoint(point: Failpoint, passes: u32) {
         if let Some(left) = left(point) {
             left.store(passes, Relaxed);
         }
     }
 
-    pub(crate) fn point(point: Point) {
+    pub(crate) fn hit(point: Failpoint) {
         let Some(left) = left(point) else { return };
         match left.load(Relaxed) {
             0 => {}

@@ -3,7 +3,7 @@
 
 use crate::access::{Access, Direction, Reply};
 use crate::blk::{Device, Inspection};
-use crate::crash::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::guest_mem::GuestMemory;
 use crate::ioreq::{Event, Malformed, PanicTeardown, Server, ServerState, StartError, TeardownOutcome};
 use crate::irq::IrqLine;
@@ -129,7 +129,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     /// What a panic handler needs to release the guest's vCPUs.
     #[must_use]
-    pub fn rescue(&self) -> PanicTeardown<H> {
+    pub fn panic_teardown(&self) -> PanicTeardown<H> {
         self.server.panic_teardown()
     }
 
@@ -304,7 +304,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         match slot.event() {
             Ok(Event::Mmio(access)) => {
                 let reply = self.disks.iter_mut().find_map(|disk| disk.access(access));
-                crash::point(Point::Answer);
+                failpoint::hit(Failpoint::Answer);
                 // Between two windows, or across an end.
                 slot.answer(reply.unwrap_or(Reply::ALL_ONES));
                 if access.direction == Direction::Read {

@@ -88,7 +88,7 @@ pub fn stub(toolchain: &Toolchain) -> Result<Products> {
 /// When a crate does not compile.
 fn hostile(toolchain: &Toolchain) -> Result<Vec<PathBuf>> {
     // The stub itself, but with bugs on demand.
-    cargo(&toolchain.bare, IMAGE_PACKAGE, STUB_PROFILE, &["--features", "crash-on-demand"])?;
+    cargo(&toolchain.bare, IMAGE_PACKAGE, STUB_PROFILE, &["--features", "failpoints"])?;
     let fragile = image(toolchain, "pilotfish", "hostile", "fragile")?;
     let mut images = images(toolchain, "pilotfish-hostile", "hostile")?;
     images.push(fragile);

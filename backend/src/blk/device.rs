@@ -14,7 +14,7 @@ use super::follow_up::FollowUps;
 use super::journal::{DeviceJournal, DeviceState};
 use crate::access::{Access, Direction, Reply};
 use crate::coalesce::Coalescer;
-use crate::crash::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::guest_mem::GuestMemory;
 use crate::journal::JournalError;
 use crate::limit::{Limiter, warn_limited};
@@ -261,7 +261,7 @@ impl<S: Storage> Device<S> {
     pub fn access(&mut self, access: Access) -> Reply {
         match access.direction {
             Direction::Read => {
-                crash::point(Point::Access);
+                failpoint::hit(Failpoint::Access);
                 self.transport.read(access.addr, access.width)
             }
             Direction::Write(value) => {
@@ -326,7 +326,7 @@ impl<S: Storage> Device<S> {
                 self.coalescer.on_reset();
             }
         }
-        crash::point(Point::Access);
+        failpoint::hit(Failpoint::Access);
         if changes_set_up(&access) {
             self.save();
         }

@@ -6,7 +6,7 @@ use super::device::{Device, ID_BYTES};
 use super::follow_up::FollowUp;
 use super::reject::Rejected;
 use super::request::{HEADER_BYTES, Request, TURN_BYTES, data_run};
-use crate::crash::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
 use crate::mmio::regs::{INT_CONFIG, INT_USED};
@@ -41,7 +41,7 @@ impl<S: Storage> Device<S> {
         // Once for all queues, so that the storage backend gets one event.
         self.send_if_due();
         if worked {
-            crash::point(Point::Finished);
+            failpoint::hit(Failpoint::Finished);
             self.publish(mem);
         }
         self.signal_if_due(mem, ahead);
@@ -126,7 +126,7 @@ impl<S: Storage> Device<S> {
             slot.notified = false;
             match popped {
                 Ok(Some(chain)) => {
-                    crash::point(Point::Taken);
+                    failpoint::hit(Failpoint::Taken);
                     self.start(mem, index, chain);
                 }
                 Ok(None) => break,

@@ -11,7 +11,7 @@ use super::journal::{QueueJournal, QueueState};
 use super::layout::{
     DESC_BYTES, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc, Layout, QUEUE_SIZE_MAX, UsedElem,
 };
-use crate::crash::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
 use alloc::vec::Vec;
 use kernel::Order;
@@ -276,7 +276,7 @@ impl Queue {
         if self.published != self.next_used {
             mem.store_u16(self.layout.used_idx(), self.next_used, Order::AcqRel)?;
             self.published = self.next_used;
-            crash::point(Point::Published);
+            failpoint::hit(Failpoint::Published);
             if let Some(journal) = &self.journal {
                 journal.used(&self.in_flight, self.layout.size());
             }

@@ -1,13 +1,13 @@
 //! Bugs on demand: what a test writes to `data/pilotfish/crash` happens. Only with the feature
-//! `crash-on-demand`, which no shipped image has.
+//! `failpoints`, which no shipped image has.
 //!
 //! `access N`, `answer N`, `taken N`, `finished N`, `published N`: panics the N-th time that
-//! the place is passed ([`backend::crash::Point`]). `panic`, `alloc`, `stack`: at once.
+//! the place is passed ([`backend::failpoint::Failpoint`]). `panic`, `alloc`, `stack`: at once.
 
 use crate::platform::Xen;
 use alloc::string::String;
 use alloc::vec::Vec;
-use backend::crash::{self, Point};
+use backend::failpoint::{Failpoint, set_failpoint};
 use core::hint::black_box;
 use drivers::xenstore::{WatchEvent, Xenstore};
 use log::warn;
@@ -39,11 +39,11 @@ pub fn on_event(xs: &mut Xenstore<Xen>, event: &WatchEvent) {
 fn set(wanted: &str) {
     let (what, passes) = wanted.split_once(' ').unwrap_or((wanted, "1"));
     let point = match what {
-        "access" => Point::Access,
-        "answer" => Point::Answer,
-        "taken" => Point::Taken,
-        "finished" => Point::Finished,
-        "published" => Point::Published,
+        "access" => Failpoint::Access,
+        "answer" => Failpoint::Answer,
+        "taken" => Failpoint::Taken,
+        "finished" => Failpoint::Finished,
+        "published" => Failpoint::Published,
         "alloc" => return drop(black_box(Vec::<u8>::with_capacity(1 << 40))),
         "stack" => {
             black_box(deeper(1));
@@ -51,7 +51,7 @@ fn set(wanted: &str) {
         }
         _ => panic!("a bug on demand: {}", String::from(what)),
     };
-    crash::arm(point, passes.parse().unwrap_or(1));
+    set_failpoint(point, passes.parse().unwrap_or(1));
 }
 
 /// Overflows the stack.

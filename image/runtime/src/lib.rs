@@ -14,7 +14,7 @@ extern crate alloc;
 extern crate std;
 
 mod disks;
-#[cfg(feature = "crash-on-demand")]
+#[cfg(feature = "failpoints")]
 mod failpoint;
 mod platform;
 mod report;
@@ -52,7 +52,7 @@ pub fn begin(xen: &Xen, boot: &BootInfo) -> Option<Running> {
     info!("Pilotfish {} with \"{}\"", env!("CARGO_PKG_VERSION"), boot.cmdline);
     let running = if platform::incarnation() == 0 { first(xen, boot) } else { recover(xen, boot) };
     let mut running = running.inspect_err(|why| error!("cannot serve: {why}")).ok()?;
-    #[cfg(feature = "crash-on-demand")]
+    #[cfg(feature = "failpoints")]
     failpoint::watch(&mut running.xs);
     stats::watch(&mut running.xs);
     start::allow_restart(xen);
@@ -106,7 +106,7 @@ pub fn housekeep(xs: &mut Xenstore<Xen>, stub: &mut ImageStub, loop_stats: &Loop
     let mut asked = false;
     let changed = housekeeping::housekeep(xs, stub, |_xs, event: &WatchEvent| {
         asked |= stats::is_asked(event);
-        #[cfg(feature = "crash-on-demand")]
+        #[cfg(feature = "failpoints")]
         failpoint::on_event(_xs, event);
     });
     if asked {
