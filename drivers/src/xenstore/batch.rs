@@ -2,8 +2,9 @@
 //! together they cost one round trip to xenstored, not one each. It may answer them in any
 //! order, and do them in any: what depends on another goes into another batch.
 
-use super::client::terminated;
-use super::{StoreError, Xenstore};
+use super::StoreError;
+use super::link::Xenstore;
+use super::wire::terminated;
 use alloc::string::String;
 use alloc::vec::Vec;
 use kernel::Hypervisor;

@@ -3,86 +3,15 @@
 //! While a request waits for its answer, watch events go to a queue or stay in the ring: before
 //! sleeping check [`Xenstore::has_pending`], since the port's pending bit may have been consumed. The bytes' way over the ring is in `link.rs`.
 
-use super::events::EventQueue;
-use super::link::Asked;
-use super::transaction::decimal;
-use super::wire::{self, Assembler};
-use super::{StoreError, StoreFault, WatchEvent};
+use super::link::Xenstore;
+use super::wire::{self, number, terminated};
+use super::{StoreError, WatchEvent};
 use alloc::string::String;
 use alloc::vec::Vec;
-use kernel::{Errno, Hypervisor, Port, SharedPage};
-use xen_pv_sys::hvm::{HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN};
-use xen_pv_sys::io::xs_wire::{
-    REQ_PROD, RSP_CONS, XS_DIRECTORY, XS_MKDIR, XS_READ, XS_RM, XS_UNWATCH, XS_WATCH, XS_WRITE,
-};
-
-/// How long a request may take unless [`Xenstore::set_request_timeout_ns`] says otherwise.
-pub const REQUEST_TIMEOUT_NS: u64 = 20_000_000_000;
-
-/// The connection to xenstored.
-#[derive(Debug)]
-pub struct Xenstore<H: Hypervisor> {
-    pub(super) hv: H,
-    pub(super) page: SharedPage,
-    pub(super) port: Port,
-    pub(super) req_prod: u32,
-    pub(super) rsp_cons: u32,
-    pub(super) inbox: Assembler,
-    pub(super) events: EventQueue,
-    pub(super) next_req_id: u32,
-    pub(super) asked: Vec<Asked>,
-    pub(super) abandoned: Vec<u32>,
-    pub(super) fault: Option<StoreFault>,
-    pub(super) timeout_ns: u64,
-}
+use kernel::{Errno, Hypervisor};
+use xen_pv_sys::io::xs_wire::{XS_DIRECTORY, XS_MKDIR, XS_READ, XS_RM, XS_UNWATCH, XS_WATCH, XS_WRITE};
 
 impl<H: Hypervisor> Xenstore<H> {
-    /// Connects to the ring that the toolstack prepared for this domain.
-    ///
-    /// # Errors
-    /// [`StoreError::Xen`] if there is none.
-    pub fn new(hv: &H) -> Result<Self, StoreError> {
-        let gfn = hv.hvm_param(HVM_PARAM_STORE_PFN).map_err(StoreError::Xen)?;
-        let port = hv.hvm_param(HVM_PARAM_STORE_EVTCHN).map_err(StoreError::Xen)?;
-        let port = u32::try_from(port).map_err(|_| StoreError::Xen(Errno::EINVAL))?;
-        let page = hv.magic_page(gfn).map_err(StoreError::Xen)?;
-        let mut store = Xenstore {
-            hv: hv.clone(),
-            page,
-            port: Port(port),
-            req_prod: 0,
-            rsp_cons: 0,
-            inbox: Assembler::default(),
-            events: EventQueue::default(),
-            next_req_id: 1,
-            asked: Vec::new(),
-            abandoned: Vec::new(),
-            fault: None,
-            timeout_ns: REQUEST_TIMEOUT_NS,
-        };
-        // Zero in a fresh domain; whatever they are, they are ours from here on.
-        store.req_prod = store.load(REQ_PROD);
-        store.rsp_cons = store.load(RSP_CONS);
-        Ok(store)
-    }
-
-    /// The ring's event channel: on an event call [`Xenstore::poll_events`].
-    #[must_use]
-    pub fn port(&self) -> Port {
-        self.port
-    }
-
-    /// The hypervisor it was made with.
-    #[must_use]
-    pub fn hypervisor(&self) -> &H {
-        &self.hv
-    }
-
-    /// Sets how long each request may take.
-    pub fn set_request_timeout_ns(&mut self, timeout_ns: u64) {
-        self.timeout_ns = timeout_ns;
-    }
-
     /// The node's value.
     ///
     /// # Errors
@@ -217,18 +146,4 @@ impl<H: Hypervisor> Xenstore<H> {
             }
         }
     }
-}
-
-/// A node's value as a decimal number.
-///
-/// # Errors
-/// `EINVAL` if it is anything else.
-pub fn number(value: &[u8]) -> Result<u64, StoreError> {
-    decimal(value).ok_or(StoreError::Refused(Errno::EINVAL))
-}
-
-/// The bytes of a string that goes on the wire with a final NUL: it may hold none itself.
-#[inline(never)]
-pub(super) fn terminated(text: &str) -> Result<&[u8], StoreError> {
-    if text.contains('\0') { Err(StoreError::Refused(Errno::EINVAL)) } else { Ok(text.as_bytes()) }
 }

@@ -3,10 +3,12 @@
 //! Private copies of our own indices; xenstored's are checked against them. Its messages
 //! may arrive in pieces. Whatever it does wrong ends the connection.
 
-use super::wire::{self, Message};
-use super::{StoreError, StoreFault, Xenstore};
+use super::events::EventQueue;
+use super::wire::{self, Assembler, Message};
+use super::{StoreError, StoreFault};
 use alloc::vec::Vec;
-use kernel::{Errno, Hypervisor, Order, full_barrier};
+use kernel::{Errno, Hypervisor, Order, Port, SharedPage, full_barrier};
+use xen_pv_sys::hvm::{HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN};
 use xen_pv_sys::io::xs_wire::{
     PAYLOAD_MAX, REQ, REQ_CONS, REQ_PROD, RING_SIZE, RSP, RSP_CONS, RSP_PROD, XS_ERROR, XS_WATCH_EVENT,
     XsdSockmsg,
@@ -23,7 +25,73 @@ pub(super) struct Asked {
     answer: Option<Message>,
 }
 
+/// How long a request may take unless [`Xenstore::set_request_timeout_ns`] says otherwise.
+pub const REQUEST_TIMEOUT_NS: u64 = 20_000_000_000;
+
+/// The connection to xenstored.
+#[derive(Debug)]
+pub struct Xenstore<H: Hypervisor> {
+    pub(super) hv: H,
+    pub(super) page: SharedPage,
+    pub(super) port: Port,
+    pub(super) req_prod: u32,
+    pub(super) rsp_cons: u32,
+    pub(super) inbox: Assembler,
+    pub(super) events: EventQueue,
+    pub(super) next_req_id: u32,
+    pub(super) asked: Vec<Asked>,
+    pub(super) abandoned: Vec<u32>,
+    pub(super) fault: Option<StoreFault>,
+    pub(super) timeout_ns: u64,
+}
+
 impl<H: Hypervisor> Xenstore<H> {
+    /// Connects to the ring that the toolstack prepared for this domain.
+    ///
+    /// # Errors
+    /// [`StoreError::Xen`] if there is none.
+    pub fn new(hv: &H) -> Result<Self, StoreError> {
+        let gfn = hv.hvm_param(HVM_PARAM_STORE_PFN).map_err(StoreError::Xen)?;
+        let port = hv.hvm_param(HVM_PARAM_STORE_EVTCHN).map_err(StoreError::Xen)?;
+        let port = u32::try_from(port).map_err(|_| StoreError::Xen(Errno::EINVAL))?;
+        let page = hv.magic_page(gfn).map_err(StoreError::Xen)?;
+        let mut store = Xenstore {
+            hv: hv.clone(),
+            page,
+            port: Port(port),
+            req_prod: 0,
+            rsp_cons: 0,
+            inbox: Assembler::default(),
+            events: EventQueue::default(),
+            next_req_id: 1,
+            asked: Vec::new(),
+            abandoned: Vec::new(),
+            fault: None,
+            timeout_ns: REQUEST_TIMEOUT_NS,
+        };
+        // Zero in a fresh domain; whatever they are, they are ours from here on.
+        store.req_prod = store.load(REQ_PROD);
+        store.rsp_cons = store.load(RSP_CONS);
+        Ok(store)
+    }
+
+    /// The ring's event channel: on an event call [`Xenstore::poll_events`].
+    #[must_use]
+    pub fn port(&self) -> Port {
+        self.port
+    }
+
+    /// The hypervisor it was made with.
+    #[must_use]
+    pub fn hypervisor(&self) -> &H {
+        &self.hv
+    }
+
+    /// Sets how long each request may take.
+    pub fn set_request_timeout_ns(&mut self, timeout_ns: u64) {
+        self.timeout_ns = timeout_ns;
+    }
+
     /// Sends a request and waits for its answer.
     pub(super) fn request(
         &mut self,

@@ -1,12 +1,11 @@
 //! The configuration store shared with the toolstack: messages over a ring page.
 //!
 //! [`wire`] takes messages apart, `link` moves them over the ring, `resume` finds into a
-//! ring that was in use, [`client`] makes requests,
-//! [`batch`] several at a time,
+//! ring that was in use, `client` makes requests, [`batch`] several at a time,
 //! [`transaction`] groups requests, [`events`] keeps watch events until they are asked for.
 
 pub mod batch;
-pub mod client;
+mod client;
 pub mod events;
 mod link;
 mod resume;
@@ -17,9 +16,10 @@ use core::fmt;
 use kernel::Errno;
 
 pub use batch::{Answers, Ask};
-pub use client::{Xenstore, number};
 pub use events::WatchEvent;
+pub use link::Xenstore;
 pub use transaction::Transaction;
+pub use wire::number;
 
 /// How xenstored broke the protocol. The connection is dead afterwards.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,8 +7,8 @@
 //! message bears, and throw away all that comes before its answer. Watches stay, and so does
 //! a transaction that was open, for nobody knows its number.
 
-use super::link::advance;
-use super::{StoreError, StoreFault, Xenstore};
+use super::link::{Xenstore, advance};
+use super::{StoreError, StoreFault};
 use kernel::Hypervisor;
 use xen_pv_sys::io::xs_wire::{RING_SIZE, RSP, RSP_CONS, RSP_PROD, XS_READ, XsdSockmsg};
 use zerocopy::{FromBytes, IntoBytes};

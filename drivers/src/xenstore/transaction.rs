@@ -1,6 +1,9 @@
 //! Several requests that take effect together or not at all.
 
-use super::{Answers, Ask, StoreError, Xenstore};
+use super::batch::{Answers, Ask};
+use super::link::Xenstore;
+use super::wire::decimal;
+use super::{StoreError, StoreFault};
 use alloc::vec::Vec;
 use kernel::{Errno, Hypervisor};
 use xen_pv_sys::io::xs_wire::{XS_TRANSACTION_END, XS_TRANSACTION_START};
@@ -65,7 +68,7 @@ impl<H: Hypervisor> Xenstore<H> {
         for _ in 0..MAX_TRIES {
             let answer = self.request(XS_TRANSACTION_START, 0, &[b"\0"])?;
             let tx_id = decimal(&answer).and_then(|id| u32::try_from(id).ok());
-            let tx_id = tx_id.ok_or_else(|| self.die(super::StoreFault::Malformed))?;
+            let tx_id = tx_id.ok_or_else(|| self.die(StoreFault::Malformed))?;
             let outcome = body(&mut Transaction { store: self, tx_id });
             let verdict: &[u8] = if outcome.is_ok() { b"T\0" } else { b"F\0" };
             let ended = self.request(XS_TRANSACTION_END, tx_id, &[verdict]);
@@ -78,14 +81,4 @@ impl<H: Hypervisor> Xenstore<H> {
         }
         Err(StoreError::Refused(Errno::EAGAIN))
     }
-}
-
-/// A decimal number and nothing else, but for a final NUL.
-pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
-    let digits = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    // `parse` alone would take a sign.
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    core::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -1,6 +1,7 @@
 //! xenstore messages (`public/io/xs_wire.h`): assembled from pieces, then taken apart.
 
-use super::{StoreFault, WatchEvent};
+use super::events::WatchEvent;
+use super::{StoreError, StoreFault};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use kernel::Errno;
@@ -110,6 +111,30 @@ pub fn watch_event(payload: &[u8]) -> Result<WatchEvent, StoreFault> {
         (Some(path), Some(token)) => Ok(WatchEvent { path, token }),
         _ => Err(StoreFault::Malformed),
     }
+}
+
+/// A node's value as a decimal number.
+///
+/// # Errors
+/// `EINVAL` if it is anything else.
+pub fn number(value: &[u8]) -> Result<u64, StoreError> {
+    decimal(value).ok_or(StoreError::Refused(Errno::EINVAL))
+}
+
+/// The bytes of a string that goes on the wire with a final NUL: it may hold none itself.
+#[inline(never)]
+pub(super) fn terminated(text: &str) -> Result<&[u8], StoreError> {
+    if text.contains('\0') { Err(StoreError::Refused(Errno::EINVAL)) } else { Ok(text.as_bytes()) }
+}
+
+/// A decimal number and nothing else, but for a final NUL.
+pub(super) fn decimal(bytes: &[u8]) -> Option<u64> {
+    let digits = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    // `parse` alone would take a sign.
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
