@@ -3,8 +3,10 @@
 //! It looks at the ring only when notified and notifies only when asked to, so a driver
 //! that forgets either hangs here as it would on Xen.
 
-use super::backring::{Connection, Held};
-use super::disk::{Disk, Grants, Rules};
+mod serve;
+
+use super::backring::Connection;
+use super::disk::{Disk, Grants};
 use super::faults::{Faults, Misdeed, Random};
 use super::xenstored::XenStored;
 use crate::ring::ring_entries;
@@ -17,9 +19,8 @@ use alloc::vec::Vec;
 use core::cell::{Ref, RefCell, RefMut};
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, Hypervisor};
-use xen_pv_sys::io::blkif::{BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, RING_ENTRY_SIZE, Request, Response};
-use xen_pv_sys::io::ring::{REQ_EVENT, REQ_PROD, RSP_PROD};
-use zerocopy::FromBytes;
+use xen_pv_sys::io::blkif::RING_ENTRY_SIZE;
+use xen_pv_sys::io::ring::RSP_PROD;
 
 /// The disk and what blkback offers.
 #[derive(Clone, Debug)]
@@ -367,6 +368,12 @@ impl Inner {
         connection.req_cons = connection.rsp_prod;
         self.connection = Some(connection);
         self.connections += 1;
+        self.write_properties();
+        self.go_to(4);
+    }
+
+    /// What it says of the disk, in its directory.
+    fn write_properties(&self) {
         let config = &self.config;
         let flag = u32::from;
         let nodes = [
@@ -388,7 +395,6 @@ impl Inner {
         if self.store.read(&sectors).is_none() {
             self.store.write(&sectors, &config.sectors.to_string());
         }
-        self.go_to(4);
     }
 
     fn disconnect(&mut self) {
@@ -403,85 +409,5 @@ impl Inner {
         for gref in &connection.grefs {
             self.me.unmap_grant(self.stub, *gref).expect("mapped");
         }
-    }
-
-    /// Takes requests if notified; completes some of those held. True if anything moved.
-    fn serve(&mut self) -> bool {
-        let Some(connection) = &mut self.connection else { return false };
-        let mut moved = false;
-        if self.me.evtchn_take_pending(connection.port) {
-            while connection.word(REQ_PROD) != connection.req_cons {
-                let entry = connection.entry(connection.req_cons);
-                let held = Held { entry, number: self.requests, wait_steps: self.faults.delay_steps };
-                connection.held.push_back(held);
-                connection.req_cons = connection.req_cons.wrapping_add(1);
-                self.requests += 1;
-            }
-            connection.set_word(REQ_EVENT, connection.req_cons.wrapping_add(1));
-            self.most_held = self.most_held.max(connection.held.len());
-            moved = true;
-        }
-        if connection.silent || connection.held.is_empty() {
-            return moved;
-        }
-        connection.held.iter_mut().for_each(|held| held.wait_steps = held.wait_steps.saturating_sub(1));
-        let at_once =
-            if self.faults.reorder { self.random.below(connection.held.len()) + 1 } else { usize::MAX };
-        for _ in 0..at_once {
-            let ready = self.connection.as_ref().map_or(0, |connection| {
-                connection.held.iter().take_while(|held| held.wait_steps == 0).count()
-            });
-            if ready == 0 {
-                break;
-            }
-            let which = if self.faults.reorder { self.random.below(ready) } else { 0 };
-            self.complete(which);
-        }
-        if let Some(connection) = &self.connection {
-            connection.push(&self.me);
-        }
-        true
-    }
-
-    fn complete(&mut self, which: usize) {
-        let rules = Rules {
-            read_only: self.config.read_only,
-            flush: self.config.flush,
-            discard: self.config.discard,
-            secure_discard: self.config.secure_discard,
-            max_indirect_segments: self.config.max_indirect_segments.unwrap_or(0).into(),
-        };
-        let connection = self.connection.as_mut().expect("connected");
-        if self.faults.misdeed_at == Some((connection.responses, Misdeed::Silence)) {
-            connection.responses += 1;
-            connection.silent = true;
-            connection.held.clear();
-            return;
-        }
-        let Some(held) = connection.held.remove(which) else { return };
-        let (request, _) = Request::read_from_prefix(&held.entry).expect("an entry");
-        let fails = self.faults.fail_every.is_some_and(|every| (held.number + 1).is_multiple_of(every));
-        let (operation, status) = if fails {
-            let inner = if request.operation == 6 { request.nr_segments } else { request.operation };
-            (inner, if self.faults.fail_as_unsupported { BLKIF_RSP_EOPNOTSUPP } else { BLKIF_RSP_ERROR })
-        } else {
-            self.disk.serve(&held.entry, &mut connection.grants, rules)
-        };
-        self.order.push((operation, request.sector_number));
-        let mut response = Response { id: request.id, operation, status, ..Response::default() };
-        let misdeed = self.faults.misdeed_at.filter(|(at, _)| *at == connection.responses);
-        connection.responses += 1;
-        match misdeed.map(|(_, misdeed)| misdeed) {
-            None | Some(Misdeed::Silence) => {}
-            Some(Misdeed::BogusId) => response.id ^= 1 << 40,
-            Some(Misdeed::WrongOperation) => response.operation ^= 1,
-            Some(Misdeed::Duplicate) => connection.put(response),
-            Some(Misdeed::IndexJump(by)) => connection.rsp_prod = connection.rsp_prod.wrapping_add(by),
-            Some(Misdeed::Vanish) => {
-                self.disconnect();
-                return self.go_to(6);
-            }
-        }
-        connection.put(response);
     }
 }

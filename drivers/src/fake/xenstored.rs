@@ -261,9 +261,7 @@ impl Inner {
         let mut fields = payload.split(|&byte| byte == 0);
         let first = core::str::from_utf8(fields.next().unwrap_or_default()).map_err(|_| Errno::EINVAL)?;
         let second = core::str::from_utf8(fields.next().unwrap_or_default()).unwrap_or_default();
-        let path = self.absolute(first);
         let ok = || Ok(b"OK\0".to_vec());
-        let quota = self.knobs.quota_nodes;
         match msg_type {
             XS_WATCH => {
                 let watch = (first.to_string(), second.to_string());
@@ -271,29 +269,44 @@ impl Inner {
                     return Err(Errno::EEXIST);
                 }
                 self.watches.push(watch);
-                return ok();
+                ok()
             }
             XS_UNWATCH => {
                 let watch = (first.to_string(), second.to_string());
                 let at = self.watches.iter().position(|known| *known == watch).ok_or(Errno::ENOENT)?;
                 self.watches.remove(at);
-                return ok();
+                ok()
             }
             XS_TRANSACTION_START => {
                 let id = self.next_tx;
                 self.next_tx += 1;
                 self.transactions.insert(id, (self.tree.clone(), self.tree.clone()));
-                return Ok(format!("{id}\0").into_bytes());
+                Ok(format!("{id}\0").into_bytes())
             }
             XS_TRANSACTION_END => {
                 let (before, after) = self.transactions.remove(&tx_id).ok_or(Errno::ENOENT)?;
                 if first == "T" {
                     return self.commit(&before, after).and_then(|()| ok());
                 }
-                return ok();
+                ok()
             }
-            _ => {}
+            _ => {
+                let value = payload.get(first.len() + 1..).unwrap_or_default();
+                self.answer_of_node(msg_type, tx_id, first, value)
+            }
         }
+    }
+
+    /// The answer to a request that is about one node.
+    fn answer_of_node(
+        &mut self,
+        msg_type: u32,
+        tx_id: u32,
+        node: &str,
+        value: &[u8],
+    ) -> Result<Vec<u8>, Errno> {
+        let path = self.absolute(node);
+        let quota = self.knobs.quota_nodes;
         let tree = match tx_id {
             0 => &mut self.tree,
             id => &mut self.transactions.get_mut(&id).ok_or(Errno::ENOENT)?.1,
@@ -307,7 +320,7 @@ impl Inner {
                     .flat_map(|name| [name.as_bytes(), b"\0"].concat())
                     .collect());
             }
-            XS_WRITE => tree.write(&path, payload.get(first.len() + 1..).unwrap_or_default(), quota)?,
+            XS_WRITE => tree.write(&path, value, quota)?,
             XS_MKDIR if tree.read(&path).is_err() => tree.write(&path, b"", quota)?,
             XS_MKDIR => {}
             XS_RM => tree.rm(&path)?,
@@ -316,7 +329,7 @@ impl Inner {
         if tx_id == 0 {
             self.fire(&path);
         }
-        ok()
+        Ok(b"OK\0".to_vec())
     }
 
     fn commit(&mut self, before: &Tree, after: Tree) -> Result<(), Errno> {
