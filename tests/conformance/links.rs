@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 8] = ["backend", "docs", "drivers", "image", "kernel", "scripts", "tests", "toolstack"];
 /// These tell what was, with the names of that day.
 const HISTORY: [&str; 2] = ["docs/measurements", "CHANGELOG.md"];
+/// In a path: whatever the reader calls it.
+const PLACEHOLDER: &str = "NAME";
 const ROOT_DOCUMENTS: [&str; 3] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
 
 /// Every document of the project, from its root.
@@ -51,7 +53,7 @@ fn named_paths(text: &str) -> Vec<&str> {
     let paths = quoted.map(|quoted| quoted.split_once("::").map_or(quoted, |(path, _)| path));
     paths
         .filter(|path| path.split_once('/').is_some_and(|(folder, _)| FOLDERS.contains(&folder)))
-        .filter(|path| !path.contains(char::is_whitespace))
+        .filter(|path| !path.contains(char::is_whitespace) && !path.contains(PLACEHOLDER))
         .collect()
 }
 
@@ -103,8 +105,7 @@ fn every_path_that_a_document_names_exists() {
 
 #[test]
 fn paths_are_told_from_other_quoted_words() {
-    let text =
-        "`tests/qemu`, `kernel/src/lib.rs::test`, `/dev/vda`, `poll-us`, `image a/b`, `docs/nowhere.md`";
+    let text = "`tests/qemu`, `kernel/src/lib.rs::test`, `/dev/vda`, `poll-us`, `image a/b`, `docs/nowhere.md`, `docs/NAME.md`";
     assert_eq!(named_paths(text), ["tests/qemu", "kernel/src/lib.rs", "docs/nowhere.md"]);
 }
 

@@ -45,7 +45,7 @@ equal "a CD, and an image that nobody may write, is a read-only disk" \
     "discard=0 zeroes=0 ro=1 written=0" "$(guest_value line vdd)"
 equal "the image with no-discard has no hole" "$before" "$(blocks "$thick")"
 check "the other has" test "$(blocks "$thin")" -lt "$before"
-# What libxl itself refuses for a standalone back end, so that it never comes to us.
+# What libxl itself refuses for a standalone backend, so that it never comes to us.
 for word in script=block-nbd colo format=qcow2; do
     disk=$(line "$word" xvda "$thin")
     [ "${word%=*}" != format ] || disk=${disk/format=raw,/}

@@ -43,7 +43,7 @@ target = "/dev/xvda"
 END_OF_FILE
 extra="pf.rounds=30 pf.tag=far" check "xl create" start_guest far driver-domain "$(virtio_disk xvda /disks/far.pilotfish)"
 check "the guest does verified I/O" more_rounds far 2 60
-equal "dom0 has no back end but the driver domain's" "$(domid driver)/51712" "$(backends vbd | tr '\n' ' ' | sed 's/ $//')"
+equal "dom0 has no storage backend but the driver domain's" "$(domid driver)/51712" "$(backends vbd | tr '\n' ' ' | sed 's/ $//')"
 stub=$(stub_of far)
 
 # The driver domain dies under I/O, and another takes its place with the same data.

@@ -1,6 +1,6 @@
 # Power failure. A guest with a raw disk and an ext4 writes as fast as it can and tells what it
 # knows to be safe: batches of O_DIRECT writes whose flush has returned, files that are synced and
-# renamed. At a random moment something dies: the stub, the guest, the back end (blkback is taken
+# renamed. At a random moment something dies: the stub, the guest, the storage backend (blkback is taken
 # off the stub's disks and back, then the guest destroyed), or guest and stub at once. Then dom0 looks into
 # the images: what was acknowledged is there or something newer is, every sector is whole, and
 # nothing was written after the end (tests/src/power). kills= ends, `power-failure` is this with 50.
@@ -23,7 +23,7 @@ pf_told() { [ -n "$(told raw)" ] && [ -n "$(told files)" ]; }
 sum() { echo "${1:-0;}" | tr -d ';' | tr ',' '+' | { read -r sum && echo $((sum)); }; }
 
 # restart_backends DOMID: takes blkback off every disk of that domain for a moment. (For ever would
-# keep libxl from closing the disks: it waits for their back end, then leaves their loop devices.)
+# keep libxl from closing the disks: it waits for their storage backend, then leaves their loop devices.)
 restart_backends() {
     local device vbd=/sys/bus/xen-backend/drivers/vbd names=""
     for device in "$vbd"/vbd-"$1"-*; do names="$names ${device##*/}"; done

@@ -11,6 +11,7 @@ pub mod shell;
 pub mod sizes;
 pub mod source;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -21,36 +22,33 @@ use crate::paths;
 use crate::workspace::{self, Crate};
 
 /// Crates whose circles are told, but are no failure yet.
-const CIRCLES_ALLOWED: &[&str] =
-    &["pilotfish-backend", "pilotfish-toolstack"];
+const CIRCLES_ALLOWED: &[&str] = &["pilotfish-backend"];
 /// Crates whose long files and functions are told, but are no failure yet.
-const SIZES_ALLOWED: &[&str] =
-    &["pilotfish-backend", "pilotfish-toolstack"];
+const SIZES_ALLOWED: &[&str] = &["pilotfish-backend"];
 
 /// Tells what breaks a rule; true when nothing does.
 ///
 /// # Errors
-/// When a crate cannot be read.
+/// When a crate or a script cannot be read.
 pub fn run() -> Result<bool> {
-    let mut kept = true;
-    for Crate { package, root } in workspace::read()?.crates() {
-        let modules = Modules::read(&root, &paths::root())?;
+    let root = paths::root();
+    // A file that a library and a program share is read for both, and told once.
+    let mut faults = BTreeSet::new();
+    for Crate { package, root: file } in workspace::read()?.crates() {
+        let modules = Modules::read(&file, &root)?;
         for circle in circles::find(&modules) {
-            println!("{package}: a circle {circle}");
-            kept &= CIRCLES_ALLOWED.contains(&&*package);
+            faults.insert((CIRCLES_ALLOWED.contains(&&*package), format!("{package}: a circle {circle}")));
         }
-        let lines =
-            |file: &Path| fs::read_to_string(paths::root().join(file)).map_or(0, |text| text.lines().count());
+        let lines = |file: &Path| fs::read_to_string(root.join(file)).map_or(0, |text| text.lines().count());
         for long in sizes::find(&modules.files, lines) {
-            println!("{package}: {long}");
-            kept &= SIZES_ALLOWED.contains(&&*package);
+            faults.insert((SIZES_ALLOWED.contains(&&*package), format!("{package}: {long}")));
         }
     }
-    for script in shell::scripts_in(&paths::root().join("tests"))? {
-        if let Some(why) = shell::fault(&script)? {
-            println!("{why}");
-            kept = false;
-        }
+    for script in shell::scripts_in(&root.join("tests"))? {
+        faults.extend(shell::fault(&script)?.map(|why| (false, why)));
     }
-    Ok(kept)
+    for (allowed, fault) in &faults {
+        println!("{fault}{}", if *allowed { " (allowed for now)" } else { "" });
+    }
+    Ok(faults.iter().all(|(allowed, _)| *allowed))
 }

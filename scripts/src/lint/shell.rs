@@ -32,14 +32,16 @@ pub fn scripts_in(dir: &Path) -> Result<Vec<PathBuf>> {
 /// When the file cannot be read.
 pub fn fault(script: &Path) -> Result<Option<String>> {
     let text = fs::read_to_string(script)?;
-    let checked = process::output(Command::new(shell_of(&text)).arg("-n").arg(script));
+    let checked = process::output(Command::new(shell_of(script, &text)).arg("-n").arg(script));
     Ok(checked.err().map(|error| error.to_string()))
 }
 
-/// Guests have busybox's sh only and say so; dom0 has bash.
-fn shell_of(text: &str) -> &'static str {
+/// Guests have busybox's sh only, and so has what says so; dom0 has bash.
+fn shell_of(script: &Path, text: &str) -> &'static str {
+    let is_guests = script.parent().is_some_and(|dir| dir.ends_with("guest"));
     let is_posix = |line: &str| line.starts_with("#!/bin/sh") || line.contains("shellcheck shell=sh");
-    if text.lines().take_while(|line| line.starts_with('#')).any(is_posix) { "sh" } else { "bash" }
+    let says_so = text.lines().take_while(|line| line.starts_with('#')).any(is_posix);
+    if is_guests || says_so { "sh" } else { "bash" }
 }
 
 #[cfg(test)]
@@ -53,15 +55,15 @@ mod tests {
         fs::create_dir(&below)?;
         let arrays = "names=(a b)\n";
         fs::write(dir.path().join("dom0.sh"), arrays)?;
-        fs::write(
-            below.join("guest.sh"),
-            format!("# A guest's.\n# shellcheck shell=sh disable=SC2034\n{arrays}"),
-        )?;
+        fs::write(dir.path().join("init.sh"), format!("# A guest's.\n# shellcheck shell=sh\n{arrays}"))?;
+        fs::write(below.join("one.sh"), arrays)?;
         fs::write(below.join("notes.txt"), "(")?;
         let scripts = scripts_in(dir.path())?;
-        assert_eq!(scripts, [dir.path().join("dom0.sh"), below.join("guest.sh")]);
+        assert_eq!(scripts, [dir.path().join("dom0.sh"), below.join("one.sh"), dir.path().join("init.sh")]);
         assert_eq!(fault(&scripts[0])?, None);
-        assert!(fault(&scripts[1])?.is_some_and(|why| why.contains("yntax error")));
+        for script in &scripts[1..] {
+            assert!(fault(script)?.is_some_and(|why| why.contains("yntax error")), "{}", script.display());
+        }
         Ok(())
     }
 }

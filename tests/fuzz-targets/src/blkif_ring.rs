@@ -1,4 +1,4 @@
-//! Our block front end against a storage backend that writes anything into nodes and ring.
+//! Our block frontend against a storage backend that writes anything into nodes and ring.
 
 use crate::Input;
 use drivers::blkfront::{Bounce, Health, Op};
@@ -37,8 +37,8 @@ const NODES: [&str; 8] = [
 const VALUES: [&str; 12] =
     ["", "0", "1", "-1", "511", "512", "4096", "3", "18446744073709551615", "4294967296", "x", "6"];
 
-/// The storage backend: as much of one as lets the front end connect. It lets go of the ring when
-/// the front end closes; that one which keeps it loses pages is another test's.
+/// The storage backend: as much of one as lets the frontend connect. It lets go of the ring when
+/// the frontend closes; that one which keeps it loses pages is another test's.
 struct Back {
     me: FakeXen,
     store: XenStored,
@@ -89,7 +89,7 @@ impl Back {
 /// Runs a hostile storage backend. Returns whether a request was completed well.
 ///
 /// # Panics
-/// If the front end breaks a rule: see `drive`.
+/// If the frontend breaks a rule: see `drive`.
 pub fn blkif_ring(data: &[u8]) -> bool {
     let xen = FakeXen::new(STUB);
     let completed = drive(&xen, data);
@@ -112,7 +112,7 @@ fn nodes(store: &XenStored, input: &mut Input<'_>) {
     }
 }
 
-/// The front end, and what it was asked for and has not answered.
+/// The frontend, and what it was asked for and has not answered.
 struct Front {
     front: BlkFront<FakeXen>,
     under_way: BTreeSet<u64>,

@@ -10,7 +10,7 @@
 //! - [`virtq_mem`]: a queue over any memory, which may change while it is read
 //! - [`blk_chain`]: well-offered chains of any content through a whole device
 //! - [`xenstore_wire`]: our xenstore client against a hostile daemon
-//! - [`blkif_ring`]: our block front end against a hostile back end
+//! - [`blkif_ring`]: our block frontend against a hostile storage backend
 //! - [`config_parse`]: the stub's command line
 //! - [`virtq_differential`]: our queue beside rust-vmm's, over the same memory
 #![forbid(unsafe_code)]

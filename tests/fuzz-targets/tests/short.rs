@@ -51,7 +51,7 @@ fn any_xenstored_is_survived() {
 }
 
 #[test]
-fn any_block_back_end_is_survived() {
+fn any_storage_backend_is_survived() {
     run(SLOW_CASES, 5, fuzz_targets::blkif_ring);
 }
 

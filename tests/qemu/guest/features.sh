@@ -52,7 +52,7 @@ zeroed zeroes 3 6
 /usr/bin/fallocate -p -o 9437184 -l 4194304 /dev/vda || stop "fallocate -p"
 zeroed punched 9 12
 
-# follow WAS: waits until the kernel sees another size. The back end looks at its device's size
+# follow WAS: waits until the kernel sees another size. The storage backend reads its device's size
 # when a request comes.
 follow() {
     tries=200
