@@ -59,5 +59,5 @@ pub(super) fn write_status(
         Some(Ok(())) if data_bytes == at => at.saturating_add(1),
         _ => data_bytes,
     };
-    queue.push(mem, pool, chain, u32::try_from(written).unwrap_or(u32::MAX))
+    queue.add_used(mem, pool, chain, u32::try_from(written).unwrap_or(u32::MAX))
 }

@@ -72,12 +72,15 @@ impl QueueSlot {
     /// There may be chains to take.
     pub(super) fn wants_service(&self) -> bool {
         // Of less than a batch the driver does not notify.
-        self.queue.as_ref().is_some_and(|queue| self.notified || !queue.is_armed() || queue.batch() > 1)
+        self.queue.as_ref().is_some_and(|queue| {
+            self.notified || !queue.is_notification_enabled() || queue.notification_threshold() > 1
+        })
     }
 
     /// There are chains to take, or the ring cannot be reached, which ends the queue's use.
     pub(super) fn has_available(&self, mem: &dyn GuestMemory) -> bool {
-        self.wants_service() && self.queue.as_ref().is_some_and(|queue| self.notified || queue.has_news(mem))
+        self.wants_service()
+            && self.queue.as_ref().is_some_and(|queue| self.notified || queue.has_available(mem))
     }
 }
 

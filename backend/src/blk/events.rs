@@ -54,7 +54,7 @@ impl<S: Storage> Device<S> {
         for (index, slot) in self.queues.iter_mut().enumerate() {
             let Some(queue) = slot.queue.as_mut() else { continue };
             self.coalescer.on_signalled(index, queue.unsignalled());
-            match queue.should_signal(mem) {
+            match queue.needs_notification(mem) {
                 Ok(wanted) => signal |= wanted,
                 Err(fault) => {
                     self.fail(fault);
@@ -130,11 +130,11 @@ impl<S: Storage> Device<S> {
             // Of a queue that is not in use nothing is expected: its first request is news.
             let batch = if self.coalescer.is_active(index) { batch } else { 1 };
             let Some(queue) = slot.queue.as_mut() else { continue };
-            if queue.is_armed() && queue.batch() == batch {
+            if queue.is_notification_enabled() && queue.notification_threshold() == batch {
                 // Asked already, and it saves a barrier and a store to the guest's memory.
                 continue;
             }
-            match queue.arm(mem, batch) {
+            match queue.enable_notification(mem, batch) {
                 Ok(arrived) => {
                     slot.notified |= arrived;
                     more |= arrived;

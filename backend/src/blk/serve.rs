@@ -118,7 +118,7 @@ impl<S: Storage> Device<S> {
             let Some(slot) = self.queues.get_mut(index).filter(|slot| slot.wants_service()) else { break };
             let Some(queue) = slot.queue.as_mut() else { break };
             // While the queue is served, the driver need not notify (section 2.7.10).
-            let popped = match queue.disarm(mem) {
+            let popped = match queue.disable_notification(mem) {
                 Ok(()) => queue.pop(mem, &mut self.pool),
                 Err(fault) => Err(fault),
             };
@@ -282,7 +282,7 @@ impl<S: Storage> Device<S> {
             return;
         }
         let mut published = self.queues.iter_mut().filter_map(|slot| slot.queue.as_mut());
-        if let Err(fault) = published.try_for_each(|queue| queue.publish(mem)) {
+        if let Err(fault) = published.try_for_each(|queue| queue.publish_used(mem)) {
             self.fail(fault);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Chain`] is a handle: its segments form a list inside the [`SegmentPool`], readable
 //! ones first. Nothing is allocated per request, and a chain cannot be lost silently: it is
-//! not `Clone`, and its head stays in flight until it is pushed to the used ring.
+//! not `Clone`, and its head stays in flight until it is added to the used ring.
 
 use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
 use alloc::vec::Vec;
@@ -27,7 +27,7 @@ struct Node {
 }
 
 /// A descriptor chain taken from a queue; to be given back to it.
-#[must_use = "a chain that is not pushed back is lost to the driver"]
+#[must_use = "a chain that is not given back is lost to the driver"]
 #[derive(Debug, Eq, PartialEq)]
 pub struct Chain {
     pub(super) head: u16,
@@ -122,7 +122,7 @@ impl SegmentPool {
         chain.writable_bytes = 0;
     }
 
-    /// Drops a chain whose queue is gone (after a reset): nothing is pushed.
+    /// Drops a chain whose queue is gone (after a reset): nothing is added to the used ring.
     pub fn abandon(&mut self, mut chain: Chain) {
         self.release(&mut chain);
     }

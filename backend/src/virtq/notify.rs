@@ -26,7 +26,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueFault::Memory`] if the available ring cannot be reached.
-    pub fn should_signal(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
+    pub fn needs_notification(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
         let (new, old) = (self.published, self.signalled);
         if new == old {
             return Ok(false);
@@ -50,33 +50,33 @@ impl Queue {
         avail_idx.map_or(0, |idx| idx.wrapping_sub(self.next_used).min(self.layout.size()))
     }
 
-    /// Whether the driver has made chains available that were not seen yet: a glance that takes
+    /// Whether the driver has made chains available that were not seen yet: a poll, which takes
     /// and judges nothing. True as well if the ring cannot be reached.
     #[must_use]
-    pub fn has_news(&self, mem: &dyn GuestMemory) -> bool {
+    pub fn has_available(&self, mem: &dyn GuestMemory) -> bool {
         mem.load_u16(self.layout.avail_idx(), Order::Relaxed) != Ok(self.next_avail)
     }
 
-    /// Asks the driver for a notification of the `batch`-th chain from now (of the next one, if
-    /// `VIRTIO_F_EVENT_IDX` was not negotiated), then looks again: true if a chain arrived
-    /// before the driver could know. In that case pop, do not wait. After a `batch` of more than 1,
-    /// fewer chains may wait without a notification: somebody must look in time.
+    /// Asks the driver for a notification of the `threshold`-th chain from now (of the next one, if
+    /// `VIRTIO_F_EVENT_IDX` was not negotiated), then checks again: true if a chain arrived
+    /// before the driver could know. In that case pop, do not wait. After a `threshold` of more than 1,
+    /// fewer chains may wait without a notification: somebody must poll in time.
     ///
     /// # Errors
     /// [`QueueFault`] as for [`Queue::pop`].
-    pub fn arm(&mut self, mem: &dyn GuestMemory, batch: u16) -> Result<bool, QueueFault> {
-        self.batch = 1;
+    pub fn enable_notification(&mut self, mem: &dyn GuestMemory, threshold: u16) -> Result<bool, QueueFault> {
+        self.notification_threshold = 1;
         if self.features.event_idx {
-            self.batch = batch.max(1);
-            let event = self.next_avail.wrapping_add(self.batch).wrapping_sub(1);
+            self.notification_threshold = threshold.max(1);
+            let event = self.next_avail.wrapping_add(self.notification_threshold).wrapping_sub(1);
             mem.store_u16(self.layout.avail_event(), event, Order::Relaxed)?;
-        } else if !self.armed {
+        } else if !self.notification_enabled {
             mem.store_u16(self.layout.used_flags(), 0, Order::Relaxed)?;
         }
-        self.armed = true;
+        self.notification_enabled = true;
         // The request for notifications must be visible before avail.idx is read again.
         full_barrier();
-        Ok(self.look_for_more(mem)? || self.has_retake())
+        Ok(self.refresh_avail_idx(mem)? || self.has_retake())
     }
 
     /// Tells the driver that notifications are not needed while the queue is being polled.
@@ -84,24 +84,24 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueFault::Memory`] if the used ring cannot be reached.
-    pub fn disarm(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
-        if self.armed && !self.features.event_idx {
+    pub fn disable_notification(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
+        if self.notification_enabled && !self.features.event_idx {
             mem.store_u16(self.layout.used_flags(), USED_F_NO_NOTIFY, Order::Relaxed)?;
         }
-        self.armed = false;
+        self.notification_enabled = false;
         Ok(())
     }
 
     /// Whether the driver was asked to notify; if not, somebody must keep polling.
     #[must_use]
-    pub const fn is_armed(&self) -> bool {
-        self.armed
+    pub const fn is_notification_enabled(&self) -> bool {
+        self.notification_enabled
     }
 
-    /// For how many chains the driver notifies at once, if it was asked to.
+    /// The notification threshold, in chains, if notifications are enabled.
     #[must_use]
-    pub const fn batch(&self) -> u16 {
-        self.batch
+    pub const fn notification_threshold(&self) -> u16 {
+        self.notification_threshold
     }
 }
 

@@ -42,9 +42,9 @@ pub struct Queue {
     /// `used.idx` when it was last decided whether to signal.
     pub(super) signalled: u16,
     /// Whether the driver was asked to notify.
-    pub(super) armed: bool,
-    /// Of how many chains it is asked to notify at once.
-    pub(super) batch: u16,
+    pub(super) notification_enabled: bool,
+    /// Notification threshold, in chains.
+    pub(super) notification_threshold: u16,
     /// Heads that were taken and not returned.
     in_flight: HeadSet,
     /// What outlives a restart, if that is wanted.
@@ -66,8 +66,8 @@ impl Queue {
             published: 0,
             signalled: 0,
             // The driver zeroed the rings: flags 0 and avail_event 0 ask for notifications.
-            armed: true,
-            batch: 1,
+            notification_enabled: true,
+            notification_threshold: 1,
             in_flight: HeadSet::default(),
             journal: None,
             retake: Vec::new(),
@@ -106,7 +106,7 @@ impl Queue {
             next_used: used_idx,
             published: used_idx,
             signalled: used_idx,
-            armed: false,
+            notification_enabled: false,
             in_flight: heads,
             journal: Some(journal),
             retake: heads.iter().collect(),
@@ -150,7 +150,7 @@ impl Queue {
         if let Some(head) = self.retake.pop() {
             return self.read_chain(mem, pool, head).map(Some);
         }
-        if self.next_avail == self.avail_idx && !self.look_for_more(mem)? {
+        if self.next_avail == self.avail_idx && !self.refresh_avail_idx(mem)? {
             return Ok(None);
         }
         let head = mem.load_u16(self.layout.avail_ring(self.next_avail), Order::Relaxed)?;
@@ -183,7 +183,7 @@ impl Queue {
     }
 
     /// Reads `avail.idx` and checks it. The load orders the ring entries after it.
-    pub(super) fn look_for_more(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
+    pub(super) fn refresh_avail_idx(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
         let avail_idx = mem.load_u16(self.layout.avail_idx(), Order::AcqRel)?;
         // Each chain that is offered and not returned holds at least one descriptor.
         let outstanding = avail_idx.wrapping_sub(self.next_used);
@@ -246,11 +246,11 @@ impl Queue {
     }
 
     /// Gives a chain back; `written_bytes` were written from its first writable byte on. The
-    /// driver sees it after [`Queue::publish`].
+    /// driver sees it after [`Queue::publish_used`].
     ///
     /// # Errors
     /// [`QueueFault::Memory`] if the used ring cannot be reached.
-    pub fn push(
+    pub fn add_used(
         &mut self,
         mem: &dyn GuestMemory,
         pool: &mut SegmentPool,
@@ -268,11 +268,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Lets the driver see what was pushed: stores `used.idx` after the elements.
+    /// Lets the driver see what was added: stores `used.idx` after the elements.
     ///
     /// # Errors
     /// [`QueueFault::Memory`] if the used ring cannot be reached.
-    pub fn publish(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
+    pub fn publish_used(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
         if self.published != self.next_used {
             mem.store_u16(self.layout.used_idx(), self.next_used, Order::AcqRel)?;
             self.published = self.next_used;
@@ -298,7 +298,7 @@ struct Table {
     start: GuestAddr,
     len: u32,
     copies: [[u64; 2]; AHEAD as usize],
-    /// Which these are: so many, from that one on.
+    /// First index and count of the cached copies.
     first: u32,
     count: u32,
 }

@@ -53,8 +53,8 @@ impl Rig {
     }
 
     fn push(&mut self, chain: Chain, len: u32) {
-        self.queue.push(&self.mem, &mut self.pool, chain, len).expect("mapped");
-        self.queue.publish(&self.mem).expect("mapped");
+        self.queue.add_used(&self.mem, &mut self.pool, chain, len).expect("mapped");
+        self.queue.publish_used(&self.mem).expect("mapped");
     }
 
     fn fault(&mut self) -> QueueFault {
@@ -260,13 +260,13 @@ fn a_signal_follows_the_event_index_across_the_wrap() {
         rig.offer((turn & 0xffff) as u16, &[0]);
         let chain = rig.pop().expect("valid").expect("a chain");
         rig.push(chain, 0);
-        if rig.queue.should_signal(&rig.mem).expect("mapped") {
+        if rig.queue.needs_notification(&rig.mem).expect("mapped") {
             signals += 1;
             assert_eq!(event, (turn & 0xffff) as u16);
             event = event.wrapping_add(7);
             rig.mem.poke_u16(AVAIL + 4 + 16, event);
         }
-        assert!(!rig.queue.should_signal(&rig.mem).expect("mapped"), "told once");
+        assert!(!rig.queue.needs_notification(&rig.mem).expect("mapped"), "told once");
     }
     assert_eq!(signals, 10_000);
 }
@@ -280,11 +280,11 @@ fn without_event_index_the_flags_decide_on_both_sides() {
         rig.offer(turn, &[0]);
         let chain = rig.pop().expect("valid").expect("a chain");
         rig.push(chain, 0);
-        assert_eq!(rig.queue.should_signal(&rig.mem), Ok(!no_interrupt));
+        assert_eq!(rig.queue.needs_notification(&rig.mem), Ok(!no_interrupt));
     }
-    rig.queue.disarm(&rig.mem).expect("mapped");
+    rig.queue.disable_notification(&rig.mem).expect("mapped");
     assert_eq!(rig.mem.peek_u16(USED), 1);
-    assert_eq!(rig.queue.arm(&rig.mem, 1), Ok(false));
+    assert_eq!(rig.queue.enable_notification(&rig.mem, 1), Ok(false));
     assert_eq!(rig.mem.peek_u16(USED), 0);
 }
 
@@ -292,13 +292,13 @@ fn without_event_index_the_flags_decide_on_both_sides() {
 fn arming_finds_a_chain_that_came_before_the_driver_could_know() {
     for features in [ALL, NONE] {
         let mut rig = Rig::new(features);
-        rig.queue.disarm(&rig.mem).expect("mapped");
-        assert_eq!(rig.queue.arm(&rig.mem, 1), Ok(false));
-        rig.queue.disarm(&rig.mem).expect("mapped");
+        rig.queue.disable_notification(&rig.mem).expect("mapped");
+        assert_eq!(rig.queue.enable_notification(&rig.mem, 1), Ok(false));
+        rig.queue.disable_notification(&rig.mem).expect("mapped");
         rig.desc(BASE, 0, BASE, 1, 0, 0);
         rig.offer(0, &[0]);
-        assert_eq!(rig.queue.arm(&rig.mem, 1), Ok(true));
-        assert!(rig.queue.is_armed());
+        assert_eq!(rig.queue.enable_notification(&rig.mem, 1), Ok(true));
+        assert!(rig.queue.is_notification_enabled());
         let avail_event = rig.mem.peek_u16(USED + 4 + 64);
         assert_eq!(avail_event, 0, "the next index to be taken");
     }
@@ -312,9 +312,9 @@ fn a_ring_that_goes_away_is_a_fault() {
     let chain = rig.pop().expect("valid").expect("a chain");
     rig.mem.punch(AVAIL..USED + 0x1000);
     let used = QueueFault::Memory(MemFault { addr: GuestAddr::new(USED + 4) });
-    assert_eq!(rig.queue.push(&rig.mem, &mut rig.pool, chain, 0), Err(used));
+    assert_eq!(rig.queue.add_used(&rig.mem, &mut rig.pool, chain, 0), Err(used));
     assert_eq!(rig.pool.available(), 2048);
-    assert!(rig.queue.publish(&rig.mem).is_err());
+    assert!(rig.queue.publish_used(&rig.mem).is_err());
     assert!(matches!(rig.fault(), QueueFault::Memory(_)));
 }
 
@@ -356,14 +356,14 @@ proptest! {
             }
             prop_assert!(held.len() <= SIZE.into());
             if turn % 3 == 0 && let Some(chain) = held.pop() {
-                let _ = rig.queue.push(mem, &mut rig.pool, chain, 1);
-                let _ = rig.queue.publish(mem);
-                let _ = rig.queue.should_signal(mem);
+                let _ = rig.queue.add_used(mem, &mut rig.pool, chain, 1);
+                let _ = rig.queue.publish_used(mem);
+                let _ = rig.queue.needs_notification(mem);
             }
-            let _ = rig.queue.arm(mem, 1);
+            let _ = rig.queue.enable_notification(mem, 1);
         }
         for chain in held {
-            let _ = rig.queue.push(mem, &mut rig.pool, chain, 0);
+            let _ = rig.queue.add_used(mem, &mut rig.pool, chain, 0);
         }
         prop_assert_eq!(rig.pool.available(), 2048);
     }

@@ -244,8 +244,8 @@ impl Both<'_> {
     /// Returns a chain to both rings.
     fn give_back(&mut self, chain: Chain, input: &mut Input<'_>) {
         let (head, len) = (chain.head(), u32::from(input.u16()));
-        self.ours.push(&self.mem, &mut self.pool, chain, len).expect("inside");
-        self.ours.publish(&self.mem).expect("inside");
+        self.ours.add_used(&self.mem, &mut self.pool, chain, len).expect("inside");
+        self.ours.publish_used(&self.mem).expect("inside");
         self.theirs.add_used(self.their_mem, head, len).expect("inside");
         let mut theirs = vec![0; 0x100];
         self.their_mem.read_slice(&mut theirs, GuestAddress(USED)).expect("inside");
@@ -253,7 +253,7 @@ impl Both<'_> {
         if self.event_idx && input.u8() & 1 == 0 {
             let event = input.u16() % 64;
             self.poke(AVAIL + 4 + u64::from(self.size) * 2, &event.to_le_bytes());
-            let ours = self.ours.should_signal(&self.mem).expect("inside");
+            let ours = self.ours.needs_notification(&self.mem).expect("inside");
             let theirs = self.theirs.needs_notification(self.their_mem).expect("inside");
             assert_eq!(ours, theirs, "the same notifications");
         }

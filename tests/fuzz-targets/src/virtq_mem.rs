@@ -103,19 +103,23 @@ pub fn virtq_mem(data: &[u8]) -> bool {
             },
             3 => {
                 if let Some(chain) = held.pop() {
-                    let _ = queue.push(mem, &mut pool, chain, u32::from(*op));
+                    let _ = queue.add_used(mem, &mut pool, chain, u32::from(*op));
                 }
             }
             4 => {
-                let _ = queue.publish(mem).and_then(|()| queue.should_signal(mem));
+                let _ = queue.publish_used(mem).and_then(|()| queue.needs_notification(mem));
             }
             _ => {
-                let _ = if op & 0x80 != 0 { queue.arm(mem, 1).map(drop) } else { queue.disarm(mem) };
+                let _ = if op & 0x80 != 0 {
+                    queue.enable_notification(mem, 1).map(drop)
+                } else {
+                    queue.disable_notification(mem)
+                };
             }
         }
     }
     for chain in held {
-        let _ = queue.push(mem, &mut pool, chain, 0);
+        let _ = queue.add_used(mem, &mut pool, chain, 0);
     }
     assert_eq!(pool.available(), POOL, "every segment came back");
     popped

@@ -187,7 +187,8 @@ fn each_queue_may_bring_its_part_of_a_batch() {
     }
     rig.run();
     let device = rig.device.borrow();
-    let asked = |slot: usize| device.queues[slot].queue.as_ref().map(crate::virtq::Queue::batch);
+    let asked =
+        |slot: usize| device.queues[slot].queue.as_ref().map(crate::virtq::Queue::notification_threshold);
     assert_eq!((device.coalescer.event_threshold(), asked(0), asked(1)), (16, Some(8), Some(8)));
 }
 
@@ -205,7 +206,7 @@ fn a_queue_that_is_not_in_use_takes_no_part_of_a_batch_and_is_heard_at_once() {
     };
     bring(&mut rig);
     let asked = |rig: &Rig, slot: usize| {
-        rig.device.borrow().queues[slot].queue.as_ref().map(crate::virtq::Queue::batch)
+        rig.device.borrow().queues[slot].queue.as_ref().map(crate::virtq::Queue::notification_threshold)
     };
     assert_eq!((asked(&rig, 0), asked(&rig, 1)), (Some(16), Some(1)));
     rig.faults.release.set(16);
