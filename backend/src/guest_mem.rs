@@ -97,6 +97,24 @@ impl core::error::Error for MemFault {}
 /// Every method fails with [`MemFault`] where the guest has no memory; a copy may then have
 /// been done in part. Methods take `&self`, so an implementation keeps its map cache behind
 /// a cell.
+///
+/// # Examples
+/// ```
+/// use backend::guest_mem::{GuestAddr, GuestMemory, MemFault};
+/// use backend::testkit::TestMemory;
+///
+/// let memory = TestMemory::new(4096);
+/// let addr = GuestAddr::new(TestMemory::BASE).offset(16)?;
+/// memory.write(addr, b"data")?;
+/// let mut copy = [0; 4];
+/// memory.read(addr, &mut copy)?;
+/// assert_eq!(&copy, b"data");
+///
+/// // An address is what the guest says: it may lie where there is no memory.
+/// let nowhere = GuestAddr::new(0);
+/// assert_eq!(memory.read(nowhere, &mut copy), Err(MemFault { addr: nowhere }));
+/// # Ok::<(), MemFault>(())
+/// ```
 pub trait GuestMemory {
     /// Copies guest bytes at `addr` into `dst`. Not atomic.
     ///

@@ -84,6 +84,55 @@ pub enum Submitted {
 
 /// A storage engine. It serves requests in any order; [`Operation::Flush`] covers the writes
 /// that completed before it was submitted.
+///
+/// # Examples
+/// A read-only disk of zeros, which answers each request at once:
+///
+/// ```
+/// use backend::storage::{Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
+/// use kernel::Port;
+///
+/// struct Zeros;
+///
+/// impl Storage for Zeros {
+///     fn geometry(&self) -> Geometry {
+///         Geometry {
+///             capacity_sectors: 2048,
+///             block_size_bytes: 512,
+///             physical_block_size_bytes: 4096,
+///             transfer_bytes: 1 << 20,
+///             read_only: true,
+///             flush: false,
+///             discard: None,
+///             max_write_zeroes_sectors: 0,
+///         }
+///     }
+///     fn port(&self) -> Option<Port> {
+///         None
+///     }
+///     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
+///         let outcome = match ticket.operation() {
+///             Operation::Read { len_bytes, .. } => {
+///                 let zeros = vec![0; len_bytes as usize];
+///                 let copied = io.scatter_bytes(&ticket, 0, &zeros);
+///                 if copied.is_ok() { Outcome::Done } else { Outcome::IoError }
+///             }
+///             _ => Outcome::Unsupported,
+///         };
+///         Submitted::Done(ticket, outcome)
+///     }
+///     fn kick(&mut self) {}
+///     fn responses(&self) -> u32 {
+///         0
+///     }
+///     fn next_completion(&mut self, _io: &Io<'_>) -> Option<(Ticket, Outcome)> {
+///         None
+///     }
+///     fn enable_events(&mut self, _completions: u32) -> bool {
+///         false
+///     }
+/// }
+/// ```
 pub trait Storage {
     /// The disk's properties.
     fn geometry(&self) -> Geometry;

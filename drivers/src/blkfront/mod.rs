@@ -104,6 +104,36 @@ pub struct Disconnected {
 }
 
 /// A connection to a blkback.
+///
+/// # Examples
+/// A flush, over fakes of Xen, xenstored and blkback:
+///
+/// ```
+/// use drivers::blkfront::{BlkFront, Op};
+/// use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
+/// use drivers::xenstore::Xenstore;
+/// use kernel::fake::FakeXen;
+/// use kernel::{DomId, Hypervisor};
+///
+/// let xen = FakeXen::new(DomId(5));
+/// let store = XenStored::start(&xen);
+/// let _blkback = BlkBack::attach(&xen, &store, 51712, BlkBackConfig::default());
+/// let mut xenstore = Xenstore::new(&xen).unwrap();
+/// let mut disk = BlkFront::connect(&xen, &mut xenstore, 51712, 64).unwrap();
+///
+/// disk.submit(7, Op::Flush).unwrap();
+/// disk.kick();
+/// let completion = loop {
+///     if let Some(completion) = disk.next_completion() {
+///         break completion;
+///     }
+///     if !disk.enable_events(1) {
+///         xen.poll(&[disk.port()], None).unwrap();
+///         xen.evtchn_take_pending(disk.port());
+///     }
+/// };
+/// assert_eq!((completion.id, completion.outcome), (7, Ok(())));
+/// ```
 #[derive(Debug)]
 pub struct BlkFront<H: Hypervisor> {
     hv: H,

@@ -40,6 +40,25 @@ pub enum ShutdownReason {
 ///
 /// A cheap handle: clones reach the same domain. Methods take `&self`, because Xen keeps the
 /// state. Errors are Xen's own numbers.
+///
+/// # Examples
+/// Two domains signal each other, over the in-memory Xen of the tests:
+///
+/// ```
+/// use kernel::fake::FakeXen;
+/// use kernel::{DomId, Hypervisor};
+///
+/// let stub = FakeXen::new(DomId(5));
+/// let peer = stub.domain(DomId(0));
+/// let offered = peer.evtchn_alloc_unbound(DomId(5))?;
+/// let port = stub.evtchn_bind_interdomain(DomId(0), offered.0)?;
+/// stub.evtchn_take_pending(port); // a new port is pending at once
+///
+/// peer.evtchn_send(offered)?;
+/// stub.poll(&[port], None)?;
+/// assert!(stub.evtchn_take_pending(port));
+/// # Ok::<(), kernel::Errno>(())
+/// ```
 pub trait Hypervisor: Clone {
     // Event channels (public/event_channel.h). All ports stay masked: nothing interrupts.
 
