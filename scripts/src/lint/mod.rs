@@ -1,11 +1,12 @@
 //! `cargo xtask lint`: rules of this project that no compiler checks.
 //!
 //! - [`circles`]: modules of a crate do not need each other.
-//! - [`sizes`]: files and functions stay short.
-//! - [`modules`], [`source`]: what both read.
+//! - [`sizes`]: files and functions stay short and flat.
+//! - [`modules`], [`source`]: what both read; [`depth`]: of a function's body.
 //! - [`shell`]: scripts of dom0 and guests have no syntax error.
 
 pub mod circles;
+pub mod depth;
 pub mod modules;
 pub mod shell;
 pub mod sizes;

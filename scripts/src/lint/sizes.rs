@@ -1,14 +1,16 @@
-//! How long files and functions may be.
+//! How long files, and how long and deep functions may be.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::lint::source::Source;
+use crate::lint::source::{Function, Source};
 
 /// The most lines of a file, without what it compiles for tests only.
 pub const FILE_LINES_MAX: usize = 450;
 /// The most lines between the braces of a function's body, outside tests.
 pub const FUNCTION_LINES_MAX: usize = 50;
+/// How deep `if`, `match` and loops may stand in each other.
+pub const FUNCTION_DEPTH_MAX: usize = 4;
 
 /// What is too long in these files; `lines` tells how many a file has in all.
 #[must_use]
@@ -20,9 +22,16 @@ pub fn find(files: &BTreeMap<PathBuf, Source>, lines: impl Fn(&Path) -> usize) -
         if code > FILE_LINES_MAX {
             found.push(format!("{shown}: {code} lines, {FILE_LINES_MAX} at most"));
         }
-        for function in source.functions.iter().filter(|one| one.lines > FUNCTION_LINES_MAX) {
-            let (line, name, lines) = (function.line, &function.name, function.lines);
-            found.push(format!("{shown}:{line}: fn {name} has {lines} lines, {FUNCTION_LINES_MAX} at most"));
+        for Function { name, line, lines, depth } in &source.functions {
+            if *lines > FUNCTION_LINES_MAX {
+                found.push(format!(
+                    "{shown}:{line}: fn {name} has {lines} lines, {FUNCTION_LINES_MAX} at most"
+                ));
+            }
+            if *depth > FUNCTION_DEPTH_MAX {
+                found
+                    .push(format!("{shown}:{line}: fn {name} is {depth} deep, {FUNCTION_DEPTH_MAX} at most"));
+            }
         }
     }
     found
@@ -43,6 +52,13 @@ mod tests {
         assert!(found(&function(FUNCTION_LINES_MAX)).is_empty());
         assert_eq!(found(&function(FUNCTION_LINES_MAX + 1)), ["a.rs:1: fn f has 51 lines, 50 at most"]);
         assert!(found(&format!("#[cfg(test)]\nmod tests {{\n{}}}", function(60))).is_empty());
+    }
+
+    #[test]
+    fn a_function_may_be_as_deep_as_its_limit_and_no_deeper() {
+        let function = |deep| format!("fn f() {{ {}{} }}", "if a { ".repeat(deep), "}".repeat(deep));
+        assert!(found(&function(FUNCTION_DEPTH_MAX)).is_empty());
+        assert_eq!(found(&function(FUNCTION_DEPTH_MAX + 1)), ["a.rs:1: fn f is 5 deep, 4 at most"]);
     }
 
     #[test]

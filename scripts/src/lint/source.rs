@@ -9,6 +9,8 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Block, ImplItem, Item, ItemMod, Meta, Signature, TraitItem, UseTree};
 
+use crate::lint::depth;
+
 /// A path that a file names, as it is written: `["crate", "bench", "Plan"]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reference {
@@ -29,6 +31,8 @@ pub struct Function {
     pub line: usize,
     /// Lines between the braces of its body.
     pub lines: usize,
+    /// How deep `if`, `match` and loops stand in each other there.
+    pub depth: usize,
 }
 
 /// What a file holds.
@@ -107,6 +111,7 @@ impl Source {
             name: signature.ident.to_string(),
             line: signature.ident.span().start().line,
             lines: (close.start().line - open.start().line).saturating_sub(1),
+            depth: depth::of(body),
         });
     }
 

@@ -1,5 +1,5 @@
 # What the guests of the benchmark share: spans of fio on disks, with marks on the console at
-# which dom0 looks at the CPU times. What is counted is what the kernel says the disks did
+# which dom0 reads the CPU times. What is counted is what the kernel says the disks did
 # between the marks, so fio's own start and end are in no span. Source it after /guest/lib.sh,
 # /guest/disk.sh and /guest/tools.sh. The other side: tests/bench/meter/src/watch.rs.
 # shellcheck shell=sh disable=SC2034
@@ -74,7 +74,7 @@ fio_run() {
     wait $fio
 }
 
-# stub_stats LABEL: has dom0 look at the stub's counters, and waits until it has.
+# stub_stats LABEL: has dom0 read the stub's counters, and waits until it has.
 stub_stats() {
     echo "PF stats $1"
     read -r -t 10 _

@@ -167,7 +167,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Has dom0 look at the stub's counters.
+/// Has dom0 read the stub's counters.
 fn ask(xen: &Xen, label: &str) {
     log::info!("PF stats {label}");
     sleep(xen, ASKED_NS);

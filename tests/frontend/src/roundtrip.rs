@@ -21,7 +21,7 @@ const BATCH: u64 = 100;
 const BATCHES: usize = 25;
 /// Single reads for one line.
 const SINGLE: usize = 25;
-/// Longer than any stub looks for more work.
+/// Longer than any stub polls for more work.
 const PAUSE_NS: u64 = 5_000_000;
 
 /// Measures for ever.

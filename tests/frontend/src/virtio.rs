@@ -275,7 +275,7 @@ impl Queue {
 
     /// Waits for all of `count` chains, asleep in between; whether they came.
     pub fn take_back_all(&mut self, xen: &Xen, count: u16) -> bool {
-        /// Short beside a chain's time, long beside a look.
+        /// Short beside a chain's time, long beside a poll.
         const NAP_NS: u64 = 50_000;
         let all = self.taken_back.wrapping_add(count);
         let until_ns = xen.now_ns().saturating_add(PATIENCE_NS);

@@ -15,7 +15,7 @@
 //! A new workload is a line here (`workload.rs`, or `buffered/mod.rs` with a case in
 //! `guest/buffered.sh`); fio's own are spelt out by their names.
 //!
-//! - [`run`]: set-up, boot, and what dom0 told.
+//! - [`mod@run`]: set-up, boot, and what dom0 told.
 //! - [`others`]: what else the machine was busy with.
 //! - [`workload`], [`plan`]: what is measured: kinds of disk, workloads, rounds.
 //! - [`span`], [`work`], [`counts`]: what dom0, guests and stubs tell of each span, read.
@@ -63,7 +63,7 @@ use crate::report::Report;
 /// Compare Pilotfish with Xen's native PV disk: rates, CPU times, bare round trips.
 ///
 /// One guest does the same I/O (fio) on a native PV disk, on a disk of its stub over
-/// the same kind of backing, and on one in the stub's memory, in turns; dom0 looks at
+/// the same kind of backing, and on one in the stub's memory, in turns; dom0 asks Xen for
 /// everybody's CPU time. Another guest, whose memory was used before, does what guests do: reads and
 /// writes through the page cache, files on ext4, mixed loads. Prints the figures beside the project's targets, and writes
 /// target/bench.json (every raw number) and target/bench/ (tables, SVG). Ends well when
@@ -81,7 +81,7 @@ struct Cli {
     /// Length of each measurement, without fio's start and end (default: 1.5; quick: 1; curves: 0.8).
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
-    /// Few rounds and workloads, for a look: some three minutes.
+    /// Few rounds and workloads: some three minutes.
     #[arg(long)]
     quick: bool,
     /// vCPUs of the guest.

@@ -10,7 +10,7 @@ use crate::workload::{Kind, Workload};
 
 /// Memory of the guest that measures.
 pub const GUEST_MIB: u32 = 384;
-/// Memory of the guest beside which the stub's own is looked at.
+/// Memory of the guest beside which the stub's own is measured.
 pub const LARGE_GUEST_MIB: u32 = 4096;
 
 /// A benchmark to run.
@@ -50,7 +50,7 @@ impl Plan {
         }
     }
 
-    /// A look: the workloads of 4 KiB at depths 1 and 16, a few of what guests do, few rounds.
+    /// A short run: the workloads of 4 KiB at depths 1 and 16, a few of what guests do, few rounds.
     #[must_use]
     pub fn quick() -> Self {
         let mut workloads = Self::all_workloads();

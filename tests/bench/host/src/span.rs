@@ -31,7 +31,7 @@ impl Cpu {
 pub struct Span {
     /// Its length by the guest's clock, in seconds.
     pub seconds: f64,
-    /// Its length by dom0's clock, between the looks at the CPU times.
+    /// Its length by dom0's clock, between the readings of the CPU times.
     pub dom0_seconds: f64,
     /// Bytes that the disk read and wrote.
     pub bytes: u64,

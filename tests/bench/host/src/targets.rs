@@ -174,7 +174,7 @@ pub fn all(
     targets
 }
 
-/// What counts as no CPU: a look at xenstore now and then is more than nothing.
+/// What counts as no CPU: a question to xenstore now and then is more than nothing.
 const IDLE_PERCENT: f64 = 0.1;
 
 /// Hot round trips to the stub, each to the median of those to the echo stub: they are made in

@@ -33,7 +33,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Looks now; `words` are the guest's own of that moment.
+    /// Reads them now; `words` are the guest's own of that moment.
     ///
     /// # Errors
     /// When a domain is gone.

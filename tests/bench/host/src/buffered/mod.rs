@@ -20,7 +20,7 @@ pub const DISK_MIB: u32 = 256;
 /// The disks that are compared: one in the stub's memory would have to be as large.
 pub const KINDS: [Kind; 2] = [Kind::Native, Kind::Pilotfish];
 /// How many times the length of other spans those have that latencies are taken from: the slowest
-/// of a thousand I/Os is looked for.
+/// of a thousand I/Os is wanted.
 pub const LATENCY_SPANS: f64 = 2.0;
 
 /// How something is done to a disk.
@@ -76,7 +76,7 @@ pub const ALL: [Workload; 13] = [
     Workload::new("ext4-fsync-8k", "8 KiB random write on ext4, fsync after each", "I/O", Way::Cached),
 ];
 
-/// Those of a quick look.
+/// Those of a quick run.
 #[must_use]
 pub fn quick() -> Vec<Workload> {
     let quick = ["cached-read", "cached-write", "latency-randread-4k-1", "ext4-fsync-8k"];
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quick_look_has_a_workload_of_each_sort() {
+    fn a_quick_run_has_a_workload_of_each_sort() {
         let quick = quick();
         assert_eq!(quick.len(), 4);
         assert!(quick.iter().any(|workload| workload.way == Way::Timed));

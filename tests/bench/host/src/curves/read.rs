@@ -103,7 +103,7 @@ fn counts(value: &str) -> Option<(u64, Counts)> {
     Some((asked?, counts))
 }
 
-/// What was counted between two looks.
+/// What was counted between two answers.
 fn since(before: &Counts, after: &Counts) -> Counts {
     let difference =
         |(key, count): (&String, &u64)| Some((key.clone(), count.wrapping_sub(*before.get(key)?)));
