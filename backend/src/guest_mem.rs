@@ -158,12 +158,19 @@ pub trait GuestMemory {
 
     /// Whether mappings from before an [`GuestMemory::invalidate`] still stand, unused: they keep
     /// pages from their owner.
-    fn is_unswept(&self) -> bool {
+    fn is_unswept(&self) -> bool
+    where
+        Self: Sized,
+    {
         false
     }
 
     /// Ends a few of those.
-    fn sweep(&self) {}
+    fn sweep(&self)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 #[cfg(test)]

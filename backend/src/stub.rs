@@ -278,9 +278,14 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         self.disks.iter_mut().filter_map(|disk| disk.device.hold_deadline_ns(now_ns, sharers)).min()
     }
 
+    /// Ends the server: no access is answered any more.
+    pub fn end(&mut self) -> TeardownOutcome {
+        self.server.end()
+    }
+
     /// Ends the server, then gives the engines back for their orderly end.
-    pub fn stop(self) -> (TeardownOutcome, Vec<S>) {
-        let teardown = self.server.stop();
+    pub fn stop(mut self) -> (TeardownOutcome, Vec<S>) {
+        let teardown = self.end();
         (teardown, self.disks.into_iter().map(|disk| disk.device.into_storage()).collect())
     }
 

@@ -9,6 +9,7 @@
 #[cfg(target_os = "none")]
 mod stub {
     use backend::event_loop::EventLoop;
+    use core::mem::ManuallyDrop;
     use kernel::{BootInfo, ShutdownReason, Xen};
     use runtime::Running;
 
@@ -18,10 +19,11 @@ mod stub {
         let Some(Running { xs, stub, busy_poll_ns }) = runtime::begin(&xen, boot) else {
             return ShutdownReason::Crash;
         };
-        let mut event_loop = EventLoop::new(&xen, xs, stub, runtime::housekeep, busy_poll_ns);
+        let event_loop = EventLoop::new(&xen, xs, stub, runtime::housekeep, busy_poll_ns);
+        // The domain ends with it: there is nothing to be freed.
+        let mut event_loop = ManuallyDrop::new(event_loop);
         let why = event_loop.run();
-        let (stub, _xs) = event_loop.into_parts();
-        runtime::end(stub, why)
+        runtime::end(event_loop.stub(), why)
     }
 }
 

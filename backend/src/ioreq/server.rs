@@ -245,11 +245,7 @@ impl<H: Hypervisor> Server<H> {
     }
 
     /// Ends the server in the order that strands no vCPU, and closes its ports.
-    pub fn stop(mut self) -> TeardownOutcome {
-        self.end()
-    }
-
-    fn end(&mut self) -> TeardownOutcome {
+    pub fn end(&mut self) -> TeardownOutcome {
         self.ended = true;
         let teardown = self.parts.run();
         for port in core::mem::take(&mut self.parts.ports) {

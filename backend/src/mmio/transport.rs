@@ -117,24 +117,23 @@ impl Transport {
         {
             return Err(JournalError::Changed);
         }
-        let regs = state.queues.get(..usize::from(identity.queues)).ok_or(JournalError::Corrupt)?;
-        Ok(Transport {
-            // `InterruptStatus` is not kept: after a restart every reason is raised anyway.
-            queues: regs.iter().copied().map(QueueRegs::from).collect(),
-            config: state.config.to_vec(),
-            config_generation: state.config_generation,
-            config_changed: state.config_changed != 0,
-            status: Status::from_bits(state.status).ok_or(JournalError::Corrupt)?,
-            features: FeatureRegs {
-                offered: state.features,
-                accepted: state.driver_features,
-                foreign: state.foreign_features != 0,
-                device_sel: state.device_features_sel,
-                driver_sel: state.driver_features_sel,
-            },
-            queue_sel: state.queue_sel,
-            ..Transport::new(identity, Vec::new())
-        })
+        // `InterruptStatus` is not kept: after a restart every reason is raised anyway.
+        let mut transport = Transport::new(identity, state.config.to_vec());
+        for (to, from) in transport.queues.iter_mut().zip(&state.queues) {
+            *to = QueueRegs::from(*from);
+        }
+        transport.config_generation = state.config_generation;
+        transport.config_changed = state.config_changed != 0;
+        transport.status = Status::from_bits(state.status).ok_or(JournalError::Corrupt)?;
+        transport.features = FeatureRegs {
+            offered: state.features,
+            accepted: state.driver_features,
+            foreign: state.foreign_features != 0,
+            device_sel: state.device_features_sel,
+            driver_sel: state.driver_features_sel,
+        };
+        transport.queue_sel = state.queue_sel;
+        Ok(transport)
     }
 
     /// All that has to outlive a restart.

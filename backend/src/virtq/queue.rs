@@ -100,18 +100,14 @@ impl Queue {
         let used_idx = state.settle(&layout, mem)?;
         let QueueState { next_avail, heads } = state;
         journal.used(&heads, QUEUE_SIZE_MAX);
-        Ok(Queue {
-            next_avail,
-            avail_idx: next_avail,
-            next_used: used_idx,
-            published: used_idx,
-            signalled: used_idx,
-            notification_enabled: false,
-            in_flight: heads,
-            journal: Some(journal),
-            retake: heads.iter().collect(),
-            ..Queue::new(layout, features)
-        })
+        let mut queue = Queue::new(layout, features);
+        queue.notification_enabled = false;
+        (queue.next_avail, queue.avail_idx) = (next_avail, next_avail);
+        (queue.next_used, queue.published, queue.signalled) = (used_idx, used_idx, used_idx);
+        queue.retake = heads.iter().collect();
+        queue.in_flight = heads;
+        queue.journal = Some(journal);
+        Ok(queue)
     }
 
     /// Where the rings lie.

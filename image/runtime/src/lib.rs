@@ -118,8 +118,8 @@ pub fn housekeep(xs: &mut Xenstore<Xen>, stub: &mut ImageStub, loop_stats: &Loop
 /// Ends the ioreq server because serving cannot go on.
 #[cold]
 #[inline(never)]
-pub fn end(stub: ImageStub, why: Errno) -> ShutdownReason {
-    let (teardown, _) = stub.stop();
+pub fn end(stub: &mut ImageStub, why: Errno) -> ShutdownReason {
+    let teardown = stub.end();
     error!("cannot wait for events: {why}; ioreq server ended: {teardown}");
     ShutdownReason::Crash
 }

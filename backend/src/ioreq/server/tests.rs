@@ -33,7 +33,7 @@ fn take_answer(page: &SharedPage, vcpu: usize) -> u64 {
 #[test]
 fn an_access_is_taken_and_answered_for_its_vcpu_only() {
     let xen = xen(2);
-    let server = start(&xen);
+    let mut server = start(&xen);
     assert_eq!(server.ports().len(), 2);
     let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE + 4, 4, None).expect("claimed");
     assert!(server.take(0).is_none());
@@ -44,7 +44,7 @@ fn an_access_is_taken_and_answered_for_its_vcpu_only() {
     slot.answer(Reply(2));
     assert_eq!(take_answer(&page, 1), 2);
     assert!(server.take(1).is_none());
-    assert_eq!(server.stop(), TeardownOutcome::Clean);
+    assert_eq!(server.end(), TeardownOutcome::Clean);
     assert_eq!(xen.open_ports(), 0);
 }
 
@@ -64,7 +64,7 @@ fn a_dropped_slot_answers_all_ones_and_keeps_its_neighbours() {
 #[test]
 fn the_end_answers_every_slot_and_waits_before_it_destroys() {
     let xen = xen(2);
-    let server = start(&xen);
+    let mut server = start(&xen);
     let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE, 4, Some(1)).expect("claimed");
     let (guest_page, log) = (page.clone(), xen.clone());
     let mut waited = 0;
@@ -79,7 +79,7 @@ fn the_end_answers_every_slot_and_waits_before_it_destroys() {
     });
     let id = server.parts.id;
     drop(xen.take_events());
-    assert_eq!(server.stop(), TeardownOutcome::Clean);
+    assert_eq!(server.end(), TeardownOutcome::Clean);
     let taken = Event::Shutdown(DomId(7), kernel::ShutdownReason::Poweroff);
     assert_eq!(xen.take_events(), [Event::ServerState(id, false), taken, Event::ServerDestroyed(id)]);
 }
@@ -87,11 +87,11 @@ fn the_end_answers_every_slot_and_waits_before_it_destroys() {
 #[test]
 fn a_vcpu_that_never_runs_again_keeps_the_server_from_being_destroyed() {
     let xen = xen(1);
-    let server = start(&xen);
+    let mut server = start(&xen);
     let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
     let id = server.parts.id;
     drop(xen.take_events());
-    assert_eq!(server.stop(), TeardownOutcome::Undrained(1));
+    assert_eq!(server.end(), TeardownOutcome::Undrained(1));
     assert_eq!(state(&page, 0), ioreq::STATE_RESP_READY);
     assert_eq!(xen.take_events(), [Event::ServerState(id, false)]);
 }

@@ -108,7 +108,7 @@ fn the_end_destroys_the_server_and_says_that_it_is_a_crash() {
     world.borrow().xen.fail_next("poll", kernel::Errno::EINVAL);
     let mut event_loop = world.borrow_mut().event_loop.take().expect("running");
     let why = event_loop.run();
-    assert_eq!(crate::end(event_loop.into_parts().0, why), ShutdownReason::Crash);
+    assert_eq!(crate::end(event_loop.stub(), why), ShutdownReason::Crash);
     let events = world.borrow().xen.take_events();
     assert!(
         matches!(events[..], [Event::ServerState(a, false), Event::ServerDestroyed(b)] if a == b),
