@@ -84,3 +84,39 @@ fn panicked(task: &Task) -> Outcome {
         Task::ApplyCrashPolicy(..) => Outcome::Done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::World;
+    use crate::stub::identity::Identity;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    #[test]
+    fn a_task_that_panics_is_reported_as_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("a.img");
+        std::fs::write(&image, [0; 512]).unwrap();
+        let world = World::new();
+        let guest = world.xl_create(&[image.to_str().unwrap()]);
+        world.after_create(|_| panic!("on purpose"));
+        let (host, (sender, outcomes)) = (Arc::new(world.host()), channel());
+        let job = Job {
+            identity: Identity::new(guest).unwrap(),
+            deadline: host.now() + Duration::from_secs(9),
+            cancel: Arc::new(AtomicBool::new(false)),
+        };
+        let workers = Workers {
+            config: Arc::new(Config::default_for_tests()),
+            store: Arc::new(world.store()),
+            host,
+            on_outcome: Arc::new(move |outcome| sender.send(outcome).unwrap()),
+        };
+        workers.start(Task::Launch(job));
+        let outcome = outcomes.recv_timeout(Duration::from_secs(20)).unwrap();
+        let Outcome::Launched(whose, Err(error)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((whose, error.to_string().as_str()), (guest, "internal error: a worker panicked"));
+    }
+}

@@ -8,4 +8,4 @@ mod handle;
 mod world;
 
 pub use handle::Handle;
-pub use world::{Manner, World, handle_of};
+pub use world::{Domain, Manner, World, handle_of};

@@ -90,3 +90,50 @@ pub fn console_tail(host: &dyn Host, stub: &Identity) -> Vec<String> {
     let lines = host.console_tail(&stub.name());
     lines.iter().filter(|l| !l.trim().is_empty()).map(|l| printable(l, 200)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{World, handle_of};
+
+    /// A stub that serves, as domain 9 of a new world.
+    fn serving() -> (World, Stub) {
+        let (world, identity) = (World::new(), Identity::new(5).unwrap());
+        world.domain_appears(9, Some("pilotfish-5"), &identity.uuid);
+        world.set(&paths::stub_says(9, "state"), "serving");
+        (world, Stub { domid: 9, identity, disks: vec![51712] })
+    }
+
+    fn failure_after(change: impl Fn(&World)) -> Option<String> {
+        let (world, stub) = serving();
+        change(&world);
+        failure(&world.store(), &world.host(), &stub).unwrap()
+    }
+
+    #[test]
+    fn a_stub_fails_with_its_domain_or_by_its_own_account() {
+        let domain = |world: &World, change: &dyn Fn(&mut crate::fake::Domain)| {
+            change(world.state().domains.get_mut(&9).unwrap());
+        };
+        let says = |world: &World, key: &str, value: &str| world.set(&paths::stub_says(9, key), value);
+        assert_eq!(failure_after(|_| ()), None);
+        assert_eq!(failure_after(|w| domain(w, &|d| d.paused = true)), None);
+        assert_eq!(failure_after(|w| drop(w.state().domains.remove(&9))).as_deref(), Some(GONE));
+        assert_eq!(failure_after(|w| domain(w, &|d| d.dying = true)).as_deref(), Some(GONE));
+        assert_eq!(failure_after(|w| domain(w, &|d| d.shutdown = Some(3))).as_deref(), Some("crashed"));
+        let crashed = failure_after(|w| {
+            domain(w, &|d| d.shutdown = Some(1));
+            says(w, "error", "no\nmemory");
+        });
+        assert_eq!(crashed.as_deref(), Some("shut down (reason 1); it said: no?memory"));
+        let failed = failure_after(|w| says(w, "state", "failed"));
+        assert_eq!(failed.as_deref(), Some("failed: failed, without a reason"));
+    }
+
+    #[test]
+    fn another_domain_with_the_stubs_number_is_not_the_stub() {
+        let other = handle_of(&Identity::new(5).unwrap().uuid);
+        let failure = failure_after(|w| w.state().domains.get_mut(&9).unwrap().handle = other);
+        assert_eq!(failure.as_deref(), Some(GONE));
+    }
+}
