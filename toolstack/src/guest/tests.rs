@@ -111,6 +111,15 @@ fn the_policy_is_applied_once_to_a_dead_stub_which_goes_with_its_guest() {
 }
 
 #[test]
+fn no_policy_is_applied_where_the_guest_goes_with_its_stub() {
+    for over in [seen(&[node(51712, "5")]), Observation { guest_lives: false, ..seen(&[node(51712, "2")]) }] {
+        let mut guest = Guest { phase: Phase::Serving(stub(&[51712])) };
+        let both = Observation { failure: Some("domain has gone".into()), ..over };
+        assert_eq!(guest.step(&both, Instant::now(), &TIMES), Action::Stop);
+    }
+}
+
+#[test]
 fn a_stub_that_cannot_be_removed_is_tried_again_and_libxl_not_told() {
     let (mut guest, t0) = (Guest { phase: Phase::Stopping }, Instant::now());
     let closing = seen(&[node(51712, "5")]);

@@ -88,6 +88,8 @@ impl Rig {
         assert_eq!(mine.len(), 1);
         assert!(!mine[0].1.paused);
         assert_eq!(mine[0].1.name, format!("pilotfish-{guest}"));
+        let known = self.daemon.as_ref().and_then(|daemon| daemon.guests.get(&guest)?.stub_domid());
+        assert_eq!(known, Some(mine[0].0), "a stub that the daemon does not know may die unseen");
     }
 
     /// No stub, no node, no record of `guest`.
