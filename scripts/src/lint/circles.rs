@@ -4,7 +4,7 @@
 //! depth, names something in the other. In no such graph may there be a circle. Of a parent and
 //! what is in it, each may need the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use crate::lint::modules::{ModulePath, Modules};
@@ -20,23 +20,29 @@ type Edges = BTreeMap<(String, String), Vec<String>>;
 pub struct Circle {
     /// Their parent; empty for the crate's root.
     pub parent: ModulePath,
-    /// Their names.
+    /// The shortest way round, without the first module again at its end.
+    pub path: Vec<String>,
+    /// All that need each other by this circle and others.
     pub members: BTreeSet<String>,
-    /// Who needs whom, and where.
+    /// Who needs whom on the way round, and where.
     pub edges: Edges,
 }
 
 impl fmt::Display for Circle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parent = if self.parent.is_empty() { "crate".to_owned() } else { self.parent.join("::") };
-        let members: Vec<&str> = self.members.iter().map(String::as_str).collect();
-        write!(f, "in {parent}: {}", members.join(", "))?;
+        let first = self.path.first().map_or("", String::as_str);
+        write!(f, "in {parent}: {} -> {first}", self.path.join(" -> "))?;
         for ((from, to), places) in &self.edges {
             let shown = places.get(..SHOWN).unwrap_or(places).join(" ");
             write!(f, "\n    {from} needs {to}: {shown}")?;
             if places.len() > SHOWN {
                 write!(f, " and {} more", places.len() - SHOWN)?;
             }
+        }
+        if self.members.len() > self.path.len() {
+            let members: Vec<&str> = self.members.iter().map(String::as_str).collect();
+            write!(f, "\n    with others all of these need each other: {}", members.join(", "))?;
         }
         Ok(())
     }
@@ -63,37 +69,43 @@ pub fn find(modules: &Modules) -> Vec<Circle> {
     graphs.into_iter().flat_map(|(parent, edges)| circles_of(&parent, &edges)).collect()
 }
 
-/// The circles of one graph: members that reach each other, with the edges between them.
+/// The circles of one graph, one for all modules that need each other.
 fn circles_of(parent: &ModulePath, edges: &Edges) -> Vec<Circle> {
     let names: BTreeSet<&String> = edges.keys().map(|(from, _)| from).collect();
-    let reached: BTreeMap<&String, BTreeSet<&String>> =
-        names.iter().map(|name| (*name, reached_from(name, edges))).collect();
-    let reaches = |from: &String, to: &String| reached.get(from).is_some_and(|all| all.contains(to));
     let mut circles: Vec<Circle> = Vec::new();
-    for name in names.iter().filter(|name| reaches(name, name)) {
+    for name in &names {
         if circles.iter().any(|circle| circle.members.contains(*name)) {
             continue;
         }
-        let members = names.iter().filter(|other| reaches(name, other) && reaches(other, name));
-        let members: BTreeSet<String> = members.map(|other| (*other).clone()).collect();
-        let inside = edges.iter().filter(|((from, to), _)| members.contains(from) && members.contains(to));
-        let edges = inside.map(|(edge, places)| (edge.clone(), places.clone())).collect();
-        circles.push(Circle { parent: parent.clone(), members, edges });
+        let both_ways =
+            |other: &&&String| way(name, other, edges).is_some() && way(other, name, edges).is_some();
+        let members: BTreeSet<String> = names.iter().filter(both_ways).map(|name| (*name).clone()).collect();
+        let round = |member: &String| way(member, member, edges);
+        let Some(path) = members.iter().filter_map(round).min_by_key(Vec::len) else { continue };
+        let next = path.iter().skip(1).chain(path.first());
+        let on_it = path.iter().zip(next).map(|(from, to)| (from.clone(), to.clone()));
+        let edges = on_it.filter_map(|edge| Some((edge.clone(), edges.get(&edge)?.clone()))).collect();
+        circles.push(Circle { parent: parent.clone(), path, members, edges });
     }
     circles
 }
 
-fn reached_from<'a>(start: &String, edges: &'a Edges) -> BTreeSet<&'a String> {
-    let mut reached = BTreeSet::new();
-    let mut open = vec![start];
-    while let Some(at) = open.pop() {
+/// The shortest way of one edge or more from `start` to `end`, without its end.
+fn way(start: &String, end: &String, edges: &Edges) -> Option<Vec<String>> {
+    let mut ways = VecDeque::from([vec![start]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        let at = *way.last()?;
         for (_, to) in edges.keys().filter(|(from, _)| from == at) {
-            if reached.insert(to) {
-                open.push(to);
+            if to == end {
+                return Some(way.into_iter().cloned().collect());
+            }
+            if seen.insert(to) {
+                ways.push_back([&*way, &[to]].concat());
             }
         }
     }
-    reached
+    None
 }
 
 #[cfg(test)]
@@ -115,7 +127,7 @@ mod tests {
             ("b.rs", "fn g() {\n    println!(\"{}\", crate::a::one::N);\n}"),
             ("c.rs", ""),
         ]);
-        let wanted = "in crate: a, b\n    a needs b: a/one.rs:2 a/two.rs:1\n    b needs a: b.rs:2";
+        let wanted = "in crate: a -> b -> a\n    a needs b: a/one.rs:2 a/two.rs:1\n    b needs a: b.rs:2";
         assert_eq!(told, [wanted]);
     }
 
@@ -129,7 +141,10 @@ mod tests {
             ("a/three.rs", "use crate::a::one;"),
         ]);
         assert_eq!(told.len(), 1);
-        assert!(told[0].starts_with("in a: one, three, two\n    one needs two: a/one.rs:1"), "{told:?}");
+        assert!(
+            told[0].starts_with("in a: one -> two -> three -> one\n    one needs two: a/one.rs:1"),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -145,6 +160,20 @@ mod tests {
             circles.iter().map(|circle| circle.members.iter().map(String::as_str).collect()).collect();
         assert_eq!(members, [["a", "b"], ["c", "d"]]);
         assert_eq!(circles[0].edges.len(), 2);
+    }
+
+    #[test]
+    fn of_many_that_need_each_other_the_shortest_way_round_is_told() {
+        let told = told(&[
+            ("lib.rs", "mod a; mod b; mod c; mod d;"),
+            ("a.rs", "use crate::b;"),
+            ("b.rs", "use crate::c;"),
+            ("c.rs", "use crate::{a, d};"),
+            ("d.rs", "use crate::c;"),
+        ]);
+        let wanted = "in crate: c -> d -> c\n    c needs d: c.rs:1\n    d needs c: d.rs:1\n    \
+                      with others all of these need each other: a, b, c, d";
+        assert_eq!(told, [wanted]);
     }
 
     #[test]
