@@ -13,7 +13,7 @@ impl Count {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds this many.
     pub fn add(&mut self, more: u64) {
         self.0 = self.0.wrapping_add(more);
     }

@@ -335,7 +335,7 @@ fn the_configuration_is_the_same_whenever_its_generation_is() {
         rig.ask(T_OUT, writeback, vec![1; 512], 0);
     }
     assert_ne!(seen[0].1, seen[1].1, "it did change on the way");
-    // A new driver's negotiation sets the field anew.
+    // A new driver's negotiation sets the field again.
     rig.driver.init(ALL, 8);
     let generation = rig.driver.read(CONFIG_GENERATION);
     assert_eq!(rig.config(WRITEBACK, Width::One), 1);

@@ -83,7 +83,7 @@ impl<H: Hypervisor> GrantedPage<H> {
             return Ok(());
         }
         self.hv.grant_end(self.gref).map_err(|errno| {
-            // One handle stays alive for ever, so the memory is never handed out again.
+            // One handle is never dropped, so the memory is never handed out again.
             mem::forget(self.page.clone());
             LEAKED_PAGES.fetch_add(1, Ordering::Relaxed);
             Busy(errno)

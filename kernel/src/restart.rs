@@ -3,7 +3,7 @@
 //! A stub that dies cannot be replaced (docs/decisions/0008): its ioreq server would stay, and
 //! with it every vCPU that waits in it. But a stub that only met a bug of its own still has
 //! all that Xen gave it: domid, rights over its guest, ioreq server, event channels. So the
-//! panic path may start the image anew in the place of ending the domain. Code and constants
+//! panic path may start the image again in the place of ending the domain. Code and constants
 //! are read-only and so intact; `.bss` and `.data` are made as at boot; the stack is empty.
 //!
 //! What outlives it lies in `.bss.kept`: the page tables, a few numbers here, and the
@@ -93,7 +93,7 @@ pub(crate) fn half(place: &Range<u64>, incarnation: u32) -> Range<u64> {
 }
 
 /// Whether one more restart at `now_ns` is within `limit` for each [`WINDOW_NS`]; `earlier_ns`
-/// is when the restart `limit` restarts before this one was, if there were so many.
+/// is when the restart `limit` restarts before this one was, if there was one.
 #[cfg_attr(not(any(target_os = "none", test)), expect(dead_code, reason = "only the stub panics so"))]
 fn may_restart(limit: u32, now_ns: u64, earlier_ns: Option<u64>) -> bool {
     limit > 0 && earlier_ns.is_none_or(|earlier_ns| now_ns.saturating_sub(earlier_ns) > WINDOW_NS)
@@ -112,7 +112,7 @@ mod real {
     use core::ptr::{NonNull, with_exposed_provenance_mut};
     use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-    /// Zero at boot, like all of `.bss.kept`. Atomics, so that a panic amid an update leaves
+    /// Zero at boot, like all of `.bss.kept`. Atomics, so that a panic during an update leaves
     /// no borrow behind.
     struct Kept {
         dtb: AtomicU64,
@@ -164,7 +164,7 @@ mod real {
         KEPT.limit.store(limit.min(RESTARTS_MAX), Relaxed);
     }
 
-    /// Where the previous incarnation had its heap. Not kept: each incarnation says it anew.
+    /// Where the previous incarnation had its heap. Not kept: each incarnation sets it again.
     static PREVIOUS_HEAP: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
     /// Notes where the previous incarnation had its heap, if there was one.
@@ -180,7 +180,7 @@ mod real {
             return None;
         }
         let base = NonNull::new(with_exposed_provenance_mut(usize::try_from(address).ok()?))?;
-        // SAFETY: page-aligned RAM, mapped as data for ever, of the half that this incarnation's heap
+        // SAFETY: page-aligned RAM, mapped as data at all times, of the half that this incarnation's heap
         // leaves alone; all that is reached there is reached through `SharedPage`s made here.
         Some(unsafe { SharedPage::from_mapped(base) })
     }
@@ -207,7 +207,7 @@ mod real {
             return None;
         }
         let first = NonNull::new(JOURNAL.0.get())?.cast::<u8>();
-        // SAFETY: the page lies in the static, page-aligned, mapped as data for ever, and is
+        // SAFETY: the page lies in the static, page-aligned, mapped as data at all times, and is
         // reached only through `SharedPage`s made here.
         Some(unsafe { SharedPage::from_mapped(first.add(index * 4096)) })
     }
@@ -336,7 +336,7 @@ mod tests {
     fn as_many_restarts_as_allowed_within_the_time() {
         let now_ns = 5 * WINDOW_NS;
         assert!(!may_restart(0, now_ns, None));
-        assert!(may_restart(3, now_ns, None), "not so many yet");
+        assert!(may_restart(3, now_ns, None), "too few yet");
         assert!(!may_restart(3, now_ns, Some(now_ns - WINDOW_NS)));
         assert!(may_restart(3, now_ns, Some(now_ns - WINDOW_NS - 1)), "long ago");
     }

@@ -87,7 +87,7 @@ impl Agent {
     ///
     /// # Errors
     /// On Ctrl-C and at the machine's time limit. A scenario that fails, hangs or takes
-    /// the machine down is no error but an [`Outcome`]; after one without a status, boot anew.
+    /// the machine down is no error but an [`Outcome`]; after one without a status, boot again.
     pub fn run(&mut self, name: &str, limit: Duration, mut on_event: impl FnMut(&Event)) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let until = Instant::now() + limit + END_GRACE;

@@ -32,7 +32,7 @@ measure() {
     check "$mapped MiB are mapped" [ "$(($(stub_stat $name map_pages) / 256))" -ge "$mapped" ]
     check "the guest gives single pages back" wait_guest_line $name 'PF single=' 60
     fact "$window.single_us" "$(guest_value $name single)"
-    check "the guest gives single pages back amid I/O" wait_guest_line $name 'PF busy=' 120
+    check "the guest gives single pages back during I/O" wait_guest_line $name 'PF busy=' 120
     fact "$window.busy_us" "$(guest_value $name busy)"
     check "the guest has read again" wait_guest_line $name 'PF filled=2' 240
     check "$mapped MiB are mapped" [ "$(($(stub_stat $name map_pages) / 256))" -ge "$mapped" ]

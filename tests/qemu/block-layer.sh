@@ -34,7 +34,7 @@ yields beyond_partition_1 1 "nothing is written beyond the first one's end"
 yields beyond_partition_2 1 "nor beyond the second one's"
 yields partitions_hold 1 "both hold what was written to them, side by side"
 yields partitions_gone 1 "they go with their table"
-yields bound_again 5 "the driver lets go of the device and finds it again, also amid writes"
+yields bound_again 5 "the driver lets go of the device and finds it again, also during writes"
 yields kept 1 "and the data are what they were"
 check "the guest powers off" wait_gone layer 30
 for n in 1 2; do yes "partition $n" | head -c 4194304; done >/run/partitions

@@ -56,7 +56,7 @@ image_holds() {
 }
 
 # workers_hold NAME FILE TAG WORKERS: whether the image holds the last rounds that each worker of
-# the guest told of (guest/disk.sh). A worker has four places, and may be amid a fourth round.
+# the guest told of (guest/disk.sh). A worker has four places, and may be in a fourth round.
 workers_hold() {
     local worker last n
     for worker in $(seq 0 $(($4 - 1))); do

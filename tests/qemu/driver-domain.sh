@@ -1,5 +1,5 @@
 # The data are not dom0's: a driver domain, unprivileged and with Xen's own `xl devd`, has the
-# block device, and the stub's PV disk leads there. It is killed under I/O and made anew.
+# block device, and the stub's PV disk leads there. It is killed under I/O and made again.
 . /pf/lib.sh
 . /scenarios/checks.sh
 

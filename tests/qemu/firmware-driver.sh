@@ -1,5 +1,5 @@
 # A driver as firmware has it: VERSION_1 and nothing else, queues of 2 to 64, one request at a
-# time, polling. It cuts its requests in every way, starts over after each, resets amid a
+# time, polling. It cuts its requests in every way, starts over after each, resets during a
 # request, and once makes the device ask for a reset. A driver that accepts what was not offered is
 # refused; one that accepts nothing at all is served.
 . /pf/lib.sh
@@ -30,7 +30,7 @@ done
 equal "the serial number" pf-51712 "$(guest_value firmware serial)"
 equal "a driver that accepts nothing, not even VERSION_1, is served" 1 "$(guest_value firmware read_with_nothing)"
 equal "what is said twice changes nothing" 1 "$(guest_value firmware said_twice)"
-equal "nothing arrives after a reset amid a request" 20 "$(guest_value firmware quiet_after_reset)"
+equal "nothing arrives after a reset during a request" 20 "$(guest_value firmware quiet_after_reset)"
 equal "and the next driver is served" 1 "$(guest_value firmware read_after_resets)"
 equal "a request without room for a status stops the device" 1 "$(guest_value firmware needs_reset)"
 equal "which says so" 2 "$(guest_value firmware needs_reset_interrupts)"

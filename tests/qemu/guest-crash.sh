@@ -1,4 +1,4 @@
-# The guest's kernel panics amid I/O, or the guest is ended as crashed: its own on_reboot and
+# The guest's kernel panics during I/O, or the guest is ended as crashed: its own on_reboot and
 # on_crash decide. (Linux on Arm has no Xen panic notifier: a panic ends in a reboot.) A restarted
 # guest has a fresh stub, its file system recovers, and what was synced is there.
 . /pf/lib.sh

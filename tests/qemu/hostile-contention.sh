@@ -69,7 +69,7 @@ xl destroy contention
 [ -z "$(domid victim)" ] || xl destroy victim
 check "the bystander goes on afterwards" more_rounds bystander 2 60
 equal "the bystander saw no error" "" "$(guest_value bystander error)"
-# It may be amid a round later than the last one told.
+# It may be in a round later than the last one told.
 rounds=$(rounds_of bystander)
 check "xl destroys the bystander" xl destroy bystander
 check "the bystander's image holds what it wrote" image_holds "$bystander_image" witness "$rounds" 12

@@ -1,4 +1,4 @@
-# The guest's kernel panics amid I/O and a crash kernel, loaded beforehand, takes its place within
+# The guest's kernel panics during I/O and a crash kernel, loaded beforehand, takes its place within
 # the same domain: it resets the device while the old kernel's requests are under way, then uses it.
 #
 # Xen may lose the disk's interrupt for good when its vCPU goes down (docs/testing.md). Whether it did
@@ -27,7 +27,7 @@ crash() {
         check "xl create" start_guest kexec kexec "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$both" ro)"
     wait_guest_line kexec 'PF \(crashing=1\|error=\)' 90
     [ -z "$(guest_value kexec error)" ] || die "the guest comes to its panic: $(guest_value kexec error)"
-    pass "the guest panics amid I/O"
+    pass "the guest panics during I/O"
     equal "a crash kernel was loaded" 1 "$(guest_value kexec loaded)"
     guest=$(domid kexec)
     stub=$(domid "$(stub_of kexec)")

@@ -42,7 +42,7 @@ refused "a device without a driver" 'No such device or address' /disks/dead
 refused "a device with nothing behind it" 'length of 0 bytes' "$(losetup -f)"
 dd if=/dev/zero of=/disks/odd.img bs=512 count=0 seek=8195 2>/dev/null
 loop=$(losetup -b 4096 -f --show /disks/odd.img) || die "no loop device with blocks of 4096 bytes"
-refused "a device that ends amid a block" 'length of 4195840 bytes: no multiple of its blocks of 4096' "$loop"
+refused "a device that ends within a block" 'length of 4195840 bytes: no multiple of its blocks of 4096' "$loop"
 losetup -d "$loop"
 
 # What dom0 uses: a mount with a name that is escaped in proc, a partition of the disk, swap.

@@ -1,4 +1,4 @@
-# A stub with a bug crashes amid service (image crasher of tests/hostile, launched by the daemon
+# A stub with a bug crashes while it serves (image crasher of tests/hostile, launched by the daemon
 # itself from a configuration that names it). Its console tells where; the daemon ends the guest
 # as crashed and removes the stub.
 . /pf/lib.sh

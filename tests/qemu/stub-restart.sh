@@ -1,5 +1,5 @@
 # on-stub-crash = "restart": the stub, built with bugs on demand, panics again and again under a
-# guest that does verified I/O: amid an access, a queue's work, a completion, by a failed
+# guest that does verified I/O: during an access, a queue's work, a completion, by a failed
 # allocation, by a stack overflow. Each time it goes on in place; the guest sees no error.
 . /pf/lib.sh
 . /scenarios/checks.sh

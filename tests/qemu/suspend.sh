@@ -23,7 +23,7 @@ knock() {
 
 check "its devices are frozen and thawed three times under I/O, as for hibernation" \
     wait_guest_line suspend 'PF \(thawed=3\|error=\)' 120
-equal "the driver began on the disk anew each time" 4 "$(guest_value suspend starts_thawed)"
+equal "the driver began on the disk again each time" 4 "$(guest_value suspend starts_thawed)"
 
 check "it goes to sleep (suspend to idle)" wait_guest_line suspend 'PF \(sleeping=idle\|error=\)' 30
 sleep 3
@@ -31,7 +31,7 @@ rounds=$(rounds_of suspend)
 sleep 1
 equal "it sleeps" "$rounds" "$(rounds_of suspend)"
 check "it is woken by its serial port" wait_for 30 knock idle
-equal "the driver began on the disk anew" 5 "$(guest_value suspend starts_idle)"
+equal "the driver began on the disk again" 5 "$(guest_value suspend starts_idle)"
 
 check "it says whether it can suspend to RAM" wait_guest_line suspend 'PF \(deep=[01]\|error=\)' 30
 deep=$(guest_value suspend deep)
@@ -47,7 +47,7 @@ if [ "$deep" = 1 ]; then
         check "xl resume" timeout 20 xl resume suspend
         check "it wakes" wait_for 40 woken "ram$n"
     done
-    equal "the driver began on the disk anew each time" 7 "$(guest_value suspend starts_ram2)"
+    equal "the driver began on the disk again each time" 7 "$(guest_value suspend starts_ram2)"
 fi
 check "it goes on with verified I/O" more_rounds suspend 8 60
 check "the same domain all the time" test "$guest" = "$(domid suspend)"

@@ -2,7 +2,7 @@
 //!
 //! A machine is booted once per Xen version and CPU model and runs many scenarios, each a
 //! shell script of `tests/qemu/` started through dom0's agent. A scenario that takes dom0 or
-//! Xen down has failed; the machine is booted anew and the others go on.
+//! Xen down has failed; the machine is booted again and the others go on.
 //!
 //! - [`manifest`]: which scenarios there are, what rule each states, where each runs.
 //! - [`runner`]: boots machines and runs what the manifest asks for.

@@ -218,10 +218,10 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     shared("vcpu-hotplug", 240, "a guest's vCPUs go off- and online under I/O on a queue for each"),
-    shared("driver-reload", 240, "the guest's driver lets go and returns many times, also amid I/O"),
-    shared("kexec", 270, "a crashed kernel's successor resets the device amid its requests and uses it"),
+    shared("driver-reload", 240, "the guest's driver lets go and returns many times, also during I/O"),
+    shared("kexec", 270, "a crashed kernel's successor resets the device during its requests and uses it"),
     shared("guest-crash", 240, "a guest that panics or is ended as crashed loses nothing that was synced"),
-    shared("destroy-under-io", 120, "xl destroy amid heavy I/O leaves nothing behind"),
+    shared("destroy-under-io", 120, "xl destroy during heavy I/O leaves nothing behind"),
     shared("missing-backing", 90, "a missing backing device fails the guest's start with the reason"),
     shared(
         "bad-target",
@@ -255,7 +255,7 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("storage-error", 120, "a storage error fails its own requests only; the disk stays usable"),
     Scenario {
         xens: &[XenVersion::V4_20],
-        ..shared("driver-domain", 240, "the data may be another domain's, which is killed and made anew")
+        ..shared("driver-domain", 240, "the data may be another domain's, which is killed and made again")
     },
     shared(
         "backend-restart",
@@ -271,7 +271,11 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),
-    shared("stub-restart", 200, "a stub that panics amid I/O starts again in place; its guest sees a pause"),
+    shared(
+        "stub-restart",
+        200,
+        "a stub that panics during I/O starts again in place; its guest sees a pause",
+    ),
     shared(
         "stub-restart-limits",
         150,

@@ -27,7 +27,7 @@ pub fn housekeep<H: Hypervisor, M: GuestMemory>(
         Err(error) => warn!("{error}"),
     }
     if xs.take_events_lost() {
-        // What the lost events were about is not known: each disk reads it anew.
+        // What the lost events were about is not known: each disk reads it again.
         pv_disks(stub).for_each(|disk| report(disk.refresh(xs)));
     }
     for _ in 0..EVENTS_AT_ONCE {

@@ -2,7 +2,7 @@
 //!
 //! Xen holds a guest vCPU for each access until its slot is answered. So the end has a fixed
 //! order: disable (nothing new comes), answer every slot, wait until Xen has taken each
-//! answer, destroy. A server destroyed earlier would leave a vCPU waiting for ever.
+//! answer, destroy. A server destroyed earlier would leave a vCPU waiting without end.
 
 use super::slot::{MAX_VCPUS, Slot, SlotView};
 use super::state::ServerState;
@@ -119,7 +119,7 @@ impl<H: Hypervisor> PanicTeardown<H> {
             }
             self.hv.yield_cpu();
         }
-        // Destroying it now would leave those vCPUs in Xen for ever. Left alone, it ends with the guest.
+        // Destroying it now would leave those vCPUs in Xen without end. Left alone, it ends with the guest.
         if waiting > 0 {
             return TeardownOutcome::Undrained(waiting);
         }

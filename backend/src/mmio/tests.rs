@@ -276,7 +276,7 @@ fn a_change_of_the_configuration_is_told_once_the_driver_is_set_up() {
     assert_eq!(read(&mut transport, INTERRUPT_STATUS), 0);
     let _ = write(&mut transport, STATUS, 0xf);
     assert!(transport.tell_config());
-    // A reset ends it: the next driver reads anew.
+    // A reset ends it: the next driver reads again.
     assert!(negotiate(&mut transport, FEATURES));
     assert!(!transport.announce_config());
     assert!(negotiate(&mut transport, FEATURES));

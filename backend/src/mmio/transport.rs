@@ -232,7 +232,7 @@ impl Transport {
     /// of them is new (section 4.2.2.1). Returns whether one is.
     pub fn set_config(&mut self, offset: usize, bytes: &[u8]) -> bool {
         let field = offset.checked_add(bytes.len()).and_then(|end| self.config.get_mut(offset..end));
-        // The same bytes again are no change: a new generation would make the driver read it all anew.
+        // The same bytes again are no change: a new generation would make the driver read it all again.
         let Some(field) = field.filter(|field| *field != bytes) else { return false };
         field.copy_from_slice(bytes);
         self.config_generation = self.config_generation.wrapping_add(1);

@@ -112,7 +112,7 @@ impl<B: Bus> Driver<B> {
         self.init_queues(wanted, size, 1);
     }
 
-    /// As [`Driver::init`], with so many queues.
+    /// As [`Driver::init`], with this many queues.
     pub fn init_queues(&mut self, wanted: u64, size: u16, queues: u16) {
         self.negotiate(wanted);
         self.rings = (0..queues).map(|_| Ring::default()).collect();

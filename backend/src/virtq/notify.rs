@@ -1,6 +1,6 @@
 //! When the driver must be signalled, and when it must notify (virtio 1.3, sections 2.7.7
 //! to 2.7.10). Both sides race: each publishes its own word, then reads the other's. Without
-//! a full barrier between the two, both may miss each other and wait for ever.
+//! a full barrier between the two, both may miss each other and wait without end.
 
 use super::fault::QueueFault;
 use super::layout::{AVAIL_F_NO_INTERRUPT, USED_F_NO_NOTIFY};

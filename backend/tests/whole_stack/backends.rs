@@ -488,7 +488,7 @@ fn accesses_are_answered_while_there_is_no_backend() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever happens to the backends between and amid batches of requests, a disk is an
+    /// Whatever happens to the backends between batches and during them of requests, a disk is an
     /// array of sectors.
     #[test]
     fn a_pv_disk_with_many_backends_is_an_array_of_sectors(

@@ -157,7 +157,7 @@ impl<H: Hypervisor> BlkFront<H> {
         let mut asks = vec![Ask::Rm(node(stale)), Ask::Write(node("protocol"), PROTOCOL.to_string())];
         asks.extend(numbers.iter().map(|(key, number)| Ask::Write(node(key), number.to_string())));
         // One transaction counts as one write against xenstored's rate limit for this domain,
-        // which so many single writes would exceed.
+        // which that number of single writes would exceed.
         let written = xs.transaction(|tx| {
             let missing =
                 |answer: &Result<_, StoreError>| matches!(answer, Err(error) if error.is_not_found());
@@ -198,7 +198,7 @@ impl<H: Hypervisor> BlkFront<H> {
         if self.health != Health::Connected {
             return Ok(WatchOutcome::Unchanged);
         }
-        // A directory that was made anew holds nothing of our connection.
+        // A directory that was made again holds nothing of our connection.
         let same = match Paths::find(xs, self.vdev, None) {
             Err(ConnectError::Store(error)) => return Err(error),
             found => found

@@ -21,7 +21,7 @@ pub enum ConnectError {
     TimedOut(XenbusState),
     /// Blkback goes back and forth.
     Restless,
-    /// It still has so many pages of the last connection mapped.
+    /// It still has this many pages of the last connection mapped.
     PagesOut(u32),
     /// Xen refused a grant or a port, or memory ran out.
     Xen(Errno),

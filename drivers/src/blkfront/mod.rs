@@ -210,7 +210,7 @@ impl<H: Hypervisor> BlkFront<H> {
         self.slots.in_flight().map(|request| request.caller_id)
     }
 
-    /// Takes `count` pages from the pool; `None` if there are not so many free now (or
+    /// Takes `count` pages from the pool; `None` if fewer are free now (or
     /// `count` is 0). `count` up to [`BlkFront::max_pages_per_request`] is available sooner
     /// or later.
     pub fn take_pages(&mut self, count: u16) -> Option<Bounce> {

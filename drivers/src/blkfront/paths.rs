@@ -82,7 +82,7 @@ pub(super) fn frontend(vdev: u32) -> String {
     format!("device/vbd/{vdev}")
 }
 
-/// Our node that names blkback: the toolstack writes it anew when it attaches the disk
+/// Our node that names blkback: the toolstack writes it again when it attaches the disk
 /// again.
 #[inline(never)]
 pub(super) fn pointer(vdev: u32) -> String {

@@ -107,7 +107,7 @@ impl<H: Hypervisor> Pool<H> {
         bounce.pool == self.id
     }
 
-    /// The page so many hops after `first` in its list.
+    /// The page this many hops after `first` in its list.
     fn nth(&self, first: u16, hops: u16) -> Option<u16> {
         let mut at = first;
         for _ in 0..hops {

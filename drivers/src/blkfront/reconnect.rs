@@ -176,7 +176,7 @@ impl<H: Hypervisor> Reconnect<H> {
     pub(super) fn advance(&mut self, xs: &mut Xenstore<H>) -> Result<Advance<H>, ConnectError> {
         let (paths, ours, state) = self.find(xs)?;
         if !self.stage.is_shown_by(ours) {
-            // The toolstack made our directory anew.
+            // The toolstack made our directory again.
             self.begin();
         }
         let waits = Ok(Advance::Wait(state));
@@ -222,7 +222,7 @@ impl<H: Hypervisor> Reconnect<H> {
     }
 
     /// Who blkback is now, our state and its. Another one than before: everything begins
-    /// anew.
+    /// again.
     fn find(&mut self, xs: &mut Xenstore<H>) -> Result<(Paths, XenbusState, XenbusState), ConnectError> {
         let found = Paths::find(xs, self.vdev, self.paths.as_ref());
         if let Err(error @ ConnectError::Store(_)) = found {

@@ -131,7 +131,7 @@ impl BlkBack {
         back
     }
 
-    /// The toolstack makes the device anew, with domain `backend` as its blkback and the
+    /// The toolstack makes the device again, with domain `backend` as its blkback and the
     /// same disk behind it. Whatever was there before is gone, as if that domain had died.
     pub fn reattach(&self, backend: DomId) {
         let mut inner = self.inner.borrow_mut();

@@ -46,7 +46,7 @@ impl fmt::Display for StoreFault {
             StoreFault::UnknownRequest(id) => ("an answer to no request", id),
             StoreFault::WrongType(answered) => ("an answer of another type", answered),
             StoreFault::Malformed => return f.write_str("malformed payload"),
-            StoreFault::Stalled => return f.write_str("stalled amid a request"),
+            StoreFault::Stalled => return f.write_str("stalled during a request"),
         };
         write!(f, "{what}: {number}")
     }

@@ -2,7 +2,7 @@
 //!
 //! An earlier incarnation may have left a request without its answer, and an answer or an event half
 //! read. (Not half a request: see `link.rs`.) The ring has a field for asking xenstored to
-//! start anew (`connection` in `public/io/xs_wire.h`), but only oxenstored offers it; the C
+//! start again (`connection` in `public/io/xs_wire.h`), but only oxenstored offers it; the C
 //! xenstored of Xen 4.17 and 4.20 does not. So we ask for something with an id that no
 //! message bears, and throw away all that comes before its answer. Watches stay, and so does
 //! a transaction that was open, for nobody knows its number.

@@ -47,7 +47,7 @@ pub const SERIAL_MAX: usize = 20;
 const RAM_BYTES_MIN: u64 = 512;
 /// The time without a backend after which requests fail, if nothing is said.
 const BACKEND_TIMEOUT_NS: u64 = 60_000_000_000;
-/// The longest time to wait for a backend, but for ever: a day.
+/// The longest time to wait for a storage backend, unless there is no limit: a day.
 const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// The longest look for more work.
 const POLL_MAX_US: u64 = 100_000;
@@ -94,7 +94,7 @@ pub struct DiskConfig {
     pub serial: String,
     /// Where the data is.
     pub store: Store,
-    /// Without a backend for longer than this, requests fail; `None`: they wait for ever.
+    /// Without a backend for longer than this, requests fail; `None`: they wait without limit.
     pub backend_timeout_ns: Option<u64>,
 }
 
@@ -103,7 +103,7 @@ pub struct DiskConfig {
 pub enum Store {
     /// The PV disk with this virtual device number in the stub.
     Pv(u32),
-    /// Memory of the stub, so many bytes.
+    /// Memory of the stub; its size in bytes.
     Ram(u64),
 }
 

@@ -43,7 +43,7 @@ pub fn take_over(xen: &Xen, config: &Config) -> Result<Server<Xen>, String> {
     Ok(server)
 }
 
-/// After a panic: makes everything anew but the ioreq server, and goes on by the journal.
+/// After a panic: makes everything again but the ioreq server, and goes on by the journal.
 pub fn recover(
     xen: &Xen,
     xs: &mut Xenstore<Xen>,

@@ -185,7 +185,7 @@ impl SharedPage {
     }
 
     /// Clears `bits` of the word at byte `offset` and returns what it was. Only for pages that
-    /// Xen alone shares: another domain could make an exclusive access fail for ever.
+    /// Xen alone shares: another domain could make an exclusive access fail without end.
     ///
     /// # Errors
     /// [`OutOfPage`] as for [`SharedPage::load`].
@@ -291,7 +291,7 @@ impl PageSlice<'_> {
     }
 }
 
-/// Copies of at most so many bytes are usual: entries and fields of rings.
+/// Copies of at most this many bytes are usual: entries and fields of rings.
 const SHORT: usize = 64;
 
 /// Copies memory that others may change meanwhile: volatile words, so that the compiler

@@ -19,7 +19,7 @@ impl<T> UniCell<T> {
     }
 
     /// Runs `f` on the value. `None` if it is borrowed already: from inside another `with`,
-    /// or for ever, if an exception interrupted one.
+    /// or without end, if an exception interrupted one.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         if self.taken.replace(true) {
             return None;

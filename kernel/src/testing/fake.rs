@@ -328,7 +328,7 @@ impl Hypervisor for FakeXen {
                     let mut machine = self.machine.borrow_mut();
                     machine.now_ns = machine.now_ns.max(deadline);
                 }
-                None => panic!("poll would block for ever: no peer has anything to do"),
+                None => panic!("poll would never return: no peer has anything to do"),
             }
         }
         Ok(())

@@ -181,7 +181,7 @@ fn register_runstate(area: &SharedPage) -> Result<(), Errno> {
     let mut arg = RegisterRunstateMemoryArea { addr: area.addr() };
     let address = (&raw mut arg).addr() as u64;
     // SAFETY: Xen reads the structure, and from now on writes `struct vcpu_runstate_info` into
-    // `area`, whose page lives for ever in `Events` and is reached by volatile means only.
+    // `area`, whose page stays in `Events` and is reached by volatile means only.
     // On failure Xen writes nothing.
     let result = unsafe {
         arch::hypercall(HYPERVISOR_VCPU_OP, [VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, 0, address, 0, 0])

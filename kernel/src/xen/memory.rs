@@ -39,7 +39,7 @@ pub(super) struct Physmap {
     pages_end: u64,
 }
 
-/// Takes `count` blocks of 2 MiB from the first range that has so many, else what the largest has,
+/// Takes `count` blocks of 2 MiB from the first range that has as many, else what the largest has,
 /// and maps them in stage 1.
 fn take_blocks(unused: &mut Unused, count: u64) -> Result<Range<u64>, Errno> {
     let blocks = |range: &Range<u64>| range.end.saturating_sub(range.start) / BLOCK_SIZE;

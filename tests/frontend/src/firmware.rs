@@ -207,7 +207,7 @@ fn said_twice(device: &Device<'_>, tag: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// After a reset amid a request nothing arrives any more: neither data, nor an entry of the used
+/// After a reset during a request nothing arrives any more: neither data, nor an entry of the used
 /// ring, nor an interrupt.
 fn reset_in_flight(device: &Device<'_>, tag: &str) -> Result<(), String> {
     let mut quiet = 0;

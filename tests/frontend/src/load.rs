@@ -24,7 +24,7 @@ const QUEUE: u16 = 64;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 const HEADER: usize = 16;
-/// All memory is gone through once before it is measured, a page in each of so many bytes: no more than
+/// All memory is gone through once before it is measured, a page in each of this many bytes: no more than
 /// a stub maps at once, so that one that can keep it mapped does.
 const SWEEP_STRIDE: u64 = MIB;
 /// Work before a span.

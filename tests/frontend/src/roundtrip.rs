@@ -24,7 +24,7 @@ const SINGLE: usize = 25;
 /// Longer than any stub polls for more work.
 const PAUSE_NS: u64 = 5_000_000;
 
-/// Measures for ever.
+/// Measures without end.
 pub fn run(xen: &Xen, window: &Range<u64>) -> Result<(), String> {
     let len = usize::try_from(window.end - window.start).map_err(|_| "a window too long")?;
     let registers = Registers::map(window.start, len).ok_or("not a device's window")?;

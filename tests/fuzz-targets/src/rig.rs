@@ -17,7 +17,7 @@ const DISK_BYTES: u64 = 16 << 10;
 const T_GET_ID: u32 = 8;
 
 thread_local! {
-    // One for all cases: mapping it anew would take longer than the rest of a case.
+    // One for all cases: mapping it again would take longer than the rest of a case.
     static RAM: TestMemory = TestMemory::new(RAM_BYTES);
 }
 

@@ -50,7 +50,7 @@ impl<'a> Case<'a> {
             ram.poke(start.raw(), &part[..part.len().min(room)]);
         }
         if flags & 8 != 0 {
-            // Heads that are in the table, and so many of them that they may be taken.
+            // Heads that are in the table, and few enough of them to be taken.
             let heads = u16::from(content.first().copied().unwrap_or(0)) % (size + 1);
             ram.poke_u16(clamp(avail.raw() + 2), heads);
             for entry in 0..u64::from(heads.min(8)) {

@@ -1,5 +1,5 @@
 # A guest that reads pf.fill= MiB through its page cache, then gives memory back: page by page,
-# idle and amid I/O, then 512 MiB at once.
+# idle and during I/O, then 512 MiB at once.
 . /guest/lib.sh
 . /guest/disk.sh
 

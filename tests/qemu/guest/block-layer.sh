@@ -1,4 +1,4 @@
-# What the kernel's block layer does to a disk beside plain requests, some of it amid verified
+# What the kernel's block layer does to a disk beside plain requests, some of it during verified
 # I/O: discard and zeroing against the page cache, queue settings and schedulers that change, a
 # CPU that goes and comes, partitions, borders, and a driver that lets go of its device.
 . /guest/lib.sh
@@ -111,7 +111,7 @@ tool blockdev --rereadpt /dev/vda
 [ -e /dev/vda1 ] || value partitions_gone 1
 
 # The driver lets go of the device and takes it again: a reset and a new start, four times idle
-# and once amid writes, which may fail but must not hang.
+# and once during writes, which may fail but must not hang.
 device=$(basename "$(readlink -f /sys/block/vda/device)")
 driver=/sys/bus/virtio/drivers/virtio_blk
 bound=0

@@ -1,5 +1,5 @@
 # A guest whose drivers go and come back again and again: the module, the device of the virtio
-# bus, that of the platform bus; idle and amid I/O. At last the device is reset under its
+# bus, that of the platform bus; idle and during I/O. At last the device is reset under its
 # driver's feet, after which only a reboot helps. The second boot verifies.
 . /guest/lib.sh
 . /guest/disk.sh
@@ -56,7 +56,7 @@ for n in $(seq "$(option cycles 12)"); do
     echo virtio0 >$virtio/unbind || stop "unbind of virtio0"
     wait
     echo virtio0 >$virtio/bind || stop "bind of virtio0"
-    back "unbind $n amid I/O"
+    back "unbind $n during I/O"
 done
 value busy_binds "$n"
 { echo second; dd if=/dev/zero bs=1M count=1 2>/dev/null; } | head -c 1048576 >/tmp/mark

@@ -1,5 +1,5 @@
 # File systems as people use them: made, filled until nearly full with files of known checksums,
-# mounted again, checked; half of the files removed, the free space trimmed, filled anew where
+# mounted again, checked; half of the files removed, the free space trimmed, filled again where
 # it was, and in the end clean by the file system's own checker. ext4 on vda, xfs on vdb; the
 # tools' disk is vdc (pf.tools=vdc).
 . /guest/lib.sh

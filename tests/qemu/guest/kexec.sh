@@ -1,4 +1,4 @@
-# A guest that loads a crash kernel (from its second disk) and panics amid I/O. The crash kernel
+# A guest that loads a crash kernel (from its second disk) and panics during I/O. The crash kernel
 # runs /guest/kexec-second.sh. Its device tree hides Xen: a kernel finds Xen's pages taken by the
 # one before it and would not start. It has no console then; it tells by the disk.
 . /guest/lib.sh

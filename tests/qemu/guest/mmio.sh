@@ -1,4 +1,4 @@
-# A guest that reads a device register for ever; the witness of what its stub does. With
+# A guest that reads a device register without end; the witness of what its stub does. With
 # pf.quiet=1 it only waits. One process per access: tens to hundreds of accesses a second.
 . /guest/lib.sh
 . /guest/disk.sh

@@ -6,7 +6,7 @@ pub use kernel::foreign::MapUse;
 pub use kernel::restart::{incarnation, journal_page, last_panic};
 pub use kernel::{Xen, XenForeignMap as Memory, on_panic};
 
-/// The guest's memory, through a window of so many chunks of 2 MiB.
+/// The guest's memory, through a window of this many chunks of 2 MiB.
 pub fn map_guest(xen: &Xen, target: DomId, chunks: u16) -> Result<Memory, Errno> {
     xen.foreign_map(target, chunks)
 }

@@ -93,7 +93,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// `previous`: in so many slots an earlier incarnation may have left anything.
+    /// `previous`: in this many slots an earlier incarnation may have left anything.
     pub(super) fn new(slots: u16, previous: u16) -> Chunks {
         let (count, previous) = (usize::from(slots), usize::from(previous.min(slots)));
         let (pages, stale) = (PageSet::EMPTY, PageSet::EMPTY);

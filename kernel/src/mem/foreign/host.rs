@@ -35,7 +35,7 @@ impl HostWindow {
     }
 }
 
-// SAFETY: the block is leaked, so it is valid for ever; it is page-aligned and has a page for
+// SAFETY: the block is leaked, so it is valid until the process ends; it is page-aligned and has a page for
 // each slot and page number, and a page in front for the alignment.
 unsafe impl Window for HostWindow {
     fn slots(&self) -> u16 {

@@ -290,7 +290,7 @@ impl<W: Window> ForeignMap<W> {
     }
 
     /// Nothing that is mapped is used any more, because the guest's frames changed
-    /// (`IOREQ_TYPE_INVALIDATE`): what is used next is mapped anew, and [`ForeignMap::sweep`] unmaps
+    /// (`IOREQ_TYPE_INVALIDATE`): what is used next is mapped again, and [`ForeignMap::sweep`] unmaps
     /// the rest. Takes as long for a large window as for a small one.
     pub fn invalidate(&self) {
         // What we wrote so far must be there before somebody else gets the frames.

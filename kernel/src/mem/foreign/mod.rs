@@ -28,7 +28,7 @@
 //!
 //! What is stale is still mapped in Xen, and so kept from its owner. [`ForeignMap::sweep`] unmaps a
 //! few pages at a time, until none is left; a page that is wanted before is unmapped and mapped
-//! anew: never mapped over, so that each page that Xen maps is unmapped once.
+//! again: never mapped over, so that each page that Xen maps is unmapped once.
 //! What an earlier incarnation had mapped (see [`restart`](crate::restart)) is stale from the beginning.
 //! The end of the map unmaps nothing: Xen does, with our domain.
 #![cfg_attr(

@@ -42,7 +42,7 @@ impl Spread {
     }
 }
 
-/// As text, with so many decimals; a dash where nothing was measured.
+/// As text, with this many decimals; a dash where nothing was measured.
 #[must_use]
 pub fn shown(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or("-".to_owned(), |spread| format!("{spread:.digits$}"))

@@ -66,7 +66,7 @@ impl Turns {
         self.holder.take_if(|holder| *holder == guest);
     }
 
-    /// Who gets the turn now, of so many guests that still measure.
+    /// Who gets the turn now, of this many guests that still measure.
     fn next(&mut self, guests: usize) -> Option<usize> {
         if self.holder.is_none() && self.waiting.len() == guests {
             self.holder = self.waiting.pop_front();

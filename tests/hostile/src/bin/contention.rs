@@ -1,7 +1,7 @@
 //! Contends for the memory that Xen uses while it serves this domain and its guest: the ioreq page,
 //! which Xen writes at each access of the guest, and this domain's shared_info page, whose
 //! event bits Xen changes by atomic operations. That Xen's own atomics cannot be starved in
-//! this way for ever is the fix of XSA-295.
+//! this way without end is the fix of XSA-295.
 //!
 //! Runs through phases, told on the console with the guest's accesses answered in each. At
 //! first the contention leaves values as they are, so that the guest lives and Xen keeps coming
