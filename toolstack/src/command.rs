@@ -1,4 +1,4 @@
-//! Running a program whose output is wanted, and that may hang.
+//! Running a program that may hang, for its output.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,7 +18,7 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 /// At most this many bytes are read of what a program or a stub printed.
 const OUTPUT_MAX: u64 = 16 << 10;
 
-/// PATH, and behind it where system programs are: libxl may call us from a shell that knows no `sbin`.
+/// PATH, followed by the directories of system programs: libxl may call us from a shell without `sbin`.
 pub fn path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     if !path.is_empty() {

@@ -40,8 +40,8 @@ pub enum OnStubCrash {
     PauseGuest,
     /// Leave it.
     Ignore,
-    /// Have the stub start again in place after a panic; where that cannot be, end the guest
-    /// as crashed.
+    /// The stub starts again in place after a panic; if that is not possible, the guest ends as
+    /// crashed.
     Restart,
 }
 
@@ -92,7 +92,7 @@ pub enum Level {
     Trace,
 }
 
-/// All keys, as they stand in the file.
+/// All keys, as they are in the file.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {

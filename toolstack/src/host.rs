@@ -42,14 +42,14 @@ pub trait Host: Send + Sync {
     /// Keeps everybody else from attaching and detaching PV disks in dom0, until dropped.
     fn lock_hotplug(&self) -> Result<HotplugLock>;
 
-    /// Detaches the loop device that `record` is of, if it still leads to its image. The caller
-    /// holds the lock.
+    /// Detaches the loop device of `record`, if it still leads to its image. The caller holds the
+    /// lock.
     fn detach_loop(&self, record: &str) -> Result<()>;
 
     /// The state of a domain; `None` if there is none.
     fn domain(&self, domid: u16) -> Result<Option<DomainState>>;
 
-    /// All domains that Xen knows, whether or not they stand in xenstore.
+    /// All domains that Xen knows, with or without nodes in xenstore.
     fn domains(&self) -> Result<Vec<(u16, DomainState)>>;
 
     /// The last lines of a domain's console, if somebody keeps them; not to be trusted.

@@ -32,7 +32,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Becomes the one whose lock is `path`.
+    /// Becomes this host's daemon, whose lock is `path`.
     ///
     /// # Errors
     /// Another one runs; or the file cannot be made.
@@ -75,7 +75,7 @@ pub fn running(path: &Path) -> Result<Option<String>> {
     Ok((!free).then(|| holder(&file)))
 }
 
-/// Whether the lock could be had.
+/// Takes the lock; returns false if another process has it.
 fn lock(file: &File, how: FlockOperation) -> Result<bool> {
     loop {
         match flock(file, how) {

@@ -1,5 +1,5 @@
-//! The log: one line each on stderr, with time and level; under systemd with the level as
-//! journald reads it, which adds the time itself.
+//! The log: one line for each message on stderr, with time and level. Under systemd the level has the
+//! form that journald reads, and journald adds the time.
 
 use std::io::Write as _;
 use std::sync::OnceLock;

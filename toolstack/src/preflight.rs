@@ -1,5 +1,5 @@
-//! What must be so before the daemon can work at all, each with its remedy. What else a host
-//! needs, [`check`](crate::check) tells.
+//! What the daemon cannot work without, with the remedy for each. [`check`](crate::check) has what else
+//! a host needs.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,9 +14,9 @@ use crate::xl::{XlHost, find_xl};
 /// libxl keeps its locks here, and without it no domain can be destroyed.
 pub const XEN_RUN_DIR: &str = "/var/run/xen";
 
-/// The magic number of a Linux/arm64 boot image, by which Xen's loader knows it, and its place.
+/// Offset and value of the magic number of a Linux/arm64 boot image, by which Xen's loader knows it.
 const BOOT_MAGIC: (usize, &[u8]) = (0x38, b"ARM\x64");
-/// What every stub's image holds: where it says how it does (`paths::stub_says`).
+/// What every stub's image contains: a part of the path where it writes its state (`paths::stub_says`).
 const STUB_WORDS: &[u8] = b"data/pilotfish/";
 
 /// Checks what can be checked, makes the directories needed, and opens the way to Xen.
@@ -38,7 +38,7 @@ pub fn run(config: &Config) -> Result<XlHost> {
 /// Opens the way to Xen.
 ///
 /// # Errors
-/// There is none.
+/// Not dom0, not root, or no kernel module.
 pub fn open_xen() -> Result<Privcmd> {
     Privcmd::open().context(
         "no way to Xen: pilotfishd must run as root in dom0, with the kernel module xen-privcmd loaded",
@@ -48,7 +48,7 @@ pub fn open_xen() -> Result<Privcmd> {
 /// The length of the stub's image.
 ///
 /// # Errors
-/// It cannot be read, or is none.
+/// It cannot be read, or it is not a stub's image.
 pub fn image(config: &Config) -> Result<u64> {
     let path = &config.stub_image;
     let read = || -> Result<u64> {

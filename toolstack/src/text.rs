@@ -22,7 +22,7 @@ pub fn short_number(text: &str) -> Option<u64> {
     (digits.len() <= 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
 }
 
-/// What a TOML parser has against a file, as one line that quotes the offending one.
+/// A TOML parser's error, as one line that quotes the offending line of the file.
 #[must_use]
 pub fn toml_error(file: &str, source: &str, error: &toml::de::Error) -> String {
     let message = printable(&error.message().replace('\n', ", "), 200);

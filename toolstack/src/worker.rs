@@ -21,7 +21,7 @@ pub enum Task {
     Launch(Job),
     /// Removes the guest's stub and closes its disks.
     Stop(u16),
-    /// Does with a guest whose stub died as configured; with the stub's failure, for the log.
+    /// Applies `on-stub-crash` to a guest whose stub died; with the stub's failure, for the log.
     ApplyCrashPolicy(Stub, String),
 }
 

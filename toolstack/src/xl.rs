@@ -26,7 +26,7 @@ pub struct XlHost {
 /// Finds xl: the configured one, or in PATH and the usual places.
 ///
 /// # Errors
-/// There is none.
+/// No xl is found.
 pub fn find_xl(configured: &Path) -> Result<PathBuf> {
     if !configured.as_os_str().is_empty() {
         fs::metadata(configured).with_context(|| format!("xl = \"{}\"", configured.display()))?;
@@ -142,7 +142,7 @@ impl Host for XlHost {
     }
 }
 
-/// A file of ours that goes when we have done with it.
+/// A temporary file, removed when dropped.
 struct Scratch {
     path: PathBuf,
     file: File,

@@ -1,4 +1,4 @@
-//! What is so on this host. Errors are kept as text: they are what a line says.
+//! Facts about this host. Errors are kept as text, because they become a line's text.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use crate::xl::find_xl;
 
 /// xl's own configuration.
 pub const XL_CONF: &str = "/etc/xen/xl.conf";
-/// What every xl is linked with; behind it, the version of Xen whose it is.
+/// The library that every xl is linked with; its name ends with the version of Xen that xl belongs to.
 const XL_LIBRARY: &[u8] = b"libxenlight.so.";
 /// Devices of dom0's kernel, and the modules that make them.
 const DEVICES: [(&str, &str); 2] = [("/dev/xen/evtchn", "xen-evtchn"), ("/dev/xen/gntdev", "xen-gntdev")];
@@ -32,7 +32,7 @@ pub type Found<T> = Result<T, String>;
 /// All that is judged.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Xen's version, by the kernel; `None`: no Xen is below it.
+    /// Xen's version, from the kernel; `None`: the kernel does not run on Xen.
     pub xen: Option<Version>,
     /// What Xen says.
     pub asked: Found<Asked>,
@@ -62,7 +62,7 @@ pub struct Facts {
     pub daemon: Found<Option<String>>,
 }
 
-/// Major and minor version, and what stands behind them.
+/// Major and minor version, and what follows them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Version {
     pub major: u32,
@@ -70,7 +70,7 @@ pub struct Version {
     pub extra: String,
 }
 
-/// Answers of Xen's.
+/// Xen's answers.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// The interface version of domctls.
@@ -139,8 +139,8 @@ impl Facts {
     }
 }
 
-/// The loop device that the next image would get. The driver is asked first, which loads it where that
-/// can be: busybox's losetup names a device whatever the kernel says.
+/// The loop device that the next image would get. The driver's own device is opened first, which loads the
+/// driver if possible: busybox's losetup names a device whatever the kernel says.
 fn free_loop() -> Found<String> {
     fs::File::open(LOOP_CONTROL).map_err(|e| format!("{LOOP_CONTROL}: {e}"))?;
     output(Path::new("losetup"), &["-f"]).map(|device| device.trim().to_owned())

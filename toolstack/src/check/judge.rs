@@ -1,4 +1,4 @@
-//! What the facts mean: a line each, and the remedy where there is something to mend.
+//! What the facts mean: a line for each, with the remedy if something is wrong.
 
 use super::facts::{Asked, Driver, Facts, Found, Version, XL_CONF, Xl};
 use super::line::{Level, Line};
@@ -6,7 +6,7 @@ use super::xsm::{Module, built_in, on_commandline};
 
 /// The oldest Xen that is served.
 const OLDEST: (u32, u32) = (4, 17);
-/// What follows from no answer.
+/// What is said of everything that only Xen knows, if Xen cannot be asked.
 const NO_XEN: &str = "not known: Xen could not be asked";
 
 type Verdict = (Level, String);

@@ -1,4 +1,4 @@
-//! One thing that was checked, and how it is.
+//! The result of one check.
 
 /// How bad it is; the worst comes last.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -18,7 +18,7 @@ pub struct Line {
     pub level: Level,
     /// What it is about.
     pub what: &'static str,
-    /// What was found, and the remedy where there is something to mend.
+    /// What was found, and the remedy if something is wrong.
     pub text: String,
 }
 

@@ -30,7 +30,7 @@ pub fn print(config: &Config) -> ExitCode {
     }
 }
 
-/// Has a thread of its own log what is not as it should be: nobody waits for it.
+/// Logs what is not as it should be, on a thread of its own: nobody waits for it.
 pub fn log_soon(config: &Arc<Config>) {
     let config = Arc::clone(config);
     // Some checks run programs, which may hang; libxl's 10 s do not wait for them.

@@ -1,8 +1,8 @@
-//! Which security module Xen runs with. Xen has no question for that: FLASK has an operation of its
-//! own, the others do not, and what SILO forbids it forbids everybody but dom0. So it is read from
-//! what decided it: Xen's command line, or what Xen was built with.
+//! Which security module Xen runs with. No operation asks Xen for that. FLASK has an operation of its own,
+//! the others do not; and dom0 cannot try what SILO forbids, because dom0 is exempt. So the module is read
+//! from what decided it: Xen's command line, or Xen's build configuration.
 
-/// A security module of Xen's (`xsm=`).
+/// A security module of Xen (`xsm=`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Module {
     /// What dom0 allows is allowed.
@@ -24,7 +24,7 @@ pub fn on_commandline(line: &str) -> Option<Module> {
     })
 }
 
-/// The module of a Xen that was built so and got no word on its command line.
+/// The module of a Xen with this build configuration and no `xsm=` on its command line.
 #[must_use]
 pub fn built_in(config: &str) -> Option<Module> {
     let set = |key: &str| config.lines().any(|line| line.strip_prefix(key) == Some("=y"));

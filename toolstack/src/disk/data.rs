@@ -62,7 +62,7 @@ impl DataId {
     }
 }
 
-/// Data that a disk can have. As long as it is there, its identity is nobody else's.
+/// Data that a disk can have. While this exists the file is open, so no other file gets its identity.
 #[derive(Debug)]
 pub struct Data {
     /// Its path as it was asked for: for messages.
@@ -119,7 +119,7 @@ impl Data {
     }
 }
 
-/// Whether the kernel lets nobody write the device.
+/// Whether the kernel refuses every write to the device.
 fn read_only(Number(major, minor): Number) -> bool {
     fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro")).is_ok_and(|text| text.trim() == "1")
 }

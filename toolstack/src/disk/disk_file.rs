@@ -1,4 +1,4 @@
-//! Disk files: `NAME.pilotfish`, the place for all that a guest's disk line cannot say.
+//! Disk files (`NAME.pilotfish`): for what a guest's disk line cannot say.
 
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;

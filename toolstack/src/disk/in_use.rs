@@ -1,5 +1,5 @@
-//! Who uses a disk's data already in a way that forbids ours: writing forbids every other use,
-//! reading forbids another's writing.
+//! Who already uses a disk's data in a way that forbids our use: writing forbids every other use, reading
+//! forbids others to write.
 
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
@@ -61,7 +61,7 @@ pub fn check(
     Ok(())
 }
 
-/// Who uses the data, if that forbids ours; `itself` is their device's path.
+/// Who uses the data, if that forbids our use; `itself` is the path of the data's own device.
 fn used(
     store: &dyn Store,
     exists: Exists<'_>,
@@ -87,7 +87,7 @@ fn read_lossy(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Where dom0 has it mounted, if that forbids ours.
+/// Where dom0 has it mounted, if that forbids our use.
 fn mounted(
     related: &Related<'_>,
     write: bool,
@@ -130,7 +130,7 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The domain that has it as a PV disk, if that forbids ours.
+/// The domain that has it as a PV disk, if that forbids our use.
 fn attached(
     store: &dyn Store,
     exists: Exists<'_>,
@@ -142,7 +142,7 @@ fn attached(
         for domain in store.list(&served)? {
             for disk in store.list(&format!("{served}/{domain}"))? {
                 let dir = format!("{served}/{domain}/{disk}");
-                // Without a mode it is not known whether it writes, so it does.
+                // Without a mode it may write.
                 let writes = store.read(&format!("{dir}/mode"))?.is_none_or(|m| m.starts_with('w'));
                 if !(write || writes) || !data_of(store, &dir)?.is_some_and(|data| related.contains(data)) {
                     continue;
@@ -182,8 +182,8 @@ fn data_of(store: &dyn Store, dir: &str) -> Result<Option<DataId>> {
     Ok(path.and_then(|path| fs::metadata(path).ok()).as_ref().map(DataId::of))
 }
 
-/// Opens the data for a moment as a file system, swap, LVM, md and their like do, which the kernel
-/// lets only one do at a time, of a disk and its partitions.
+/// Opens the data exclusively for a moment, as a file system, swap, LVM or md does. The kernel allows
+/// that to only one user at a time of a disk and its partitions.
 fn held(related: &Related<'_>, itself: Option<&Path>) -> Option<String> {
     let loops = related.parts.iter().filter(|b| b.is_loop());
     let loops = loops.map(|b| PathBuf::from(format!("/dev/{}", b.name)));
@@ -221,7 +221,7 @@ fn holder(related: &Related<'_>, swaps: &str, number_of: &dyn Fn(&str) -> Option
     }
 }
 
-/// How dom0 lets go of what this device stands on.
+/// The command that makes dom0 release what this device stands on.
 fn remedy(above: &str) -> &'static str {
     if above.starts_with("md") {
         "mdadm --stop"

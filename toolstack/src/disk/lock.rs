@@ -25,7 +25,7 @@ impl Lock {
     /// Waits for the lock.
     ///
     /// # Errors
-    /// Its holder keeps it for too long, or its file cannot be had.
+    /// Its holder keeps it for too long, or its file cannot be opened.
     pub fn take() -> Result<Lock> {
         Lock::take_in(Path::new(DIR), WAIT)
     }
@@ -33,7 +33,8 @@ impl Lock {
     fn take_in(dir: &Path, wait: Duration) -> Result<Lock> {
         fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let path = dir.join("block");
-        // A thread of its own, as flock knows no timeout. What comes too late is let go by its end.
+        // A thread of its own, because flock has no timeout. A lock that comes too late is released when
+        // the thread's send fails and drops the file.
         let (sender, taken) = channel();
         let wanted = path.clone();
         std::thread::spawn(move || drop(sender.send(lock(&wanted))));
@@ -70,7 +71,7 @@ fn lock(path: &Path) -> io::Result<File> {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // If it cannot be removed, the next one locks the same file: as good.
+        // If it cannot be removed, the next holder locks the same file, which is as good.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -1,10 +1,10 @@
-//! Loop devices for images, and the record of each: libxl runs nobody to detach one if the backend
-//! does not close within its 10 s, and whoever attaches one may be killed at any time.
+//! Loop devices for images, and the record of each. libxl runs no script to detach a device if blkback
+//! does not close within its 10 s, and the process that attaches one may be killed at any time.
 //!
 //! So the record comes first: it says which device is about to lead to which image. A record whose
-//! device leads elsewhere, or nowhere, costs nothing; a loop device of ours without a record does not
-//! exist. (`LO_FLAGS_AUTOCLEAR` would do without one, but then a backend driver that is unbound and
-//! bound again would find the device gone.)
+//! device leads elsewhere, or nowhere, does no harm. A loop device of ours without a record does not
+//! exist. (`LO_FLAGS_AUTOCLEAR` would need no record, but then a blkback that is unbound and bound
+//! again would find the device gone.)
 
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
@@ -41,7 +41,7 @@ impl Display for Record<'_> {
         let Record { device, file, image } = self;
         let (of, inode) = match *file {
             DataId::File(of, inode) => (of, inode),
-            // No image is one.
+            // An image is never a device.
             DataId::Device(_) => (0, 0),
         };
         write!(out, "{device} {of}:{inode} {image}")
@@ -58,7 +58,7 @@ impl Record<'_> {
     }
 }
 
-/// How loop devices are had.
+/// The loop devices of a host.
 pub struct Loops {
     losetup: fn(&Path, &[&str]) -> Result<String>,
     /// sysfs's directory of block devices.
@@ -66,15 +66,15 @@ pub struct Loops {
 }
 
 impl Loops {
-    /// Those of this host.
+    /// The loop devices of this host.
     pub fn host() -> Loops {
         Loops { losetup, sys_block: "/sys/block".into() }
     }
 
-    /// Has a loop device lead to an image, and keeps `record` of it.
+    /// Attaches a loop device to an image, and keeps `record` of it.
     ///
     /// # Errors
-    /// losetup's, or others took every free device first, or the image was replaced. Then neither a
+    /// losetup fails, others took every free device first, or the image was replaced. Then neither a
     /// device nor the record is left.
     pub fn attach(&self, store: &dyn Store, record: &str, image: &Data, write: bool) -> Result<PathBuf> {
         let path = image.path.to_str().context("its real path is not UTF-8")?;
@@ -114,11 +114,11 @@ impl Loops {
         Err(why.context("no free loop device could be had, or others took each before we could"))
     }
 
-    /// Detaches the device of `record` if it leads to its image, and forgets it. One that blkback still
-    /// holds goes when blkback lets it go.
+    /// Detaches the device of `record` if it leads to its image, and forgets it. A device
+    /// that blkback still has open is detached when blkback closes it.
     ///
     /// # Errors
-    /// losetup's, and xenstore's.
+    /// losetup or xenstore fails.
     pub fn detach(&self, store: &dyn Store, record: &str) -> Result<()> {
         if let Some(record) = store.read(record)?.as_deref().and_then(Record::read) {
             self.detach_from(record)?;
@@ -218,7 +218,7 @@ pub fn forget(store: &dyn Store, record: &str) -> Result<()> {
 /// Detaches the device of a record with this text if it leads to its image. The caller holds the lock.
 ///
 /// # Errors
-/// losetup's, or the record is none.
+/// losetup fails, or the text is not a record.
 pub fn detach_loop(record: &str) -> Result<()> {
     let record = Record::read(record).context("no record of a loop device")?;
     if Loops::host().detach_from(record)? {
@@ -259,14 +259,14 @@ mod tests {
         }
     }
 
-    /// Has a device of the fake sysfs lead somewhere.
+    /// Makes a device of the fake sysfs lead somewhere.
     fn lead(sys_block: &Path, device: &str, to: &str) {
         let dir = sys_block.join(device.strip_prefix("/dev/").unwrap()).join("loop");
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("backing_file"), format!("{to}\n")).unwrap();
     }
 
-    /// The first `taken` devices are snatched away.
+    /// Another process takes the first `taken` devices.
     fn loops(dir: &Path, taken: u32) -> Loops {
         for n in 0..taken {
             fs::create_dir_all(dir.join(format!("loop{n}"))).unwrap();
@@ -275,7 +275,7 @@ mod tests {
         Loops { losetup: fake_losetup, sys_block: dir.to_owned() }
     }
 
-    /// What is written down when `device` is about to lead to the file at `path`.
+    /// What is recorded when `device` is about to lead to the file at `path`.
     fn recorded(device: &str, path: &str) -> String {
         Record { device, file: DataId::of(&fs::metadata(path).unwrap()), image: path }.to_string()
     }

@@ -44,7 +44,7 @@ impl NodeState {
         self.state == state::INITIALISING && !self.offline
     }
 
-    /// It is to go, or has gone.
+    /// libxl wants it closed, or it is closed already.
     pub fn is_closing(&self) -> bool {
         self.offline || self.state == state::CLOSING || self.state == state::CLOSED
     }
@@ -89,8 +89,8 @@ fn labelled(name: &str, number: &str) -> String {
     if name.is_empty() || name == number { number } else { format!("{name} ({number})") }
 }
 
-/// The states of all disks of `guest` that are ours, in order of device number. Nodes without
-/// a state are on their way out and left out.
+/// The states of all disks of `guest` that are ours, in order of device number. Nodes without a
+/// state are being removed, and left out.
 ///
 /// # Errors
 /// xenstore cannot be read.
@@ -115,7 +115,7 @@ pub fn states(store: &dyn Store, guest: u16) -> Result<Vec<NodeState>> {
     Ok(found)
 }
 
-/// Why a node is none of ours, if it is not.
+/// Why a node is not ours; `None` if it is.
 fn foreign(store: &dyn Store, dir: &str) -> Result<Option<String>> {
     for (key, ours) in [("type", "standalone"), ("specification", "virtio"), ("transport", "mmio")] {
         let value = store.read(&format!("{dir}/{key}"))?.unwrap_or_default();

@@ -54,8 +54,8 @@ pub fn run(command: &str, path: &str) -> Result<()> {
     done
 }
 
-/// Writes nodes of the backend in `dir` if libxl still waits for it; whether it did. libxl may have given
-/// up and removed it at any moment, and nothing must bring it back.
+/// Writes nodes of the backend in `dir` if libxl still waits for it; returns whether it did. libxl may
+/// give up and remove the backend at any moment, and then nothing may create it again.
 fn write_open(store: &dyn Store, dir: &str, nodes: &[(&str, &str)]) -> Result<bool> {
     let paths: Vec<String> = nodes.iter().map(|(key, _)| format!("{dir}/{key}")).collect();
     let nodes: Vec<(&str, &str)> =
@@ -91,7 +91,7 @@ fn attach(store: &dyn Store, dir: &str, loops: &Loops) -> Result<()> {
     done
 }
 
-/// Whether Xen has a domain. Where it does not answer, it may.
+/// Whether Xen has a domain; true if Xen does not answer.
 fn exists(domid: u16) -> bool {
     let found = Privcmd::open().and_then(|xen| xen.domain_state(domid));
     found.map_or(true, |found| found.is_some())
@@ -113,11 +113,11 @@ fn connect(store: &dyn Store, dir: &str, device: &Path, number: Number, is_loop:
 }
 
 fn detach(store: &dyn Store, dir: &str) -> Result<()> {
-    // A device has none, nor has one that was never attached.
+    // There is no record for a block device, or for a disk that was never attached.
     Loops::host().detach(store, &record(dir))
 }
 
-/// Where the loop device of the backend in `dir` is written down.
+/// The record of the loop device of the backend in `dir`.
 fn record(dir: &str) -> String {
     format!("{}{}", paths::LOOPS, dir.strip_prefix(VBDS).unwrap_or_default())
 }

@@ -103,16 +103,16 @@ fn names(dir: &Path) -> Vec<String> {
 
 /// The devices through which data can be read or written.
 pub struct Related<'a> {
-    /// The data themselves, by each name: what a loop device leads to is the same data.
+    /// The data itself, under each name: what a loop device leads to is the same data.
     pub same: Vec<DataId>,
     /// Those that hold it or a part of it, itself included if it is a device.
     pub parts: Vec<&'a Block>,
-    /// Those of which it is only a part, or one of several things.
+    /// Those of which it is only a part.
     pub wholes: Vec<&'a Block>,
 }
 
 impl Related<'_> {
-    /// Data on a device of their own.
+    /// Data on a device of its own.
     #[cfg(test)]
     pub fn alone(block: &Block) -> Related<'_> {
         Related { same: vec![block.identity()], parts: vec![block], wholes: Vec::new() }

@@ -24,17 +24,17 @@ pub struct Disk {
     pub storage: DiskStorage,
     /// The serial number the guest reads; `None`: the stub's default.
     pub serial: Option<String>,
-    /// How long requests wait for a backend, 0: no limit; `None`: as the configuration says.
+    /// How long requests wait for a storage backend, ms; 0: no limit; `None`: as the configuration says.
     pub backend_timeout_ms: Option<u64>,
 }
 
-/// Settles what the disks of a guest lead to, and makes sure that it can be had: that the data can be
-/// read, or written, and that nobody uses them in a way that forbids this.
+/// Finds out what the disks of a guest lead to, and makes sure that it can be used: that the data can be
+/// read, or written, and that nobody uses it in a way that forbids this.
 ///
 /// # Errors
 /// One line that names the disk, the path and the reason.
 pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result<Vec<Disk>> {
-    // Where Xen does not answer, it may have it.
+    // If Xen does not answer, the domain may exist.
     let exists: Exists<'_> = &|domid| host.domain(domid).map_or(true, |found| found.is_some());
     let mut disks: Vec<Disk> = Vec::new();
     let mut seen: Vec<(&DiskNode, DataId)> = Vec::new();
@@ -59,8 +59,8 @@ pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result
     Ok(disks)
 }
 
-/// The disk among those `seen` whose data are those of `node`, or overlap with them, and what follows of
-/// `node`'s; none if both are only read.
+/// The disk among those `seen` whose data is that of `node`, or overlaps with it, and how the two are
+/// related. None if both are only read.
 fn clash<'a>(
     blocks: &[Block],
     seen: &[(&'a DiskNode, DataId)],
@@ -91,7 +91,7 @@ pub fn name_disk(error: anyhow::Error, disks: &[Disk]) -> anyhow::Error {
     }
 }
 
-/// Follows a disk's target. Its data are opened if they are in this domain.
+/// Follows a disk's target. Its data is opened if it is in this domain.
 fn follow(node: &DiskNode) -> Result<(Disk, Option<Data>)> {
     let (target, named) = (&node.target, node.target.ends_with(SUFFIX));
     let file = if named {

@@ -1,4 +1,4 @@
-//! How a stub does: by what Xen says of its domain, and by what it says itself in xenstore.
+//! The state of a stub: what Xen says about its domain, and what the stub itself writes to xenstore.
 //!
 //! The stub writes its own nodes, so their text is not to be trusted: it is cut to length and
 //! cleaned before it goes anywhere.
@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use xen_pv_sys::sched::SHUTDOWN_CRASH;
 
 use super::identity::{Identity, uuid_of};
 use super::record::Stub;
@@ -17,10 +18,8 @@ use crate::xenstore::{Store, paths};
 const CONSOLE_DELAY: Duration = Duration::from_millis(300);
 /// The failure of a stub whose domain does not exist any more.
 pub const GONE: &str = "domain has gone";
-/// `SHUTDOWN_crash` of Xen's `public/sched.h`.
-const SHUTDOWN_CRASH: u8 = 3;
 
-/// Why a stub that served does so no more, if that is so.
+/// Why a stub that served does not serve any more; `None` if it does.
 ///
 /// # Errors
 /// Xen or xenstore cannot be asked.
@@ -51,7 +50,7 @@ pub fn ended(host: &dyn Host, stub: u16) -> Result<Option<String>> {
         None => Some(GONE.to_owned()),
         Some(s) if s.dying => Some("domain is being destroyed".to_owned()),
         Some(s) => match s.shutdown {
-            Some(SHUTDOWN_CRASH) => Some("crashed".to_owned()),
+            Some(code) if u32::from(code) == SHUTDOWN_CRASH => Some("crashed".to_owned()),
             Some(code) => Some(format!("shut down (reason {code})")),
             None => None,
         },
@@ -63,7 +62,7 @@ pub fn stated_error(store: &dyn Store, stub: u16) -> String {
     said(store, stub, "error").unwrap_or_else(|| "failed, without a reason".to_owned())
 }
 
-/// What the stub says of the panic before its last restart.
+/// What the stub says about the panic before its last restart.
 pub fn last_panic(store: &dyn Store, stub: u16) -> String {
     said(store, stub, "last_panic").unwrap_or_else(|| "no reason is given".to_owned())
 }
@@ -75,7 +74,7 @@ fn said(store: &dyn Store, stub: u16, key: &str) -> Option<String> {
     (!text.trim().is_empty()).then(|| printable(&text, 200))
 }
 
-/// How often a stub was restarted in place, by its own account.
+/// How often a stub was restarted in place, as it says itself.
 ///
 /// # Errors
 /// xenstore cannot be read.

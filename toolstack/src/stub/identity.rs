@@ -1,6 +1,6 @@
-//! How a stub domain is recognised as ours: by a UUID that begins like no other and holds the
-//! guest's number. Xen keeps it with the domain from the domain's first moment, so a stub is
-//! found again whoever died while it was being made, or being destroyed.
+//! How a stub domain is recognised as ours: by a UUID that has a prefix of its own and holds the
+//! guest's number. Xen keeps it with the domain from the domain's first moment. So a stub is found
+//! again, whichever program died while it made or destroyed the stub.
 
 use anyhow::{Context, Result};
 
@@ -56,14 +56,14 @@ impl Identity {
 pub struct StubDomain {
     /// Its domain id.
     pub domid: u16,
-    /// Whose it is.
+    /// Its guest, name and UUID.
     pub identity: Identity,
 }
 
-/// All stub domains that exist and are not being destroyed, whoever made them. Xen's own list
-/// counts, not xenstore's: a domain stands in Xen's with its UUID from its first moment on to its
-/// last, but is without a name where an `xl` was killed between making it and naming it, or
-/// between taking the name away and destroying it.
+/// All stub domains that exist and are not being destroyed, whoever made them. Xen's own list counts,
+/// not xenstore's: a domain is in Xen's list with its UUID from its first moment to its last. In
+/// xenstore it has no name if an `xl` was killed between making and naming it, or between removing the
+/// name and destroying the domain.
 ///
 /// # Errors
 /// Xen or xenstore cannot be asked.
@@ -71,8 +71,8 @@ pub fn find_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<StubDomain>>
     let mut found = Vec::new();
     for (domid, state) in host.domains()? {
         let Some(identity) = Identity::of(&state.handle).filter(|_| !state.dying) else { continue };
-        // A domain that somebody gave such a UUID and a name of his own is none of ours. But a stub
-        // that was renamed stands in our records.
+        // Somebody may have given a domain such a UUID, under another name: it is not ours. A stub that
+        // was renamed is: it is in our records.
         let name = store.read(&format!("{}/name", paths::domain(domid)))?;
         if name.is_none_or(|name| name == identity.name())
             || store.read(&paths::record_uuid(identity.guest))?.as_ref() == Some(&identity.uuid)

@@ -1,8 +1,8 @@
-//! What the daemon writes down for its successor: `/tool/pilotfish/<guest>/`.
+//! What the daemon records for its successor: `/tool/pilotfish/<guest>/`.
 //!
 //! `uuid` is written before the stub is made, `stub` when it exists, `disks` and `state` =
-//! `serving` before libxl is told. So whatever moment the daemon dies at, its successor knows
-//! of every stub there can be. xenstore forgets all when the host goes down, as do the stubs.
+//! `serving` before libxl is told. So its successor knows of every stub there can be, at
+//! whatever moment the daemon dies. When the host goes down, xenstore's content and the stubs end together.
 
 use anyhow::Result;
 

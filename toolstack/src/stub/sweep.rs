@@ -9,10 +9,10 @@ use crate::env::Env;
 use crate::host::Host;
 use crate::xenstore::{Store, paths};
 
-/// Destroys whatever stub domains exist for `guest`, and detaches what stubs left that are gone.
+/// Destroys all stub domains of `guest`, and detaches the loop devices of stubs that are gone.
 ///
 /// # Errors
-/// One is still there.
+/// A stub domain is still there.
 pub fn sweep(env: &Env<'_>, guest: u16) -> Result<()> {
     for stub in find_stubs(env.store, env.host)?.into_iter().filter(|s| s.identity.guest == guest) {
         log::debug!("guest {guest}: destroying stub domain {}", stub.domid);

@@ -67,7 +67,7 @@ impl Client {
     /// Connects by socket, or else through the kernel. `on_event` runs on a thread of its own.
     ///
     /// # Errors
-    /// Neither way leads to a xenstored.
+    /// xenstored cannot be reached in either way.
     pub fn connect(on_event: impl FnMut(Event) + Send + 'static) -> Result<Client> {
         let mut tried = Vec::new();
         for socket in ["/run/xenstored/socket", "/var/run/xenstored/socket"] {

@@ -1,4 +1,4 @@
-//! Where things stand in xenstore.
+//! Paths in xenstore.
 
 /// The backend directories of every guest's standalone virtio disks in dom0.
 pub const BACKENDS: &str = "/local/domain/0/backend/virtio_disk";
@@ -6,7 +6,8 @@ pub const BACKENDS: &str = "/local/domain/0/backend/virtio_disk";
 pub const RECORDS: &str = "/tool/pilotfish";
 /// The last reason why a guest was refused its disks; for people, never read back.
 pub const LAST_ERROR: &str = "/tool/pilotfish/last-error";
-/// The loop devices that were made for stubs: by stub and disk, device, the image's device and inode, its path.
+/// The loop devices that were made for stubs. For each stub and disk: the device, and the image's device
+/// number, inode and path.
 pub const LOOPS: &str = "/tool/pilotfish/loops";
 /// Every domain's directory.
 pub const DOMAINS: &str = "/local/domain";
@@ -41,7 +42,7 @@ pub fn memory_max(domid: u16) -> String {
     format!("{DOMAINS}/{domid}/memory/static-max")
 }
 
-/// Where the stub says how it does; written by the stub, so not to be trusted.
+/// A node in which the stub reports its state; written by the stub, so not to be trusted.
 #[must_use]
 pub fn stub_says(stub: u16, what: &str) -> String {
     format!("{DOMAINS}/{stub}/data/pilotfish/{what}")

@@ -24,7 +24,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Sends the message in one write, as `/dev/xen/xenbus` likes it.
+    /// Sends the message in one write, as `/dev/xen/xenbus` wants it.
     pub fn write_to(&self, stream: &mut dyn Write) -> io::Result<()> {
         if self.payload.len() > PAYLOAD_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "xenstore message too long"));

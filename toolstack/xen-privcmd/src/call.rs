@@ -72,7 +72,7 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What Xen says of a domain.
+/// What Xen says about a domain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DomainState {
     /// It is being destroyed; it may stay so (a zombie) while others hold its pages.
@@ -232,7 +232,7 @@ fn decode_info(asked: u16, answer: Answer) -> Option<DomainState> {
     (domid == asked).then_some(state)
 }
 
-/// Whose `answer` is, and what it says: domain, padding, flags, and further on the handle.
+/// The domain that `answer` is about, and its state: domain, padding, flags, and further on the handle.
 fn decode_domain(answer: &Answer) -> Option<(u16, DomainState)> {
     let [d0, d1, _, _, f0, f1, f2, f3, ..] = *answer;
     let flags = u32::from_le_bytes([f0, f1, f2, f3]);
@@ -257,7 +257,7 @@ fn decode_usage(asked: u16, answer: &Answer) -> Option<DomainUsage> {
 mod tests {
     use super::*;
 
-    /// An answer that begins so.
+    /// An answer that begins with `head`.
     fn answer(head: [u8; 8]) -> Answer {
         let mut answer = [0; 96];
         answer[..8].copy_from_slice(&head);

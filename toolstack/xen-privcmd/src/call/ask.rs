@@ -1,4 +1,4 @@
-//! What Xen can do, by harmless questions: each ends before it would change anything.
+//! What Xen can do, asked by operations that fail before they change anything.
 
 use xen_pv_sys::xen::HYPERVISOR_DM_OP;
 
@@ -19,7 +19,7 @@ impl Privcmd {
     /// refused (`E2BIG`) before domain and operation are examined.
     ///
     /// # Errors
-    /// Another answer of Xen's.
+    /// Xen gives another answer.
     pub fn has_ioreq_servers(&self) -> Result<bool, Error> {
         let mut page = self.lock();
         page.set(&[]);
@@ -34,7 +34,7 @@ impl Privcmd {
     /// Whether FLASK is Xen's security module, and then whether it enforces its policy.
     ///
     /// # Errors
-    /// Another answer of Xen's than a module without operations of its own would give (`ENOSYS`).
+    /// Xen fails with another error than `ENOSYS`, which a module without operations of its own gives.
     pub fn flask(&self) -> Result<Option<bool>, Error> {
         let mut args = [0; 8];
         args[..4].copy_from_slice(&FLASK_GETENFORCE.to_le_bytes());
