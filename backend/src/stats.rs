@@ -1,5 +1,5 @@
 //! Counters of what a stub does: one addition each on the data path, text only when somebody
-//! asks. They wrap, never reset: what is of interest is the difference of two looks.
+//! asks. They wrap, never reset: what is of interest is the difference of two readings.
 
 use core::fmt;
 

@@ -62,7 +62,6 @@ pub struct Stub<H: Hypervisor, M, S> {
     server: Server<H>,
     mem: M,
     disks: Vec<Disk<H, S>>,
-    ports: Vec<Port>,
     /// Slots may hold what the incarnation before took and did not answer.
     resumed: bool,
     hv: H,
@@ -97,12 +96,10 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         for Attached { mmio, irq, device } in devices {
             disks.push(Disk { mmio, line: IrqLine::new(hv, target, irq), device });
         }
-        let ports = Vec::with_capacity(server.ports().len().saturating_add(disks.len()));
         Stub {
             server,
             mem,
             disks,
-            ports,
             resumed: false,
             hv: hv.clone(),
             clock_in: 0,
@@ -118,13 +115,10 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     }
 
     /// Every port to wait for: the vCPUs' and the storage engines'. An engine's changes when it
-    /// has another backend: ask each time.
-    pub fn ports(&mut self) -> &[Port] {
-        self.ports.clear();
-        self.ports.extend_from_slice(self.server.ports());
-        let storages = self.disks.iter_mut().filter_map(|disk| disk.device.storage_mut().port());
-        self.ports.extend(storages);
-        &self.ports
+    /// has another storage backend: ask each time.
+    pub fn ports(&self) -> impl Iterator<Item = Port> {
+        let storages = self.disks.iter().filter_map(|disk| disk.device.storage().port());
+        self.server.ports().iter().copied().chain(storages)
     }
 
     /// What a panic handler needs to release the guest's vCPUs.

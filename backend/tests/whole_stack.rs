@@ -4,6 +4,8 @@
 
 #[path = "whole_stack/backends.rs"]
 mod backends;
+#[path = "whole_stack/busy_poll.rs"]
+mod busy_poll;
 mod common;
 #[path = "whole_stack/event_loop.rs"]
 mod event_loop;
@@ -236,7 +238,7 @@ fn a_rescue_frees_the_guest_while_the_stub_is_stuck() {
 fn ports_are_those_of_the_vcpus_and_of_the_backend() {
     let machine = Machine::new(Setup { vcpus: 3, ..Setup::default() });
     let mut world = machine.world.borrow_mut();
-    let ports = world.stub().ports().to_vec();
+    let ports = world.stub().ports().collect::<Vec<_>>();
     assert_eq!(ports.len(), 4);
     assert_eq!(world.xen.poll(&ports, None), Ok(()), "all are open, and pending from the start");
 }

@@ -55,6 +55,6 @@ fn pv_disks<H: Hypervisor, M: GuestMemory>(
 
 fn report(result: Result<(), StoreError>) {
     if let Err(error) = result {
-        warn!("a disk's storage backend cannot be looked at: {error}");
+        warn!("the state of a disk's storage backend cannot be read: {error}");
     }
 }

@@ -7,8 +7,8 @@
 //! - When it has not, the stub polls for more for a while ([`busy_poll`]).
 //! - When that was in vain, xenstore gets its turn ([`housekeeping`]); under load it gets one
 //!   every so often.
-//! - Before the stub blocks it asks everybody for events, and looks once more: what comes after
-//!   that look sends an event.
+//! - Before the stub blocks it asks everybody for events, and polls once more: what comes after
+//!   that sends an event.
 //! - While pages of the guest's memory are stale, the stub unmaps them and does not block.
 
 pub mod busy_poll;
@@ -18,10 +18,11 @@ use crate::guest_mem::GuestMemory;
 use crate::stats::LoopStats;
 use crate::storage::AnyStorage;
 use crate::stub::Stub;
-use alloc::vec::Vec;
 use busy_poll::BusyPoll;
 use drivers::Xenstore;
+use heapless::Vec;
 use kernel::{Errno, Hypervisor, Port};
+use xen_pv_sys::sched::POLL_MAX_PORTS;
 
 /// Busy rounds after which xenstore gets a turn, so that load cannot keep it out.
 const STORE_ROUNDS: u32 = 256;
@@ -42,7 +43,6 @@ pub struct EventLoop<H: Hypervisor, M> {
     rounds: u32,
     /// When what is held back is due, as of the last round that left nothing to do.
     hold_deadline_ns: Option<u64>,
-    ports: Vec<Port>,
     stats: LoopStats,
 }
 
@@ -64,7 +64,6 @@ impl<H: Hypervisor, M: GuestMemory> EventLoop<H, M> {
             busy_poll: BusyPoll::new(busy_poll_ns),
             rounds: 0,
             hold_deadline_ns: None,
-            ports: Vec::new(),
             stats: LoopStats::default(),
         }
     }
@@ -117,13 +116,15 @@ impl<H: Hypervisor, M: GuestMemory> EventLoop<H, M> {
     /// What Xen answers: no event can be waited for.
     pub fn block(&mut self, wake_ns: Option<u64>) -> Result<(), Errno> {
         self.stats.blocks.bump();
-        // A disk has another port when it has another backend.
-        self.ports.clear();
-        self.ports.extend_from_slice(self.stub.ports());
-        self.ports.push(self.xs.port());
+        // Gathered each time: a disk has another port when it has another storage backend.
+        let mut ports: Vec<Port, POLL_MAX_PORTS> = Vec::new();
+        for port in self.stub.ports().chain([self.xs.port()]) {
+            // A port left out would be an event that nobody hears.
+            ports.push(port).map_err(|_| Errno::EINVAL)?;
+        }
         let due_ns = housekeeping::due_ns(&mut self.stub);
         let deadline_ns = [due_ns, self.hold_deadline_ns, wake_ns].into_iter().flatten().min();
-        self.hv.poll(&self.ports, deadline_ns)?;
+        self.hv.poll(&ports, deadline_ns)?;
         self.busy_poll.note_end(&self.hv);
         Ok(())
     }

@@ -222,7 +222,7 @@ impl<H: Hypervisor> Server<H> {
     }
 
     /// Takes the access in the slot of vCPU `vcpu`. Xen shows an access before it sends the
-    /// event, so whoever looks need not wait for that: an answer in time finds the vCPU still on
+    /// event, so whoever polls need not wait for that: an answer in time finds the vCPU still on
     /// its CPU. Events are cleared by [`Server::enable_events`] only.
     pub fn take(&self, vcpu: usize) -> Option<Slot<'_, H>> {
         let port = *self.parts.ports.get(vcpu)?;

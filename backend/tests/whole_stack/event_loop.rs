@@ -1,5 +1,6 @@
 //! The event loop: it blocks whenever nothing can be done, and forgets nothing when it does.
 
+use super::busy_poll::loop_stats;
 use super::common::*;
 use backend::event_loop::housekeeping;
 use backend::mmio::regs;
@@ -8,10 +9,8 @@ use backend::testkit::Framing;
 use drivers::Xenstore;
 use drivers::fake::{Faults, Misdeed};
 use kernel::fake::FakeXen;
-use kernel::{DomId, Errno, GrantRef, Hypervisor, Order, SharedPage};
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use xen_pv_sys::dm_op::ioreq;
+use kernel::{DomId, Errno, GrantRef, Hypervisor, Order};
+use std::cell::Cell;
 use xen_pv_sys::io::ring::RSP_PROD;
 
 /// More rounds than any state here needs until it is dealt with.
@@ -23,14 +22,14 @@ const LONG_MS: u32 = 100;
 const STATUS_FAILED: u32 = 0x8f;
 
 /// How long a stub here polls before it blocks, unless the test says otherwise.
-const BUDGET_NS: u64 = 60_000;
+pub const BUDGET_NS: u64 = 60_000;
 
-fn patient() -> Setup {
+pub fn patient() -> Setup {
     Setup { busy_poll_ns: BUDGET_NS, ..Setup::default() }
 }
 
 /// A machine whose clock moves by a microsecond each time that it is read: its stub can poll.
-fn polling(setup: Setup) -> Machine {
+pub fn polling(setup: Setup) -> Machine {
     let machine = Machine::ready(setup);
     machine.world.borrow().xen.set_tick_ns(1_000);
     machine
@@ -289,112 +288,6 @@ fn a_backend_that_writes_its_state_all_the_time_keeps_no_vcpu_waiting() {
     let (most, all) = HANDED_OUT.get();
     assert!(most <= 8, "{most} events between two polls of the guest's accesses");
     assert!(all >= 10, "{all} events of a backend that makes some all the time");
-}
-
-fn loop_stats(machine: &Machine) -> LoopStats {
-    *machine.world.borrow_mut().event_loop().stats()
-}
-
-/// An access of vCPU 0 that begins now and is answered by whatever the stub does next.
-fn begin_access(machine: &Machine) -> SharedPage {
-    let world = machine.world.borrow();
-    world.xen.guest_access(0, ioreq::TYPE_COPY, PV_MMIO, 4, None).expect("a claimed address")
-}
-
-#[test]
-fn an_idle_stub_polls_for_its_budget_and_then_blocks() {
-    let machine = polling(patient());
-    let mut world = machine.world.borrow_mut();
-    while world.round() {}
-    let (began_ns, polls) = (world.xen.now_ns(), world.event_loop().stats().polls.get());
-    assert!(!world.round(), "nothing is left to do");
-    let spent_ns = world.xen.now_ns() - began_ns;
-    assert!((BUDGET_NS..BUDGET_NS + 20_000).contains(&spent_ns), "{spent_ns} ns");
-    let polls = world.event_loop().stats().polls.get() - polls;
-    assert!((16 * 50..16 * 70).contains(&polls), "{polls} polls: the clock is read at each 16th only");
-}
-
-#[test]
-fn without_a_budget_the_stub_does_not_poll() {
-    let machine = polling(Setup { busy_poll_ns: 0, ..Setup::default() });
-    machine.run();
-    let before = loop_stats(&machine);
-    machine.world.borrow_mut().round();
-    assert_eq!(loop_stats(&machine).polls.get() - before.polls.get(), 1, "the round's own");
-}
-
-#[test]
-fn an_access_that_comes_while_the_stub_polls_is_answered_without_a_block() {
-    let machine = polling(patient());
-    machine.run();
-    let before = loop_stats(&machine);
-    // The vCPU traps when the CPU is given away for the first time.
-    let (xen, page) = (machine.world.borrow().xen.clone(), Rc::new(RefCell::new(None)));
-    let (guest, seen) = (xen.clone(), page.clone());
-    xen.on_idle(move || {
-        if seen.borrow().is_some() {
-            return false;
-        }
-        let access = guest.guest_access(0, ioreq::TYPE_COPY, PV_MMIO, 4, None);
-        *seen.borrow_mut() = Some(access.expect("a claimed address"));
-        true
-    });
-    assert!(machine.world.borrow_mut().round(), "there was an access");
-    let page = page.borrow().clone().expect("it came");
-    assert_eq!(take_answer(&page, 0), u64::from(regs::MAGIC));
-    assert_eq!(loop_stats(&machine).blocks, before.blocks);
-}
-
-#[test]
-fn polling_that_does_not_pay_is_cut_short_and_taken_up_again_when_it_does() {
-    const LONG_NS: u64 = 1_000_000;
-    let machine = polling(Setup { busy_poll_ns: LONG_NS, ..Setup::default() });
-    machine.run();
-    // Long sleeps: nothing ever comes in time.
-    machine.world.borrow_mut().run_for(20_000_000_000);
-    let spent_ns = |machine: &Machine| {
-        let mut world = machine.world.borrow_mut();
-        let began_ns = world.xen.now_ns();
-        let busy = world.round();
-        (busy, world.xen.now_ns() - began_ns)
-    };
-    for _ in 0..4 {
-        let mut world = machine.world.borrow_mut();
-        while world.round() {}
-        let wake_ns = world.xen.now_ns() + 50_000_000;
-        world.event_loop().block(Some(wake_ns)).expect("good ports");
-    }
-    let (busy, short_ns) = spent_ns(&machine);
-    assert!(!busy && short_ns < LONG_NS / 10, "{short_ns} ns");
-    // Now accesses come soon after each other.
-    for _ in 0..4 {
-        let mut world = machine.world.borrow_mut();
-        while world.round() {}
-        drop(world);
-        let page = begin_access(&machine);
-        let mut world = machine.world.borrow_mut();
-        world.event_loop().block(None).expect("good ports");
-        while world.round() {}
-        take_answer(&page, 0);
-    }
-    let (busy, long_ns) = spent_ns(&machine);
-    assert!(!busy && long_ns >= LONG_NS, "{long_ns} ns");
-}
-
-#[test]
-fn a_stub_whose_storage_works_does_not_poll() {
-    let mut machine = polling(patient());
-    machine
-        .world
-        .borrow()
-        .back
-        .set_faults(Faults { misdeed_at: Some((0, Misdeed::Silence)), ..Faults::default() });
-    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
-    machine.pv.kick();
-    while machine.world.borrow_mut().round() {}
-    let before = loop_stats(&machine);
-    assert!(!machine.world.borrow_mut().round());
-    assert_eq!(loop_stats(&machine).polls.get() - before.polls.get(), 1, "the CPU is the storage's");
 }
 
 #[test]

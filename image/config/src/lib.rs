@@ -45,14 +45,14 @@ pub const DISKS_MAX: usize = 11;
 pub const SERIAL_MAX: usize = 20;
 /// The smallest RAM disk: one sector.
 const RAM_BYTES_MIN: u64 = 512;
-/// The time without a backend after which requests fail, if nothing is said.
+/// The time without a storage backend after which requests fail, if nothing is said.
 const BACKEND_TIMEOUT_NS: u64 = 60_000_000_000;
 /// The longest time to wait for a storage backend, unless there is no limit: a day.
 const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
-/// The longest look for more work.
-const POLL_MAX_US: u64 = 100_000;
-/// How long to look if nothing is said: longer than most waits for a fast disk.
-const POLL_NS: u64 = 1_500_000;
+/// The longest time to poll for more work.
+const BUSY_POLL_MAX_US: u64 = 100_000;
+/// How long to poll if nothing is said: longer than most waits for a fast disk.
+const BUSY_POLL_NS: u64 = 1_500_000;
 /// The largest window onto the guest's memory in MiB: its slots have numbers of 16 bits.
 const MAP_MAX_MIB: u32 = 64 << 10;
 /// The window's size if nothing is said.
@@ -71,8 +71,8 @@ pub struct Config {
     pub log: log::LevelFilter,
     /// Restarts in place after a panic, in the time that the kernel names; 0: none.
     pub restarts: u32,
-    /// How long to look for more work before the CPU is given away, at most; 0: not at all.
-    pub poll_ns: u64,
+    /// How long to poll for more work before the CPU is given away, at most; 0: not at all.
+    pub busy_poll_ns: u64,
     /// How much of the guest's memory may be mapped at once, in MiB.
     pub map_mib: u32,
 }
@@ -94,7 +94,7 @@ pub struct DiskConfig {
     pub serial: String,
     /// Where the data is.
     pub store: Store,
-    /// Without a backend for longer than this, requests fail; `None`: they wait without limit.
+    /// Without a storage backend for longer than this, requests fail; `None`: they wait without limit.
     pub backend_timeout_ns: Option<u64>,
 }
 
@@ -145,7 +145,7 @@ impl Config {
         let mut target = None;
         let mut log = None;
         let mut restarts = None;
-        let mut poll_ns = None;
+        let mut busy_poll_ns = None;
         let mut map_mib = None;
         let mut disks: Vec<DiskConfig> = Vec::new();
         for word in command_line.split_ascii_whitespace() {
@@ -153,7 +153,7 @@ impl Config {
             match key {
                 "target" => once(&mut target, key, value, domid(value))?,
                 "restarts" => once(&mut restarts, key, value, restart_count(value))?,
-                "poll-us" => once(&mut poll_ns, key, value, poll_time(value))?,
+                "poll-us" => once(&mut busy_poll_ns, key, value, poll_time(value))?,
                 "map-mib" => once(&mut map_mib, key, value, map_size(value))?,
                 "log" => once(&mut log, key, value, level(value))?,
                 "disk" if disks.len() == DISKS_MAX => {
@@ -184,9 +184,9 @@ impl Config {
             let rule = "a RAM disk's content does not outlive a restart";
             return Err(ConfigError::new("restarts", &format!("{restarts}"), rule));
         }
-        let poll_ns = poll_ns.unwrap_or(POLL_NS);
+        let busy_poll_ns = busy_poll_ns.unwrap_or(BUSY_POLL_NS);
         let map_mib = map_mib.unwrap_or(MAP_MIB);
-        Ok(Config { target, disks, log, restarts, poll_ns, map_mib })
+        Ok(Config { target, disks, log, restarts, busy_poll_ns, map_mib })
     }
 }
 
@@ -300,7 +300,7 @@ fn restart_count(text: &str) -> Result<u32, Rule> {
 
 /// Microseconds, as nanoseconds.
 fn poll_time(text: &str) -> Result<u64, Rule> {
-    let us = decimal(text).filter(|&us: &u64| us <= POLL_MAX_US);
+    let us = decimal(text).filter(|&us: &u64| us <= BUSY_POLL_MAX_US);
     us.map(|us| us.saturating_mul(1_000)).ok_or("not 0 to 100000 microseconds")
 }
 

@@ -65,7 +65,7 @@ pub fn begin(xen: &Xen, boot: &BootInfo) -> Option<Running> {
 fn first(xen: &Xen, boot: &BootInfo) -> Result<Running, String> {
     let mut xs = Xenstore::new(xen).map_err(text)?;
     let stub =
-        parse_config(boot).and_then(|config| Ok((start::first(xen, &mut xs, &config)?, config.poll_ns)));
+        parse_config(boot).and_then(|config| Ok((start::first(xen, &mut xs, &config)?, config.busy_poll_ns)));
     report(xs, stub)
 }
 
@@ -78,7 +78,7 @@ fn recover(xen: &Xen, boot: &BootInfo) -> Result<Running, String> {
     let mut xs = Xenstore::resume(xen).map_err(text)?;
     report::restarted(&mut xs);
     let stub = start::recover(xen, &mut xs, &config, server);
-    report(xs, stub.map(|stub| (stub, config.poll_ns)))
+    report(xs, stub.map(|stub| (stub, config.busy_poll_ns)))
 }
 
 fn parse_config(boot: &BootInfo) -> Result<Config, String> {
