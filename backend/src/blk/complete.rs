@@ -1,9 +1,9 @@
 //! The end of a request: status byte, then used element (virtio 1.3, section 5.2.6).
 
+use super::header::STATUS_BYTES;
 use super::reject::Rejected;
-use crate::guest_mem::GuestMemory;
 use crate::storage::Outcome;
-use crate::virtq::{Chain, Queue, QueueFault, SegmentPool};
+use crate::virtq::ChainView;
 
 /// `VIRTIO_BLK_S_OK`.
 pub const S_OK: u8 = 0;
@@ -35,29 +35,31 @@ impl From<Rejected> for BlkStatus {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct BlkStatus(pub(super) u8);
 
-/// Writes the status byte and gives the chain back. `data_bytes` of data were written, from
-/// the first writable byte on.
-///
-/// The used length counts what was written without a gap from the start of the writable
-/// part (section 2.7.8.2): the status byte counts only if the data before it is complete.
-///
-/// # Errors
-/// [`QueueFault`] if the used ring cannot be reached.
-pub(super) fn write_status(
-    mem: &dyn GuestMemory,
-    queue: &mut Queue,
-    pool: &mut SegmentPool,
-    chain: Chain,
-    status: BlkStatus,
-    data_bytes: u64,
-) -> Result<(), QueueFault> {
-    // The status is the last writable byte; `parse` made sure that there is one.
-    let at = chain.writable_bytes().saturating_sub(1);
-    let told = pool.last_byte(&chain).map(|addr| mem.write(addr, &[status.0]));
-    // Without its page the status cannot be told, but the driver gets its buffers back.
-    let written = match told {
-        Some(Ok(())) if data_bytes == at => at.saturating_add(1),
-        _ => data_bytes,
-    };
-    queue.add_used(mem, pool, chain, u32::try_from(written).unwrap_or(u32::MAX))
+/// How a request is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Answer {
+    pub(super) status: BlkStatus,
+    /// Data that was written, in bytes from the first writable one on.
+    pub(super) data_bytes: u64,
+}
+
+impl Answer {
+    /// Without data.
+    pub(super) fn bare(status: impl Into<BlkStatus>) -> Answer {
+        Answer { status: status.into(), data_bytes: 0 }
+    }
+
+    /// Writes the status byte. Returns the used length.
+    ///
+    /// That counts what was written without a gap from the start of the writable part (section
+    /// 2.7.8.2): the status byte counts only if the data before it is complete.
+    #[inline]
+    pub(super) fn write(self, view: ChainView<'_>) -> u32 {
+        // The status is the last writable byte; `Request::parse` made sure that there is one.
+        let at = view.writable_bytes().saturating_sub(STATUS_BYTES);
+        // Without its page the status cannot be told, but the driver gets its buffers back.
+        let told = view.write_last(self.status.0);
+        let written = if told && self.data_bytes == at { view.writable_bytes() } else { self.data_bytes };
+        u32::try_from(written).unwrap_or(u32::MAX)
+    }
 }

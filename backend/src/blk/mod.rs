@@ -6,6 +6,7 @@ pub mod config;
 mod device;
 mod events;
 mod follow_up;
+mod header;
 mod inspect;
 mod journal;
 mod ranges;

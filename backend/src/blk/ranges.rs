@@ -5,10 +5,10 @@
 //! taken, so that a bad one spoils nothing, and once more when its turn comes, because the
 //! guest may have changed it: what is executed is the copy that was judged last.
 
+use super::header::HEADER_BYTES;
 use super::reject::{Rejected, check_blocks};
-use crate::guest_mem::GuestMemory;
 use crate::storage::{Geometry, Operation, SECTOR_BYTES};
-use crate::virtq::{Chain, SegmentPool};
+use crate::virtq::ChainView;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -96,13 +96,10 @@ impl RangeKind {
 }
 
 impl Ranges {
-    /// Judges all ranges of a chain, whose array starts `skip_bytes` into the readable part.
+    /// Judges all ranges of a chain, whose array follows the header.
     pub(super) fn parse(
         kind: RangeKind,
-        chain: &Chain,
-        skip_bytes: u64,
-        pool: &SegmentPool,
-        mem: &dyn GuestMemory,
+        view: ChainView<'_>,
         geometry: &Geometry,
     ) -> Result<Ranges, Rejected> {
         if geometry.read_only {
@@ -111,7 +108,7 @@ impl Ranges {
         if kind.max_sectors(geometry).is_none() {
             return Err(Rejected::NotOffered);
         }
-        let bytes = chain.readable_bytes().saturating_sub(skip_bytes);
+        let bytes = view.readable_bytes().saturating_sub(HEADER_BYTES);
         let count = bytes / ENTRY_BYTES;
         if count == 0 || count > u64::from(MAX_RANGES) || !bytes.is_multiple_of(ENTRY_BYTES) {
             return Err(Rejected::Data);
@@ -119,7 +116,7 @@ impl Ranges {
         let mut ranges = Ranges { kind, next: 0, count: u8::try_from(count).unwrap_or(0) };
         let mut verdict = Ok(());
         for _ in 0..count {
-            match ranges.take(chain, skip_bytes, pool, mem, geometry) {
+            match ranges.take(view, geometry) {
                 Ok(_) => {}
                 // An unknown flag decides the status, whatever else is wrong.
                 Err(flags @ Rejected::Flags(_)) => return Err(flags),
@@ -137,18 +134,15 @@ impl Ranges {
     /// The next range, copied and judged; `None` after the last.
     pub(super) fn take(
         &mut self,
-        chain: &Chain,
-        skip_bytes: u64,
-        pool: &SegmentPool,
-        mem: &dyn GuestMemory,
+        view: ChainView<'_>,
         geometry: &Geometry,
     ) -> Result<Option<Operation>, Rejected> {
         if self.next >= self.count {
             return Ok(None);
         }
-        let at = skip_bytes.saturating_add(u64::from(self.next).saturating_mul(ENTRY_BYTES));
+        let at = HEADER_BYTES.saturating_add(u64::from(self.next).saturating_mul(ENTRY_BYTES));
         let mut bytes = [0; size_of::<Entry>()];
-        if pool.readable(chain, at, ENTRY_BYTES).read(mem, &mut bytes) != Ok(bytes.len()) {
+        if view.readable(at..at.saturating_add(ENTRY_BYTES)).read(&mut bytes) != Ok(bytes.len()) {
             return Err(Rejected::Data);
         }
         let entry = Entry::read_from_bytes(&bytes).map_err(|_| Rejected::Data)?;

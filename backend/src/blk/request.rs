@@ -1,34 +1,11 @@
 //! What a chain asks for, whatever its framing (virtio 1.3, section 5.2.6).
 
+use super::header::{HEADER_BYTES, Header, STATUS_BYTES, T_FLUSH, T_GET_ID, T_IN, T_OUT};
 use super::ranges::{RangeKind, Ranges};
 use super::reject::{Rejected, check_data};
-use crate::guest_mem::GuestMemory;
 use crate::storage::{AT_ONCE_BYTES, DataRun, Geometry, Operation};
-use crate::virtq::{Chain, QueueFault, SegmentPool};
-use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// `VIRTIO_BLK_T_IN`.
-pub const T_IN: u32 = 0;
-/// `VIRTIO_BLK_T_OUT`.
-pub const T_OUT: u32 = 1;
-/// `VIRTIO_BLK_T_FLUSH`.
-pub const T_FLUSH: u32 = 4;
-/// `VIRTIO_BLK_T_GET_ID`.
-pub const T_GET_ID: u32 = 8;
-
-/// `struct virtio_blk_req` up to the data.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-struct Header {
-    kind: U32,
-    reserved: U32,
-    sector: U64,
-}
-
-pub(super) const HEADER_BYTES: u64 = size_of::<Header>() as u64;
-/// The status byte.
-const STATUS_BYTES: u64 = 1;
+use crate::virtq::{ChainView, QueueFault};
+use zerocopy::IntoBytes;
 
 /// Bytes that a device moves each way before others get a turn; the last request may go beyond.
 pub(crate) const TURN_BYTES: u64 = 2 * AT_ONCE_BYTES;
@@ -42,41 +19,34 @@ pub(super) enum Request {
     Ranges(Ranges),
     /// The device's serial number.
     GetId,
+    /// An error.
+    Rejected(Rejected),
 }
 
 impl Request {
     /// Judges a chain. The header is copied once.
     ///
     /// # Errors
-    /// The outer error is the queue's: the chain has no byte for a status. The inner one is
-    /// the request's own.
-    pub(super) fn parse(
-        chain: &Chain,
-        pool: &SegmentPool,
-        mem: &dyn GuestMemory,
-        geometry: &Geometry,
-    ) -> Result<Result<Request, Rejected>, QueueFault> {
-        if chain.writable_bytes() < STATUS_BYTES {
+    /// The queue's: the chain has no byte for a status, so not even an error can be answered.
+    #[inline]
+    pub(super) fn parse(view: ChainView<'_>, geometry: &Geometry) -> Result<Request, QueueFault> {
+        if view.writable_bytes() < STATUS_BYTES {
             return Err(QueueFault::NoStatusByte);
         }
-        Ok(Self::judge(chain, pool, mem, geometry))
+        Ok(Self::judge(view, geometry).unwrap_or_else(Request::Rejected))
     }
 
-    fn judge(
-        chain: &Chain,
-        pool: &SegmentPool,
-        mem: &dyn GuestMemory,
-        geometry: &Geometry,
-    ) -> Result<Request, Rejected> {
+    #[inline]
+    fn judge(view: ChainView<'_>, geometry: &Geometry) -> Result<Request, Rejected> {
         // Aligned, for a copy in words.
         let mut words = [0u64; size_of::<Header>() / 8];
-        let copied = pool.readable(chain, 0, HEADER_BYTES).read(mem, words.as_mut_bytes());
+        let copied = view.readable(0..HEADER_BYTES).read(words.as_mut_bytes());
         if copied != Ok(size_of::<Header>()) {
             return Err(Rejected::Header);
         }
         let header: Header = zerocopy::transmute!(words);
-        let out_bytes = chain.readable_bytes().saturating_sub(HEADER_BYTES);
-        let in_bytes = chain.writable_bytes().saturating_sub(STATUS_BYTES);
+        let out_bytes = view.readable_bytes().saturating_sub(HEADER_BYTES);
+        let in_bytes = view.writable_bytes().saturating_sub(STATUS_BYTES);
         let first_sector = header.sector.get();
         match header.kind.get() {
             T_IN => {
@@ -95,7 +65,7 @@ impl Request {
                 if in_bytes > 0 {
                     return Err(Rejected::Data);
                 }
-                Ranges::parse(kind, chain, HEADER_BYTES, pool, mem, geometry).map(Request::Ranges)
+                Ranges::parse(kind, view, geometry).map(Request::Ranges)
             }
         }
     }

@@ -1,18 +1,19 @@
 //! The work between queues and storage: completions in, requests out, one interrupt for
 //! all of it.
 
-use super::complete::{BlkStatus, write_status};
+use super::complete::{Answer, BlkStatus};
 use super::device::{Device, ID_BYTES};
 use super::follow_up::FollowUp;
+use super::header::STATUS_BYTES;
 use super::reject::Rejected;
-use super::request::{HEADER_BYTES, Request, TURN_BYTES, data_run};
+use super::request::{Request, TURN_BYTES, data_run};
 use crate::failpoint::{self, Failpoint};
 use crate::guest_mem::GuestMemory;
 use crate::limit::warn_limited;
 use crate::mmio::regs::{INT_CONFIG, INT_USED};
 use crate::mmio::status::Status;
 use crate::storage::{Io, Operation, Outcome, Storage, Submitted, Ticket};
-use crate::virtq::{Chain, QUEUE_SIZE_MAX, QueueFault};
+use crate::virtq::{Chain, ChainView, QUEUE_SIZE_MAX, QueueFault};
 
 /// Chains taken from a queue before other devices and vCPUs get a turn.
 const BUDGET: u32 = 64;
@@ -140,33 +141,35 @@ impl<S: Storage> Device<S> {
     /// Judges a chain and sends it on its way.
     fn start(&mut self, mem: &dyn GuestMemory, index: usize, chain: Chain) {
         self.stats.requests.bump();
-        match Request::parse(&chain, &self.pool, mem, &self.geometry) {
-            Ok(Ok(Request::Storage(operation))) => {
+        let view = ChainView::new(&chain, &self.pool, mem);
+        match Request::parse(view, &self.geometry) {
+            Ok(Request::Storage(operation)) => {
                 let ticket = self.ticket(index, chain, operation);
                 if let Err(ticket) = self.submit(mem, ticket) {
                     // The storage is full: the next completion makes room.
                     self.held.push_back(ticket);
                 }
             }
-            Ok(Ok(Request::Ranges(ranges))) => {
+            Ok(Request::Ranges(ranges)) => {
                 // No operation yet: the first range is the next step.
                 let ticket = self.ticket(index, chain, Operation::Flush);
                 let flush = ranges.store_data() && self.write_through;
                 self.follow_ups.set(&ticket.chain, FollowUp { ranges: Some(ranges), flush });
                 self.complete(mem, ticket, Outcome::Done);
             }
-            Ok(Ok(Request::GetId)) => {
+            Ok(Request::GetId) => {
                 // Section 5.2.6: 20 bytes. A driver that gives fewer gets the first of them.
-                let room = usize::try_from(chain.writable_bytes().saturating_sub(1)).unwrap_or(ID_BYTES);
+                let room =
+                    usize::try_from(view.writable_bytes().saturating_sub(STATUS_BYTES)).unwrap_or(ID_BYTES);
                 let id = self.id.get(..room.min(ID_BYTES)).unwrap_or_default();
-                let written = self.pool.writable(&chain, 0, ID_BYTES as u64).write(mem, id);
+                let written = view.writable(0..ID_BYTES as u64).write(id);
                 let outcome = if written.is_ok() { Outcome::Done } else { Outcome::IoError };
-                let len = written.ok().and_then(|len| u64::try_from(len).ok()).unwrap_or(0);
-                self.complete_chain(mem, index, chain, outcome.into(), len);
+                let data_bytes = written.ok().and_then(|len| u64::try_from(len).ok()).unwrap_or(0);
+                self.complete_chain(mem, index, chain, Answer { status: outcome.into(), data_bytes });
             }
-            Ok(Err(rejected)) => {
+            Ok(Request::Rejected(rejected)) => {
                 warn_limited!(self.limiter, "a request was refused: {rejected}");
-                self.complete_chain(mem, index, chain, rejected.into(), 0);
+                self.complete_chain(mem, index, chain, Answer::bare(rejected));
             }
             Err(fault) => {
                 // No status can be told, so nothing is.
@@ -217,7 +220,7 @@ impl<S: Storage> Device<S> {
         }
         // After an error the rest of the request is not tried: one status tells of all of it.
         let step = if outcome == Outcome::Done { self.next_step(mem, &mut ticket) } else { Ok(false) };
-        let status = match step {
+        let status: BlkStatus = match step {
             Ok(true) => {
                 // Behind what waits already. It must not recurse: a request may have many steps.
                 self.held.push_back(ticket);
@@ -231,7 +234,7 @@ impl<S: Storage> Device<S> {
             Operation::Read { len_bytes, .. } if outcome == Outcome::Done => len_bytes,
             _ => 0,
         };
-        self.complete_chain(mem, index, ticket.chain, status, data_bytes);
+        self.complete_chain(mem, index, ticket.chain, Answer { status, data_bytes });
     }
 
     /// Makes the ticket's operation the next one of its request: another range, then the
@@ -241,7 +244,7 @@ impl<S: Storage> Device<S> {
         // Each range is judged again: the guest may have changed it since the request was taken.
         if let Some(ranges) = &mut follow_up.ranges
             && let Some(operation) =
-                ranges.take(&ticket.chain, HEADER_BYTES, &self.pool, mem, &self.geometry)?
+                ranges.take(ChainView::new(&ticket.chain, &self.pool, mem), &self.geometry)?
         {
             ticket.operation = operation;
             return Ok(true);
@@ -254,19 +257,12 @@ impl<S: Storage> Device<S> {
         Ok(false)
     }
 
-    fn complete_chain(
-        &mut self,
-        mem: &dyn GuestMemory,
-        index: usize,
-        chain: Chain,
-        status: BlkStatus,
-        data_bytes: u64,
-    ) {
+    fn complete_chain(&mut self, mem: &dyn GuestMemory, index: usize, chain: Chain, answer: Answer) {
         let live = self.transport.status().is_live();
         match self.queues.get_mut(index).and_then(|slot| slot.queue.as_mut()).filter(|_| live) {
             Some(queue) => {
-                let pushed = write_status(mem, queue, &mut self.pool, chain, status, data_bytes);
-                match pushed {
+                let written = answer.write(ChainView::new(&chain, &self.pool, mem));
+                match queue.add_used(mem, &mut self.pool, chain, written) {
                     Ok(()) => self.stats.used.bump(),
                     Err(fault) => self.fail(fault),
                 }

@@ -4,7 +4,7 @@
 
 use super::complete::{S_IOERR, S_OK, S_UNSUPP};
 use super::config::{F_CONFIG_WCE, F_FLUSH, F_RO};
-use super::request::{T_FLUSH, T_GET_ID, T_IN, T_OUT};
+use super::header::{T_FLUSH, T_GET_ID, T_IN, T_OUT};
 use super::*;
 use crate::access::{Access, Reply};
 use crate::guest_mem::GuestMemory;

@@ -2,8 +2,9 @@
 
 use super::Ticket;
 use crate::guest_mem::{GuestMemory, MemFault};
-use crate::virtq::SegmentPool;
+use crate::virtq::{ChainView, SegmentPool};
 use core::fmt;
+use core::ops::Range;
 use kernel::SharedPage;
 
 /// Why a request's data cannot be reached.
@@ -48,34 +49,30 @@ impl Io<'_> {
         self.epochs.get(usize::from(ticket.queue)) == Some(&ticket.epoch)
     }
 
-    /// Copies `len_bytes` of a write's data, from `skip_bytes` on, into `pages`.
+    /// Copies the bytes `part` of a write's data into `pages`.
     ///
     /// # Errors
     /// [`DataError`]; some of the data may have been copied then.
     pub fn gather<'p>(
         &self,
         ticket: &Ticket,
-        skip_bytes: u64,
-        len_bytes: u64,
+        part: Range<u64>,
         pages: impl Iterator<Item = &'p SharedPage>,
     ) -> Result<(), DataError> {
-        self.check_live(ticket)?;
-        Ok(ticket.data_out(self.pool, skip_bytes, len_bytes).read_pages(self.mem, pages)?)
+        Ok(self.view(ticket)?.readable(ticket.data.part(part)).read_pages(pages)?)
     }
 
-    /// Copies `pages` into `len_bytes` of a read's data, from `skip_bytes` on.
+    /// Copies `pages` into the bytes `part` of a read's data.
     ///
     /// # Errors
     /// [`DataError`]; some of the data may have been copied then.
     pub fn scatter<'p>(
         &self,
         ticket: &Ticket,
-        skip_bytes: u64,
-        len_bytes: u64,
+        part: Range<u64>,
         pages: impl Iterator<Item = &'p SharedPage>,
     ) -> Result<(), DataError> {
-        self.check_live(ticket)?;
-        Ok(ticket.data_in(self.pool, skip_bytes, len_bytes).write_pages(self.mem, pages)?)
+        Ok(self.view(ticket)?.writable(ticket.data.part(part)).write_pages(pages)?)
     }
 
     /// Copies a write's data, from `skip_bytes` on, into `dst`.
@@ -83,8 +80,7 @@ impl Io<'_> {
     /// # Errors
     /// [`DataError`]; some of the data may have been copied then.
     pub fn gather_bytes(&self, ticket: &Ticket, skip_bytes: u64, dst: &mut [u8]) -> Result<(), DataError> {
-        self.check_live(ticket)?;
-        ticket.data_out(self.pool, skip_bytes, u64::MAX).read(self.mem, dst)?;
+        self.view(ticket)?.readable(ticket.data.part(skip_bytes..u64::MAX)).read(dst)?;
         Ok(())
     }
 
@@ -93,12 +89,13 @@ impl Io<'_> {
     /// # Errors
     /// [`DataError`]; some of the data may have been copied then.
     pub fn scatter_bytes(&self, ticket: &Ticket, skip_bytes: u64, src: &[u8]) -> Result<(), DataError> {
-        self.check_live(ticket)?;
-        ticket.data_in(self.pool, skip_bytes, u64::MAX).write(self.mem, src)?;
+        self.view(ticket)?.writable(ticket.data.part(skip_bytes..u64::MAX)).write(src)?;
         Ok(())
     }
 
-    fn check_live(&self, ticket: &Ticket) -> Result<(), DataError> {
-        if self.is_live(ticket) { Ok(()) } else { Err(DataError::Orphan) }
+    /// The request's chain, while the guest still waits for it.
+    fn view<'a>(&'a self, ticket: &'a Ticket) -> Result<ChainView<'a>, DataError> {
+        let view = self.is_live(ticket).then(|| ChainView::new(&ticket.chain, self.pool, self.mem));
+        view.ok_or(DataError::Orphan)
     }
 }

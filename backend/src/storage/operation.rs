@@ -1,8 +1,8 @@
 //! What an engine is asked to do, and the ticket that says so.
 
 use super::SECTOR_BYTES;
-use crate::virtq::chain::Runs;
-use crate::virtq::{Chain, Segment, SegmentPool};
+use crate::virtq::Chain;
+use core::ops::Range;
 
 /// What a storage engine is asked to do. Sectors are 512 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,6 +79,14 @@ pub(crate) struct DataRun {
     pub(crate) len_bytes: u64,
 }
 
+impl DataRun {
+    /// Where the bytes `part` of the data lie, as far as there are any.
+    pub(super) fn part(self, part: Range<u64>) -> Range<u64> {
+        let place = |at: u64| self.start_bytes.saturating_add(at.min(self.len_bytes));
+        place(part.start)..place(part.end)
+    }
+}
+
 /// A request in flight: the right and the duty to answer it.
 #[must_use = "a dropped ticket leaves the guest waiting"]
 #[derive(Debug, Eq, PartialEq)]
@@ -96,29 +104,5 @@ impl Ticket {
     #[must_use]
     pub const fn operation(&self) -> Operation {
         self.operation
-    }
-
-    /// The data of a write.
-    pub(super) fn data_out(
-        &self,
-        pool: &SegmentPool,
-        skip_bytes: u64,
-        len_bytes: u64,
-    ) -> Runs<impl Iterator<Item = Segment>> {
-        let DataRun { start_bytes, len_bytes: all_bytes } = self.data;
-        let len_bytes = len_bytes.min(all_bytes.saturating_sub(skip_bytes));
-        pool.readable(&self.chain, start_bytes.saturating_add(skip_bytes), len_bytes)
-    }
-
-    /// The data of a read.
-    pub(super) fn data_in(
-        &self,
-        pool: &SegmentPool,
-        skip_bytes: u64,
-        len_bytes: u64,
-    ) -> Runs<impl Iterator<Item = Segment>> {
-        let DataRun { start_bytes, len_bytes: all_bytes } = self.data;
-        let len_bytes = len_bytes.min(all_bytes.saturating_sub(skip_bytes));
-        pool.writable(&self.chain, start_bytes.saturating_add(skip_bytes), len_bytes)
     }
 }

@@ -219,7 +219,7 @@ impl<H: Hypervisor> PvDisk<H> {
             if let (Some(request), Outcome::Done) = (&mut request, outcome)
                 && let operation @ Operation::Read { .. } = request.ticket.operation()
                 && let Some((skip, len)) = piece(&self.geometry, operation, index)
-                && io.scatter(&request.ticket, skip, len, front.pages(&bounce)).is_err()
+                && io.scatter(&request.ticket, skip..skip.saturating_add(len), front.pages(&bounce)).is_err()
             {
                 outcome = Outcome::IoError;
             }
@@ -283,7 +283,8 @@ fn submit_piece<H: Hypervisor>(
         }
         Operation::Write { first_sector, .. } => {
             let (skip, len_bytes, bounce) = bounce(front, piece)?;
-            if io.gather(ticket, skip, len_bytes.into(), front.pages(&bounce)).is_err() {
+            let part = skip..skip.saturating_add(len_bytes.into());
+            if io.gather(ticket, part, front.pages(&bounce)).is_err() {
                 front.give_back(bounce);
                 return Err(Refusal::Failed(Outcome::IoError));
             }

@@ -4,9 +4,9 @@
 //! ones first. Nothing is allocated per request, and a chain cannot be lost silently: it is
 //! not `Clone`, and its head stays in flight until it is added to the used ring.
 
-use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
+use crate::guest_mem::{GuestAddr, GuestRange, MemFault};
 use alloc::vec::Vec;
-use kernel::{PageSlice, SharedPage};
+use core::ops::Range;
 
 /// No further segment.
 const END: u16 = u16::MAX;
@@ -128,13 +128,12 @@ impl SegmentPool {
     }
 
     /// Where the chain's last byte lies: with a writable byte, the last one of those.
-    #[must_use]
-    pub fn last_byte(&self, chain: &Chain) -> Option<GuestAddr> {
+    pub(super) fn last_byte(&self, chain: &Chain) -> Option<GuestAddr> {
         let Segment { addr, len_bytes } = self.nodes.get(usize::from(chain.last))?.segment;
         addr.offset(u64::from(len_bytes).checked_sub(1)?).ok()
     }
 
-    fn segments(&self, chain: &Chain) -> impl Iterator<Item = Segment> + '_ {
+    fn segments<'a>(&'a self, chain: &Chain) -> impl Iterator<Item = Segment> + use<'a> {
         let mut index = chain.first;
         core::iter::from_fn(move || {
             let node = self.nodes.get(usize::from(index))?;
@@ -143,28 +142,26 @@ impl SegmentPool {
         })
     }
 
-    /// The chain's readable bytes from `skip_bytes` on, at most `len_bytes`, as runs.
-    pub fn readable(
-        &self,
+    /// The bytes `part` of what the device may read, as far as there are any, as runs.
+    pub fn readable<'a>(
+        &'a self,
         chain: &Chain,
-        skip_bytes: u64,
-        len_bytes: u64,
-    ) -> Runs<impl Iterator<Item = Segment>> {
-        let len_bytes = len_bytes.min(chain.readable_bytes.saturating_sub(skip_bytes));
-        Runs { segments: self.segments(chain), skip_bytes, left_bytes: len_bytes }
+        part: Range<u64>,
+    ) -> Runs<impl Iterator<Item = Segment> + use<'a>> {
+        let left_bytes = part.end.min(chain.readable_bytes).saturating_sub(part.start);
+        Runs { segments: self.segments(chain), skip_bytes: part.start, left_bytes }
     }
 
-    /// The chain's writable bytes from `skip_bytes` on, at most `len_bytes`, as runs.
-    pub fn writable(
-        &self,
+    /// The bytes `part` of what the device may write, as far as there are any, as runs.
+    pub fn writable<'a>(
+        &'a self,
         chain: &Chain,
-        skip_bytes: u64,
-        len_bytes: u64,
-    ) -> Runs<impl Iterator<Item = Segment>> {
-        let len_bytes = len_bytes.min(chain.writable_bytes.saturating_sub(skip_bytes));
+        part: Range<u64>,
+    ) -> Runs<impl Iterator<Item = Segment> + use<'a>> {
+        let left_bytes = part.end.min(chain.writable_bytes).saturating_sub(part.start);
         // Writable segments follow the readable ones.
-        let skip_bytes = chain.readable_bytes.saturating_add(skip_bytes);
-        Runs { segments: self.segments(chain), skip_bytes, left_bytes: len_bytes }
+        let skip_bytes = chain.readable_bytes.saturating_add(part.start);
+        Runs { segments: self.segments(chain), skip_bytes, left_bytes }
     }
 }
 
@@ -194,96 +191,6 @@ impl<I: Iterator<Item = Segment>> Iterator for Runs<I> {
             return Some(Segment { addr, len_bytes: u32::try_from(take).unwrap_or(segment.len_bytes) });
         }
         None
-    }
-}
-
-/// How much of a run fits into `room` bytes.
-fn step(run: Segment, room: usize) -> usize {
-    usize::try_from(run.len_bytes).unwrap_or(usize::MAX).min(room)
-}
-
-impl<I: Iterator<Item = Segment>> Runs<I> {
-    /// Copies guest bytes into `dst`; returns how many there were.
-    ///
-    /// # Errors
-    /// [`MemFault`] of the first run that cannot be read.
-    pub fn read(self, mem: &dyn GuestMemory, dst: &mut [u8]) -> Result<usize, MemFault> {
-        let mut done = 0usize;
-        for run in self {
-            let rest = dst.get_mut(done..).unwrap_or_default();
-            let len = step(run, rest.len());
-            let Some(part) = rest.get_mut(..len) else { break };
-            mem.read(run.addr, part)?;
-            done = done.saturating_add(len);
-        }
-        Ok(done)
-    }
-
-    /// Copies `src` into the guest; returns how many bytes there was room for.
-    ///
-    /// # Errors
-    /// [`MemFault`] of the first run that cannot be written.
-    pub fn write(self, mem: &dyn GuestMemory, src: &[u8]) -> Result<usize, MemFault> {
-        let mut done = 0usize;
-        for run in self {
-            let rest = src.get(done..).unwrap_or_default();
-            let Some(part) = rest.get(..step(run, rest.len())) else { break };
-            mem.write(run.addr, part)?;
-            done = done.saturating_add(part.len());
-        }
-        Ok(done)
-    }
-
-    /// Copies guest bytes densely into `pages`, from offset 0 of the first.
-    ///
-    /// # Errors
-    /// [`MemFault`] of the first run that cannot be read, or if the pages are too few.
-    pub fn read_pages<'a>(
-        self,
-        mem: &dyn GuestMemory,
-        pages: impl Iterator<Item = &'a SharedPage>,
-    ) -> Result<(), MemFault> {
-        self.each_page(pages, |addr, to| mem.copy_to_page(addr, to))
-    }
-
-    /// Copies the bytes of `pages` into the guest; the inverse of [`Runs::read_pages`].
-    ///
-    /// # Errors
-    /// [`MemFault`] of the first run that cannot be written, or if the pages are too few.
-    pub fn write_pages<'a>(
-        self,
-        mem: &dyn GuestMemory,
-        pages: impl Iterator<Item = &'a SharedPage>,
-    ) -> Result<(), MemFault> {
-        self.each_page(pages, |addr, from| mem.copy_from_page(addr, from))
-    }
-
-    fn each_page<'a>(
-        self,
-        mut pages: impl Iterator<Item = &'a SharedPage>,
-        mut copy: impl FnMut(GuestAddr, PageSlice<'_>) -> Result<(), MemFault>,
-    ) -> Result<(), MemFault> {
-        const PAGE: usize = xen_pv_sys::PAGE_SIZE;
-        let mut page = None;
-        let mut used = PAGE;
-        for run in self {
-            let mut addr = run.addr;
-            let mut left = step(run, usize::MAX);
-            while left > 0 {
-                if used == PAGE {
-                    page = pages.next();
-                    used = 0;
-                }
-                let page = page.ok_or(MemFault { addr })?;
-                let len = left.min(PAGE.saturating_sub(used));
-                copy(addr, PageSlice { page, offset: used, len })?;
-                used = used.saturating_add(len);
-                left = left.saturating_sub(len);
-                // A run's end does not wrap.
-                addr = GuestAddr::new(addr.raw().wrapping_add(u64::try_from(len).unwrap_or(0)));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -76,7 +76,10 @@ fn a_chain_keeps_its_buffers_in_order() {
     let chain = rig.pop().expect("valid").expect("a chain");
     assert_eq!((chain.head(), chain.readable_bytes(), chain.writable_bytes()), (5, 10, 50));
     let runs = |skip, len| -> Vec<(u64, u32)> {
-        rig.pool.writable(&chain, skip, len).map(|run| (run.addr.raw() - BASE, run.len_bytes)).collect()
+        rig.pool
+            .writable(&chain, skip..u64::saturating_add(skip, len))
+            .map(|run| (run.addr.raw() - BASE, run.len_bytes))
+            .collect()
     };
     assert_eq!(runs(0, u64::MAX), [(0xa000, 20), (0xb000, 30)]);
     assert_eq!(runs(19, 2), [(0xa013, 1), (0xb000, 1)]);
@@ -164,7 +167,7 @@ fn descriptors_of_a_long_table_are_found_in_any_order() {
     rig.desc(TABLE, 29, BASE + 0x8000, 13, DESC_F_WRITE, 0);
     rig.offer(0, &[0]);
     let chain = rig.pop().expect("valid").expect("a chain");
-    let lengths: Vec<u32> = rig.pool.writable(&chain, 0, u64::MAX).map(|run| run.len_bytes).collect();
+    let lengths: Vec<u32> = rig.pool.writable(&chain, 0..u64::MAX).map(|run| run.len_bytes).collect();
     assert_eq!(lengths, (1..=13).collect::<Vec<u32>>());
     rig.push(chain, 0);
 }
@@ -347,7 +350,7 @@ proptest! {
             match rig.queue.pop(mem, &mut rig.pool) {
                 Ok(Some(chain)) => {
                     prop_assert!(chain.head() < SIZE);
-                    let total: u64 = rig.pool.writable(&chain, 0, u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
+                    let total: u64 = rig.pool.writable(&chain, 0..u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
                     prop_assert_eq!(total, chain.writable_bytes());
                     held.push(chain);
                 }

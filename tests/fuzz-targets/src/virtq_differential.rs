@@ -216,9 +216,9 @@ impl Both<'_> {
         let total = chain.readable_bytes() + chain.writable_bytes();
         let ours: Vec<_> = self
             .pool
-            .readable(&chain, 0, u64::MAX)
+            .readable(&chain, 0..u64::MAX)
             .map(|run| (run, false))
-            .chain(self.pool.writable(&chain, 0, u64::MAX).map(|run| (run, true)))
+            .chain(self.pool.writable(&chain, 0..u64::MAX).map(|run| (run, true)))
             .map(|(run, write)| (run.addr.raw(), run.len_bytes, write))
             .collect();
         let theirs: Vec<_> = theirs

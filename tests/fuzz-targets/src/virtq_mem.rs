@@ -65,8 +65,8 @@ impl<'a> Case<'a> {
 /// What must hold of a chain that came out.
 fn check(chain: &Chain, pool: &SegmentPool, held: &[Chain], size: u16) {
     assert!(chain.head() < size);
-    let readable: u64 = pool.readable(chain, 0, u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
-    let writable: u64 = pool.writable(chain, 0, u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
+    let readable: u64 = pool.readable(chain, 0..u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
+    let writable: u64 = pool.writable(chain, 0..u64::MAX).map(|run| u64::from(run.len_bytes)).sum();
     assert_eq!(readable, chain.readable_bytes());
     assert_eq!(writable, chain.writable_bytes());
     assert!(held.iter().all(|other| other.head() != chain.head()));
