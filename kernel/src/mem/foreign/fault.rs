@@ -6,7 +6,7 @@ use xen_pv_sys::errno::Errno;
 /// Why an access to guest memory failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// The range wraps or goes beyond [`ADDRESS_LIMIT`].
+    /// The range wraps or goes beyond [`ADDRESS_LIMIT`](super::ADDRESS_LIMIT).
     OutOfRange,
     /// A word's address is not a multiple of its size.
     Misaligned,
