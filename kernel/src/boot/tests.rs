@@ -4,6 +4,7 @@ use super::tree::{parse, without};
 use super::{BootError, BootInfo, MAX_CMDLINE_BYTES};
 use alloc::vec::Vec;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use proptest::prelude::*;
 
 const RAM: (u64, u64) = (0x4000_0000, 0x100_0000);
 const GRANTS: (u64, u64) = (0x3800_0000, 0x100_0000);
@@ -81,6 +82,27 @@ fn a_truncated_tree_is_refused_at_every_length() {
     let whole = tree(&[RAM], &[GRANTS, HOLE], "target=5");
     for len in 0..whole.len() {
         assert!(parse(&whole[..len], 0).is_err());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_tree_makes_the_reader_panic(
+        changes in proptest::collection::vec((0..308usize, any::<u8>()), 1..6),
+        len in 0..=308usize,
+    ) {
+        let mut bytes = tree(&[RAM], &[GRANTS, HOLE], "target=5 log=debug").to_vec();
+        for (at, byte) in changes {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        bytes.truncate(len);
+        // Whatever it says: RAM is not empty, and no range is backwards.
+        if let Ok(boot) = parse(Vec::leak(bytes), 0) {
+            prop_assert!(boot.ram.start < boot.ram.end);
+            prop_assert!(boot.unused.iter().all(|range| range.start <= range.end));
+        }
     }
 }
 
