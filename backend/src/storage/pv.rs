@@ -43,6 +43,7 @@ struct InFlight {
 impl InFlight {
     /// Nothing more will be submitted for it, and nothing is under way.
     fn is_over(&self) -> bool {
+        // After an error the pieces under way are still awaited: their pages are in use.
         self.outstanding == 0 && (self.submitted == self.pieces || self.outcome != Outcome::Done)
     }
 }
@@ -171,6 +172,7 @@ impl<H: Hypervisor> PvDisk<H> {
                 request.outcome = Outcome::IoError;
                 break;
             }
+            // Without a connection it waits for the next one.
             let Some(Link::Up(front)) = &mut self.link else { return Progress::NoRoom };
             match submit_piece(front, &self.geometry, io, slot, request) {
                 Ok(()) => {
@@ -190,6 +192,7 @@ impl<H: Hypervisor> PvDisk<H> {
     fn retire(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
         let entry = self.requests.get_mut(usize::from(slot))?;
         let request = entry.as_ref().filter(|request| request.is_over())?;
+        // A failed flush makes nothing durable, a failed write promises nothing.
         if request.outcome == Outcome::Done {
             self.cache.note(request);
         }
@@ -207,6 +210,7 @@ impl<H: Hypervisor> PvDisk<H> {
         // It came over the connection.
         let Some(Link::Up(front)) = &mut self.link else { return None };
         self.outstanding = self.outstanding.saturating_sub(1);
+        // As `submit_piece` made it; blkfront lets no other id through.
         let slot = u16::try_from(completion.id >> 16).ok()?;
         let index = u16::try_from(completion.id & 0xffff).ok()?;
         let mut request = self.requests.get_mut(usize::from(slot)).and_then(Option::as_mut);
@@ -221,12 +225,14 @@ impl<H: Hypervisor> PvDisk<H> {
                 && let Some((skip, len)) = piece(&self.geometry, operation, index)
                 && io.scatter(&request.ticket, skip..skip.saturating_add(len), front.pages(&bounce)).is_err()
             {
+                // The guest has no memory there, or has taken its buffers back.
                 outcome = Outcome::IoError;
             }
             front.give_back(bounce);
         }
         let request = request?;
         request.outstanding = request.outstanding.saturating_sub(1);
+        // The first error of several pieces is the request's.
         if request.outcome == Outcome::Done {
             request.outcome = outcome;
         }
@@ -368,14 +374,17 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
     }
 
     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
+        // The guest's own timeouts end what nobody answers; more requests would only pile up.
         if self.timeout.is_over() {
             warn_limited!(self.limiter, "a request failed: the disk has no backend");
             return Submitted::Done(ticket, Outcome::IoError);
         }
         let connected = self.is_connected();
+        // What waits for room comes first. Without a connection everything queues up.
         if connected && !self.queue.is_empty() {
             return Submitted::Full(ticket);
         }
+        // The guest has to learn that writes were lost, and only a flush can say so.
         if ticket.operation() == Operation::Flush && self.cache.take_lost() {
             self.report_lost();
             return Submitted::Done(ticket, Outcome::IoError);
@@ -417,12 +426,14 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         while let Some(completion) = self.up_mut().and_then(BlkFront::next_completion) {
+            // Any response shows that the storage backend lives.
             self.timeout.on_response();
             let slot = self.complete_piece(io, completion);
             if let Some(finished) = slot.and_then(|slot| self.retire(slot)) {
                 return Some(finished);
             }
         }
+        // Each completion made room. Without a connection, some requests need not wait for one.
         if self.is_connected() { self.resume_queued(io) } else { self.fail_next(io) }
     }
 

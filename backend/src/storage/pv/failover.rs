@@ -76,6 +76,7 @@ impl BackendTimeout {
 
     /// Takes note of the time. True if it has just run out.
     fn check(&mut self, waits: bool, now_ns: u64) -> bool {
+        // A slow backend is not a silent one: each response starts the time anew.
         if core::mem::take(&mut self.responded) || !waits {
             self.waiting_since_ns = None;
         }
@@ -165,6 +166,7 @@ impl<H: Hypervisor> PvDisk<H> {
     /// next one, checks the timeout. True if there may be something to do for the requests.
     pub fn service_connection(&mut self, xs: &mut Xenstore<H>) -> bool {
         let now_ns = xs.hypervisor().now_ns();
+        // An idle backend owes nothing; one that is not there owes everything.
         let waits = match &self.link {
             Some(Link::Up(_)) => self.outstanding > 0,
             _ => true,
@@ -173,6 +175,7 @@ impl<H: Hypervisor> PvDisk<H> {
         if changed {
             self.on_timeout();
         }
+        // Before the next step: a connection that has just broken begins its way to the next one.
         if self.up().is_some_and(|front| front.health() != Health::Connected) {
             self.detach();
             changed = true;
@@ -234,6 +237,7 @@ impl<H: Hypervisor> PvDisk<H> {
     fn attach(&mut self, mut front: BlkFront<H>) {
         let told = self.geometry;
         let now = geometry_of(&front);
+        // What the guest was told at its start cannot be taken back.
         let unfit = if now.block_size_bytes != told.block_size_bytes {
             Some("its logical block size is another one")
         } else if now.read_only && !told.read_only {
@@ -247,6 +251,7 @@ impl<H: Hypervisor> PvDisk<H> {
             error!("{}: not the disk that the guest knows: {why}; requests fail", front.backend_path());
             front.break_off(PeerFault::Replaced);
             let mut way = front.reconnect();
+            // Somebody has to put the right disk there; asking faster does not help.
             way.hold_off(UNFIT_PAUSE_NS);
             self.link = Some(Link::Down(way));
             self.timeout.over = true;
@@ -255,6 +260,7 @@ impl<H: Hypervisor> PvDisk<H> {
         info!("{}: connected again, {} requests to submit", front.backend_path(), self.queue.len());
         self.geometry.capacity_sectors = now.capacity_sectors;
         self.geometry.transfer_bytes = now.transfer_bytes;
+        // Another domain has another cache; one that cannot flush leaves the old one's as it is.
         if front.backend_domid() != self.domid || !now.flush {
             self.domid = front.backend_domid();
             self.lose_cache();
@@ -264,6 +270,7 @@ impl<H: Hypervisor> PvDisk<H> {
         for at in 0..self.requests.len() {
             let operation = self.requests.get(at).and_then(Option::as_ref).map(|r| r.ticket.operation());
             let Some(operation) = operation else { continue };
+            // The new ring may carry less in one request.
             let pieces = self.pieces(operation);
             if let Some(Some(request)) = self.requests.get_mut(at) {
                 // One that is too long for the new ring cannot be; it would fail alone.
@@ -277,6 +284,7 @@ impl<H: Hypervisor> PvDisk<H> {
 
     /// Nothing makes durable what the last backend had completed: see the head of this file.
     fn lose_cache(&mut self) {
+        // Without a cache there was nothing to lose, and after a flush neither.
         if !self.geometry.flush || !self.cache.is_dirty() {
             return;
         }
