@@ -4,22 +4,24 @@
 
 use super::fault::QueueFault;
 use super::layout::{AVAIL_F_NO_INTERRUPT, USED_F_NO_NOTIFY};
-use super::queue::Queue;
+use super::queue::{Queue, RingIndex};
 use crate::guest_mem::GuestMemory;
+use core::num::Wrapping;
 use kernel::Order;
 use kernel::shared::full_barrier;
 
 /// Whether an index that moves from `old` to `new` passes `event` (`vring_need_event`).
 /// All three wrap.
-fn passes(event: u16, new: u16, old: u16) -> bool {
-    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+fn passes(event: RingIndex, new: RingIndex, old: RingIndex) -> bool {
+    // How far behind `new` each lies: `event` has to be nearer than `old`, or it passed before.
+    new - event - Wrapping(1) < new - old
 }
 
 impl Queue {
     /// How many chains were published since the last decision whether to signal.
     #[must_use]
-    pub const fn unsignalled(&self) -> u16 {
-        self.published.wrapping_sub(self.signalled)
+    pub fn unsignalled(&self) -> u16 {
+        (self.published - self.signalled).0
     }
 
     /// Whether what was published since the last call deserves a used-buffer notification.
@@ -28,6 +30,7 @@ impl Queue {
     /// [`QueueFault::Memory`] if the available ring cannot be reached.
     pub fn needs_notification(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
         let (new, old) = (self.published, self.signalled);
+        // An event index says nothing where nothing moved, and flags would cost an interrupt for nothing.
         if new == old {
             return Ok(false);
         }
@@ -36,8 +39,9 @@ impl Queue {
         self.signalled = new;
         if self.features.event_idx {
             let event = mem.load_u16(self.layout.used_event(), Order::Relaxed)?;
-            return Ok(passes(event, new, old));
+            return Ok(passes(Wrapping(event), new, old));
         }
+        // Without event indices the driver can only say yes or no (section 2.7.7.2).
         let flags = mem.load_u16(self.layout.avail_flags(), Order::Relaxed)?;
         Ok(flags & AVAIL_F_NO_INTERRUPT == 0)
     }
@@ -47,14 +51,16 @@ impl Queue {
     #[must_use]
     pub fn outstanding(&self, mem: &dyn GuestMemory) -> u16 {
         let avail_idx = mem.load_u16(self.layout.avail_idx(), Order::Relaxed);
-        avail_idx.map_or(0, |idx| idx.wrapping_sub(self.next_used).min(self.layout.size()))
+        // Not judged here: a nonsensical index counts as a full queue, and `pop` finds the fault.
+        avail_idx.map_or(0, |idx| (Wrapping(idx) - self.next_used).0.min(self.layout.size()))
     }
 
     /// Whether the driver has made chains available that were not seen yet: a poll, which takes
     /// and judges nothing. True as well if the ring cannot be reached.
     #[must_use]
     pub fn has_available(&self, mem: &dyn GuestMemory) -> bool {
-        mem.load_u16(self.layout.avail_idx(), Order::Relaxed) != Ok(self.next_avail)
+        // Unreachable is news as well: whoever pops next finds out.
+        mem.load_u16(self.layout.avail_idx(), Order::Relaxed) != Ok(self.next_avail.0)
     }
 
     /// Asks the driver for a notification of the `threshold`-th chain from now (of the next one, if
@@ -68,14 +74,17 @@ impl Queue {
         self.notification_threshold = 1;
         if self.features.event_idx {
             self.notification_threshold = threshold.max(1);
-            let event = self.next_avail.wrapping_add(self.notification_threshold).wrapping_sub(1);
-            mem.store_u16(self.layout.avail_event(), event, Order::Relaxed)?;
+            // The driver notifies when its index passes this one: the next chain is `next_avail` itself.
+            let event = self.next_avail + Wrapping(self.notification_threshold) - Wrapping(1);
+            mem.store_u16(self.layout.avail_event(), event.0, Order::Relaxed)?;
+        // Flags know no threshold; and they are written only if they change, for the driver reads them.
         } else if !self.notification_enabled {
             mem.store_u16(self.layout.used_flags(), 0, Order::Relaxed)?;
         }
         self.notification_enabled = true;
         // The request for notifications must be visible before avail.idx is read again.
         full_barrier();
+        // What is to be taken again is not in the ring: no notification comes for it.
         Ok(self.refresh_avail_idx(mem)? || self.has_retake())
     }
 
@@ -85,6 +94,7 @@ impl Queue {
     /// # Errors
     /// [`QueueFault::Memory`] if the used ring cannot be reached.
     pub fn disable_notification(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
+        // The old event index lies behind: the driver does not pass it again for 65536 chains.
         if self.notification_enabled && !self.features.event_idx {
             mem.store_u16(self.layout.used_flags(), USED_F_NO_NOTIFY, Order::Relaxed)?;
         }
@@ -107,18 +117,22 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::passes;
+    use super::*;
+
+    fn check(event: u16, new: u16, old: u16) -> bool {
+        passes(Wrapping(event), Wrapping(new), Wrapping(old))
+    }
 
     #[test]
     fn an_event_is_passed_exactly_once_also_across_65535() {
         // Old index, new index, events that lie between them.
-        assert!(passes(4, 5, 4));
-        assert!(!passes(5, 5, 4));
-        assert!(!passes(3, 5, 4));
-        assert!(passes(65535, 0, 65535));
-        assert!(passes(65534, 1, 65530));
-        assert!(passes(0, 1, 65530));
-        assert!(!passes(1, 1, 65530));
-        assert!(!passes(65529, 1, 65530));
+        assert!(check(4, 5, 4));
+        assert!(!check(5, 5, 4));
+        assert!(!check(3, 5, 4));
+        assert!(check(65535, 0, 65535));
+        assert!(check(65534, 1, 65530));
+        assert!(check(0, 1, 65530));
+        assert!(!check(1, 1, 65530));
+        assert!(!check(65529, 1, 65530));
     }
 }

@@ -14,8 +14,13 @@ use super::layout::{
 use crate::failpoint::{self, Failpoint};
 use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
 use alloc::vec::Vec;
+use core::num::Wrapping;
 use kernel::Order;
 use zerocopy::IntoBytes;
+
+/// A ring's index: it counts on without end and wraps at 65536, whatever the queue's size (section
+/// 2.7.6). Only differences mean anything.
+pub(super) type RingIndex = Wrapping<u16>;
 
 /// What was negotiated for the rings.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,15 +37,15 @@ pub struct Queue {
     pub(super) layout: Layout,
     pub(super) features: RingFeatures,
     /// Next entry of the available ring to take.
-    pub(super) next_avail: u16,
+    pub(super) next_avail: RingIndex,
     /// `avail.idx` as last seen and checked.
-    pub(super) avail_idx: u16,
+    pub(super) avail_idx: RingIndex,
     /// Next entry of the used ring to fill.
-    pub(super) next_used: u16,
+    pub(super) next_used: RingIndex,
     /// `used.idx` as the driver can see it.
-    pub(super) published: u16,
+    pub(super) published: RingIndex,
     /// `used.idx` when it was last decided whether to signal.
-    pub(super) signalled: u16,
+    pub(super) signalled: RingIndex,
     /// Whether the driver was asked to notify.
     pub(super) notification_enabled: bool,
     /// Notification threshold, in chains.
@@ -60,11 +65,11 @@ impl Queue {
         Queue {
             layout,
             features,
-            next_avail: 0,
-            avail_idx: 0,
-            next_used: 0,
-            published: 0,
-            signalled: 0,
+            next_avail: Wrapping(0),
+            avail_idx: Wrapping(0),
+            next_used: Wrapping(0),
+            published: Wrapping(0),
+            signalled: Wrapping(0),
             // The driver zeroed the rings: flags 0 and avail_event 0 ask for notifications.
             notification_enabled: true,
             notification_threshold: 1,
@@ -97,12 +102,15 @@ impl Queue {
         mut state: QueueState,
         mem: &dyn GuestMemory,
     ) -> Result<Queue, QueueFault> {
-        let used_idx = state.settle(&layout, mem)?;
+        let used_idx = Wrapping(state.settle(&layout, mem)?);
         let QueueState { next_avail, heads } = state;
+        let next_avail = Wrapping(next_avail);
         journal.used(&heads, QUEUE_SIZE_MAX);
         let mut queue = Queue::new(layout, features);
+        // What the flags say now nobody knows: they are written before the next sleep.
         queue.notification_enabled = false;
         (queue.next_avail, queue.avail_idx) = (next_avail, next_avail);
+        // None of it counts as unsignalled: the device interrupts once for all that was missed.
         (queue.next_used, queue.published, queue.signalled) = (used_idx, used_idx, used_idx);
         queue.retake = heads.iter().collect();
         queue.in_flight = heads;
@@ -119,7 +127,7 @@ impl Queue {
     /// Next entry of the available ring to take.
     #[must_use]
     pub const fn taken(&self) -> u16 {
-        self.next_avail
+        self.next_avail.0
     }
 
     /// What stands in the rings now, not judged: `avail.idx`, `used.idx`, `used_event` and
@@ -140,26 +148,31 @@ impl Queue {
         mem: &dyn GuestMemory,
         pool: &mut SegmentPool,
     ) -> Result<Option<Chain>, QueueFault> {
+        // Before anything is taken: a chain that was begun could not be put back.
         if pool.available() < QUEUE_SIZE_MAX {
             return Ok(None);
         }
+        // They are older than all that the ring offers, and marked as in flight already.
         if let Some(head) = self.retake.pop() {
             return self.read_chain(mem, pool, head).map(Some);
         }
+        // What was seen is taken first: each load of the driver's index moves its cache line.
         if self.next_avail == self.avail_idx && !self.refresh_avail_idx(mem)? {
             return Ok(None);
         }
-        let head = mem.load_u16(self.layout.avail_ring(self.next_avail), Order::Relaxed)?;
+        let head = mem.load_u16(self.layout.avail_ring(self.next_avail.0), Order::Relaxed)?;
         if head >= self.layout.size() {
             return Err(QueueFault::HeadOutOfTable(head));
         }
+        // Two chains of one head would answer into the same buffers, and be returned as one.
         if !self.in_flight.insert(head) {
             return Err(QueueFault::HeadInFlight(head));
         }
         let chain = self.read_chain(mem, pool, head)?;
-        self.next_avail = self.next_avail.wrapping_add(1);
+        self.next_avail += 1;
+        // Before the request is done: a restart must find every chain that may have had an effect.
         if let Some(journal) = &self.journal {
-            journal.taken(head, self.next_avail);
+            journal.taken(head, self.next_avail.0);
         }
         Ok(Some(chain))
     }
@@ -172,6 +185,7 @@ impl Queue {
     ) -> Result<Chain, QueueFault> {
         let mut chain = Chain::new(head);
         if let Err(fault) = self.walk(mem, pool, &mut chain) {
+            // The queue is over, but the pool serves the device's other queues too.
             pool.release(&mut chain);
             return Err(fault);
         }
@@ -180,11 +194,12 @@ impl Queue {
 
     /// Reads `avail.idx` and checks it. The load orders the ring entries after it.
     pub(super) fn refresh_avail_idx(&mut self, mem: &dyn GuestMemory) -> Result<bool, QueueFault> {
-        let avail_idx = mem.load_u16(self.layout.avail_idx(), Order::AcqRel)?;
+        let avail_idx = Wrapping(mem.load_u16(self.layout.avail_idx(), Order::AcqRel)?);
         // Each chain that is offered and not returned holds at least one descriptor.
-        let outstanding = avail_idx.wrapping_sub(self.next_used);
-        let behind = avail_idx.wrapping_sub(self.avail_idx) > self.layout.size();
-        if outstanding > self.layout.size() || behind {
+        let Wrapping(outstanding) = avail_idx - self.next_used;
+        // An index that went back would look like almost 65536 new chains.
+        let Wrapping(new) = avail_idx - self.avail_idx;
+        if outstanding > self.layout.size() || new > self.layout.size() {
             return Err(QueueFault::AvailOverrun { outstanding });
         }
         self.avail_idx = avail_idx;
@@ -206,6 +221,7 @@ impl Queue {
             // Entries of an indirect table usually follow each other, those of a queue do not.
             let desc = table.desc(mem, index, if in_indirect { AHEAD } else { 1 })?;
             let flags = desc.flags.get();
+            // The table takes the place of the rest of the chain (section 2.7.5.3).
             if flags & DESC_F_INDIRECT != 0 {
                 self.check_indirect(&desc, in_indirect)?;
                 table.turn_to(GuestAddr::new(desc.addr.get()), desc.len.get() / 16);
@@ -228,6 +244,7 @@ impl Queue {
         if !self.features.indirect {
             return Err(QueueFault::IndirectNotNegotiated);
         }
+        // A table in a table could lead back to itself.
         if in_indirect {
             return Err(QueueFault::IndirectNested);
         }
@@ -237,6 +254,7 @@ impl Queue {
         if len == 0 || !u64::from(len).is_multiple_of(DESC_BYTES) {
             return Err(QueueFault::IndirectLength(len));
         }
+        // Its end must not wrap; whether it is memory, each copy finds out.
         GuestRange::new(GuestAddr::new(desc.addr.get()), u64::from(len))?;
         Ok(())
     }
@@ -257,8 +275,9 @@ impl Queue {
         let elem = UsedElem { id: u32::from(chain.head).into(), len: written_bytes.into() };
         // Aligned, for a copy in words.
         let elem: [u32; 2] = zerocopy::transmute!(elem);
-        let at = self.layout.used_ring(self.next_used);
-        self.next_used = self.next_used.wrapping_add(1);
+        let at = self.layout.used_ring(self.next_used.0);
+        // Also if the write fails: the queue is over then, and nothing is returned twice.
+        self.next_used += 1;
         self.in_flight.remove(chain.head);
         mem.write(at, elem.as_bytes())?;
         Ok(())
@@ -269,10 +288,12 @@ impl Queue {
     /// # Errors
     /// [`QueueFault::Memory`] if the used ring cannot be reached.
     pub fn publish_used(&mut self, mem: &dyn GuestMemory) -> Result<(), QueueFault> {
+        // A store that changes nothing would still take the cache line from the driver.
         if self.published != self.next_used {
-            mem.store_u16(self.layout.used_idx(), self.next_used, Order::AcqRel)?;
+            mem.store_u16(self.layout.used_idx(), self.next_used.0, Order::AcqRel)?;
             self.published = self.next_used;
             failpoint::hit(Failpoint::Published);
+            // After used.idx: a head that is missing here would be lost, one too many is found in the ring.
             if let Some(journal) = &self.journal {
                 journal.used(&self.in_flight, self.layout.size());
             }
@@ -311,6 +332,7 @@ impl Table {
     /// The descriptor `index`. If it has to be copied, so are those after it, `ahead` in all.
     #[inline]
     fn desc(&mut self, mem: &dyn GuestMemory, index: u16, ahead: u32) -> Result<Desc, QueueFault> {
+        // Below `first` it wraps to a large number, which is no copy either.
         let place = u32::from(index).wrapping_sub(self.first);
         if place < self.count {
             return Ok(self.copy(place));
@@ -345,12 +367,14 @@ impl Table {
 fn append(pool: &mut SegmentPool, chain: &mut Chain, desc: &Desc) -> Result<(), QueueFault> {
     let segment = Segment::new(GuestAddr::new(desc.addr.get()), desc.len.get())?;
     let len = u64::from(segment.len_bytes);
+    // There is nothing to read or write, and a segment is never empty.
     if len == 0 {
         return Ok(());
     }
     if desc.flags.get() & DESC_F_WRITE != 0 {
         chain.writable_bytes = chain.writable_bytes.saturating_add(len);
     } else if chain.writable_bytes > 0 {
+        // Section 2.7.4.2: all that the device writes comes last.
         return Err(QueueFault::ReadableAfterWritable);
     } else {
         chain.readable_bytes = chain.readable_bytes.saturating_add(len);
