@@ -139,6 +139,7 @@ impl FrontRing {
     /// # Errors
     /// [`RingFull`] if every entry is in use.
     pub fn queue(&mut self, request: &[u8]) -> Result<(), RingFull> {
+        // An entry is free once its response was taken: blkback may still read it until then.
         if self.fault.is_some() || self.in_flight() >= self.entries {
             return Err(RingFull);
         }
@@ -156,6 +157,7 @@ impl FrontRing {
     #[must_use = "the peer sleeps on if it is not notified"]
     pub fn publish(&mut self) -> bool {
         let (old, new) = (self.req_prod, self.req_prod_pvt);
+        // An event without a request would only wake the peer.
         if old == new {
             return false;
         }
@@ -178,6 +180,7 @@ impl FrontRing {
         let rsp_prod = self.load(RSP_PROD);
         let claimed = rsp_prod.wrapping_sub(self.rsp_cons);
         let outstanding = self.req_prod.wrapping_sub(self.rsp_cons);
+        // Its index decides what is read: an impossible one would turn requests into responses.
         if claimed > outstanding {
             let fault = ResponseOverrun { claimed, outstanding };
             self.fault = Some(fault);
@@ -200,6 +203,7 @@ impl FrontRing {
     /// # Errors
     /// [`ResponseOverrun`], now and ever after, if the peer's index is impossible.
     pub fn next_response(&mut self, response: &mut [u8]) -> Result<bool, ResponseOverrun> {
+        // The index is loaded once for all responses that it shows; each load moves the cache line.
         if self.rsp_prod == self.rsp_cons || self.fault.is_some() {
             self.refresh()?;
         }
@@ -226,6 +230,7 @@ impl FrontRing {
         if self.rsp_prod != self.rsp_cons {
             return Ok(true);
         }
+        // An event index beyond all that can come would never be reached.
         let due = self.req_prod.wrapping_sub(self.rsp_cons);
         self.store(RSP_EVENT, self.rsp_cons.wrapping_add(batch.clamp(1, due.max(1))));
         // The store of rsp_event must not sink below the load of rsp_prod.

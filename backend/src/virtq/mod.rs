@@ -1,8 +1,8 @@
 //! The device's half of a split virtqueue (virtio 1.3, section 2.7).
 //!
 //! [`Layout`] says where the rings lie, [`Queue`] takes chains out and gives them back,
-//! [`Chain`] and [`SegmentPool`] hold a chain's buffers without allocating, [`ChainView`] reaches them, `notify` decides
-//! when either side must be told, [`QueueJournal`] keeps over a restart what is under way.
+//! [`Chain`] and [`SegmentPool`] hold a chain's buffers without allocating, [`ChainView`] reaches
+//! them, `notify` decides when either side must be told, [`QueueJournal`] keeps over a restart what is under way.
 
 pub mod chain;
 mod fault;

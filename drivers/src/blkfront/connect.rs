@@ -62,6 +62,7 @@ impl<H: Hypervisor> BlkFront<H> {
         }
         let mut way = Reconnect::new(hv, vdev, pool_pages);
         let connected = Self::wait(xs, &mut way, vdev);
+        // Whoever connects waits for it: a failure is final, and leaves nothing behind.
         if connected.is_err() {
             way.abandon(xs);
         }
@@ -77,8 +78,10 @@ impl<H: Hypervisor> BlkFront<H> {
             let now_ns = xs.hypervisor().now_ns();
             match advance {
                 Advance::Connected(front) => return Ok(*front),
+                // A blkback that goes to and fro would otherwise keep the stub here without end.
                 Advance::Again if transitions < TRANSITIONS_MAX => {
                     transitions = transitions.saturating_add(1);
+                    // Each step has its own time: a slow hotplug script is no sign of a dead peer.
                     deadline_ns = now_ns.saturating_add(CONNECT_TIMEOUT_NS);
                 }
                 Advance::Again => return Err(ConnectError::Restless),
@@ -145,6 +148,7 @@ impl<H: Hypervisor> BlkFront<H> {
         let pages = self.ring_pages.len();
         let mut numbers =
             vec![("event-channel".to_string(), self.port().0), ("feature-persistent".to_string(), 1)];
+        // A blkback that does not know several pages finds the one that it does know.
         if pages > 1 {
             numbers.push(("ring-page-order".to_string(), pages.ilog2()));
         }
@@ -212,6 +216,7 @@ impl<H: Hypervisor> BlkFront<H> {
     }
 
     fn refresh_backend(&mut self, xs: &mut Xenstore<H>) -> Result<WatchOutcome, StoreError> {
+        // It was lost before, and that was told.
         if self.health != Health::Connected {
             return Ok(WatchOutcome::Unchanged);
         }
@@ -226,6 +231,7 @@ impl<H: Hypervisor> BlkFront<H> {
             // A resize to nothing or to nonsense: keep what was agreed.
             _ => return Ok(WatchOutcome::Unchanged),
         };
+        // A watch also fires for a node that was written anew with what it held.
         if sectors == self.geometry.sectors {
             return Ok(WatchOutcome::Unchanged);
         }

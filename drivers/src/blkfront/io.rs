@@ -19,9 +19,11 @@ impl<H: Hypervisor> BlkFront<H> {
     /// # Errors
     /// Why not, and the request itself, pages and all.
     pub fn submit(&mut self, id: u64, op: Op) -> Result<(), (SubmitError, Op)> {
+        // Judged before the ring has any of it: what is queued there cannot be taken back.
         if let Err(error) = self.check(&op) {
             return Err((error, op));
         }
+        // As many slots as entries: without a slot there is no entry either.
         let Some(wire_id) = self.slots.next_id() else { return Err((SubmitError::RingFull, op)) };
         let handle = self.handle;
         let queued = match &op {
@@ -55,6 +57,7 @@ impl<H: Hypervisor> BlkFront<H> {
     }
 
     fn check(&self, op: &Op) -> Result<(), SubmitError> {
+        // Nobody would answer, and the pages would stay away until the next connection.
         if self.health != Health::Connected {
             return Err(SubmitError::NotConnected);
         }
@@ -63,6 +66,7 @@ impl<H: Hypervisor> BlkFront<H> {
             Op::Read { first_sector, bounce, len_bytes } => {
                 self.check_data(*first_sector, bounce, *len_bytes)
             }
+            // Blkback would refuse it, but blkback is not trusted.
             Op::Write { .. } | Op::Discard { .. } if geometry.read_only => Err(SubmitError::Unsupported),
             Op::Write { first_sector, bounce, len_bytes } => {
                 self.check_data(*first_sector, bounce, *len_bytes)
@@ -102,6 +106,7 @@ impl<H: Hypervisor> BlkFront<H> {
     ) -> Result<Option<u16>, RingFull> {
         let segments = wire::segments(self.pool.pages(bounce).map(GrantedPage::gref), len_bytes);
         let count = wire::pages_for(len_bytes);
+        // What fits into the entry itself needs no page of its own, and blkback no mapping of one.
         if count as usize <= MAX_SEGMENTS_PER_REQUEST {
             let request = wire::direct(direction, wire_id, self.handle, first_sector, segments);
             return self.ring.queue(wire::used(&request)).map(|()| None);
@@ -118,6 +123,7 @@ impl<H: Hypervisor> BlkFront<H> {
         }
         let count = u16::try_from(count).map_err(|_| RingFull)?;
         let request = wire::indirect(direction, wire_id, self.handle, first_sector, count, page.gref());
+        // The page is taken only if the entry is: a full ring leaves everything as it was.
         self.ring.queue(request.as_bytes())?;
         self.indirect_free.pop();
         Ok(Some(index))
@@ -125,6 +131,7 @@ impl<H: Hypervisor> BlkFront<H> {
 
     /// Shows the queued requests to blkback; notifies it if it asked for that.
     pub fn kick(&mut self) {
+        // Blkback asks for an event only when it sleeps (`req_event`): while it works, this costs no hypercall.
         if self.health == Health::Connected && self.ring.publish() {
             self.sends = self.sends.wrapping_add(1);
             if let Err(errno) = self.port.notify() {
@@ -143,6 +150,7 @@ impl<H: Hypervisor> BlkFront<H> {
     /// The next completion, if one has arrived. `None` as well once the connection is
     /// broken: see [`BlkFront::health`].
     pub fn next_completion(&mut self) -> Option<Completion> {
+        // A ring that was broken once is not read again: its next response would be as good as the last.
         if self.health != Health::Connected {
             return None;
         }
@@ -170,14 +178,15 @@ impl<H: Hypervisor> BlkFront<H> {
         self.indirect_free.extend(request.indirect_page);
         let outcome = match status {
             BLKIF_RSP_OKAY => Ok(()),
+            // It may offer a feature and then turn out not to have it: Linux's does so with flushes.
             BLKIF_RSP_EOPNOTSUPP => Err(IoError::Unsupported),
             _ => Err(IoError::Failed),
         };
         Some(Completion { id: request.caller_id, outcome, bounce: request.bounce })
     }
 
-    /// Asks for an event once there are `batch` responses, or all that are due. True if there are responses now:
-    /// call [`BlkFront::next_completion`] again before sleeping.
+    /// Asks for an event once there are `batch` responses, or all that are due. True if there are
+    /// responses now: call [`BlkFront::next_completion`] again before sleeping.
     pub fn enable_events(&mut self, batch: u32) -> bool {
         if self.health != Health::Connected {
             return false;
@@ -191,6 +200,7 @@ impl<H: Hypervisor> BlkFront<H> {
     /// Ends the use of the ring. Requests under way keep their pages: blkback may
     /// still write to them. Also for the caller, of a blkback that it has lost patience with.
     pub fn break_off(&mut self, fault: PeerFault) {
+        // The first fault is the one that explains the others.
         if self.health == Health::Connected {
             log::error!("blkfront {}: {fault}; the connection is given up", self.paths.frontend);
             self.health = Health::Broken(fault);

@@ -113,6 +113,7 @@ impl<H: Hypervisor> Reconnect<H> {
     /// What is left of a connection that is over.
     pub(super) fn after(front: BlkFront<H>) -> Self {
         let now_ns = front.hv.now_ns();
+        // A connection that broke at once counts as a failure to connect, whatever the handshake said.
         let lasted = now_ns.saturating_sub(front.connected_at_ns) >= LASTING_NS;
         let pause_ns = if lasted { 0 } else { longer(front.pause_ns) };
         let mut next = Reconnect::new(&front.hv, front.vdev, front.pool_pages);
@@ -128,6 +129,7 @@ impl<H: Hypervisor> Reconnect<H> {
     /// stands. Call it after each [`Reconnect::on_watch`] and at [`Reconnect::due_ns`].
     pub fn step(&mut self, xs: &mut Xenstore<H>) -> Option<BlkFront<H>> {
         let now_ns = self.hv.now_ns();
+        // Each step asks xenstored, whose rate limit all of this domain shares.
         if now_ns < self.due_at_ns {
             return None;
         }
@@ -183,6 +185,7 @@ impl<H: Hypervisor> Reconnect<H> {
         match self.stage {
             Stage::Begin => {
                 use XenbusState as S;
+                // A blkback that is Connected or Closing without us is so with an earlier connection.
                 let fresh = matches!(ours, S::Unknown | S::Initialising);
                 if fresh && !matches!(state, S::Connected | S::Closing) {
                     self.stage = Stage::Release;
@@ -229,6 +232,7 @@ impl<H: Hypervisor> Reconnect<H> {
             return Err(error);
         }
         let now = found.as_ref().ok().map(|found| &found.paths);
+        // What was begun with another blkback is of no use with this one.
         if self.paths.as_ref() != now {
             if let Some(old) = self.paths.take() {
                 // Best effort: the watch may have gone with the node.
@@ -276,12 +280,14 @@ impl<H: Hypervisor> Reconnect<H> {
         let now_ns = self.hv.now_ns();
         let old_pages = core::mem::take(&mut self.old_pages);
         self.old_pages = old_pages.into_iter().filter_map(|page| page.try_revoke().err()).collect();
+        // One page is enough to wait for: it may belong to a write that is on its way to the disk.
         if !self.old_pages.is_empty() {
             self.due_at_ns = now_ns.saturating_add(PAGES_INTERVAL_NS);
             let pages = u32::try_from(self.old_pages.len()).unwrap_or(u32::MAX);
             self.report(ConnectError::PagesOut(pages));
             return Ok(false);
         }
+        // A blkback that fails at once is not asked as fast as the stub can ask.
         if now_ns < self.not_before_ns {
             self.due_at_ns = self.not_before_ns;
             return Ok(false);
@@ -350,6 +356,7 @@ impl<H: Hypervisor> Reconnect<H> {
         let now_ns = self.hv.now_ns();
         self.begin();
         self.report(error);
+        // No pause for a disk that is simply not there.
         if let ConnectError::Missing(_) = error {
             // Detached: an event comes when it is attached again.
             return;
@@ -361,6 +368,7 @@ impl<H: Hypervisor> Reconnect<H> {
     }
 
     fn report(&mut self, error: ConnectError) {
+        // It may fail in the same way for hours.
         if self.reported != Some(error) {
             log::warn!("blkfront {}: no connection yet: {error}", paths::frontend(self.vdev));
             self.reported = Some(error);

@@ -67,6 +67,7 @@ impl Slots {
     pub(super) fn take(&mut self, id: u64, operation: u8) -> Result<InFlight, Mismatch> {
         let number = u16::try_from(id & 0xffff_ffff).map_err(|_| Mismatch::UnknownId)?;
         let slot = self.slots.get_mut(usize::from(number)).ok_or(Mismatch::UnknownId)?;
+        // An answer to an earlier use of the slot: the same request answered twice, for instance.
         if u64::from(slot.generation) != id >> 32 {
             return Err(Mismatch::UnknownId);
         }

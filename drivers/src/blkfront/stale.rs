@@ -35,6 +35,7 @@ pub fn close_stale<H: Hypervisor>(
     ring_page: impl Fn(GrantRef) -> Option<SharedPage>,
 ) -> Result<(), ConnectError> {
     let Found { paths, ours, .. } = Paths::find(xs, vdev, None)?;
+    // Nothing was offered, so blkback has nothing of ours.
     if matches!(ours, XenbusState::Unknown | XenbusState::Initialising) {
         return Ok(());
     }
@@ -88,6 +89,7 @@ fn drain<H: Hypervisor>(
         if index(REQ_PROD) == index(RSP_PROD) {
             return Ok(());
         }
+        // Its state costs a request to xenstored, the ring a load: the state is read seldom.
         polls = polls.wrapping_add(1);
         if polls.is_multiple_of(64) {
             let state = xenbus::read_state(xs, &paths.backend)?;

@@ -1,7 +1,8 @@
 //! The client of xenstored: blocking requests, watch events on the side.
 //!
 //! While a request waits for its answer, watch events go to a queue or stay in the ring: before
-//! sleeping check [`Xenstore::has_pending`], since the port's pending bit may have been consumed. The bytes' way over the ring is in `link.rs`.
+//! sleeping check [`Xenstore::has_pending`], since the port's pending bit may have been
+//! consumed. `link.rs` moves the bytes over the ring.
 
 use super::link::Xenstore;
 use super::wire::{self, number, terminated};

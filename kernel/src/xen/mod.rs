@@ -90,7 +90,7 @@ impl Xen {
     /// How many pages of that incarnation are in use by a peer or by Xen: there is no restart then.
     pub fn allow_restart(&self) -> Result<bool, usize> {
         let granted = self.0.grants.borrow_mut().end_previous();
-        // Where this incarnation could not register a run state of its own, Xen goes on with the previous one's.
+        // Where this incarnation could not register a run state, Xen goes on with the previous one's.
         let run_state = usize::from(restart::is_restarted() && !self.0.events.has_runstate());
         match granted + run_state {
             0 => Ok(restart::allow_restart()),
