@@ -233,6 +233,14 @@ pub const SCENARIOS: &[Scenario] = &[
         240,
         "what is protected, broken or in use is not attached, and the reason names disk, path and fault",
     ),
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        ..with_tools(
+            "stacked-devices",
+            120,
+            "what dom0's LVM, md or btrfs has is refused, and what they make is taken",
+        )
+    },
     shared("disk-line", 150, "the words of a disk line are obeyed, and those without effect do no harm"),
     shared("no-daemon", 90, "without the daemon xl create gives up after its wait and leaves nothing"),
     Scenario {

@@ -1,5 +1,6 @@
-//! Programs that some scenarios run in a guest: fio and the makers and checkers of file systems,
-//! from Debian's packages, as a disk image to be mounted read-only. Only the tests need it.
+//! Programs that some scenarios run in a guest or in dom0: fio, the makers and checkers of file systems, and
+//! of what stands on disks. From Debian's packages, as a disk image to be mounted read-only. Only the tests
+//! need it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,9 +17,20 @@ use crate::setup::layout::{self, LIBRARIES};
 use crate::setup::release::XenVersion;
 use crate::ui;
 
-const PACKAGES: &[&str] = &["fio", "xfsprogs", "e2fsprogs", "util-linux"];
-const PROGRAMS: &[&str] =
-    &["fio", "mkfs.xfs", "xfs_repair", "mke2fs", "e2fsck", "blkdiscard", "blockdev", "fstrim"];
+const PACKAGES: &[&str] = &["fio", "xfsprogs", "e2fsprogs", "util-linux", "dmsetup", "mdadm", "btrfs-progs"];
+const PROGRAMS: &[&str] = &[
+    "fio",
+    "mkfs.xfs",
+    "xfs_repair",
+    "mke2fs",
+    "e2fsck",
+    "blkdiscard",
+    "blockdev",
+    "fstrim",
+    "dmsetup",
+    "mdadm",
+    "mkfs.btrfs",
+];
 /// Libraries outside the loader's own directories, found by their users' RUNPATH.
 const LIBRARY_DIRS: &[&str] = &["usr/lib/aarch64-linux-gnu/ceph"];
 /// Opened by name at run time, so no ELF header lists it.

@@ -66,6 +66,8 @@ const DOM0_MODULES: &[&str] =
 const GUEST_MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "xen-blkfront", "ext4"];
 /// Modules for the guests that mount the tools' image (see `tools`); no initramfs has them.
 const TOOLS_MODULES: &[&str] = &["xfs"];
+/// Modules of the same image for dom0: what may stand on its disks.
+const STACK_MODULES: &[&str] = &["dm-mod", "raid1", "btrfs"];
 
 /// Raised when the code below changes what comes out of the same packages.
 const REVISION: u32 = 1;
@@ -75,14 +77,15 @@ const NEED_MIB: u64 = 800;
 
 /// Returns the cache entry of `version`: `Image` (the kernel), `kernel` (its release),
 /// `dom0.cpio` and `guest.cpio` (the fixed parts of the two initramfs), `modules/` (kernel
-/// modules for the tools' image and their `list`), `tools` (the version of the Xen tools).
+/// modules for the tools' image with the lists `list` and `stack`), `tools` (the version of the Xen tools).
 ///
 /// # Errors
 /// When a package cannot be had or lacks a file we need.
 pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathBuf> {
     let mut recipe = format!(
         "{REVISION} {} {PACKAGES:?} {KERNEL} {XEN_PROGRAMS:?} {DOM0_PROGRAMS:?} \
-         {GUEST_PROGRAMS:?} {DLOPENED:?} {DOM0_MODULES:?} {GUEST_MODULES:?} {TOOLS_MODULES:?}",
+         {GUEST_PROGRAMS:?} {DLOPENED:?} {DOM0_MODULES:?} {GUEST_MODULES:?} {TOOLS_MODULES:?} \
+         {STACK_MODULES:?}",
         version.suite()
     );
     let built = if version.is_packaged() { None } else { Some(xen_tools::ensure(cache, version)?) };
@@ -102,7 +105,9 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
             dom0.write(fs::File::create(dir.join("dom0.cpio"))?)?;
             let guest = guest_tree(&work.root, &modules_dir)?;
             guest.write(fs::File::create(dir.join("guest.cpio"))?)?;
-            write_modules(&dir.join("modules"), &modules_dir)?;
+            for (list, wanted) in [("list", TOOLS_MODULES), ("stack", STACK_MODULES)] {
+                write_modules(&dir.join("modules"), list, &modules_dir, wanted)?;
+            }
             fs::remove_dir_all(&work.dir)?;
             Ok(())
         })
@@ -262,16 +267,16 @@ fn add_modules(tree: &mut Tree, modules_dir: &Path, wanted: &[&str]) -> Result<(
     Ok(())
 }
 
-/// Writes the modules of the tools' image as files, with their list in loading order.
-fn write_modules(to: &Path, modules_dir: &Path) -> Result<()> {
+/// Writes modules of the tools' image as files, with their list of that name in loading order.
+fn write_modules(to: &Path, name: &str, modules_dir: &Path, wanted: &[&str]) -> Result<()> {
     fs::create_dir_all(to)?;
     let mut list = String::new();
-    for module in modules::collect(modules_dir, TOOLS_MODULES)? {
+    for module in modules::collect(modules_dir, wanted)? {
         list.push_str(&module.name);
         list.push('\n');
         fs::write(to.join(format!("{}.ko", module.name)), module.content)?;
     }
-    fs::write(to.join("list"), list)?;
+    fs::write(to.join(name), list)?;
     Ok(())
 }
 
