@@ -24,19 +24,19 @@ use crate::stats::DeviceStats;
 use crate::storage::{Geometry, Storage, Ticket};
 use crate::virtq::queue::RingFeatures;
 use crate::virtq::{Layout, Queue, SegmentPool};
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
-use alloc::vec::Vec;
+use heapless::Deque;
 
 /// Bytes of the identification string (`VIRTIO_BLK_ID_BYTES`).
 pub(super) const ID_BYTES: usize = 20;
 /// Segments for all requests in flight: room for a full queue of small requests and for
 /// several of the longest chains.
 const POOL_SEGMENTS: u16 = 3072;
-/// Room for held requests, so that none is made on the way: all that a ring of 256 brings
-/// back at once may have a flush or a range to follow.
-const HELD: usize = 260;
+/// Requests that a device takes on at most. Each may come back from the storage with a flush or a
+/// range to follow, and then has to wait for room. No engine takes more.
+pub(super) const REQUESTS: usize = 512;
 /// Queues at most: more vCPUs share them.
 pub const MAX_QUEUES: u16 = 8;
 const _: () = assert!(MAX_QUEUES as usize <= STATE_QUEUES);
@@ -87,17 +87,17 @@ impl QueueSlot {
 /// A disk as the guest sees it.
 pub struct Device<S> {
     pub(super) transport: Transport,
-    pub(super) queues: Vec<QueueSlot>,
+    pub(super) queues: Box<[QueueSlot]>,
     /// The one that is served first next time.
     pub(super) first_queue: usize,
-    pub(super) epochs: Vec<u32>,
+    pub(super) epochs: Box<[u32]>,
     pub(super) pool: SegmentPool,
     pub(super) follow_ups: FollowUps,
     pub(super) storage: S,
     pub(super) geometry: Geometry,
     pub(super) id: [u8; ID_BYTES],
     /// Requests that the storage had no room for, and flushes that follow a write.
-    pub(super) held: VecDeque<Ticket>,
+    pub(super) waiting: Box<Deque<Ticket, REQUESTS>>,
     pub(super) irq: bool,
     /// A write is flushed before it is answered.
     pub(super) write_through: bool,
@@ -135,13 +135,13 @@ impl<S: Storage> Device<S> {
             transport: Transport::new(identity, config::space(&geometry, queues)),
             queues: core::iter::repeat_with(QueueSlot::default).take(usize::from(queues)).collect(),
             first_queue: 0,
-            epochs: vec![0; usize::from(queues)],
+            epochs: vec![0; usize::from(queues)].into(),
             pool: SegmentPool::new(POOL_SEGMENTS),
             follow_ups: FollowUps::new(POOL_SEGMENTS),
             storage,
             geometry,
             id,
-            held: VecDeque::with_capacity(HELD),
+            waiting: Box::default(),
             irq: false,
             write_through: false,
             journal: None,
@@ -353,11 +353,13 @@ impl<S: Storage> Device<S> {
         *slot = QueueSlot::default();
         self.coalescer.on_queue_reset(at);
         *epoch = epoch.wrapping_add(1);
-        for _ in 0..self.held.len() {
-            match self.held.pop_front() {
-                Some(ticket) if ticket.queue == index => self.pool.abandon(ticket.chain),
-                Some(ticket) => self.held.push_back(ticket),
-                None => break,
+        for _ in 0..self.waiting.len() {
+            let Some(ticket) = self.waiting.pop_front() else { break };
+            if ticket.queue == index {
+                self.pool.abandon(ticket.chain);
+            } else {
+                // There is room: it was just taken out.
+                let _ = self.waiting.push_back(ticket);
             }
         }
     }

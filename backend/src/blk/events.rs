@@ -30,7 +30,7 @@ impl<S: Storage> Device<S> {
 
     /// Shows the backend what was submitted, once that is a batch or nobody may wait.
     pub(super) fn send_if_due(&mut self) {
-        if self.coalescer.submit_now(!self.held.is_empty()) {
+        if self.coalescer.submit_now(!self.waiting.is_empty()) {
             self.storage.kick();
         }
     }

@@ -31,7 +31,7 @@ impl<S: Storage> fmt::Display for Inspection<'_, S> {
             device.transport.status().bits(),
             device.in_flight(),
             device.coalescer.unsent(),
-            device.held.len(),
+            device.waiting.len(),
         )?;
         for (index, slot) in device.queues.iter().enumerate() {
             let Some(queue) = &slot.queue else { continue };

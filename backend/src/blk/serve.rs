@@ -2,7 +2,7 @@
 //! all of it.
 
 use super::complete::{Answer, BlkStatus};
-use super::device::{Device, ID_BYTES};
+use super::device::{Device, ID_BYTES, REQUESTS};
 use super::follow_up::FollowUp;
 use super::header::STATUS_BYTES;
 use super::reject::Rejected;
@@ -31,7 +31,7 @@ impl<S: Storage> Device<S> {
         // Completions first: they free pages and segments, which new requests need.
         worked |= self.collect(mem, if ahead { 1 } else { u32::MAX });
         // Then what waits already, so that requests keep their order.
-        worked |= self.retry_held(mem);
+        worked |= self.retry_waiting(mem);
         // Storage may have room for one queue's requests only: each comes first in turn.
         let (first, end) = (self.first_queue, self.queues.len());
         for index in (first..end).chain(0..first) {
@@ -63,11 +63,14 @@ impl<S: Storage> Device<S> {
 
     /// Whether chains may be taken: the driver is set up and nothing older is in the way.
     pub(super) fn may_pop(&self) -> bool {
+        let in_flight = usize::try_from(self.in_flight()).unwrap_or(usize::MAX);
         self.transport.status().is_live()
             // A late write of an orphan could land after a new one.
             && !self.coalescer.has_orphans()
             // What waits for room comes first, and more than that has no room either.
-            && self.held.is_empty()
+            && self.waiting.is_empty()
+            // All that is under way may have to wait when it comes back.
+            && in_flight < REQUESTS
             // Room for the longest chain that a driver may build.
             && self.pool.available() >= QUEUE_SIZE_MAX
     }
@@ -91,14 +94,30 @@ impl<S: Storage> Device<S> {
         worked
     }
 
-    fn retry_held(&mut self, mem: &dyn GuestMemory) -> bool {
+    /// Keeps a request until the storage has room for it.
+    #[inline(never)]
+    fn wait(&mut self, mem: &dyn GuestMemory, ticket: Ticket) {
+        if let Err(ticket) = self.waiting.push_back(ticket) {
+            self.refuse(mem, ticket);
+        }
+    }
+
+    /// Answers a request that nobody can keep. `may_pop` sees to it that there is none.
+    #[cold]
+    fn refuse(&mut self, mem: &dyn GuestMemory, ticket: Ticket) {
+        self.complete_chain(mem, usize::from(ticket.queue), ticket.chain, Answer::bare(Outcome::IoError));
+    }
+
+    fn retry_waiting(&mut self, mem: &dyn GuestMemory) -> bool {
         let mut worked = false;
         while self.turn_bytes > 0
-            && let Some(ticket) = self.held.pop_front()
+            && let Some(ticket) = self.waiting.pop_front()
         {
             if let Err(ticket) = self.submit(mem, ticket) {
-                // Still no room. It stays the first.
-                self.held.push_front(ticket);
+                // Still no room. It stays the first, in the place that it had.
+                if let Err(ticket) = self.waiting.push_front(ticket) {
+                    self.refuse(mem, ticket);
+                }
                 break;
             }
             worked = true;
@@ -111,7 +130,7 @@ impl<S: Storage> Device<S> {
         let mut worked = false;
         for _ in 0..BUDGET {
             // A written-through write leaves its flush behind.
-            worked |= self.retry_held(mem);
+            worked |= self.retry_waiting(mem);
             // Other devices and the vCPUs get a turn.
             if self.turn_bytes == 0 || !self.may_pop() {
                 break;
@@ -147,7 +166,7 @@ impl<S: Storage> Device<S> {
                 let ticket = self.ticket(index, chain, operation);
                 if let Err(ticket) = self.submit(mem, ticket) {
                     // The storage is full: the next completion makes room.
-                    self.held.push_back(ticket);
+                    self.wait(mem, ticket);
                 }
             }
             Ok(Request::Ranges(ranges)) => {
@@ -223,7 +242,7 @@ impl<S: Storage> Device<S> {
         let status: BlkStatus = match step {
             Ok(true) => {
                 // Behind what waits already. It must not recurse: a request may have many steps.
-                self.held.push_back(ticket);
+                self.wait(mem, ticket);
                 return;
             }
             Ok(false) => outcome.into(),

@@ -11,15 +11,15 @@ mod failover;
 
 use super::{Discard, Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::limit::{Limiter, warn_limited};
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use drivers::BlkFront;
 use drivers::blkfront::{Bounce, Completion, Health, IoError, Op, Reconnect, SubmitError};
+use heapless::Deque;
 use kernel::{DomId, Hypervisor, Port, SharedPage};
 
 const PAGE_BYTES: u64 = xen_pv_sys::PAGE_SIZE as u64;
 /// Requests under way at most.
-const REQUESTS: u16 = 512;
+const REQUESTS: usize = 512;
 
 /// Longest range of one discard: 2 GiB.
 const MAX_DISCARD_SECTORS: u32 = 1 << 22;
@@ -81,11 +81,11 @@ pub struct PvDisk<H: Hypervisor> {
     geometry: Geometry,
     /// The backend's domain, of the connection there is or was last.
     domid: DomId,
-    requests: Vec<Option<InFlight>>,
-    free: Vec<u16>,
+    requests: Box<[Option<InFlight>]>,
+    free: heapless::Vec<u16, REQUESTS>,
     /// Requests of which pieces are still to be submitted, in the order to submit them. One
     /// at most, unless the connection broke.
-    queue: VecDeque<u16>,
+    queue: Deque<u16, REQUESTS>,
     sequence: u64,
     /// Pieces at the backend.
     outstanding: u32,
@@ -99,14 +99,18 @@ impl<H: Hypervisor> PvDisk<H> {
     /// `backend_timeout_ns` (`None`: no limit), requests fail until there is one again.
     #[must_use]
     pub fn new(front: BlkFront<H>, backend_timeout_ns: Option<u64>) -> PvDisk<H> {
-        let requests = core::iter::repeat_with(|| None).take(usize::from(REQUESTS)).collect();
+        let mut free = heapless::Vec::new();
+        for slot in (0u16..).take(REQUESTS) {
+            let _ = free.push(slot);
+        }
+        let requests = core::iter::repeat_with(|| None).take(REQUESTS).collect();
         PvDisk {
             geometry: geometry_of(&front),
             domid: front.backend_domid(),
             link: Some(Link::Up(front)),
             requests,
-            free: (0..REQUESTS).rev().collect(),
-            queue: VecDeque::with_capacity(usize::from(REQUESTS)),
+            free,
+            queue: Deque::new(),
             sequence: 0,
             outstanding: 0,
             cache: Cache::default(),
@@ -197,7 +201,8 @@ impl<H: Hypervisor> PvDisk<H> {
             self.cache.note(request);
         }
         let InFlight { ticket, outcome, .. } = entry.take()?;
-        self.free.push(slot);
+        // There is room for every slot.
+        let _ = self.free.push(slot);
         // Only the first one can be over before all of it was submitted.
         if self.queue.front() == Some(&slot) {
             self.queue.pop_front();
@@ -406,7 +411,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             });
         }
         if !connected || self.submit_pieces(io, slot) == Progress::NoRoom {
-            self.queue.push_back(slot);
+            let _ = self.queue.push_back(slot);
         }
         match self.retire(slot) {
             Some((ticket, outcome)) => Submitted::Done(ticket, outcome),

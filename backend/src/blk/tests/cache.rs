@@ -1,5 +1,6 @@
 //! The three write-cache modes, and who may choose.
 
+use super::super::device::REQUESTS;
 use super::*;
 use crate::access::Width;
 
@@ -112,4 +113,24 @@ fn features_and_driver_ok_in_one_step_still_choose_the_cache() {
     }
     rig.driver.write(STATUS, 0xf);
     assert_eq!((rig.status(), rig.writeback()), (0xf, 0));
+}
+
+#[test]
+fn more_writes_than_the_device_takes_on_at_once_are_all_flushed() {
+    const WRITES: u64 = REQUESTS as u64 + 88;
+    let mut rig = Rig::new(ALL & !F_FLUSH, 1024);
+    rig.faults.hold.set(true);
+    for sector in 0..WRITES {
+        let request = BlkRequest { kind: T_OUT, sector, out: bytes(512, 3), in_len: 0 };
+        rig.driver.submit(&request, &Framing::Usual);
+    }
+    rig.driver.kick();
+    rig.run();
+    assert_eq!(rig.device.borrow().in_flight(), REQUESTS as u32);
+    // All come back at once, and each has to wait for its flush.
+    rig.faults.hold.set(false);
+    rig.run();
+    let done = core::iter::from_fn(|| rig.driver.next_used()).filter(|(_, answer)| answer.status == S_OK);
+    assert_eq!(done.count() as u64, WRITES);
+    assert_eq!(u64::from(rig.faults.flushes.get()), WRITES);
 }

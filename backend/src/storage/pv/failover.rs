@@ -230,7 +230,10 @@ impl<H: Hypervisor> PvDisk<H> {
             held.insert(held.partition_point(|other| *other < entry), entry);
         }
         self.queue.clear();
-        self.queue.extend(held.into_iter().map(|(_, slot)| slot));
+        for (_, slot) in held {
+            // There is room for every slot.
+            let _ = self.queue.push_back(slot);
+        }
     }
 
     /// There is a connection again: takes it if it suits the disk that the guest knows.
@@ -308,6 +311,8 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// Without a connection: the next request that need not wait for one.
+    #[cold]
+    #[inline(never)]
     pub(super) fn fail_next(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         let broken = self.up().is_some();
         let over = self.timeout.is_over();
@@ -319,7 +324,7 @@ impl<H: Hypervisor> PvDisk<H> {
         })?;
         let request = self.requests.get_mut(at)?.take()?;
         let slot = u16::try_from(at).ok()?;
-        self.free.push(slot);
+        let _ = self.free.push(slot);
         self.queue.retain(|&queued| queued != slot);
         let outcome = if request.outcome == Outcome::Done { Outcome::IoError } else { request.outcome };
         Some((request.ticket, outcome))
