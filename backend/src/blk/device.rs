@@ -103,7 +103,7 @@ pub struct Device<S> {
     pub(super) write_through: bool,
     /// What outlives a restart, if that is wanted.
     journal: Option<DeviceJournal>,
-    /// The driver is to be interrupted for all that a former life may not have told it.
+    /// The driver is to be interrupted for all that the previous incarnation may not have told it.
     pub(super) resumed: bool,
     /// How many requests go one way at once.
     pub(super) coalescer: Coalescer,
@@ -161,7 +161,7 @@ impl<S: Storage> Device<S> {
         self
     }
 
-    /// A device that goes on where a former life's stopped. Requests that it had under way
+    /// A device that goes on where the previous incarnation's stopped. Requests that it had under way
     /// are done again, the driver is interrupted once. A driver that broke its rings meanwhile
     /// has to reset the device.
     ///

@@ -50,7 +50,7 @@ impl<S: Storage> Device<S> {
         worked
     }
 
-    /// After a restart: the former life may have finished requests, or changed the
+    /// After a restart: the previous incarnation may have finished requests, or changed the
     /// configuration, without telling. Not before the accesses that it left unanswered have
     /// been executed again: one of them may acknowledge an interrupt.
     fn tell_resumed(&mut self) -> bool {

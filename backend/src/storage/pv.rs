@@ -20,7 +20,6 @@ use kernel::{DomId, Hypervisor, Port, SharedPage};
 const PAGE_BYTES: u64 = xen_pv_sys::PAGE_SIZE as u64;
 /// Requests under way at most.
 const REQUESTS: usize = 512;
-
 /// Longest range of one discard: 2 GiB.
 const MAX_DISCARD_SECTORS: u32 = 1 << 22;
 /// Longest range of zeros in one request: 16 MiB, which go over the ring as pages.
@@ -431,7 +430,6 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
 
     fn next_completion(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         while let Some(completion) = self.up_mut().and_then(BlkFront::next_completion) {
-            // Any response shows that the storage backend lives.
             self.timeout.on_response();
             let slot = self.complete_piece(io, completion);
             if let Some(finished) = slot.and_then(|slot| self.retire(slot)) {
