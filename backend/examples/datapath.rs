@@ -120,6 +120,27 @@ fn write_request(mem: &Memory, workload: &Workload, head: u16) {
     write_desc(mem, DESC + place * 16, table, (u32::from(pieces) + 2) * 16, 4, 0);
 }
 
+/// Offers the first `depth` requests from this index of the available ring on; returns the next one.
+fn offer(mem: &Memory, index: u16, depth: u16) -> u16 {
+    for head in 0..depth {
+        let slot = u64::from(index.wrapping_add(head) % SIZE);
+        mem.store(AVAIL + 4 + slot * 2, head, Order::Relaxed).expect("RAM");
+    }
+    let next = index.wrapping_add(depth);
+    mem.store(AVAIL + 2, next, Order::AcqRel).expect("RAM");
+    next
+}
+
+/// All that was offered came back, and came to a good end.
+fn check(mem: &Memory, index: u16, depth: u16) {
+    assert_eq!(mem.load::<u16>(USED + 2, Order::AcqRel).expect("RAM"), index);
+    for head in 0..u64::from(depth) {
+        let status: u8 = mem.load(HEADERS + head * 512 + 16, Order::Relaxed).expect("RAM");
+        assert_eq!(status, 0, "a request failed");
+        mem.store(HEADERS + head * 512 + 16, 0xeeu8, Order::Relaxed).expect("RAM");
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().unwrap_or_default();
@@ -150,12 +171,7 @@ fn main() {
     let mut index = 0u16;
     for batch in 0..batches + WARM_UP {
         let counted = batch >= WARM_UP;
-        for head in 0..depth {
-            let slot = u64::from(index.wrapping_add(head) % SIZE);
-            mem.store(AVAIL + 4 + slot * 2, head, Order::Relaxed).expect("RAM");
-        }
-        index = index.wrapping_add(depth);
-        mem.store(AVAIL + 2, index, Order::AcqRel).expect("RAM");
+        index = offer(&mem, index, depth);
         set(&mut device, regs::QUEUE_NOTIFY, 0);
         let worked = if counted { take_requests(&mut device, &mem) } else { device.process(&mem) };
         assert!(worked, "requests were taken");
@@ -170,12 +186,7 @@ fn main() {
         } else if take_completions(&mut device, &mem) > 0 {
             panic!("{} responses are missing", device.in_flight());
         }
-        assert_eq!(mem.load::<u16>(USED + 2, Order::AcqRel).expect("RAM"), index);
-        for head in 0..u64::from(depth) {
-            let status: u8 = mem.load(HEADERS + head * 512 + 16, Order::Relaxed).expect("RAM");
-            assert_eq!(status, 0, "a request failed");
-            mem.store(HEADERS + head * 512 + 16, 0xeeu8, Order::Relaxed).expect("RAM");
-        }
+        check(&mem, index, depth);
     }
     println!("{name}: {} requests counted, {} at a time", batches * usize::from(depth), depth);
     assert_eq!(back.disk().counts.malformed, 0);

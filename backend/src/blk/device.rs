@@ -286,21 +286,7 @@ impl<S: Storage> Device<S> {
                 }
             }
             Effect::Config { offset, width, value } => self.write_config(offset, width, value),
-            Effect::Status { features_ok, driver_ok } => {
-                if features_ok {
-                    self.start_cache();
-                    for index in 0..self.transport.identity().queues {
-                        if let Ok(Some(layout)) = self.transport.layout(index.into()) {
-                            self.start_queue(index, layout);
-                        }
-                    }
-                }
-                if driver_ok {
-                    // The driver may have queued requests before.
-                    self.queues.iter_mut().for_each(|slot| slot.notified = true);
-                    self.irq |= self.transport.tell_config();
-                }
-            }
+            Effect::Status { features_ok, driver_ok } => self.on_status(features_ok, driver_ok),
             Effect::QueueReady(index, layout) => self.start_queue(index, layout),
             Effect::QueueStopped(index) => self.stop_queue(index),
             Effect::BadQueue(rule) => {
@@ -332,6 +318,23 @@ impl<S: Storage> Device<S> {
         failpoint::hit(Failpoint::Access);
         if changes_set_up(&access) {
             self.save();
+        }
+    }
+
+    /// The driver has set these bits of the status.
+    fn on_status(&mut self, features_ok: bool, driver_ok: bool) {
+        if features_ok {
+            self.start_cache();
+            for index in 0..self.transport.identity().queues {
+                if let Ok(Some(layout)) = self.transport.layout(index.into()) {
+                    self.start_queue(index, layout);
+                }
+            }
+        }
+        if driver_ok {
+            // The driver may have queued requests before.
+            self.queues.iter_mut().for_each(|slot| slot.notified = true);
+            self.irq |= self.transport.tell_config();
         }
     }
 
