@@ -349,6 +349,21 @@ fn load_does_not_keep_xenstore_out() {
 }
 
 #[test]
+fn a_busy_stub_does_not_block_nor_ask_for_events() {
+    let mut machine = Machine::ready(Setup::default());
+    machine.run();
+    keep_ram_busy(&mut machine);
+    for turn in 0..600 {
+        machine.ram.submit(&read_request(0, 512), &Framing::Usual);
+        assert!(machine.world.borrow_mut().round(), "round {turn}");
+        while machine.ram.next_used().is_some() {}
+        let kicks = machine.ram.kicks;
+        machine.ram.kick();
+        assert_eq!(machine.ram.kicks, kicks, "round {turn}: no notification is wanted");
+    }
+}
+
+#[test]
 fn a_port_that_cannot_be_waited_for_ends_the_loop() {
     let machine = Machine::ready(Setup::default());
     machine.run();
