@@ -259,3 +259,52 @@ end_guest() {
     # The round after the last that was reported may have overwritten the oldest place.
     check "the image holds what the guest wrote" image_holds "$2" "$1" "$rounds" 14
 }
+
+# --- a guest that stands still --------------------------------------------------------
+
+# xen_says KEY: what Xen prints for a debug key.
+xen_says() {
+    echo "--- xl debug-keys $1"
+    xl dmesg -c >/dev/null
+    xl debug-keys "$1"
+    sleep 1
+    xl dmesg -c
+}
+
+# rings_of STUB: the indices of its rings and its disks' interrupts, as the stub sees them.
+rings_of() {
+    local dir=/local/domain/$1/data/pilotfish word
+    word=rings$(now_ms)
+    xenstore-write "$dir/ask" "$word"
+    pf_answered() { xenstore-read "$dir/stats" 2>/dev/null | grep -q "asked=$word "; }
+    if wait_for 5 pf_answered; then xenstore-read "$dir/stats"; else echo "the stub does not answer"; fi
+}
+
+# standstill GUEST KEY: what there is to find the cause of a silence; KEY: a value of the guest that tells
+# whether it goes on. What the stub says comes before anything wakes it.
+standstill() {
+    local stub key
+    stub=$(domid "$(stub_of "$1")")
+    echo "--- $1 stands still"
+    for key in q e r a; do xen_says $key; done
+    xl vcpu-list
+    for _ in 1 2; do
+        echo "--- the stub's rings"
+        rings_of "$stub"
+    done
+    echo "--- guest: blocked tasks and timers"
+    for key in 8 w q; do xl sysrq "$1" $key; done
+    sleep 5
+    tail -n 200 "$(guest_log "$1")"
+    echo "--- the stub's console"
+    tail -n 50 "$pf_consoles/guest-$(stub_of "$1").log"
+    echo "--- dom0"
+    xenstore-ls "/local/domain/0/backend/vbd/$stub"
+    xenstore-ls "/local/domain/$stub/device"
+    cat /proc/interrupts
+    tail -n 50 /var/log/pilotfishd.log
+    echo "--- did looking wake it?"
+    sleep 5
+    guest_value "$1" "$2"
+    for _ in 1 2; do rings_of "$stub"; done
+}

@@ -22,9 +22,14 @@ fact install_s $((($(now_ms) - from) / 1000))
 from=$(now_ms)
 vcpus=2 memory=512 extra=rdinit=/guest/debian-boot.sh check "xl create of what was installed" \
     start_guest debian none "${disks[@]}"
-check "it boots with systemd, copies its files and compares them" wait_guest_line debian 'PF copied=' 300
+if wait_guest_line debian 'PF copied=' 600; then
+    pass "it boots with systemd, copies its files and compares them"
+else
+    standstill debian copied
+    die "it boots with systemd, copies its files and compares them"
+fi
 equal "they are the same" 0 "$(guest_value debian copied)"
-check "it reboots and compares again" wait_guest_line debian 'PF kept=' 300
+check "it reboots and compares again" wait_guest_line debian 'PF kept=' 600
 equal "they are the same" 0 "$(guest_value debian kept)"
 equal "no unit failed" 0 "$(guest_value debian failed_units)"
 equal "no error of the disk is in its kernel's log" 0 "$(guest_value debian disk_errors)"
