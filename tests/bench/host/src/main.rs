@@ -81,7 +81,7 @@ struct Cli {
     /// Length of each measurement, without fio's start and end (default: 1.5; quick: 1; curves: 0.8).
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
-    /// Few rounds and workloads: some three minutes.
+    /// Few rounds and workloads: some four minutes.
     #[arg(long)]
     quick: bool,
     /// vCPUs of the guest.
