@@ -137,6 +137,18 @@ create_fails() {
     cat /run/create.out
 }
 
+# disk_refused WHAT PATTERN DISK: a tiny guest with that disk line does not start, and the daemon's log has a
+# line like PATTERN.
+disk_refused() {
+    log_mark
+    if start_frontend refused 'mode=crate' "$3" >/run/create.out 2>&1; then
+        fail "$1 is refused: it was taken"
+        xl destroy refused
+        return
+    fi
+    check_daemon_said "$1 is refused" "$2"
+}
+
 # --- hostile stubs -----------------------------------------------------------------
 
 pf_hostile=/usr/lib/pilotfish/hostile

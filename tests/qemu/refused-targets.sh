@@ -6,13 +6,7 @@
 begin
 # refused WHAT PATTERN TARGET [DISK]: a guest with that disk does not start, and the log says why.
 refused() {
-    log_mark
-    if start_frontend refused 'mode=crate' "${4:-$(virtio_disk sda "$3")}" >/run/create.out 2>&1; then
-        fail "$1 is refused: it was taken"
-        xl destroy refused
-        return
-    fi
-    check_daemon_said "$1 is refused" "disk sda \(2048\).*$3.*($2)|disk sda \(2048\): ($2)"
+    disk_refused "$1" "disk sda \(2048\).*$3.*($2)|disk sda \(2048\): ($2)" "${4:-$(virtio_disk sda "$3")}"
 }
 
 # An image that nobody may write, as people protect a golden one.

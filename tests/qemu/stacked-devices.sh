@@ -11,16 +11,8 @@ mount -t tmpfs tmp /tools/tmp
 while read -r module; do insmod "/tools/modules/$module.ko" 2>/dev/null; done </tools/modules/stack
 tool() { chroot /tools "/usr/bin/$@"; }
 
-# refused WHAT PATTERN TARGET: a guest with that disk does not start, and the log says why.
-refused() {
-    log_mark
-    if start_frontend refused 'mode=crate' "$(virtio_disk sda "$3")" >/run/create.out 2>&1; then
-        fail "$1 is refused: it was taken"
-        xl destroy refused
-        return
-    fi
-    check_daemon_said "$1 is refused" "disk sda \(2048\): $3: in use by dom0, ($2)"
-}
+# refused WHAT PATTERN TARGET: a guest with that disk does not start, for dom0 uses it like PATTERN.
+refused() { disk_refused "$1" "disk sda \(2048\): $3: in use by dom0, ($2)" "$(virtio_disk sda "$3")"; }
 # taken WHAT TARGET: a guest works on that disk.
 taken() {
     extra='pf.rounds=1 pf.tag=stacked' check "$1 is taken" start_guest stacked rounds "$(virtio_disk xvda "$2")"

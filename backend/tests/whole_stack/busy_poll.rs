@@ -1,11 +1,9 @@
 //! Busy polling: for how long, and when not at all.
 
 use super::common::*;
-use super::event_loop::{BUDGET_NS, patient, polling};
+use super::event_loop::{BUDGET_NS, patient, polling, waiting_for_a_silent_backend};
 use backend::mmio::regs;
 use backend::stats::LoopStats;
-use backend::testkit::Framing;
-use drivers::fake::{Faults, Misdeed};
 use kernel::{Hypervisor, SharedPage};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -103,14 +101,7 @@ fn polling_that_does_not_pay_is_cut_short_and_taken_up_again_when_it_does() {
 
 #[test]
 fn a_stub_whose_storage_works_does_not_poll() {
-    let mut machine = polling(patient());
-    machine
-        .world
-        .borrow()
-        .back
-        .set_faults(Faults { misdeed_at: Some((0, Misdeed::Silence)), ..Faults::default() });
-    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
-    machine.pv.kick();
+    let machine = waiting_for_a_silent_backend();
     while machine.world.borrow_mut().round() {}
     let before = loop_stats(&machine);
     assert!(!machine.world.borrow_mut().round());

@@ -35,6 +35,19 @@ pub fn polling(setup: Setup) -> Machine {
     machine
 }
 
+/// A machine whose guest has a request at a storage backend that never answers.
+pub fn waiting_for_a_silent_backend() -> Machine {
+    let mut machine = polling(patient());
+    machine
+        .world
+        .borrow()
+        .back
+        .set_faults(Faults { misdeed_at: Some((0, Misdeed::Silence)), ..Faults::default() });
+    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
+    machine.pv.kick();
+    machine
+}
+
 fn must_block(machine: &Machine) {
     let mut world = machine.world.borrow_mut();
     let rounds = (0..MANY_ROUNDS).position(|_| !world.round());
@@ -94,14 +107,7 @@ fn an_idle_backend_that_moves_its_index_lets_the_stub_block() {
 
 #[test]
 fn a_busy_backend_that_moves_its_index_is_left_at_once() {
-    let mut machine = polling(patient());
-    machine
-        .world
-        .borrow()
-        .back
-        .set_faults(Faults { misdeed_at: Some((0, Misdeed::Silence)), ..Faults::default() });
-    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
-    machine.pv.kick();
+    let mut machine = waiting_for_a_silent_backend();
     must_block(&machine);
     move_responses(&machine, 7);
     must_block(&machine);

@@ -95,10 +95,7 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const FACT: &str = "ns=1510000000 from=20.50,100,800,7,56 to=22.00,1600,12800,7,56 \
-                        dom0_ns=300000000 guest_ns=600000000 stub_ns=150000000";
-    const READ: Workload = Workload { block_kib: 4, depth: 1, read: true, sequential: false };
+    use crate::span::sample::{FACT, READ};
 
     #[test]
     fn facts_are_sorted_into_what_was_measured() {

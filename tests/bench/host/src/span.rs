@@ -145,13 +145,20 @@ pub fn float(count: u64) -> f64 {
     number
 }
 
+/// What tests measure: a span of 1.5 s with 1000 I/Os a second of that workload.
+#[cfg(test)]
+pub mod sample {
+    use crate::workload::Workload;
+
+    pub const FACT: &str = "ns=1510000000 from=20.50,100,800,7,56 to=22.00,1600,12800,7,56 \
+                        dom0_ns=300000000 guest_ns=600000000 stub_ns=150000000";
+    pub const READ: Workload = Workload { block_kib: 4, depth: 1, read: true, sequential: false };
+}
+
 #[cfg(test)]
 mod tests {
+    use super::sample::{FACT, READ};
     use super::*;
-
-    const FACT: &str = "ns=1510000000 from=20.50,100,800,7,56 to=22.00,1600,12800,7,56 \
-                        dom0_ns=300000000 guest_ns=600000000 stub_ns=150000000";
-    const READ: Workload = Workload { block_kib: 4, depth: 1, read: true, sequential: false };
 
     #[test]
     fn a_span_is_the_difference_of_its_marks() {
