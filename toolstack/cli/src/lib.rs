@@ -37,6 +37,10 @@ pub struct Args {
     /// 0 if all is well, 1 if guests cannot be served, 3 if there are only warnings
     #[arg(long, conflicts_with_all = ["print_config", "check_config", "check_disk"])]
     pub check_host: bool,
+
+    /// Print a FLASK policy module for a guest, by its name, and its stub, and exit
+    #[arg(long, value_name = "GUEST", conflicts_with_all = ["print_config", "check_config", "check_disk", "check_host"])]
+    pub policy: Option<String>,
 }
 
 #[cfg(test)]
@@ -54,10 +58,11 @@ mod tests {
     fn only_one_thing_is_checked_or_printed_at_a_time() {
         let parse = |args: &[&str]| Args::try_parse_from([&["pilotfishd"], args].concat());
         let all = [
-            &["--check-host"] as &[&str],
-            &["--print-config"],
+            &["--print-config"] as &[&str],
             &["--check-config", "/a.toml"],
             &["--check-disk", "/a.img"],
+            &["--check-host"],
+            &["--policy", "a"],
         ];
         for (first, args) in all.iter().enumerate() {
             parse(args).unwrap();
