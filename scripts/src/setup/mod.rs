@@ -4,6 +4,7 @@
 pub mod apt;
 pub mod cache;
 pub mod debian;
+pub mod flask;
 pub mod layout;
 pub mod mirror;
 pub mod modules;
@@ -166,6 +167,8 @@ fn make(cache: &Cache, version: XenVersion) -> Result<Fixture> {
     let state = cache.root().join(format!("tmp-apt-{version}"));
     let apt = LazyApt::new(state, version.suite());
     let xen = xen::ensure(cache, &apt, version)?;
+    // No scenario needs it: the tests on the host do.
+    flask::ensure(cache, &apt, version)?;
     let userland = userland::ensure(cache, &apt, version)?;
     Ok(Fixture {
         version,

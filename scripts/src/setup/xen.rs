@@ -79,19 +79,23 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
     let recipe = format!("{RECIPE}\n{from}\n{CONFIG}");
     cache.entry(&name, &recipe, NEED_MIB, |dir| {
         let work = dir.join("work");
-        let (tarball, full) = match own {
-            Some(own) => own,
-            None => source(cache, apt, version)?,
-        };
-        ensure!(
-            full.starts_with(version.as_str()),
-            "the source of Xen {version} was asked for, {full} arrived"
-        );
+        let (tarball, full) = tarball(cache, apt, version)?;
         ui::step(format!("Xen {version}: build {full} for arm64"), |step| build(&work, &tarball, dir, step))?;
         fs::write(dir.join("version"), &full)?;
         fs::remove_dir_all(&work)?;
         Ok(())
     })
+}
+
+/// Xen's source, and its full version: Debian's, or the release that the user put into the cache.
+///
+/// # Errors
+/// [`NoSource`], another when the mirror fails, or when the source is of another version.
+pub fn tarball(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<(PathBuf, String)> {
+    let (tarball, full) =
+        if version.is_packaged() { source(cache, apt, version)? } else { release(cache, version)? };
+    ensure!(full.starts_with(version.as_str()), "the source of Xen {version} was asked for, {full} arrived");
+    Ok((tarball, full))
 }
 
 /// Xen's release tarball of a version that Debian does not ship, and its full version.
