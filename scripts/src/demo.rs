@@ -161,6 +161,7 @@ mod tests {
         Fixture {
             version: XenVersion::V4_20,
             xen: PathBuf::new(),
+            policy: PathBuf::new(),
             xen_version: String::new(),
             kernel: PathBuf::new(),
             kernel_release: String::new(),

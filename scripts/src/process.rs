@@ -110,3 +110,8 @@ fn tail(log: &Path, from: u64) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
+
+/// Cargo's own job server is not make's.
+pub fn without_job_server(make: &mut Command) {
+    make.env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
+}

@@ -4,9 +4,9 @@
 //! libxl writes a guest's disks to xenstore and waits ([`disk::node`]). The daemon sees them, settles
 //! what they stand for ([`disk`]), makes a stub for all of the guest's disks ([`stub`], [`xl`]), and
 //! tells libxl when it serves. When the guest goes, so does the stub. [`guest`] decides what to do
-//! when, [`daemon`] has it done, [`instance`] sees to it that only one daemon runs, [`check`] tells
-//! what a host lacks, and [`flask`] writes policy. libxl calls the same program to attach the stub's
-//! PV disks ([`disk::script`]).
+//! when, [`daemon`] has it done, [`instance`] sees to it that only one daemon runs, and [`check`]
+//! tells what a host lacks. libxl calls the same program to attach the stub's PV disks
+//! ([`disk::script`]).
 #![forbid(unsafe_code)]
 
 mod check;
@@ -17,7 +17,6 @@ mod disk;
 mod env;
 #[cfg(test)]
 mod fake;
-mod flask;
 mod guest;
 mod host;
 mod instance;
@@ -34,6 +33,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use pilotfish_flask::{Module, Reach};
 use pilotfishd_cli::Args;
 
 use crate::config::Config;
@@ -67,7 +67,8 @@ fn start(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(guest) = &args.policy {
-        print!("{}", flask::module(guest)?);
+        let reach = if args.grants { Reach::Grants } else { Reach::Mappings };
+        print!("{}", Module::new(guest, reach)?.text);
         return Ok(ExitCode::SUCCESS);
     }
     let config = Config::load(args.config.as_deref())?;

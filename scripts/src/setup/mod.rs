@@ -36,6 +36,8 @@ pub struct Fixture {
     pub xen: PathBuf,
     /// Xen's full version.
     pub xen_version: String,
+    /// The source of its FLASK policy.
+    pub policy: PathBuf,
     /// The unmodified Debian kernel of dom0 and guests.
     pub kernel: PathBuf,
     /// Its release, as `uname -r` says it.
@@ -167,13 +169,12 @@ fn make(cache: &Cache, version: XenVersion) -> Result<Fixture> {
     let state = cache.root().join(format!("tmp-apt-{version}"));
     let apt = LazyApt::new(state, version.suite());
     let xen = xen::ensure(cache, &apt, version)?;
-    // No scenario needs it: the tests on the host do.
-    flask::ensure(cache, &apt, version)?;
     let userland = userland::ensure(cache, &apt, version)?;
     Ok(Fixture {
         version,
         xen_version: fs::read_to_string(xen.join("version"))?,
         xen: xen.join("xen"),
+        policy: flask::source(&xen),
         kernel_release: fs::read_to_string(userland.join("kernel"))?,
         kernel: userland.join("Image"),
         dom0_cpio: userland.join("dom0.cpio"),

@@ -120,7 +120,7 @@ fn build(source: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<(
             .arg("ARCH=arm")
             .arg(format!("CROSS_COMPILE={}", xen::CROSS))
             .arg(target);
-        xen::without_job_server(&mut command);
+        process::without_job_server(&mut command);
         command
     };
     step.say("configure");

@@ -2,7 +2,8 @@
 //! version that Debian does not ship.
 //!
 //! No distribution builds Xen on Arm with `IOREQ_SERVER`, which a device model outside
-//! dom0 needs; the other two options only make that one visible.
+//! dom0 needs; the next two options only make that one visible. Xen's own FLASK policy is built in:
+//! what QEMU's loader puts into memory, Xen does not take for a policy.
 
 use std::fmt;
 use std::fs;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use crate::process;
 use crate::setup::apt::{LazyApt, NotOnMirror};
 use crate::setup::cache::Cache;
+use crate::setup::flask;
 use crate::setup::mirror;
 use crate::setup::release::XenVersion;
 use crate::ui;
@@ -26,7 +28,7 @@ CONFIG_UNSUPPORTED=y
 CONFIG_IOREQ_SERVER=y
 CONFIG_XSM=y
 CONFIG_XSM_FLASK=y
-# CONFIG_XSM_FLASK_POLICY is not set
+CONFIG_XSM_FLASK_POLICY=y
 ";
 
 const RECIPE: &str = "aarch64-linux-gnu defconfig, upstream tarball of the Debian source";
@@ -67,7 +69,8 @@ impl fmt::Display for NoSource {
 
 impl std::error::Error for NoSource {}
 
-/// Returns the cache entry of `version`: `xen` (the raw image), `xen.config`, `version`.
+/// Returns the cache entry of `version`: `xen` (the raw image), `xen.config`, `version`, and the source of
+/// its FLASK policy ([`flask::source`]).
 ///
 /// # Errors
 /// [`NoSource`] when the source cannot be had from a mirror that works; others when the
@@ -79,23 +82,19 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
     let recipe = format!("{RECIPE}\n{from}\n{CONFIG}");
     cache.entry(&name, &recipe, NEED_MIB, |dir| {
         let work = dir.join("work");
-        let (tarball, full) = tarball(cache, apt, version)?;
+        let (tarball, full) = match own {
+            Some(own) => own,
+            None => source(cache, apt, version)?,
+        };
+        ensure!(
+            full.starts_with(version.as_str()),
+            "the source of Xen {version} was asked for, {full} arrived"
+        );
         ui::step(format!("Xen {version}: build {full} for arm64"), |step| build(&work, &tarball, dir, step))?;
         fs::write(dir.join("version"), &full)?;
         fs::remove_dir_all(&work)?;
         Ok(())
     })
-}
-
-/// Xen's source, and its full version: Debian's, or the release that the user put into the cache.
-///
-/// # Errors
-/// [`NoSource`], another when the mirror fails, or when the source is of another version.
-pub fn tarball(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<(PathBuf, String)> {
-    let (tarball, full) =
-        if version.is_packaged() { source(cache, apt, version)? } else { release(cache, version)? };
-    ensure!(full.starts_with(version.as_str()), "the source of Xen {version} was asked for, {full} arrived");
-    Ok((tarball, full))
 }
 
 /// Xen's release tarball of a version that Debian does not ship, and its full version.
@@ -153,15 +152,17 @@ fn build(work: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()>
     fs::write(&config, format!("{defaults}{CONFIG}"))?;
     process::run_logged(&mut make("olddefconfig"), &log)?;
     let resolved = fs::read_to_string(&config)?;
-    ensure!(
-        resolved.lines().any(|line| line == "CONFIG_IOREQ_SERVER=y"),
-        "Xen's configuration refused CONFIG_IOREQ_SERVER"
-    );
+    for option in ["CONFIG_IOREQ_SERVER", "CONFIG_XSM_FLASK_POLICY"] {
+        ensure!(
+            resolved.lines().any(|line| line.strip_prefix(option) == Some("=y")),
+            "Xen's configuration refused {option}"
+        );
+    }
     step.say("compile");
     process::run_logged(make("build").arg(parallel()), &log)?;
     fs::copy(source.join("xen/xen"), out.join("xen")).context("the build left no image")?;
     fs::copy(&config, out.join("xen.config"))?;
-    Ok(())
+    flask::keep_source(&source, out, &log)
 }
 
 /// Unpacks a tarball of a source.
@@ -185,13 +186,8 @@ pub fn make(part: &Path, target: &str) -> Command {
         .arg(part)
         .args(["XEN_TARGET_ARCH=arm64", &format!("CROSS_COMPILE={CROSS}")])
         .arg(target);
-    without_job_server(&mut command);
+    process::without_job_server(&mut command);
     command
-}
-
-/// Cargo's own job server is not make's.
-pub fn without_job_server(make: &mut Command) {
-    make.env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
 }
 
 /// Make's option for as many jobs as there are CPUs.

@@ -41,6 +41,10 @@ pub struct Args {
     /// Print a FLASK policy module for a guest, by its name, and its stub, and exit
     #[arg(long, value_name = "GUEST", conflicts_with_all = ["print_config", "check_config", "check_disk", "check_host"])]
     pub policy: Option<String>,
+
+    /// With --policy: the stub may reach what its guest grants to it, in place of all of its memory
+    #[arg(long, requires = "policy", conflicts_with_all = ["print_config", "check_config", "check_disk", "check_host"])]
+    pub grants: bool,
 }
 
 #[cfg(test)]
@@ -67,6 +71,7 @@ mod tests {
         for (first, args) in all.iter().enumerate() {
             parse(args).unwrap();
             parse(&[args, &["--config", "/c.toml"] as &[&str]].concat()).unwrap();
+            assert_eq!(parse(&[args, &["--grants"] as &[&str]].concat()).is_ok(), args[0] == "--policy");
             for other in &all[first + 1..] {
                 let both = parse(&[*args, *other].concat());
                 assert_eq!(both.unwrap_err().kind(), ErrorKind::ArgumentConflict, "{args:?} {other:?}");

@@ -1,0 +1,118 @@
+//! Labels: `user:role:type`, and a range behind it where the policy has levels.
+
+/// What the type of a guest begins with.
+pub(crate) const GUEST_PREFIX: &str = "pf_guest_";
+/// What the type of its stub begins with.
+pub(crate) const STUB_PREFIX: &str = "pf_stub_";
+/// What both end with.
+pub(crate) const TYPE_SUFFIX: &str = "_t";
+/// User and role of both.
+pub(crate) const USER_AND_ROLE: &str = "system_u:system_r:";
+/// The role of whatever is no domain.
+const OBJECT_ROLE: &str = "object_r";
+
+/// The labels of a guest and its stub.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pair {
+    user: String,
+    role: String,
+    word: String,
+    /// With its colon, or empty.
+    range: String,
+}
+
+impl Pair {
+    /// The pair of a guest with this label; `None` if no module of ours has its type.
+    #[must_use]
+    pub fn of_guest(label: &str) -> Option<Pair> {
+        let mut parts = label.splitn(4, ':');
+        let (user, role, kind) = (parts.next()?, parts.next()?, parts.next()?);
+        let word = kind.strip_prefix(GUEST_PREFIX)?.strip_suffix(TYPE_SUFFIX)?;
+        // It comes from Xen, which takes no other type; but it goes into a file for xl.
+        let fine = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        (fine(user) && fine(role) && fine(word)).then_some(())?;
+        let range = parts.next().map_or(String::new(), |range| format!(":{range}"));
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":.,-".contains(&byte);
+        range.bytes().all(plain).then_some(())?;
+        Some(Pair { user: user.to_owned(), role: role.to_owned(), word: word.to_owned(), range })
+    }
+
+    /// The guest's label.
+    #[must_use]
+    pub fn guest(&self) -> String {
+        self.domain(GUEST_PREFIX)
+    }
+
+    /// The stub's label.
+    #[must_use]
+    pub fn stub(&self) -> String {
+        self.domain(STUB_PREFIX)
+    }
+
+    /// The label of the guest's event channels.
+    #[must_use]
+    pub fn guest_channel(&self) -> String {
+        self.channel(GUEST_PREFIX)
+    }
+
+    /// The label of the stub's event channels.
+    #[must_use]
+    pub fn stub_channel(&self) -> String {
+        self.channel(STUB_PREFIX)
+    }
+
+    fn domain(&self, prefix: &str) -> String {
+        let Pair { user, role, word, range } = self;
+        format!("{user}:{role}:{prefix}{word}{TYPE_SUFFIX}{range}")
+    }
+
+    fn channel(&self, prefix: &str) -> String {
+        let Pair { user, word, range, .. } = self;
+        format!("{user}:{OBJECT_ROLE}:{prefix}{word}{TYPE_SUFFIX}_channel{range}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stubs_label_follows_from_its_guests() {
+        let pair = Pair::of_guest("system_u:system_r:pf_guest_web1_t").unwrap();
+        assert_eq!(pair.guest(), "system_u:system_r:pf_guest_web1_t");
+        assert_eq!(pair.stub(), "system_u:system_r:pf_stub_web1_t");
+        assert_eq!(pair.guest_channel(), "system_u:object_r:pf_guest_web1_t_channel");
+        assert_eq!(pair.stub_channel(), "system_u:object_r:pf_stub_web1_t_channel");
+        let pair = Pair::of_guest("user_1:vm_r:pf_guest_a_2db_t:s0-s1:c0.c5").unwrap();
+        assert_eq!(pair.stub(), "user_1:vm_r:pf_stub_a_2db_t:s0-s1:c0.c5");
+        assert_eq!(pair.guest(), "user_1:vm_r:pf_guest_a_2db_t:s0-s1:c0.c5");
+    }
+
+    #[test]
+    fn the_label_of_a_module_is_one_of_ours() {
+        let module = crate::Module::new("a-b c", crate::Reach::Mappings).unwrap();
+        let pair = Pair::of_guest(&module.guest_label).unwrap();
+        assert_eq!(pair.guest(), module.guest_label);
+        assert!(module.text.contains(&format!("stub's label:  {}\n", pair.stub())));
+    }
+
+    #[test]
+    fn any_other_label_is_not() {
+        for label in [
+            "",
+            "system_u:system_r:domU_t",
+            "system_u:system_r:pf_stub_web1_t",
+            "system_u:system_r:pf_guest__t",
+            "system_u:system_r:pf_guest_web1",
+            "system_u:system_r:pf_guest_web1_t_self",
+            "system_u:system_r:pf_guest_a\"b_t",
+            "system_u:pf_guest_web1_t",
+            ":system_r:pf_guest_web1_t",
+            "system_u:system_r:pf_guest_web1_t:\n",
+        ] {
+            assert_eq!(Pair::of_guest(label), None, "{label:?}");
+        }
+    }
+}
