@@ -1,8 +1,8 @@
 //! Counts instructions of the data path: requests of one kind through the real device, PV
 //! engine and foreign map, to be run under callgrind (docs/performance.md says how).
 //!
-//! What is of the stub happens in `take_requests` and `take_completions`; everything else
-//! plays the guest, Xen and the backend, and is not to be counted.
+//! What is of the stub happens in `take_requests` and `take_completions`; everything else plays the
+//! guest, Xen and the storage backend, and is not to be counted.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a measurement fails loudly")]
 

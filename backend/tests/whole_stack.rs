@@ -163,7 +163,7 @@ fn a_reset_with_requests_at_the_backend_is_clean() {
     machine.pv.submit(&write_request(0, &old), &Framing::Usual);
     machine.pv.submit(&read_request(0, 64 * 1024), &Framing::Usual);
     machine.pv.kick();
-    // Taken from the ring, on the way at the backend.
+    // Taken from the ring, on the way at the storage backend.
     machine.world.borrow_mut().stub().run_once();
     machine.pv.init(u64::MAX, 256);
     let writes = machine.world.borrow().mem.device_writes();
@@ -246,7 +246,7 @@ fn ports_are_those_of_the_vcpus_and_of_the_backend() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever the backend's order and delays, a disk is an array of sectors: batches of
+    /// Whatever the storage backend's order and delays, a disk is an array of sectors: batches of
     /// requests on disjoint places, several times over.
     #[test]
     fn a_pv_disk_is_an_array_of_sectors(

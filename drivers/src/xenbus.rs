@@ -44,7 +44,8 @@ pub enum Step {
 pub const fn step(phase: Phase, state: XenbusState) -> Step {
     use XenbusState as S;
     match (phase, state) {
-        // A Closed backend driver that is still online starts again when it sees us Initialising.
+        // A Closed storage backend driver that is still online starts again when it sees us
+        // Initialising.
         (Phase::Start, S::Unknown | S::Initialising | S::Closing | S::Closed) => Step::Wait,
         (Phase::Start, S::InitWait | S::Initialised) => Step::Offer,
         // Connected to whom? It has seen no offer of ours.

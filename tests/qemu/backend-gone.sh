@@ -1,5 +1,5 @@
-# The backend stays away for longer than backend-timeout-ms: requests fail, none hangs, and when
-# it comes back the disk works again.
+# The storage backend stays away for longer than backend-timeout-ms: requests fail, none hangs, and
+# when it comes back the disk works again.
 . /pf/lib.sh
 . /scenarios/checks.sh
 

@@ -1,5 +1,5 @@
-# The stub's PV disk is detached and attached again by xl, under verified I/O: another backend
-# device, another loop device, another ring. The guest sees nothing but the delay.
+# The stub's PV disk is detached and attached again by xl, under verified I/O: another storage
+# backend device, another loop device, another ring. The guest sees nothing but the delay.
 . /pf/lib.sh
 . /scenarios/checks.sh
 

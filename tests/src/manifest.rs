@@ -154,7 +154,7 @@ const fn with_tools(name: &'static str, limit_s: u64, rule: &'static str) -> Sce
 pub const SCENARIOS: &[Scenario] = &[
     shared("native-pv", 120, "without any stub, the same guest works on Xen's own PV disk"),
     shared("demo", 240, "data survive a remount, a reboot of the guest, and are in the backing image"),
-    shared("ram-only", 90, "a disk inside the stub needs no backend at all"),
+    shared("ram-only", 90, "a disk inside the stub needs no storage backend at all"),
     shared("poweroff", 90, "a guest that powers off leaves no stub, node, grant or loop device behind"),
     shared("read-only", 90, "a read-only disk says so, refuses writes, and its image stays as it was"),
     shared("two-guests", 200, "two guests at once have a stub each, and each its own data"),
@@ -268,13 +268,13 @@ pub const SCENARIOS: &[Scenario] = &[
     shared(
         "backend-restart",
         200,
-        "a backend driver that is unbound and bound, or closes, costs the guest only time",
+        "a storage backend driver that is unbound and bound, or closes, costs the guest only time",
     ),
     shared("backend-reattach", 200, "a disk that is detached and attached again costs the guest only time"),
     shared(
         "backend-gone",
         150,
-        "without a backend for longer than the timeout the guest gets errors, and then recovers",
+        "without a storage backend for longer than the timeout the guest gets errors, and then recovers",
     ),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),

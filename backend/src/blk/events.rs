@@ -1,4 +1,4 @@
-//! Who is told of what, and when: the backend, the driver, and the stub itself.
+//! Who is told of what, and when: the storage backend, the driver, and the stub itself.
 //!
 //! The [coalescer](crate::coalesce) decides; here its answers become notifications, interrupts,
 //! and thresholds in the rings.
@@ -28,7 +28,7 @@ impl<S: Storage> Device<S> {
         !self.awaits_ack() && self.storage.responses() >= threshold
     }
 
-    /// Shows the backend what was submitted, once that is a batch or nobody may wait.
+    /// Shows the storage backend what was submitted, once that is a batch or nobody may wait.
     pub(super) fn send_if_due(&mut self) {
         if self.coalescer.submit_now(!self.waiting.is_empty()) {
             self.storage.kick();
@@ -99,7 +99,7 @@ impl<S: Storage> Device<S> {
     #[must_use]
     pub fn has_pending_work(&self, mem: &dyn GuestMemory) -> bool {
         let owes = self.coalescer.is_overdue() || self.irq || self.resumed;
-        // Responses without requests are a backend's mistake, and nobody takes them.
+        // Responses without requests are a storage backend's mistake, and nobody takes them.
         owes || (self.in_flight() > 0 && self.storage.responses() > 0)
             || (self.may_pop() && self.queues.iter().any(|slot| slot.has_available(mem)))
     }

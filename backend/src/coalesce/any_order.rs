@@ -20,7 +20,7 @@ enum Step {
         requests: u32,
         bytes: u64,
     },
-    /// The backend completes some of what it was told of.
+    /// The storage backend completes some of what it was told of.
     Respond(usize),
     /// Time passes.
     Pass(u64),
@@ -33,7 +33,7 @@ enum Step {
     /// The driver resets a queue, or the device.
     ResetQueue(usize),
     ResetDevice,
-    /// The connection to the backend breaks, or is there again.
+    /// The connection to the storage backend breaks, or is there again.
     Connect(bool),
     /// The driver wants interrupts, or none.
     WantInterrupts(bool),
@@ -55,7 +55,7 @@ struct Sleep {
     requests: [u32; QUEUES],
 }
 
-/// A device, its driver and its backend, as far as a coalescer has to do with them.
+/// A device, its driver and its storage backend, as far as a coalescer has to do with them.
 struct World {
     coalescer: Coalescer,
     now_ns: u64,
@@ -311,8 +311,8 @@ impl World {
         self.wake_if_due();
     }
 
-    /// The driver brings nothing more, the backend does all it is told of. Everything must come to
-    /// its end, in time.
+    /// The driver brings nothing more, the storage backend does all it is told of. Everything must
+    /// come to its end, in time.
     fn finish(&mut self) {
         self.step(Step::Connect(true));
         for _ in 0..MANY_TURNS {

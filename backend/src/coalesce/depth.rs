@@ -4,8 +4,8 @@
 pub(super) const BATCH_MAX: u32 = 32;
 /// Outstanding requests below which nothing is held back: the driver may wait for each of them.
 pub(super) const DEEP: u32 = 4;
-/// Mean data of a request from which on a batch is only half of what is outstanding: the other
-/// half keeps the backend busy while the data of this one is copied.
+/// Mean data of a request from which on a batch is only half of what is outstanding: the other half
+/// keeps the storage backend busy while the data of this one is copied.
 const LARGE_BYTES: u64 = 32 << 10;
 /// And from which on each goes alone: an event is little beside so much data.
 const HUGE_BYTES: u64 = 256 << 10;

@@ -1,11 +1,10 @@
 //! How many requests go one way at once, and how long fewer of them may wait.
 //!
-//! Each event (an interrupt and its two register accesses, a notification, an event for the
+//! Each event (an interrupt and its two register accesses, a notification, an event for the storage
 //! backend) costs several times what a request does. So with many requests under way a *batch*
 //! shares one. Its size follows from what the driver keeps outstanding ([`depth`]): the driver
-//! never waits for more than there can be, and with few outstanding a batch is one request. What
-//! is *held* for a batch is bounded in time, which follows from how fast requests complete
-//! ([`rate`]).
+//! never waits for more than there can be, and with few outstanding a batch is one request. What is
+//! *held* for a batch is bounded in time, which follows from how fast requests complete ([`rate`]).
 //!
 //! [`Coalescer`] is a state machine without storage, queue or clock of its own. A device tells it
 //! what happens (`on_...`) and asks it what to do. In one turn of the device:
@@ -16,7 +15,7 @@
 //! early_signal_threshold()               is a whole batch back?
 //! on_completed(queue) ...                the storage gave requests back
 //! on_request(bytes) on_submitted(queue)  new ones went to it
-//! submit_now(..)                         tell the backend of them?
+//! submit_now(..)                         tell the storage backend?
 //! on_published(total, unsignalled)       the driver can see what is done
 //! signal_now(..) on_signalled(..) on_interrupt()
 //! on_turn_end(worked)
@@ -71,7 +70,7 @@ pub(crate) struct Coalescer {
     hold: Hold,
     /// The storage announces completions by an event. One that does not has no use for batches.
     has_events: bool,
-    /// Requests that the storage took and the backend was not told of.
+    /// Requests that the storage took and the storage backend was not told of.
     unsent: u32,
     /// Completed requests that the driver can see and was not signalled.
     unsignalled: u32,
@@ -205,7 +204,7 @@ impl Coalescer {
 
 /// What to do.
 impl Coalescer {
-    /// Whether the backend is to be told of what was submitted; if so, this counts as done.
+    /// Whether the storage backend is to be told of what was submitted; if so, this counts as done.
     /// `blocked`: the storage has no room for more.
     pub(crate) fn submit_now(&mut self, blocked: bool) -> bool {
         // What is blocked, or waits for the last orphan, goes on only with the storage's next
@@ -309,8 +308,9 @@ impl Coalescer {
         if self.fruitless >= FRUITLESS_MAX { 1 } else { self.batch_size() }
     }
 
-    /// New requests that are worth an event for the backend. Each of several queues notifies for
-    /// its part of a batch, seldom for the last of all: what is missing would come one by one.
+    /// New requests that are worth an event for the storage backend. Each of several queues
+    /// notifies for its part of a batch, seldom for the last of all: what is missing would come one
+    /// by one.
     fn submit_threshold(&self) -> u32 {
         let batch = self.batch_size();
         if self.load.active_queues() > 1 { batch.saturating_sub(batch / SPARED) } else { batch }
@@ -361,7 +361,7 @@ impl Coalescer {
         self.expects_refill || self.in_flight() > 0
     }
 
-    /// Requests that the backend was not told of.
+    /// Requests that the storage backend was not told of.
     pub(crate) const fn unsent(&self) -> u32 {
         self.unsent
     }
@@ -376,7 +376,7 @@ impl Coalescer {
         matches!(self.hold, Hold::Until(_))
     }
 
-    /// Requests that the backend was told of.
+    /// Requests that the storage backend was told of.
     const fn at_storage(&self) -> u32 {
         self.in_flight().saturating_sub(self.unsent)
     }

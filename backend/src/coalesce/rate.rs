@@ -4,8 +4,8 @@
 //! come for long, and nobody must wait for that. So the wait has an end, which follows the
 //! storage's own rate: no constant suits a disk of another speed, or an emulator.
 //!
-//! Disks that are busy together share guest, backend and stub, so each is slower: the bounds are
-//! for a disk alone, and as many times as much for each of several.
+//! Disks that are busy together share guest, storage backend and stub, so each is slower: the
+//! bounds are for a disk alone, and as many times as much for each of several.
 
 /// Shortest wait.
 pub(super) const WAIT_MIN_NS: u64 = 20_000;

@@ -16,9 +16,9 @@ struct Disk {
     depth: u32,
     /// Data of each.
     bytes: u64,
-    /// Requests of each queue that the backend works on.
+    /// Requests of each queue that the storage backend works on.
     at_storage: [u32; 3],
-    /// Requests, of queue 0, that the backend was not told of.
+    /// Requests, of queue 0, that the storage backend was not told of.
     unsent: u32,
     /// Completed requests that the driver was not signalled.
     unsignalled: u32,
@@ -100,7 +100,7 @@ fn the_guest_is_interrupted_when_a_batch_is_done_or_nothing_is_at_the_storage() 
         (Disk { unsignalled: 1, ..DEEP }, true, true),
         (Disk { unsignalled: 0, ..DEEP }, true, false),
         (Disk { unsignalled: 1, ..IDLE }, false, true),
-        // What the backend was not told of does not come back.
+        // What the storage backend was not told of does not come back.
         (Disk { unsignalled: 1, unsent: 5, ..IDLE }, false, true),
         (Disk { unsignalled: 7, bytes: LARGE, ..DEEP }, false, false),
         (Disk { unsignalled: 8, bytes: LARGE, ..DEEP }, false, true),

@@ -66,7 +66,7 @@ impl BusyPoll {
                 hv.yield_cpu();
                 if hv.waited_ns() != waited_ns {
                     // Once it may be the vCPU that we wait for. Twice, others have work to do, our
-                    // backend perhaps: no CPU is to spare for polling.
+                    // storage backend perhaps: no CPU is to spare for polling.
                     if given_away {
                         return false;
                     }

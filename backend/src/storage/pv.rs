@@ -54,14 +54,14 @@ enum Progress {
     NoRoom,
 }
 
-/// What the backend may hold in a volatile cache.
+/// What the storage backend may hold in a volatile cache.
 #[derive(Default)]
 struct Cache {
     /// Writes and discards completed so far.
     completed: u64,
     /// How many of them a flush has made durable.
     durable: u64,
-    /// Some were lost with their backend: the next flush has to fail.
+    /// Some were lost with their storage backend: the next flush has to fail.
     lost: bool,
 }
 
@@ -78,7 +78,7 @@ pub struct PvDisk<H: Hypervisor> {
     link: Option<Link<H>>,
     /// What the guest was told, but for the length.
     geometry: Geometry,
-    /// The backend's domain, of the connection there is or was last.
+    /// The storage backend's domain, of the connection there is or was last.
     domid: DomId,
     requests: Box<[Option<InFlight>]>,
     free: heapless::Vec<u16, REQUESTS>,
@@ -86,7 +86,7 @@ pub struct PvDisk<H: Hypervisor> {
     /// at most, unless the connection broke.
     queue: Deque<u16, REQUESTS>,
     sequence: u64,
-    /// Pieces at the backend.
+    /// Pieces at the storage backend.
     outstanding: u32,
     cache: Cache,
     timeout: failover::BackendTimeout,
@@ -94,7 +94,7 @@ pub struct PvDisk<H: Hypervisor> {
 }
 
 impl<H: Hypervisor> PvDisk<H> {
-    /// Serves from a connected blkfront. Without a backend for longer than
+    /// Serves from a connected blkfront. Without a storage backend for longer than
     /// `backend_timeout_ns` (`None`: no limit), requests fail until there is one again.
     #[must_use]
     pub fn new(front: BlkFront<H>, backend_timeout_ns: Option<u64>) -> PvDisk<H> {
@@ -142,7 +142,7 @@ impl<H: Hypervisor> PvDisk<H> {
         }
     }
 
-    /// How often the backend was notified, over the present connection.
+    /// How often the storage backend was notified, over the present connection.
     #[must_use]
     pub fn sends(&self) -> u64 {
         self.up().map_or(0, BlkFront::sends)
@@ -283,8 +283,8 @@ fn submit_piece<H: Hypervisor>(
     let id = (u64::from(slot) << 16) | u64::from(request.submitted);
     let piece = piece(geometry, ticket.operation(), request.submitted);
     let op = match ticket.operation() {
-        // This backend has no cache, where an earlier one had (whose unflushed writes are dealt with in
-        // `failover.rs`): a write that it completes is durable.
+        // This storage backend has no cache, where an earlier one had (whose unflushed writes are dealt
+        // with in `failover.rs`): a write that it completes is durable.
         Operation::Flush if geometry.flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
         Operation::Flush => Op::Flush,
         Operation::Read { first_sector, .. } => {
@@ -380,7 +380,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
     fn submit(&mut self, io: &Io<'_>, ticket: Ticket) -> Submitted {
         // The guest's own timeouts end what nobody answers; more requests would only pile up.
         if self.timeout.is_over() {
-            warn_limited!(self.limiter, "a request failed: the disk has no backend");
+            warn_limited!(self.limiter, "a request failed: the disk has no storage backend");
             return Submitted::Done(ticket, Outcome::IoError);
         }
         let connected = self.is_connected();

@@ -25,7 +25,7 @@ pub const PV_MMIO: u64 = 0x0200_0000;
 pub const RAM_MMIO: u64 = 0x0200_0200;
 pub const PV_IRQ: u32 = 33;
 pub const RAM_IRQ: u32 = 34;
-/// Without a backend for so long, requests fail.
+/// Without a storage backend for so long, requests fail.
 pub const TIMEOUT_NS: u64 = 60_000_000_000;
 pub const RAM_BYTES: u64 = 1 << 20;
 

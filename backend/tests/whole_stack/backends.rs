@@ -1,4 +1,4 @@
-//! The PV disk's backend leaves, returns, is replaced or misbehaves.
+//! The PV disk's storage backend leaves, returns, is replaced or misbehaves.
 
 use super::common::*;
 use backend::testkit::{BlkRequest, Framing};
@@ -18,7 +18,7 @@ impl Machine {
         self.pv.submit(request, &Framing::Usual)
     }
 
-    /// Lets the backend take the requests and answer none of them.
+    /// Lets the storage backend take the requests and answer none of them.
     fn send_without_answer(&mut self) {
         self.back().misbehave(Misdeed::Silence);
         self.pv.kick();
@@ -53,7 +53,7 @@ impl Machine {
     }
 }
 
-/// The ways in which a backend leaves and comes back.
+/// The ways in which a storage backend leaves and comes back.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Close,
@@ -488,8 +488,8 @@ fn accesses_are_answered_while_there_is_no_backend() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever happens to the backends between batches and during them of requests, a disk is an
-    /// array of sectors.
+    /// Whatever happens to the storage backends between batches and during them of requests, a disk
+    /// is an array of sectors.
     #[test]
     fn a_pv_disk_with_many_backends_is_an_array_of_sectors(
         seed in any::<u64>(),
@@ -518,7 +518,7 @@ proptest! {
                 let head = machine.submit(&request);
                 expected.insert(head, if is_write { Vec::new() } else { model[range].to_vec() });
             }
-            // Some are answered before the backend falls silent.
+            // Some are answered before the storage backend falls silent.
             let misdeed_at = way.map(|_| (machine.back().responses() + answered, Misdeed::Silence));
             machine.fault(Faults { seed, reorder: true, delay_steps, misdeed_at, ..Faults::default() });
             machine.pv.kick();

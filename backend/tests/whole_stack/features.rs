@@ -25,7 +25,7 @@ fn ranges(kind: u32, ranges: &[(u64, u32, u32)]) -> BlkRequest {
     BlkRequest { kind, sector: 0, out, in_len: 0 }
 }
 
-/// A change of what the backend offers.
+/// A change of what the storage backend offers.
 type Change = fn(&mut BlkBackConfig);
 
 fn backend(change: impl FnOnce(&mut BlkBackConfig)) -> Machine {

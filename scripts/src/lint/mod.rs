@@ -4,13 +4,17 @@
 //! - [`sizes`]: files and functions stay short and flat.
 //! - [`modules`], [`source`]: what both read; [`depth`]: of a function's body.
 //! - [`shell`]: scripts of dom0 and guests have no syntax error.
+//! - [`words`]: comments and documents tell Xen's storage backend from the crate `backend`.
+//! - [`files`]: what these two read.
 
 pub mod circles;
 pub mod depth;
+pub mod files;
 pub mod modules;
 pub mod shell;
 pub mod sizes;
 pub mod source;
+pub mod words;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +29,7 @@ use crate::workspace::{self, Crate};
 /// Tells what breaks a rule; true when nothing does.
 ///
 /// # Errors
-/// When a crate or a script cannot be read.
+/// When a crate, a script or a document cannot be read.
 pub fn run() -> Result<bool> {
     let root = paths::root();
     // A file that a library and a program share is read for both, and told once.
@@ -36,9 +40,10 @@ pub fn run() -> Result<bool> {
         let lines = |file: &Path| fs::read_to_string(root.join(file)).map_or(0, |text| text.lines().count());
         faults.extend(sizes::find(&modules.files, lines));
     }
-    for script in shell::scripts_in(&root.join("tests"))? {
+    for script in files::below(&root.join("tests"), "sh")? {
         faults.extend(shell::fault(&script)?);
     }
+    faults.extend(words::find(&root)?);
     faults.iter().for_each(|fault| println!("{fault}"));
     Ok(faults.is_empty())
 }

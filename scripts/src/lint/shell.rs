@@ -1,30 +1,12 @@
 //! The syntax of shell scripts: those of dom0 and of guests run hours after they were written.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::process;
-
-/// The scripts in a folder and those below it.
-///
-/// # Errors
-/// When a folder cannot be read.
-pub fn scripts_in(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(scripts_in(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "sh") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
 
 /// What the shell that runs a script says of its syntax; `None` when nothing is wrong.
 ///
@@ -47,6 +29,7 @@ fn shell_of(script: &Path, text: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lint::files;
 
     #[test]
     fn a_script_is_read_by_the_shell_that_will_run_it() -> Result<()> {
@@ -58,7 +41,7 @@ mod tests {
         fs::write(dir.path().join("init.sh"), format!("# A guest's.\n# shellcheck shell=sh\n{arrays}"))?;
         fs::write(below.join("one.sh"), arrays)?;
         fs::write(below.join("notes.txt"), "(")?;
-        let scripts = scripts_in(dir.path())?;
+        let scripts = files::below(dir.path(), "sh")?;
         assert_eq!(scripts, [dir.path().join("dom0.sh"), below.join("one.sh"), dir.path().join("init.sh")]);
         assert_eq!(fault(&scripts[0])?, None);
         for script in &scripts[1..] {

@@ -1,4 +1,4 @@
-# A guest whose disk loses its backend for a while: writes fail, then work again.
+# A guest whose disk loses its storage backend for a while: writes fail, then work again.
 . /guest/lib.sh
 . /guest/disk.sh
 

@@ -1,5 +1,5 @@
-# Rounds of verified I/O on a disk whose backend's domain may be killed: what that domain held in
-# its memory is lost then, so the next flush may fail, once, and the round is done again.
+# Rounds of verified I/O on a disk whose storage backend's domain may be killed: what that domain
+# held in its memory is lost then, so the next flush may fail, once, and the round is done again.
 . /guest/lib.sh
 . /guest/disk.sh
 

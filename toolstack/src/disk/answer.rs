@@ -71,8 +71,8 @@ pub fn closed(store: &dyn Store, guest: u16) -> Result<()> {
     Ok(())
 }
 
-/// Removes what libxl left of a guest's closed disks. With dom0 as backend libxl removes the
-/// nodes itself; a daemon that did so at once would make libxl report a failed removal.
+/// Removes what libxl left of a guest's closed disks. With dom0 as the backend domain libxl removes
+/// the nodes itself; a daemon that did so at once would make libxl report a failed removal.
 ///
 /// # Errors
 /// xenstore cannot be read or written.

@@ -170,7 +170,7 @@ fn attached(
     Ok(None)
 }
 
-/// What the backend in `dir` has opened.
+/// What the storage backend in `dir` has opened.
 fn data_of(store: &dyn Store, dir: &str) -> Result<Option<DataId>> {
     if let Some(number) = store.read(&format!("{dir}/physical-device"))? {
         return Ok(Number::hex(&number).map(DataId::Device));

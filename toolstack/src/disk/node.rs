@@ -76,7 +76,7 @@ impl DiskNode {
     }
 }
 
-/// How messages call the disk `number` whose backend is at `dir`.
+/// How messages call the disk `number` whose backend directory is `dir`.
 ///
 /// # Errors
 /// xenstore cannot be read.
@@ -180,7 +180,7 @@ fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
 /// The keys of one disk.
 struct Keys<'a> {
     store: &'a dyn Store,
-    /// The backend's directory.
+    /// The backend directory.
     dir: String,
     /// libxl's own copy of it.
     copy: String,

@@ -30,10 +30,10 @@ pub fn asked() -> Option<(String, String)> {
     (end.is_none() && matches!(command.as_str(), "add" | "remove")).then_some((command, path))
 }
 
-/// Attaches or detaches the disk whose backend is at `path` (relative, as libxl says it).
+/// Attaches or detaches the disk whose backend directory is `path` (relative, as libxl says it).
 ///
 /// # Errors
-/// The reason, which is also written to the backend's nodes, where libxl reads it.
+/// The reason, which is also written to the backend directory, where libxl reads it.
 pub fn run(command: &str, path: &str) -> Result<()> {
     let words: Vec<&str> = path.split('/').collect();
     let sane = matches!(words.as_slice(), ["backend", "vbd", guest, disk]
@@ -54,8 +54,8 @@ pub fn run(command: &str, path: &str) -> Result<()> {
     done
 }
 
-/// Writes nodes of the backend in `dir` if libxl still waits for it; returns whether it did. libxl may
-/// give up and remove the backend at any moment, and then nothing may create it again.
+/// Writes nodes into the backend directory `dir` if libxl still waits for it; returns whether it did.
+/// libxl may give up and remove it at any moment, and then nothing may create it again.
 fn write_open(store: &dyn Store, dir: &str, nodes: &[(&str, &str)]) -> Result<bool> {
     let paths: Vec<String> = nodes.iter().map(|(key, _)| format!("{dir}/{key}")).collect();
     let nodes: Vec<(&str, &str)> =
@@ -117,7 +117,7 @@ fn detach(store: &dyn Store, dir: &str) -> Result<()> {
     Loops::host().detach(store, &record(dir))
 }
 
-/// The record of the loop device of the backend in `dir`.
+/// The record of the loop device of the disk with the backend directory `dir`.
 fn record(dir: &str) -> String {
     format!("{}{}", paths::LOOPS, dir.strip_prefix(VBDS).unwrap_or_default())
 }

@@ -111,7 +111,7 @@ fn settled(env: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
     for name in listed {
         let copy = format!("{}/{name}", paths::libxl_disks(guest));
         let backend = env.store.read(&format!("{copy}/backend"))?.unwrap_or_default();
-        // The list may also name disks whose backend is in another domain.
+        // The list may also name disks with another backend domain.
         let ours = backend.starts_with(&format!("{}/", paths::guest_backends(guest)));
         if ours && !disks.iter().any(|d| d.to_string() == name) {
             let label = node::label(env.store, &copy, &name)?;

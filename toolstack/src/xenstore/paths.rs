@@ -60,7 +60,7 @@ pub fn record_uuid(guest: u16) -> String {
     format!("{}/uuid", record(guest))
 }
 
-/// The guest whose backends `path` belongs to, if it names one.
+/// The guest to whose backend directories `path` belongs, if it names one.
 #[must_use]
 pub fn guest_of(path: &str) -> Option<u16> {
     path.strip_prefix(BACKENDS)?.strip_prefix('/')?.split('/').next()?.parse().ok()

@@ -11,7 +11,7 @@ use kernel::{Order, PageSlice, SharedPage};
 use std::boxed::Box;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Guest memory that ends the device's life at a chosen access: before or after it.
+/// Guest memory that ends an incarnation of the device at a chosen access: before or after it.
 #[derive(Clone)]
 struct Mortal {
     inner: TestMemory,
@@ -19,7 +19,7 @@ struct Mortal {
     left: Rc<Cell<u32>>,
 }
 
-/// What a life ends with. No panic message.
+/// What an incarnation ends with. No panic message.
 struct Death;
 
 impl Mortal {
@@ -67,7 +67,7 @@ impl GuestMemory for Mortal {
 }
 
 /// A rig whose device has a journal.
-struct Lives {
+struct Incarnations {
     rig: Rig,
     journal: SharedPage,
     mem: Mortal,
@@ -75,8 +75,8 @@ struct Lives {
     options: DeviceOptions,
 }
 
-impl Lives {
-    fn new() -> Lives {
+impl Incarnations {
+    fn new() -> Incarnations {
         let rig = Rig::build(Faults::default(), false, 2);
         let journal = SharedPage::alloc().expect("host memory");
         let mem = Mortal { inner: rig.mem.clone(), left: Rc::default() };
@@ -86,11 +86,11 @@ impl Lives {
             FaultyStorage::new(RamDisk::new(DISK_BYTES, false).expect("memory"), rig.faults.clone());
         *rig.device.borrow_mut() =
             Device::new(storage, &options).with_journal(DeviceJournal::new(journal.clone()));
-        Lives { rig, journal, mem, deaths: 0, options }
+        Incarnations { rig, journal, mem, deaths: 0, options }
     }
 
-    /// The next life of the device: with nothing but disk, guest and journal.
-    fn next_life(&mut self) {
+    /// The next incarnation of the device: with nothing but disk, guest and journal.
+    fn next_incarnation(&mut self) {
         self.deaths += 1;
         let spare = RamDisk::new(512, false).expect("memory");
         let spare = Device::new(FaultyStorage::new(spare, Rc::default()), &DeviceOptions::default());
@@ -115,7 +115,7 @@ impl Lives {
                 Ok(false) => return,
                 Err(death) => {
                     assert!(death.is::<Death>(), "a real panic");
-                    self.next_life();
+                    self.next_incarnation();
                     self.mem.left.set(deaths.next().unwrap_or(0));
                 }
             }
@@ -156,10 +156,10 @@ proptest! {
         batches in prop::collection::vec((1..4usize, 0..3u16, prop::collection::vec(1..60u32, 0..6)), 1..8),
         write_back: bool,
     ) {
-        let mut lives = Lives::new();
-        lives.rig.driver.init_queues(features, 16, 2);
+        let mut machine = Incarnations::new();
+        machine.rig.driver.init_queues(features, 16, 2);
         if write_back {
-            lives.rig.driver.set_config(32, crate::access::Width::One, 1);
+            machine.rig.driver.set_config(32, crate::access::Width::One, 1);
         }
         let mut sector = 0;
         for (count, release, deaths) in batches {
@@ -167,38 +167,38 @@ proptest! {
             for at in 0..count {
                 // What was written before is read again, beside new writes and a flush.
                 let queue = (at % 2) as u16;
-                lives.rig.driver.queue = queue;
+                machine.rig.driver.queue = queue;
                 sector += 1;
                 let mut requests = vec![write_request(sector), flush_request()];
                 if sector > 10 {
                     requests.push(read_request(sector - 10, 512));
                 }
                 for request in requests {
-                    if lives.rig.driver.free_descs() >= 4 {
-                        let head = lives.rig.driver.submit(&request, &Framing::Usual);
+                    if machine.rig.driver.free_descs() >= 4 {
+                        let head = machine.rig.driver.submit(&request, &Framing::Usual);
                         asked.push((queue, head, request));
                     }
                 }
-                lives.rig.driver.kick();
+                machine.rig.driver.kick();
             }
-            // Some completions come at once, others later and in another life.
-            lives.rig.faults.hold.set(true);
-            lives.rig.faults.release.set(release.into());
+            // Some completions come at once, others later and in another incarnation.
+            machine.rig.faults.hold.set(true);
+            machine.rig.faults.release.set(release.into());
             let mut deaths = deaths.into_iter();
-            lives.mem.left.set(deaths.next().unwrap_or(0));
-            lives.run(&mut deaths);
-            lives.reap(&mut asked);
-            lives.next_life();
-            lives.rig.faults.hold.set(false);
-            lives.run(&mut deaths);
-            lives.reap(&mut asked);
+            machine.mem.left.set(deaths.next().unwrap_or(0));
+            machine.run(&mut deaths);
+            machine.reap(&mut asked);
+            machine.next_incarnation();
+            machine.rig.faults.hold.set(false);
+            machine.run(&mut deaths);
+            machine.reap(&mut asked);
             prop_assert!(asked.is_empty(), "{asked:?}");
-            prop_assert!(!lives.rig.needs_reset());
-            lives.mem.left.set(0);
+            prop_assert!(!machine.rig.needs_reset());
+            machine.mem.left.set(0);
         }
         for sector in 1..=sector {
-            lives.rig.driver.queue = 0;
-            let answer = lives.rig.read(sector, 512, &Framing::Usual);
+            machine.rig.driver.queue = 0;
+            let answer = machine.rig.read(sector, 512, &Framing::Usual);
             prop_assert_eq!(answer.data, bytes(512, sector.to_le_bytes()[0]));
         }
     }
@@ -206,20 +206,21 @@ proptest! {
 
 #[test]
 fn a_queue_that_is_ready_before_the_features_are_agreed_survives_a_death() {
-    let mut lives = Lives::new();
+    let mut machine = Incarnations::new();
     // Where the driver's queue lies; then all over again, in another order.
-    lives.rig.driver.init(F_VERSION_1, 8);
-    let [desc, avail, used] = [lives.rig.driver.desc(0), lives.rig.driver.avail(0), lives.rig.driver.used(0)];
+    machine.rig.driver.init(F_VERSION_1, 8);
+    let [desc, avail, used] =
+        [machine.rig.driver.desc(0), machine.rig.driver.avail(0), machine.rig.driver.used(0)];
     let parts = [(QUEUE_DESC_LOW, desc), (QUEUE_DRIVER_LOW, avail), (QUEUE_DEVICE_LOW, used)];
     let registers = [(STATUS, 0), (QUEUE_SIZE, 8)].into_iter().chain(parts).chain([(QUEUE_READY, 1)]);
     for (register, value) in registers {
-        lives.rig.driver.write(register, value as u32);
+        machine.rig.driver.write(register, value as u32);
     }
-    lives.next_life();
-    assert_eq!(lives.rig.driver.read(QUEUE_READY), 1);
-    lives.rig.driver.write(STATUS, 7);
-    lives.next_life();
-    assert_eq!(lives.rig.read(3, 512, &Framing::Usual).status, S_OK);
+    machine.next_incarnation();
+    assert_eq!(machine.rig.driver.read(QUEUE_READY), 1);
+    machine.rig.driver.write(STATUS, 7);
+    machine.next_incarnation();
+    assert_eq!(machine.rig.read(3, 512, &Framing::Usual).status, S_OK);
 }
 
 #[test]
@@ -227,24 +228,24 @@ fn a_death_at_each_single_half_access_of_a_batch() {
     let mut points = 0;
     loop {
         points += 1;
-        let mut lives = Lives::new();
-        lives.rig.driver.init_queues(ALL, 16, 2);
-        lives.rig.driver.queue = 1;
+        let mut machine = Incarnations::new();
+        machine.rig.driver.init_queues(ALL, 16, 2);
+        machine.rig.driver.queue = 1;
         let mut asked = Vec::new();
         for request in [write_request(3), flush_request(), write_request(4)] {
-            asked.push((1, lives.rig.driver.submit(&request, &Framing::Usual), request));
+            asked.push((1, machine.rig.driver.submit(&request, &Framing::Usual), request));
         }
-        lives.rig.driver.kick();
-        lives.mem.left.set(points);
-        lives.run(&mut core::iter::empty());
-        lives.reap(&mut asked);
+        machine.rig.driver.kick();
+        machine.mem.left.set(points);
+        machine.run(&mut core::iter::empty());
+        machine.reap(&mut asked);
         assert!(asked.is_empty(), "point {points}: {asked:?}");
         // Heads are used again at once, so a record that lagged would show.
         for sector in [3, 4] {
-            let answer = lives.rig.read(sector, 512, &Framing::Usual);
+            let answer = machine.rig.read(sector, 512, &Framing::Usual);
             assert_eq!(answer.data, bytes(512, sector.to_le_bytes()[0]));
         }
-        if lives.deaths == 0 {
+        if machine.deaths == 0 {
             break;
         }
     }
@@ -255,79 +256,79 @@ fn a_death_at_each_single_half_access_of_a_batch() {
 fn a_driver_sets_its_device_up_over_any_number_of_lives() {
     /// A bus on which the device dies around every access: after it has taken effect, once
     /// before and once after the journal knows. The access is executed again each time.
-    struct Dying(Rc<RefCell<Lives>>);
+    struct Dying(Rc<RefCell<Incarnations>>);
     impl Bus for Dying {
         fn access(&mut self, access: Access) -> u64 {
-            let mut lives = self.0.borrow_mut();
+            let mut machine = self.0.borrow_mut();
             let mut before = [0; 4096];
-            lives.journal.read(0, &mut before).expect("inside");
-            let _unanswered = lives.rig.device.borrow_mut().access(access);
-            lives.journal.write(0, &before).expect("inside");
-            lives.next_life();
-            let _unanswered = lives.rig.device.borrow_mut().access(access);
-            lives.next_life();
-            let Reply(value) = lives.rig.device.borrow_mut().access(access);
+            machine.journal.read(0, &mut before).expect("inside");
+            let _unanswered = machine.rig.device.borrow_mut().access(access);
+            machine.journal.write(0, &before).expect("inside");
+            machine.next_incarnation();
+            let _unanswered = machine.rig.device.borrow_mut().access(access);
+            machine.next_incarnation();
+            let Reply(value) = machine.rig.device.borrow_mut().access(access);
             value
         }
     }
-    let lives = Rc::new(RefCell::new(Lives::new()));
-    let mem = lives.borrow().rig.mem.clone();
-    let mut driver = Driver::new(Dying(lives.clone()), mem, 0);
+    let machine = Rc::new(RefCell::new(Incarnations::new()));
+    let mem = machine.borrow().rig.mem.clone();
+    let mut driver = Driver::new(Dying(machine.clone()), mem, 0);
     driver.init_queues(ALL, 16, 2);
     driver.set_config(32, crate::access::Width::One, 0);
     for sector in [1, 2] {
         driver.queue = 0;
         let head = driver.submit(&write_request(sector), &Framing::Usual);
         driver.kick();
-        lives.borrow_mut().run(&mut core::iter::empty());
+        machine.borrow_mut().run(&mut core::iter::empty());
         let (used, answer) = driver.next_used().expect("an answer");
         assert_eq!((used, answer.status), (head, S_OK));
     }
-    assert_eq!(lives.borrow().rig.faults.flushes.get(), 2, "write-through outlives the device");
+    assert_eq!(machine.borrow().rig.faults.flushes.get(), 2, "write-through outlives the device");
     driver.write(STATUS, 0);
     driver.init_queues(ALL, 8, 1);
 }
 
 #[test]
 fn a_resumed_device_interrupts_once_for_whatever_was_not_told() {
-    let mut lives = Lives::new();
-    lives.next_life();
-    lives.run(&mut core::iter::empty());
-    assert_eq!(lives.rig.irqs, 0, "a driver that is not set up is left alone");
-    lives.rig.driver.init_queues(ALL, 16, 2);
-    lives.rig.irqs = 0;
-    lives.next_life();
-    lives.run(&mut core::iter::empty());
-    assert_eq!(lives.rig.irqs, 1);
-    assert_eq!(lives.rig.driver.take_interrupt(), INT_USED | INT_CONFIG);
+    let mut machine = Incarnations::new();
+    machine.next_incarnation();
+    machine.run(&mut core::iter::empty());
+    assert_eq!(machine.rig.irqs, 0, "a driver that is not set up is left alone");
+    machine.rig.driver.init_queues(ALL, 16, 2);
+    machine.rig.irqs = 0;
+    machine.next_incarnation();
+    machine.run(&mut core::iter::empty());
+    assert_eq!(machine.rig.irqs, 1);
+    assert_eq!(machine.rig.driver.take_interrupt(), INT_USED | INT_CONFIG);
 }
 
 #[test]
 fn a_used_ring_that_the_driver_wrote_to_costs_it_a_reset() {
     for idx in [1, 7, 0xffff] {
-        let mut lives = Lives::new();
-        lives.rig.driver.init_queues(ALL, 16, 2);
-        lives.rig.driver.queue = 0;
-        let used_idx = lives.rig.driver.used(2);
-        lives.rig.mem.poke_u16(used_idx, idx);
-        lives.next_life();
-        assert!(lives.rig.needs_reset());
-        lives.rig.driver.init_queues(ALL, 16, 2);
-        assert!(!lives.rig.needs_reset());
+        let mut machine = Incarnations::new();
+        machine.rig.driver.init_queues(ALL, 16, 2);
+        machine.rig.driver.queue = 0;
+        let used_idx = machine.rig.driver.used(2);
+        machine.rig.mem.poke_u16(used_idx, idx);
+        machine.next_incarnation();
+        assert!(machine.rig.needs_reset());
+        machine.rig.driver.init_queues(ALL, 16, 2);
+        assert!(!machine.rig.needs_reset());
     }
 }
 
 #[test]
 fn a_disk_that_has_become_another_is_not_resumed() {
-    let mut lives = Lives::new();
-    lives.rig.driver.init_queues(ALL, 16, 2);
+    let mut machine = Incarnations::new();
+    machine.rig.driver.init_queues(ALL, 16, 2);
     let geometry = RamDisk::new(DISK_BYTES, false).expect("memory").geometry();
     let resume = |geometry: Geometry, queues: u16| {
         let faults = Faults::default();
         faults.geometry.set(Some(geometry));
         let storage = FaultyStorage::new(RamDisk::new(512, false).expect("memory"), Rc::new(faults));
-        let options = DeviceOptions { queues, ..lives.options.clone() };
-        Device::resume(storage, &options, DeviceJournal::new(lives.journal.clone()), &lives.rig.mem)
+        let options = DeviceOptions { queues, ..machine.options.clone() };
+        Device::resume(storage, &options, DeviceJournal::new(machine.journal.clone()), &machine.rig.mem)
             .map(|mut device| (device.update_capacity(), device.take_irq()))
     };
     assert_eq!(resume(geometry, 2), Ok((false, false)));

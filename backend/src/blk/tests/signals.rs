@@ -78,7 +78,7 @@ fn under_way(wanted: u64, count: u32) -> Rig {
 }
 
 /// Lets `count` of them come back, and looks once.
-fn one_look(rig: &mut Rig, count: u32) -> u32 {
+fn one_turn(rig: &mut Rig, count: u32) -> u32 {
     rig.faults.release.set(count);
     rig.device.borrow_mut().process(&rig.mem);
     let irq = rig.device.borrow_mut().take_irq();
@@ -89,25 +89,25 @@ fn one_look(rig: &mut Rig, count: u32) -> u32 {
 #[test]
 fn what_is_waited_for_alone_is_signalled_at_once() {
     let mut rig = under_way(ALL, 1);
-    assert_eq!((one_look(&mut rig, 1), rig.faults.completions_wanted.get()), (1, 1));
+    assert_eq!((one_turn(&mut rig, 1), rig.faults.completions_wanted.get()), (1, 1));
     let mut rig = under_way(ALL, 2);
-    assert_eq!(one_look(&mut rig, 1), 1, "the other may take long");
+    assert_eq!(one_turn(&mut rig, 1), 1, "the other may take long");
 }
 
 #[test]
 fn an_interrupt_is_shared_while_more_is_still_to_come() {
     let mut rig = under_way(ALL, 16);
     for _ in 0..15 {
-        assert_eq!(one_look(&mut rig, 1), 0);
+        assert_eq!(one_turn(&mut rig, 1), 0);
     }
-    assert_eq!(one_look(&mut rig, 1), 1, "nothing is at the storage any more");
+    assert_eq!(one_turn(&mut rig, 1), 1, "nothing is at the storage any more");
     assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 16);
 }
 
 #[test]
 fn of_few_nothing_is_held_back() {
     let mut rig = under_way(ALL, 3);
-    assert_eq!(one_look(&mut rig, 1), 1);
+    assert_eq!(one_turn(&mut rig, 1), 1);
     assert!(!rig.device.borrow().coalescer.is_holding());
     assert_eq!(
         (rig.faults.completions_wanted.get(), rig.device.borrow().coalescer.event_threshold()),
@@ -118,7 +118,7 @@ fn of_few_nothing_is_held_back() {
 #[test]
 fn of_many_what_is_done_waits_for_a_batch_also_asleep_until_time_is_up() {
     let mut rig = under_way(ALL, 16);
-    assert_eq!(one_look(&mut rig, 1), 0);
+    assert_eq!(one_turn(&mut rig, 1), 0);
     rig.run();
     assert_eq!(
         (rig.irqs, rig.device.borrow().coalescer.event_threshold()),
@@ -129,14 +129,14 @@ fn of_many_what_is_done_waits_for_a_batch_also_asleep_until_time_is_up() {
     assert!(rig.driver.next_used().is_some(), "a driver that looks sees it");
     rig.device.borrow_mut().coalescer.on_deadline();
     assert!(rig.device.borrow().has_pending_work(&rig.mem));
-    assert_eq!(one_look(&mut rig, 0), 1);
+    assert_eq!(one_turn(&mut rig, 0), 1);
     assert!(!rig.device.borrow().coalescer.is_holding());
 }
 
 #[test]
 fn a_whole_batch_is_signalled_with_its_first_request_and_only_once() {
     let mut rig = under_way(ALL, 16);
-    assert_eq!(one_look(&mut rig, 16), 1);
+    assert_eq!(one_turn(&mut rig, 16), 1);
     assert_eq!(std::iter::from_fn(|| rig.driver.next_used()).count(), 1, "the others are still to be copied");
     rig.run();
     assert_eq!(rig.irqs, 1, "the driver has not looked since");
@@ -146,7 +146,7 @@ fn a_whole_batch_is_signalled_with_its_first_request_and_only_once() {
 /// A batch of sixteen is done, and the driver was told.
 fn batch_done() -> Rig {
     let mut rig = under_way(ALL, 16);
-    one_look(&mut rig, 16);
+    one_turn(&mut rig, 16);
     rig.run();
     rig
 }
@@ -186,21 +186,21 @@ fn time_that_is_up_while_nothing_is_held_makes_no_batch_smaller() {
 #[test]
 fn what_is_held_is_sent_when_its_time_is_up_however_often_the_stub_wakes() {
     let mut rig = under_way(ALL, 16);
-    let nap = |rig: &Rig, now_ns| rig.device.borrow_mut().hold_deadline_ns(now_ns, 1);
-    assert_eq!(one_look(&mut rig, 1), 0);
+    let deadline_ns = |rig: &Rig, now_ns| rig.device.borrow_mut().hold_deadline_ns(now_ns, 1);
+    assert_eq!(one_turn(&mut rig, 1), 0);
     rig.run();
-    let until_ns = nap(&rig, 1_000_000).expect("a timer");
+    let until_ns = deadline_ns(&rig, 1_000_000).expect("a timer");
     assert!(until_ns > 1_000_000);
     // Another disk had an event.
     rig.run();
-    assert_eq!(nap(&rig, until_ns - 1), Some(until_ns));
+    assert_eq!(deadline_ns(&rig, until_ns - 1), Some(until_ns));
     rig.device.borrow_mut().check_deadline(until_ns - 1, 1);
     rig.run();
     assert_eq!(rig.irqs, 0);
     rig.device.borrow_mut().check_deadline(until_ns, 1);
     rig.run();
     assert_eq!(rig.irqs, 1);
-    assert_ne!(nap(&rig, until_ns), Some(until_ns), "the rest has a time of its own");
+    assert_ne!(deadline_ns(&rig, until_ns), Some(until_ns), "what is held next has a deadline of its own");
 }
 
 #[test]
@@ -209,15 +209,15 @@ fn what_is_held_has_its_time_also_while_the_stub_does_not_sleep() {
     let check_deadline = |rig: &Rig, now_ns| rig.device.borrow_mut().check_deadline(now_ns, 1);
     check_deadline(&rig, 1);
     assert!(!rig.device.borrow().needs_clock(), "nothing is held");
-    assert_eq!(one_look(&mut rig, 1), 0);
+    assert_eq!(one_turn(&mut rig, 1), 0);
     assert!(rig.device.borrow().is_untimed());
     check_deadline(&rig, 2);
     assert!(!rig.device.borrow().is_untimed());
     let until_ns = rig.device.borrow_mut().hold_deadline_ns(3, 1).expect("a timer");
     check_deadline(&rig, until_ns - 1);
-    assert_eq!(one_look(&mut rig, 1), 0);
+    assert_eq!(one_turn(&mut rig, 1), 0);
     check_deadline(&rig, until_ns);
-    assert_eq!(one_look(&mut rig, 1), 1);
+    assert_eq!(one_turn(&mut rig, 1), 1);
     assert!(!rig.device.borrow().coalescer.has_deadline(), "the time went with what was held");
 }
 
@@ -225,7 +225,7 @@ fn what_is_held_has_its_time_also_while_the_stub_does_not_sleep() {
 fn an_interrupt_that_the_driver_does_not_answer_is_raised_again_a_few_times() {
     const TIME_NS: u64 = 60_000_000_000;
     let mut rig = under_way(ALL, 1);
-    assert_eq!(one_look(&mut rig, 1), 1);
+    assert_eq!(one_turn(&mut rig, 1), 1);
     let mut now_ns = 1_000_000;
     let mut wait = |rig: &mut Rig| {
         let irqs = rig.irqs;
@@ -254,18 +254,18 @@ fn an_interrupt_that_the_driver_does_not_answer_is_raised_again_a_few_times() {
 #[test]
 fn an_interrupt_that_is_answered_is_not_raised_again() {
     let mut rig = under_way(ALL, 1);
-    assert_eq!(one_look(&mut rig, 1), 1);
+    assert_eq!(one_turn(&mut rig, 1), 1);
     assert!(rig.device.borrow_mut().hold_deadline_ns(1_000_000, 1).is_some());
     assert_eq!(rig.driver.read(INTERRUPT_STATUS), INT_USED);
     assert_eq!(rig.device.borrow_mut().hold_deadline_ns(2_000_000, 1), None);
     rig.device.borrow_mut().check_deadline(u64::MAX, 1);
-    assert_eq!(one_look(&mut rig, 0), 1);
+    assert_eq!(one_turn(&mut rig, 0), 1);
 }
 
 #[test]
 fn the_state_of_the_rings_can_be_read() {
     let mut rig = under_way(ALL, 3);
-    one_look(&mut rig, 2);
+    one_turn(&mut rig, 2);
     let device = rig.device.borrow();
     let state = std::format!("{}", device.inspect(&rig.mem));
     assert_eq!(
@@ -278,7 +278,7 @@ fn the_state_of_the_rings_can_be_read() {
 #[test]
 fn nothing_is_held_for_a_driver_that_gave_up() {
     let mut rig = under_way(ALL, 16);
-    assert_eq!(one_look(&mut rig, 3), 0);
+    assert_eq!(one_turn(&mut rig, 3), 0);
     assert!(rig.device.borrow().coalescer.is_holding());
     rig.driver.write(STATUS, 0x8f);
     rig.run();
@@ -305,7 +305,7 @@ fn a_storage_that_does_not_answer_lets_the_stub_sleep_until_it_does() {
     assert_eq!(rig.faults.completions_wanted.get(), 16);
     assert_eq!(rests_from(&mut rig, 1), 8);
     assert_eq!(rig.faults.completions_wanted.get(), 1, "its next answer is an event");
-    one_look(&mut rig, 1);
+    one_turn(&mut rig, 1);
     rig.run();
     assert_eq!(rig.faults.completions_wanted.get(), 15, "then it is waited for as ever");
 }
@@ -346,7 +346,7 @@ fn a_batch_that_does_not_come_is_soon_waited_for_no_more() {
         rig.device.borrow_mut().coalescer.on_deadline();
         rig.run();
         assert_eq!(rig.faults.sent.get(), sent + 1);
-        one_look(&mut rig, 1);
+        one_turn(&mut rig, 1);
         rig.run();
     }
     assert!((1..=8).contains(&late), "{late} requests waited");
@@ -355,7 +355,7 @@ fn a_batch_that_does_not_come_is_soon_waited_for_no_more() {
 #[test]
 fn of_many_new_requests_wait_for_a_batch_until_time_is_up() {
     let mut rig = under_way(ALL, 16);
-    assert_eq!(one_look(&mut rig, 16), 1);
+    assert_eq!(one_turn(&mut rig, 16), 1);
     rig.run();
     rig.driver.take_interrupt();
     let submit = |rig: &mut Rig, count: u64| {

@@ -1,21 +1,21 @@
-//! The disk's backends: one leaves, another comes, and what becomes of the requests.
+//! The disk's storage backends: one leaves, another comes, and what becomes of the requests.
 //!
-//! **While there is no backend** requests are held, those that were under way as well as new
-//! ones. Their data stays in the guest's memory: nothing of a broken connection is copied, and
-//! its pages are not used again (see `drivers::blkfront::Reconnect`, which also makes sure that
-//! no old write can land after a new one). Requests of a queue that the guest has reset are
-//! given up at once.
+//! **While there is no storage backend** requests are held, those that were under way as well as
+//! new ones. Their data stays in the guest's memory: nothing of a broken connection is copied, and
+//! its pages are not used again (see `drivers::blkfront::Reconnect`, which also makes sure that no
+//! old write can land after a new one). Requests of a queue that the guest has reset are given up
+//! at once.
 //!
-//! **When there is a backend again** the held requests are submitted, whole, in this order:
-//! reads, writes and discards that were under way, in the order of their submission; flushes
-//! that were under way; what has come since, as it came. Doing a request twice does no harm:
-//! nobody was told of its end, so nobody may rely on what was there in between.
+//! **When there is a storage backend again** the held requests are submitted, whole, in this order:
+//! reads, writes and discards that were under way, in the order of their submission; flushes that
+//! were under way; what has come since, as it came. Doing a request twice does no harm: nobody was
+//! told of its end, so nobody may rely on what was there in between.
 //!
-//! **Why flushes keep their meaning.** A flush has to make durable the writes that had
-//! completed before it was submitted. Replaying can neither reorder those nor lose them: they
-//! are not replayed, they are with the backend. Writes that were under way together with the
-//! flush are none of its business; that they go first only costs nothing. What is left is
-//! whether completed writes are still with the backend:
+//! **Why flushes keep their meaning.** A flush has to make durable the writes that had completed
+//! before it was submitted. Replaying can neither reorder those nor lose them: they are not
+//! replayed, they are with the storage backend. Writes that were under way together with the flush
+//! are none of its business; that they go first only costs nothing. What is left is whether
+//! completed writes are still with the storage backend:
 //!
 //! - *The same domain serves the disk again* (the driver was restarted, the disk attached
 //!   again): blkback completes a write when the device below has completed it, so it is in that
@@ -24,21 +24,22 @@
 //! - *The same domain serves it, and cannot flush any more*: what was completed over the old
 //!   connection and not flushed may be in a cache that nothing empties. That is as bad as the next
 //!   case, and dealt with in the same way. What is completed over this connection is as durable as
-//!   the backend makes it, as for a disk that never had a cache: flushes of that succeed.
-//! - *Another domain serves it* (the backend's domain was killed and made anew): what was
-//!   completed and not yet flushed may have been in the dead domain's memory. Losing it is
-//!   within the contract of a volatile cache, but a later flush that succeeds would declare it
-//!   durable. So if anything was completed since the last flush, all flushes that are held fail,
-//!   and if there are none, the next one does. After that the guest knows, and flushes succeed
-//!   again: a guest that writes again what it had not flushed, as it must after a failed flush,
-//!   can go on. The boundary: the failure is told once for the disk, not once for each of its
-//!   users. (Keeping all unflushed writes for replay would take as much memory as a guest cares
-//!   to write between two flushes.)
+//!   the storage backend makes it, as for a disk that never had a cache: flushes of that succeed.
+//! - *Another domain serves it* (the storage backend's domain was killed and made anew): what was
+//!   completed and not yet flushed may have been in the dead domain's memory. Losing it is within
+//!   the contract of a volatile cache, but a later flush that succeeds would declare it durable. So
+//!   if anything was completed since the last flush, all flushes that are held fail, and if there
+//!   are none, the next one does. After that the guest knows, and flushes succeed again: a guest
+//!   that writes again what it had not flushed, as it must after a failed flush, can go on. The
+//!   boundary: the failure is told once for the disk, not once for each of its users. (Keeping all
+//!   unflushed writes for replay would take as much memory as a guest cares to write between two
+//!   flushes.)
 //!
-//! **After the timeout** without a backend the held requests fail, and new ones do at once. So
-//! they do when a backend answers nothing for that long while requests are under way. The disk
-//! recovers when a backend comes back. A failed write may still reach the disk, but not after
-//! anything that is written later: there is no new connection before the old one is over.
+//! **After the timeout** without a storage backend the held requests fail, and new ones do at once.
+//! So they do when a storage backend answers nothing for that long while requests are under way.
+//! The disk recovers when a storage backend comes back. A failed write may still reach the disk,
+//! but not after anything that is written later: there is no new connection before the old one is
+//! over.
 
 use super::{Cache, InFlight, Link, PvDisk, geometry_of};
 use crate::storage::{Io, Operation, Outcome, Ticket};
@@ -47,10 +48,10 @@ use drivers::xenstore::{StoreError, Xenstore};
 use kernel::Hypervisor;
 use log::{error, info, warn};
 
-/// Pause before a backend that does not suit the disk is asked again.
+/// Pause before a storage backend that does not suit the disk is asked again.
 const UNFIT_PAUSE_NS: u64 = 30_000_000_000;
 
-/// How long the backend has not answered.
+/// How long the storage backend has not answered.
 pub(super) struct BackendTimeout {
     timeout_ns: Option<u64>,
     /// Since when there has been no response while one is waited for.
@@ -69,14 +70,14 @@ impl BackendTimeout {
         self.over
     }
 
-    /// The backend has answered something.
+    /// The storage backend has answered something.
     pub(super) fn on_response(&mut self) {
         self.responded = true;
     }
 
     /// Takes note of the time. True if it has just run out.
     fn check(&mut self, waits: bool, now_ns: u64) -> bool {
-        // A slow backend is not a silent one: each response starts the time anew.
+        // A slow storage backend is not a silent one: each response starts the time anew.
         if core::mem::take(&mut self.responded) || !waits {
             self.waiting_since_ns = None;
         }
@@ -91,7 +92,7 @@ impl BackendTimeout {
         Some(since_ns.saturating_add(self.timeout_ns?))
     }
 
-    /// There is a backend again.
+    /// There is a storage backend again.
     fn renew(&mut self) {
         *self = BackendTimeout::new(self.timeout_ns);
     }
@@ -166,7 +167,7 @@ impl<H: Hypervisor> PvDisk<H> {
     /// next one, checks the timeout. True if there may be something to do for the requests.
     pub fn service_connection(&mut self, xs: &mut Xenstore<H>) -> bool {
         let now_ns = xs.hypervisor().now_ns();
-        // An idle backend owes nothing; one that is not there owes everything.
+        // An idle storage backend owes nothing; one that is not there owes everything.
         let waits = match &self.link {
             Some(Link::Up(_)) => self.outstanding > 0,
             _ => true,
@@ -205,16 +206,19 @@ impl<H: Hypervisor> PvDisk<H> {
             Some(Link::Up(front)) => front.break_off(PeerFault::Silent),
             Some(Link::Down(way)) if way.pages_out() > 0 => {
                 let pages = way.pages_out();
-                error!("{}: the old backend keeps {pages} pages: requests fail from now on", self.domid);
+                error!(
+                    "{}: the old storage backend keeps {pages} pages: requests fail from now on",
+                    self.domid
+                );
             }
-            _ => error!("no backend within the timeout: requests fail from now on"),
+            _ => error!("no storage backend within the timeout: requests fail from now on"),
         }
     }
 
     /// The connection broke: everything that is not over waits for the next one.
     fn detach(&mut self) {
         let Some(Link::Up(front)) = self.link.take() else { return };
-        warn!("{}: waiting for a backend", front.backend_path());
+        warn!("{}: waiting for a storage backend", front.backend_path());
         self.link = Some(Link::Down(front.reconnect()));
         self.outstanding = 0;
         for request in self.requests.iter_mut().flatten() {
@@ -285,7 +289,8 @@ impl<H: Hypervisor> PvDisk<H> {
         }
     }
 
-    /// Nothing makes durable what the last backend had completed: see the head of this file.
+    /// Nothing makes durable what the last storage backend had completed: see the head of this
+    /// file.
     fn lose_cache(&mut self) {
         // Without a cache there was nothing to lose, and after a flush neither.
         if !self.geometry.flush || !self.cache.is_dirty() {
@@ -304,7 +309,7 @@ impl<H: Hypervisor> PvDisk<H> {
 
     pub(super) fn report_lost(&self) {
         error!(
-            "the backend, now {}, cannot flush what the last one completed: writes that the guest had not \
+            "the storage backend, now {}, cannot flush what the last one completed: writes that the guest had not \
              flushed may be lost; a flush fails to tell it",
             self.domid
         );
