@@ -21,7 +21,7 @@ const SLOT_POLLS: u32 = 4;
 /// nothing to do. No more than that: other vCPUs cannot run meanwhile. With more vCPUs a poll takes
 /// longer, and there are fewer.
 const AFTER_READ_POLLS: usize = 4096;
-/// Busy rounds between two readings of the clock, which is dear in an emulator.
+/// A busy stub reads the clock in every round of so many: a reading is expensive in an emulator.
 const CLOCK_ROUNDS: u32 = 16;
 /// Accesses answered in one poll, so that a guest that makes many keeps nothing out.
 const MAX_ACCESSES: u32 = 64;
@@ -65,7 +65,7 @@ pub struct Stub<H: Hypervisor, M, S> {
     /// Slots may hold what the incarnation before took and did not answer.
     resumed: bool,
     hv: H,
-    /// Rounds until the clock is read again, if a disk waits for a time.
+    /// The clock is read again in that many rounds, if a disk waits for a time; 0 or 1: in the next.
     clock_in: u32,
     /// Accesses answered.
     answers: Count,
@@ -194,19 +194,19 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         if !devices().any(Device::needs_clock) {
             return;
         }
-        if self.clock_in > 0 && !devices().any(Device::is_untimed) {
+        if self.clock_in > 1 && !devices().any(Device::is_untimed) {
             self.clock_in = self.clock_in.saturating_sub(1);
             return;
         }
         self.clock_in = CLOCK_ROUNDS;
-        let (now_ns, sharers) = (self.hv.now_ns(), self.sharers());
-        self.disks.iter_mut().for_each(|disk| disk.device.check_deadline(now_ns, sharers));
+        let (now_ns, busy_disks) = (self.hv.now_ns(), self.busy_disks());
+        self.disks.iter_mut().for_each(|disk| disk.device.check_deadline(now_ns, busy_disks));
     }
 
     /// Disks that are busy, which get on more slowly together.
-    fn sharers(&self) -> u32 {
-        let sharers = self.disks.iter().filter(|disk| disk.device.is_busy()).count();
-        u32::try_from(sharers).unwrap_or(u32::MAX)
+    fn busy_disks(&self) -> u32 {
+        let busy_disks = self.disks.iter().filter(|disk| disk.device.is_busy()).count();
+        u32::try_from(busy_disks).unwrap_or(u32::MAX)
     }
 
     /// Answers accesses that wait, at once: each moment counts until the vCPU leaves its CPU. Then
@@ -268,8 +268,8 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         if !self.disks.iter().any(|disk| disk.device.needs_timer()) {
             return None;
         }
-        let (sharers, now_ns) = (self.sharers(), now_ns());
-        self.disks.iter_mut().filter_map(|disk| disk.device.hold_deadline_ns(now_ns, sharers)).min()
+        let (busy_disks, now_ns) = (self.busy_disks(), now_ns());
+        self.disks.iter_mut().filter_map(|disk| disk.device.hold_deadline_ns(now_ns, busy_disks)).min()
     }
 
     /// Ends the server: no access is answered any more.

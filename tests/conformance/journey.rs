@@ -1,17 +1,12 @@
 //! `docs/architecture.md` against the sources: the files and functions of a request's journey exist.
 
-use super::{root, rows};
+use super::{quoted, root, rows};
 use std::collections::BTreeSet;
 
 const DOCUMENT: &str = "docs/architecture.md";
 const SECTION: &str = "## A request's journey";
 /// A document with fewer steps was cut, or its table was not found.
-const STEPS_MIN: usize = 10;
-
-/// The text between two backticks.
-fn quoted(cell: &str) -> Option<&str> {
-    cell.trim().strip_prefix('`')?.strip_suffix('`')
-}
+const STEPS_MIN: usize = 25;
 
 /// Whether `source` defines `function`: `Type::name` in a block of that type or trait, or a bare `name`.
 fn defines(source: &str, function: &str) -> bool {
@@ -26,11 +21,14 @@ fn faults(document: &str) -> Vec<String> {
     let steps = rows(document, SECTION);
     let mut faults = Vec::new();
     let mut files = BTreeSet::new();
-    for step in &steps {
-        let [_, file, functions, _] = step[..] else {
+    for (number, step) in (1..).zip(&steps) {
+        let [told, file, functions, _] = step[..] else {
             faults.push(format!("not four cells: {step:?}"));
             continue;
         };
+        if told.parse() != Ok(number) {
+            faults.push(format!("{told}: is step {number}"));
+        }
         let Some(file) = quoted(file) else {
             faults.push(format!("{file}: not of the form `file`"));
             continue;
@@ -73,6 +71,11 @@ fn a_spoilt_request_map_is_refused() {
         ("`Slot::answer`", "`Slot::answers`", "no function"),
         ("`Slot::answer`", "`Device::answer`", "no function"),
         ("`IrqLine::assert`", "", "no function"),
+        ("`Server::take`", "`Server::takes`", "no function"),
+        ("`AnyStorage::submit`", "`AnyStorage::take`", "no function"),
+        ("`Transport::raise`", "`Transport::lower`", "no function"),
+        ("`Device::take_irq`", "`Stub::take_irq`", "no function"),
+        ("| 19 |", "| 9 |", "9: is step 19"),
         (SECTION, "## A journey", "only 0 steps"),
     ];
     for (old, new, why) in spoilt {

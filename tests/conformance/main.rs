@@ -1,5 +1,6 @@
 //! `docs/conformance.md` against the sources: every clause names tests, and they exist.
 
+mod constants;
 mod journey;
 mod links;
 
@@ -13,12 +14,21 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The cells of a section's table rows, without the table's head.
+/// The text between two backticks.
+fn quoted(cell: &str) -> Option<&str> {
+    cell.trim().strip_prefix('`')?.strip_suffix('`')
+}
+
+/// The cells of the rows of a section's tables, without the tables' heads.
 fn rows<'a>(document: &'a str, section: &str) -> Vec<Vec<&'a str>> {
     let body = document.split_once(section).map_or("", |(_, rest)| rest.trim_start());
     let body = body.split_once("\n## ").map_or(body, |(body, _)| body);
-    let lines = body.lines().filter(|line| line.starts_with('|'));
-    lines.skip(2).map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+    let is_rule = |line: Option<&&str>| line.is_some_and(|line| line.starts_with("|---"));
+    let lines: Vec<&str> = body.lines().collect();
+    let is_row =
+        |at: usize| lines[at].starts_with('|') && !is_rule(lines.get(at)) && !is_rule(lines.get(at + 1));
+    let rows = (0..lines.len()).filter(|&at| is_row(at)).map(|at| lines[at]);
+    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
 /// Whether a test of this name exists: `fn name(`, with `#[test]` just above.

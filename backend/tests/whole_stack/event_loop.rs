@@ -54,7 +54,7 @@ fn must_block(machine: &Machine) {
     assert!(rounds.is_some(), "the stub never blocks");
 }
 
-/// Changes the backend's `rsp_prod` by so much.
+/// Changes the storage backend's `rsp_prod` by so much.
 fn move_responses(machine: &Machine, by: u32) {
     let world = machine.world.borrow();
     let dir = format!("/local/domain/{STUB}/device/vbd/{VDEV}");
@@ -371,6 +371,31 @@ fn a_busy_stub_does_not_block_nor_ask_for_events() {
         machine.ram.kick();
         assert_eq!(machine.ram.kicks, kicks, "round {turn}: no notification is wanted");
     }
+}
+
+#[test]
+fn a_busy_stub_reads_the_clock_every_sixteenth_round() {
+    let mut machine = deep();
+    keep_ram_busy(&mut machine);
+    // Less than a batch is held, so the time matters.
+    machine.pv.submit(&read_request(100, 512), &Framing::Usual);
+    machine.pv.kick();
+    machine.world.borrow().xen.set_tick_ns(1);
+    let mut readings = Vec::new();
+    for round in 0..64 {
+        machine.ram.submit(&read_request(0, 512), &Framing::Usual);
+        let mut world = machine.world.borrow_mut();
+        let before_ns = world.xen.now_ns();
+        assert!(world.round(), "busy");
+        // One of the two readings is this test's.
+        if world.xen.now_ns() - before_ns > 1 {
+            readings.push(round);
+        }
+        drop(world);
+        while machine.ram.next_used().is_some() {}
+    }
+    assert!(readings.len() >= 3, "{readings:?}");
+    assert!(readings.windows(2).all(|pair| pair[1] - pair[0] == 16), "{readings:?}");
 }
 
 #[test]
