@@ -12,6 +12,10 @@ use crate::qemu::{Machine, Qemu};
 const BOOT_LIMIT: Duration = Duration::from_secs(150);
 /// How much longer than the scenario's own limit we wait for its end marker.
 const END_GRACE: Duration = Duration::from_secs(30);
+/// How often a machine that is to be kept awake gets a key on its console.
+const KEY_INTERVAL: Duration = Duration::from_secs(5);
+/// The key: XON, which dom0's terminal swallows, so that no command is spoilt.
+const KEY: &[u8] = b"\x11";
 /// How long dom0 may take to power the machine off.
 const POWEROFF_LIMIT: Duration = Duration::from_secs(20);
 
@@ -85,16 +89,27 @@ impl Agent {
     /// Runs `/scenarios/<name>.sh` in dom0; `on_event` sees each of the agent's lines.
     /// Afterwards the agent has destroyed whatever domains the scenario left.
     ///
+    /// `keep_awake`: a key goes to the console every 5 s. A physical CPU of the emulated machine
+    /// sometimes loses its timer's interrupt and sleeps until another one comes, so a long run
+    /// needs the keys. A short run gets none, since they would hide such a fault of our own.
+    ///
     /// # Errors
     /// On Ctrl-C and at the machine's time limit. A scenario that fails, hangs or takes
     /// the machine down is no error but an [`Outcome`]; after one without a status, boot again.
-    pub fn run(&mut self, name: &str, limit: Duration, mut on_event: impl FnMut(&Event)) -> Result<Outcome> {
+    pub fn run(
+        &mut self,
+        name: &str,
+        limit: Duration,
+        keep_awake: bool,
+        mut on_event: impl FnMut(&Event),
+    ) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let until = Instant::now() + limit + END_GRACE;
         if self.qemu.send(format!("run {name} {}\n", limit.as_secs()).as_bytes()).is_err() {
             return Ok(outcome);
         }
-        while let Some(line) = self.qemu.line(Some(until))? {
+        let mut next_key = keep_awake.then(Instant::now);
+        while let Some(line) = self.next_line(until, &mut next_key)? {
             let Some(event) = protocol::parse(&line) else {
                 continue;
             };
@@ -130,6 +145,23 @@ impl Agent {
     #[must_use]
     pub fn into_console(self) -> Qemu {
         self.qemu
+    }
+
+    /// The next line of the console; `None` when QEMU has ended or `until` has passed. Sends the
+    /// keys that are due meanwhile.
+    fn next_line(&mut self, until: Instant, next_key: &mut Option<Instant>) -> Result<Option<String>> {
+        loop {
+            let now = Instant::now();
+            if next_key.is_some_and(|due| due <= now) {
+                // A machine that has ended shows by its lines.
+                let _ = self.qemu.send(KEY);
+                *next_key = Some(now + KEY_INTERVAL);
+            }
+            let line = self.qemu.line(Some(next_key.map_or(until, |due| due.min(until))))?;
+            if line.is_some() || self.qemu.ended() || Instant::now() >= until {
+                return Ok(line);
+            }
+        }
     }
 
     fn wait_ready(&self, limit: Duration, on_line: &mut dyn FnMut(&str)) -> Result<()> {

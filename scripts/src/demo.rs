@@ -33,7 +33,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let started = Instant::now();
     let mut agent = system::boot(&fixture, &products, options)?;
     let outcome = ui::step("a guest with two disks: write, verify, reboot, verify", |step| {
-        agent.run(SCENARIO, LIMIT, |event| match event {
+        agent.run(SCENARIO, LIMIT, false, |event| match event {
             Event::Check { passed: true, what } => step.note(format!("✓ {what}")),
             Event::Check { what, .. } => step.note(format!("✗ {what}")),
             _ => {}

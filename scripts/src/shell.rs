@@ -108,7 +108,7 @@ pub fn scenario(options: &Options, name: &str, bare: bool, limit: Duration) -> R
     let (fixture, products) = prepare(options, bare)?;
     ui::heading("Run");
     let mut agent = system::boot(&fixture, &products, options)?;
-    let outcome = agent.run(name, limit, |event| match event {
+    let outcome = agent.run(name, limit, false, |event| match event {
         Event::Text(line) => println!("    {line}"),
         Event::Fact { key, value } => println!("    {key} = {value}"),
         Event::Check { passed: true, what } => println!("  ✓ {what}"),

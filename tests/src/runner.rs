@@ -196,7 +196,7 @@ impl Machine<'_> {
             None => self.boot(rest)?,
         };
         let outcome = ui::step(format!("{}: {}", scenario.name, scenario.rule), |step| {
-            agent.run(scenario.name, scenario.limit(), |event| step.say(format!("{event:?}")))
+            agent.run(scenario.name, scenario.limit(), scenario.long, |event| step.say(format!("{event:?}")))
         });
         self.agent = Some(agent);
         outcome

@@ -89,7 +89,7 @@ pub fn measure(
     let mut others = BTreeMap::new();
     let outcome = ui::step(what, |step| {
         let mut seen = 0;
-        agent.run(scenario, limit, |event| match event {
+        agent.run(scenario, limit, false, |event| match event {
             Event::Fact { key, .. } if key.starts_with("m.") => {
                 seen += 1;
                 if let Some(cpus) = watch.since_last() {
