@@ -286,11 +286,10 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// Answers every access that waits.
     #[inline]
     fn answer_all(&mut self) -> Answered {
-        let mut answered = Answered::Nothing;
-        for vcpu in 0..self.server.ports().len() {
-            if self.server.is_waiting(vcpu) {
-                answered = answered.max(self.answer(vcpu, false));
-            }
+        let (mut answered, mut from) = (Answered::Nothing, 0);
+        while let Some(vcpu) = self.server.next_waiting(from) {
+            answered = answered.max(self.answer(vcpu, false));
+            from = usize::saturating_add(vcpu, 1);
         }
         answered
     }

@@ -214,11 +214,13 @@ impl<H: Hypervisor> Server<H> {
         &self.parts.ports
     }
 
-    /// Whether an access waits in the slot of vCPU `vcpu`: one load.
+    /// The first vCPU from `from` on in whose slot an access waits: one load a slot, which orders
+    /// nothing. [`Server::take`] does.
     #[inline]
     #[must_use]
-    pub fn is_waiting(&self, vcpu: usize) -> bool {
-        SlotView::new(&self.parts.page, vcpu).state() == ioreq::STATE_READY
+    pub fn next_waiting(&self, from: usize) -> Option<usize> {
+        let page = &self.parts.page;
+        (from..self.parts.ports.len()).find(|&vcpu| SlotView::new(page, vcpu).seems_ready())
     }
 
     /// Takes the access in the slot of vCPU `vcpu`. Xen shows an access before it sends the
@@ -234,8 +236,9 @@ impl<H: Hypervisor> Server<H> {
         for &port in &self.parts.ports {
             self.parts.hv.evtchn_take_pending(port);
         }
-        // Slots after events: an access that comes in between has set its event again.
-        (0..self.parts.ports.len()).any(|vcpu| self.is_waiting(vcpu))
+        // Slots after events, by ordered loads: an access that comes in between has set its event again.
+        let mut slots = (0..self.parts.ports.len()).map(|vcpu| SlotView::new(&self.parts.page, vcpu));
+        slots.any(|slot| slot.state() == ioreq::STATE_READY)
     }
 
     /// What a panic handler needs to release the guest's vCPUs.

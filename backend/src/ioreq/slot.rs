@@ -47,6 +47,13 @@ impl<'a> SlotView<'a> {
         self.bits().unwrap_or(ioreq::STATE_NONE) & ioreq::STATE_MASK
     }
 
+    /// Whether an access waits, for who asks often: orders no other load or store.
+    #[inline]
+    pub(super) fn seems_ready(&self) -> bool {
+        let bits = self.page.load(self.field(ioreq::STATE_BITS), Order::Relaxed);
+        bits.unwrap_or(ioreq::STATE_NONE) & ioreq::STATE_MASK == ioreq::STATE_READY
+    }
+
     /// The port that Xen gave the vCPU.
     pub(super) fn vp_eport(&self) -> Result<u32, OutOfPage> {
         self.page.load(self.field(ioreq::VP_EPORT), Order::Relaxed)
