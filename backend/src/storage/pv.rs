@@ -8,16 +8,17 @@
 //! The connection may break at any time; `pv/failover.rs` says what happens then.
 
 mod failover;
+mod piece;
 
 use super::{Discard, Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::limit::{Limiter, warn_limited};
 use alloc::boxed::Box;
 use drivers::BlkFront;
-use drivers::blkfront::{Bounce, Completion, Health, IoError, Op, Reconnect, SubmitError};
+use drivers::blkfront::{Completion, Health, IoError, Reconnect};
 use heapless::Deque;
-use kernel::{DomId, Hypervisor, Port, SharedPage};
+use kernel::{DomId, Hypervisor, Port};
+use piece::{PAGE_BYTES, Refusal, piece, piece_bytes, submit_piece};
 
-const PAGE_BYTES: u64 = xen_pv_sys::PAGE_SIZE as u64;
 /// Requests under way at most.
 const REQUESTS: usize = 512;
 /// Longest range of one discard: 2 GiB.
@@ -256,97 +257,6 @@ impl<H: Hypervisor> PvDisk<H> {
         }
         None
     }
-}
-
-/// Bytes of every piece but the last. A multiple of a page, so of any logical block.
-fn piece_bytes(geometry: &Geometry) -> u64 {
-    u64::from(geometry.transfer_bytes).max(PAGE_BYTES)
-}
-
-/// Offset and length of a piece in its request's data.
-fn piece(geometry: &Geometry, operation: Operation, index: u16) -> Option<(u64, u64)> {
-    let (_, len_bytes) = operation.byte_range()?;
-    let skip = u64::from(index).checked_mul(piece_bytes(geometry))?;
-    let left = len_bytes.checked_sub(skip)?;
-    Some((skip, left.min(piece_bytes(geometry))))
-}
-
-/// Submits the next piece of a request.
-fn submit_piece<H: Hypervisor>(
-    front: &mut BlkFront<H>,
-    geometry: &Geometry,
-    io: &Io<'_>,
-    slot: u16,
-    request: &InFlight,
-) -> Result<(), Refusal> {
-    let ticket = &request.ticket;
-    let id = (u64::from(slot) << 16) | u64::from(request.submitted);
-    let piece = piece(geometry, ticket.operation(), request.submitted);
-    let op = match ticket.operation() {
-        // This storage backend has no cache, where an earlier one had (whose unflushed writes are dealt
-        // with in `failover.rs`): a write that it completes is durable.
-        Operation::Flush if geometry.flush && !front.geometry().flush => return Err(Refusal::NotNeeded),
-        Operation::Flush => Op::Flush,
-        Operation::Read { first_sector, .. } => {
-            let (skip, len_bytes, bounce) = bounce(front, piece)?;
-            Op::Read { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
-        }
-        Operation::Write { first_sector, .. } => {
-            let (skip, len_bytes, bounce) = bounce(front, piece)?;
-            let part = skip..skip.saturating_add(len_bytes.into());
-            if io.gather(ticket, part, front.pages(&bounce)).is_err() {
-                front.give_back(bounce);
-                return Err(Refusal::Failed(Outcome::IoError));
-            }
-            Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
-        }
-        // The ring has no such operation, and a discard does not promise zeros.
-        Operation::WriteZeroes { first_sector, .. } => {
-            let (skip, len_bytes, bounce) = bounce(front, piece)?;
-            front.pages(&bounce).for_each(SharedPage::zero);
-            Op::Write { first_sector: piece_sector(first_sector, skip), bounce, len_bytes }
-        }
-        Operation::Discard { first_sector, len_bytes, secure } => {
-            Op::Discard { first_sector, sectors: len_bytes / super::SECTOR_BYTES, secure }
-        }
-    };
-    front.submit(id, op).map_err(|(error, op)| {
-        if let Op::Read { bounce, .. } | Op::Write { bounce, .. } = op {
-            front.give_back(bounce);
-        }
-        match error {
-            // It is submitted again once there is a connection.
-            SubmitError::RingFull | SubmitError::NotConnected => Refusal::NoRoom,
-            SubmitError::Unsupported => Refusal::Failed(Outcome::Unsupported),
-            SubmitError::BadRange => Refusal::Failed(Outcome::IoError),
-        }
-    })
-}
-
-/// Pages for a piece of that offset and length: both, and the pages.
-fn bounce<H: Hypervisor>(
-    front: &mut BlkFront<H>,
-    piece: Option<(u64, u64)>,
-) -> Result<(u64, u32, Bounce), Refusal> {
-    let failed = Refusal::Failed(Outcome::IoError);
-    let (skip, len) = piece.ok_or(failed)?;
-    let len_bytes = u32::try_from(len).map_err(|_| failed)?;
-    let pages = u16::try_from(len.div_ceil(PAGE_BYTES)).map_err(|_| failed)?;
-    let bounce = front.take_pages(pages).ok_or(Refusal::NoRoom)?;
-    Ok((skip, len_bytes, bounce))
-}
-
-/// Why a piece was not submitted.
-#[derive(Clone, Copy, Debug)]
-enum Refusal {
-    NoRoom,
-    NotNeeded,
-    Failed(Outcome),
-}
-
-/// A piece's place on the disk. It lies inside the request's range, which was checked.
-fn piece_sector(first_sector: u64, skip_bytes: u64) -> u64 {
-    first_sector.saturating_add(skip_bytes / super::SECTOR_BYTES)
 }
 
 fn geometry_of<H: Hypervisor>(front: &BlkFront<H>) -> Geometry {
