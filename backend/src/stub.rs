@@ -164,16 +164,20 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// Answers every waiting access, then lets each device do a bounded amount of work.
     /// Returns whether there was any; call again then.
     pub fn run_once(&mut self) -> bool {
+        // First of all: a vCPU stands still for each of them.
         let mut worked = self.answer_all() != Answered::Nothing;
+        // No event tells of an access that the incarnation before has taken.
         if core::mem::take(&mut self.resumed) {
             for vcpu in 0..self.server.ports().len() {
                 self.answer(vcpu, true);
             }
         }
+        // Before the turns: what is overdue goes in this round.
         self.keep_time();
         for index in 0..self.disks.len() {
             let Some(disk) = self.disks.get_mut(index) else { break };
             let busy = disk.device.process(&self.mem);
+            // Not after all turns: the guest works on this disk's answers during the others'.
             if disk.device.take_irq() {
                 disk.line.assert();
             }
@@ -191,9 +195,11 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// and every [`CLOCK_ROUNDS`].
     fn keep_time(&mut self) {
         let devices = || self.disks.iter().map(|disk| &disk.device);
+        // Nobody waits for a time, and a reading of the clock is expensive.
         if !devices().any(Device::needs_clock) {
             return;
         }
+        // What has just become held needs its deadline at once, or it would begin later than it should.
         if self.clock_in > 1 && !devices().any(Device::is_untimed) {
             self.clock_in = self.clock_in.saturating_sub(1);
             return;
@@ -228,6 +234,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             }
             accesses = u32::saturating_add(accesses, 1);
         }
+        // Queues and rings last: no vCPU stands still for them.
         accesses > 0 || self.disks.iter().any(|disk| disk.device.has_pending_work(&self.mem))
     }
 
@@ -240,6 +247,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         let mut others = devices.clone();
         let awaits_event =
             |device: &Device<S>| device.is_busy() && (device.is_coalescing() || device.awaits_storage());
+        // A driver that was interrupted makes two accesses at once, and each holds its vCPU.
         devices.any(Device::awaits_ack) || !others.any(awaits_event)
     }
 
@@ -252,6 +260,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             if let Some(port) = disk.device.storage_mut().port() {
                 self.hv.evtchn_take_pending(port);
             }
+            // This may also signal what was held for a batch that is smaller now.
             more |= disk.device.enable_notifications(&self.mem);
             if disk.device.take_irq() {
                 disk.line.assert();
@@ -265,6 +274,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     pub fn hold_deadline_ns(&mut self, now_ns: impl FnOnce() -> u64) -> Option<u64> {
         // The first round after a sleep reads the clock.
         self.clock_in = 0;
+        // An event comes for everything: the sleep needs no end, and the clock no reading.
         if !self.disks.iter().any(|disk| disk.device.needs_timer()) {
             return None;
         }

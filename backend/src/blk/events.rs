@@ -30,6 +30,7 @@ impl<S: Storage> Device<S> {
 
     /// Shows the storage backend what was submitted, once that is a batch or nobody may wait.
     pub(super) fn send_if_due(&mut self) {
+        // What waits for room gets it only from a completion, so what was submitted must not be held then.
         if self.coalescer.submit_now(!self.waiting.is_empty()) {
             self.storage.kick();
         }
@@ -53,15 +54,18 @@ impl<S: Storage> Device<S> {
         let mut signal = false;
         for (index, slot) in self.queues.iter_mut().enumerate() {
             let Some(queue) = slot.queue.as_mut() else { continue };
+            // Also a queue without any: it has no part in this batch, nor in the next one.
             self.coalescer.on_signalled(index, queue.unsignalled());
             match queue.needs_notification(mem) {
                 Ok(wanted) => signal |= wanted,
                 Err(fault) => {
+                    // It interrupts the driver by itself: the device needs a reset.
                     self.fail(fault);
                     return;
                 }
             }
         }
+        // A driver that is not interrupted does not come because of this, so no batch is expected.
         if signal {
             self.irq |= self.transport.raise(INT_USED);
             self.coalescer.on_interrupt();
@@ -107,6 +111,7 @@ impl<S: Storage> Device<S> {
     /// Asks driver and storage for events, before the stub blocks. True: there is work now,
     /// do not block.
     pub fn enable_notifications(&mut self, mem: &dyn GuestMemory) -> bool {
+        // A connection that was given up since the last turn sends no event: nothing is held for one.
         self.coalescer.on_storage(self.storage.port().is_some());
         self.coalescer.on_idle();
         if self.coalescer.idle_batch_size() == 1 {
@@ -115,6 +120,7 @@ impl<S: Storage> Device<S> {
         }
         self.signal_if_due(mem, false);
         let thresholds = self.coalescer.thresholds();
+        // With nothing in flight no response is due, and one that came would not be taken.
         if self.in_flight() > 0 && self.storage.enable_events(thresholds.completions) {
             return true;
         }
@@ -167,6 +173,7 @@ impl<S: Storage> Device<S> {
     /// the driver has not answered for long is due again.
     pub fn check_deadline(&mut self, now_ns: u64, busy_disks: u32) {
         self.irq |= self.transport.remind(now_ns);
+        // Without the storage's events a batch is one request, and the wait for it short.
         self.coalescer.on_storage(self.storage.port().is_some());
         self.coalescer.on_clock(now_ns, busy_disks);
     }

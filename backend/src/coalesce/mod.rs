@@ -152,6 +152,7 @@ impl Coalescer {
     /// A turn is over; `worked`: it did something.
     pub(crate) fn on_turn_end(&mut self, worked: bool) {
         if worked {
+            // Something came after all: a wait may be worth its timer again.
             self.fruitless = 0;
         }
         // A deadline is that of what was held: what is held next has its own.
@@ -170,6 +171,7 @@ impl Coalescer {
     pub(crate) fn on_clock(&mut self, now_ns: u64, busy_disks: u32) {
         match self.hold {
             Hold::Until(deadline_ns) if now_ns >= deadline_ns => self.on_deadline(),
+            // It became held since the last reading of the clock. Its time begins now.
             Hold::None if self.is_holding() => {
                 self.hold_for(self.batch_size(), now_ns, busy_disks);
             }
@@ -183,6 +185,7 @@ impl Coalescer {
         let expected = core::mem::take(&mut self.expects_refill);
         if expected && self.in_flight() == 0 && !self.is_holding() {
             self.depth.on_starved();
+        // Something has come, but no whole batch: it was too large.
         } else if expected || self.is_holding() {
             self.depth.on_timeout();
         } else {
@@ -228,6 +231,7 @@ impl Coalescer {
             || self.hold == Hold::Overdue
             || self.at_storage() == 0
             || self.unsignalled >= self.batch_size();
+        // An interrupt without a reason would cost the driver two accesses for nothing.
         let due = due && self.unsignalled > 0;
         if due {
             self.unsignalled = 0;
@@ -240,7 +244,8 @@ impl Coalescer {
     /// ask why. `None`: there are no batches.
     pub(crate) fn early_signal_threshold(&self) -> Option<u32> {
         let batch = self.batch_size();
-        // A single response is signalled anyway.
+        // A single response is signalled anyway. Where fewer than a batch are at the storage, all of them
+        // count as one.
         (batch > 1).then(|| batch.min(self.in_flight()).max(2))
     }
 
@@ -258,6 +263,7 @@ impl Coalescer {
             // The first request of an idle disk waits for nobody.
             1
         };
+        // What is held needs a timer even if one more would make the batch: that one may never come.
         self.event_threshold = if self.is_holding() { batch } else { completions.max(requests.into()) };
         if self.event_threshold == 1 && self.hold != Hold::Overdue {
             // An event comes for everything. No old deadline may end a later wait.
@@ -270,6 +276,7 @@ impl Coalescer {
     /// event comes for everything. `busy_disks`: disks of the stub that are busy.
     pub(crate) fn deadline_ns(&mut self, now_ns: u64, busy_disks: u32) -> Option<u64> {
         match self.hold {
+            // The next turn lets everything go: no sleep comes before it.
             Hold::Overdue => Some(now_ns),
             _ if !self.needs_timer() => {
                 self.hold = Hold::None;
@@ -277,12 +284,14 @@ impl Coalescer {
             }
             // What is held is not held longer because the stub woke in between.
             Hold::Until(deadline_ns) if self.is_holding() => Some(deadline_ns),
+            // Nothing is held, but an event comes for several only: the first of them must not wait long.
             _ => Some(self.hold_for(self.event_threshold, now_ns, busy_disks)),
         }
     }
 
     /// The one place where a wait begins: it lasts until `requests` should long have completed.
     fn hold_for(&mut self, requests: u32, now_ns: u64, busy_disks: u32) -> u64 {
+        // A reading of the clock is expensive, so the rate is measured only where the time is known anyway.
         self.rate.update(self.completed, now_ns, busy_disks);
         let wait_ns = self.rate.wait_ns(requests, self.depth.wait_max_ns(), busy_disks);
         let deadline_ns = now_ns.saturating_add(wait_ns);
@@ -295,6 +304,7 @@ impl Coalescer {
 impl Coalescer {
     /// How many requests go one way at once.
     pub(crate) fn batch_size(&self) -> u32 {
+        // Only a storage that sends events can end a sleep until a batch is back.
         if self.has_events { self.depth.batch_size() } else { 1 }
     }
 
@@ -313,6 +323,7 @@ impl Coalescer {
     /// by one.
     fn submit_threshold(&self) -> u32 {
         let batch = self.batch_size();
+        // A single queue notifies when the batch is complete, so nothing is missing.
         if self.load.active_queues() > 1 { batch.saturating_sub(batch / SPARED) } else { batch }
     }
 

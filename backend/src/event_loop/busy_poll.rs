@@ -37,6 +37,7 @@ impl BusyPoll {
     /// How long to poll now.
     #[must_use]
     pub const fn limit_ns(&self) -> u64 {
+        // The configuration's bound holds also where it is the shorter one.
         if self.score >= PAYS || self.budget_ns < LEAST_NS { self.budget_ns } else { LEAST_NS }
     }
 
@@ -49,6 +50,7 @@ impl BusyPoll {
     /// CPU. Whether there is work.
     #[must_use]
     pub fn wait<H: Hypervisor>(&mut self, hv: &H, mut poll: impl FnMut() -> bool) -> bool {
+        // Time 0 is long ago, so others are asked for the first time with the first reading of the clock.
         let (mut yielded_ns, mut given_away) = (0, false);
         loop {
             for _ in 0..CLOCK_POLLS {
@@ -58,6 +60,7 @@ impl BusyPoll {
                 }
             }
             let now_ns = hv.now_ns();
+            // The first reading is where the idle time begins: what the polls before it took is little.
             if now_ns.saturating_sub(*self.idle_since_ns.get_or_insert(now_ns)) >= self.limit_ns() {
                 return false;
             }
@@ -86,6 +89,7 @@ impl BusyPoll {
 
     /// Work came after `idle_ns` without, of which the CPU may have been given away.
     const fn note(&mut self, idle_ns: u64) {
+        // No poll within the budget would have found it.
         if idle_ns > self.budget_ns {
             self.score = self.score.saturating_sub(1);
         } else if self.score < SCORE_MAX {

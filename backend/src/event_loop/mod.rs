@@ -99,14 +99,17 @@ impl<H: Hypervisor, M: GuestMemory> EventLoop<H, M> {
         }
         let changed = (self.housekeeping)(&mut self.xs, &mut self.stub, &self.stats);
         // Events are asked for only now: who is busy need not be told.
+        // What is left in xenstore's ring has sent its event already: none would end the sleep.
         if changed || busy || self.stub.enable_events() || self.xs.has_pending() {
             return true;
         }
+        // After the events: what is asked for there decides whether a time has to be waited for.
         self.hold_deadline_ns = self.stub.hold_deadline_ns(|| self.hv.now_ns());
         if unswept {
             // The guest may want its old frames back, so that comes before sleep.
             self.stub.memory().sweep();
         }
+        // Some may be left: the next round finds out.
         unswept
     }
 
@@ -124,6 +127,7 @@ impl<H: Hypervisor, M: GuestMemory> EventLoop<H, M> {
         }
         let due_ns = housekeeping::due_ns(&mut self.stub);
         let deadline_ns = [due_ns, self.hold_deadline_ns, wake_ns].into_iter().flatten().min();
+        // An event that came since they were enabled has set its bit: this returns at once then.
         self.hv.poll(&ports, deadline_ns)?;
         self.busy_poll.note_end(&self.hv);
         Ok(())
@@ -131,6 +135,7 @@ impl<H: Hypervisor, M: GuestMemory> EventLoop<H, M> {
 
     /// Polls for as long as that pays; whether there is work.
     fn poll(&mut self) -> bool {
+        // 0 is the configuration's: no busy polling at all.
         if self.busy_poll.limit_ns() == 0 || !self.stub.should_busy_poll() {
             return false;
         }

@@ -145,6 +145,7 @@ impl<H: Hypervisor> Server<H> {
     /// [`StartError`]; what was made before is undone.
     pub fn start(hv: &H, target: DomId, ranges: &[RangeInclusive<u64>]) -> Result<Server<H>, StartError> {
         let vcpus = hv.nr_vcpus(target).map_err(StartError::Vcpus)?;
+        // Each needs a port, and Xen waits for a limited number at once.
         if vcpus > MAX_VCPUS {
             return Err(StartError::TooManyVcpus(vcpus));
         }
@@ -155,6 +156,7 @@ impl<H: Hypervisor> Server<H> {
         let page = match hv.ioreq_server_page(target, id) {
             Ok(page) => page,
             Err(errno) => {
+                // Nothing owns the server yet that would end it.
                 let _gone = hv.ioreq_server_destroy(target, id);
                 return Err(StartError::Page(errno));
             }
@@ -260,6 +262,7 @@ impl<H: Hypervisor> Server<H> {
 
 impl<H: Hypervisor> Drop for Server<H> {
     fn drop(&mut self) {
+        // Also one that was made by half: its guest's vCPUs would wait for ever.
         if !self.ended {
             self.end();
         }

@@ -170,6 +170,7 @@ impl<H: Hypervisor> PvDisk<H> {
     /// Submits the pieces that are left, as far as there is room.
     fn submit_pieces(&mut self, io: &Io<'_>, slot: u16) -> Progress {
         let Some(Some(request)) = self.requests.get_mut(usize::from(slot)) else { return Progress::All };
+        // After an error the request fails as a whole: further pieces would be work for nothing.
         while request.submitted < request.pieces && request.outcome == Outcome::Done {
             if !io.is_live(&request.ticket) {
                 // Nobody waits for it; what is under way will still come back.
@@ -185,6 +186,7 @@ impl<H: Hypervisor> PvDisk<H> {
                     request.outstanding = request.outstanding.saturating_add(1);
                 }
                 Err(Refusal::NoRoom) => return Progress::NoRoom,
+                // It counts as submitted, and no response is awaited.
                 Err(Refusal::NotNeeded) => request.submitted = request.submitted.saturating_add(1),
                 Err(Refusal::Failed(outcome)) => request.outcome = outcome,
             }
@@ -225,6 +227,7 @@ impl<H: Hypervisor> PvDisk<H> {
             Err(IoError::Failed) => Outcome::IoError,
         };
         if let Some(bounce) = completion.bounce {
+            // Only what a read has brought is the guest's. What a failed one left in the pages is not copied.
             if let (Some(request), Outcome::Done) = (&mut request, outcome)
                 && let operation @ Operation::Read { .. } = request.ticket.operation()
                 && let Some((skip, len)) = piece(&self.geometry, operation, index)
@@ -233,6 +236,7 @@ impl<H: Hypervisor> PvDisk<H> {
                 // The guest has no memory there, or has taken its buffers back.
                 outcome = Outcome::IoError;
             }
+            // The response says that blkback has done with them.
             front.give_back(bounce);
         }
         let request = request?;
@@ -247,10 +251,12 @@ impl<H: Hypervisor> PvDisk<H> {
     /// Submits what waits for room; returns the first request that is over by that.
     fn resume_queued(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         while let Some(&slot) = self.queue.front() {
+            // It stays the first, so that requests keep their order.
             if self.submit_pieces(io, slot) == Progress::NoRoom {
                 return None;
             }
             self.queue.pop_front();
+            // Without a piece on its way no completion would ever bring it back.
             if let Some(finished) = self.retire(slot) {
                 return Some(finished);
             }
@@ -303,6 +309,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             self.report_lost();
             return Submitted::Done(ticket, Outcome::IoError);
         }
+        // More pieces than the id in the ring has numbers for.
         let Some(pieces) = self.pieces(ticket.operation()) else {
             return Submitted::Done(ticket, Outcome::IoError);
         };
@@ -319,9 +326,11 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
                 covers: self.cache.completed,
             });
         }
+        // There is room for every slot.
         if !connected || self.submit_pieces(io, slot) == Progress::NoRoom {
             let _ = self.queue.push_back(slot);
         }
+        // It may be over already: refused, or a flush that this storage backend does not need.
         match self.retire(slot) {
             Some((ticket, outcome)) => Submitted::Done(ticket, outcome),
             None => Submitted::Pending,

@@ -84,6 +84,7 @@ impl BackendTimeout {
         if waits && self.waiting_since_ns.is_none() {
             self.waiting_since_ns = Some(now_ns);
         }
+        // Once only: what it does needs no second time, and a new connection begins anew.
         !self.over && self.deadline_ns().is_some_and(|deadline_ns| now_ns >= deadline_ns)
     }
 
@@ -193,6 +194,7 @@ impl<H: Hypervisor> PvDisk<H> {
     /// When [`PvDisk::service_connection`] has something to do, without an event.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
+        // A connection that works has events of its own.
         let step_ns = match &self.link {
             Some(Link::Down(way)) => Some(way.due_ns()),
             _ => None,
@@ -204,6 +206,7 @@ impl<H: Hypervisor> PvDisk<H> {
         self.timeout.over = true;
         match &mut self.link {
             Some(Link::Up(front)) => front.break_off(PeerFault::Silent),
+            // No other storage backend may serve the disk as long: an administrator has to know why.
             Some(Link::Down(way)) if way.pages_out() > 0 => {
                 let pages = way.pages_out();
                 error!(
@@ -223,9 +226,11 @@ impl<H: Hypervisor> PvDisk<H> {
         self.outstanding = 0;
         for request in self.requests.iter_mut().flatten() {
             // Its pages, and what a read has put into them, went with the connection.
+            // An outcome stays: what has failed before need not be done again.
             request.submitted = 0;
             request.outstanding = 0;
         }
+        // Flushes last: what they cover was completed before the break, and is not among these.
         let order = |request: &InFlight| (request.ticket.operation() == Operation::Flush, request.sequence);
         // The library's sort would be 4 KiB of the image, for a few hundred entries at most.
         let mut held: alloc::vec::Vec<((bool, u64), u16)> = alloc::vec::Vec::new();
@@ -300,9 +305,11 @@ impl<H: Hypervisor> PvDisk<H> {
         for request in self.requests.iter_mut().flatten() {
             if request.ticket.operation() == Operation::Flush && request.outcome == Outcome::Done {
                 request.outcome = Outcome::IoError;
+                // This one tells of it, so that the next need not.
                 self.cache.lost = false;
             }
         }
+        // It is told once: later flushes answer for later writes.
         self.cache.durable = self.cache.completed;
         self.report_lost();
     }
@@ -331,6 +338,7 @@ impl<H: Hypervisor> PvDisk<H> {
         let slot = u16::try_from(at).ok()?;
         let _ = self.free.push(slot);
         self.queue.retain(|&queued| queued != slot);
+        // It was not refused by itself: the time is over, or nobody waits for it.
         let outcome = if request.outcome == Outcome::Done { Outcome::IoError } else { request.outcome };
         Some((request.ticket, outcome))
     }

@@ -44,6 +44,7 @@ pub(super) fn submit_piece<H: Hypervisor>(
         Operation::Write { first_sector, .. } => {
             let (skip, len_bytes, bounce) = bounce(front, piece)?;
             let part = skip..skip.saturating_add(len_bytes.into());
+            // The guest has no memory there, or has taken its buffers back.
             if io.gather(ticket, part, front.pages(&bounce)).is_err() {
                 front.give_back(bounce);
                 return Err(Refusal::Failed(Outcome::IoError));
@@ -61,6 +62,7 @@ pub(super) fn submit_piece<H: Hypervisor>(
         }
     };
     front.submit(id, op).map_err(|(error, op)| {
+        // It is not in the ring, so nobody works on its pages.
         if let Op::Read { bounce, .. } | Op::Write { bounce, .. } = op {
             front.give_back(bounce);
         }
@@ -82,6 +84,7 @@ fn bounce<H: Hypervisor>(
     let (skip, len) = piece.ok_or(failed)?;
     let len_bytes = u32::try_from(len).map_err(|_| failed)?;
     let pages = u16::try_from(len.div_ceil(PAGE_BYTES)).map_err(|_| failed)?;
+    // Pages come back with completions, as places in the ring do.
     let bounce = front.take_pages(pages).ok_or(Refusal::NoRoom)?;
     Ok((skip, len_bytes, bounce))
 }
