@@ -56,14 +56,46 @@ enum Answered {
     Others,
 }
 
+/// How often the slots are still polled in one [`Stub::poll`].
+#[derive(Clone, Copy, Debug)]
+struct SlotPolls {
+    left: u32,
+    after_read: u32,
+    /// Polls that found accesses.
+    answered: u32,
+}
+
+impl SlotPolls {
+    fn new(vcpus: usize) -> SlotPolls {
+        let after_read = AFTER_READ_POLLS.checked_div(vcpus).unwrap_or(0);
+        SlotPolls { left: SLOT_POLLS, after_read: u32::try_from(after_read).unwrap_or(0), answered: 0 }
+    }
+
+    /// Whether to poll once more.
+    fn poll_again(&mut self) -> bool {
+        let again = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        again
+    }
+
+    fn note(&mut self, answered: Answered) {
+        self.left = match answered {
+            Answered::Nothing => return,
+            // A driver reads several registers in a row, and a read leaves no other work.
+            Answered::Reads if self.answered < MAX_ACCESSES => self.after_read,
+            // A write may be a notification: its queue waits to be served.
+            Answered::Reads | Answered::Others => 0,
+        };
+        self.answered = self.answered.saturating_add(1);
+    }
+}
+
 /// An ioreq server with the devices behind it.
 pub struct Stub<H: Hypervisor, M, S> {
     // Dropped first: the server answers its slots before the devices go.
     server: Server<H>,
     mem: M,
     disks: Vec<Disk<H, S>>,
-    /// Slots may hold what the incarnation before took and did not answer.
-    resumed: bool,
     hv: H,
     /// The clock is read again in that many rounds, if a disk waits for a time; 0 or 1: in the next.
     clock_in: u32,
@@ -88,7 +120,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     #[must_use]
     pub fn resume(hv: &H, server: Server<H>, mem: M, devices: Vec<Attached<S>>) -> Self {
         let target = server.state().target;
-        Stub { resumed: true, ..Self::compose(hv, target, server, mem, devices) }
+        Self::compose(hv, target, server, mem, devices)
     }
 
     fn compose(hv: &H, target: DomId, server: Server<H>, mem: M, devices: Vec<Attached<S>>) -> Self {
@@ -100,7 +132,6 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             server,
             mem,
             disks,
-            resumed: false,
             hv: hv.clone(),
             clock_in: 0,
             answers: Count::default(),
@@ -154,11 +185,12 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         &self.mem
     }
 
-    /// Tells the guest of every disk whose storage has another length now. Call it when a
-    /// storage engine says so. Returns how many there are.
-    pub fn update_capacities(&mut self) -> usize {
-        let resized = self.disks.iter_mut().map(|disk| disk.device.update_capacity());
-        resized.filter(|&resized| resized).count()
+    /// Has every disk whose storage has another length now tell the guest, with its next turn or
+    /// [`Stub::enable_events`]. Call it when a storage engine says so.
+    pub fn update_capacities(&mut self) {
+        for disk in &mut self.disks {
+            disk.device.update_capacity();
+        }
     }
 
     /// Answers every waiting access, then lets each device do a bounded amount of work.
@@ -166,12 +198,6 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     pub fn run_once(&mut self) -> bool {
         // First of all: a vCPU stands still for each of them.
         let mut worked = self.answer_all() != Answered::Nothing;
-        // No event tells of an access that the incarnation before has taken.
-        if core::mem::take(&mut self.resumed) {
-            for vcpu in 0..self.server.ports().len() {
-                self.answer(vcpu, true);
-            }
-        }
         // Before the turns: what is overdue goes in this round.
         self.keep_time();
         for index in 0..self.disks.len() {
@@ -220,22 +246,13 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     /// anything.
     #[must_use]
     pub fn poll(&mut self) -> bool {
-        let after_read = AFTER_READ_POLLS.checked_div(self.server.ports().len()).unwrap_or(0);
-        let after_read = u32::try_from(after_read).unwrap_or(0);
-        let (mut accesses, mut polls) = (0, SLOT_POLLS);
-        while polls > 0 {
-            polls = u32::saturating_sub(polls, 1);
-            match self.answer_all() {
-                Answered::Nothing => continue,
-                // A driver reads several registers in a row, and a read leaves no other work.
-                Answered::Reads if accesses < MAX_ACCESSES => polls = after_read,
-                // A write may be a notification: its queue waits to be served.
-                Answered::Reads | Answered::Others => polls = 0,
-            }
-            accesses = u32::saturating_add(accesses, 1);
+        let mut slots = SlotPolls::new(self.server.ports().len());
+        while slots.poll_again() {
+            let answered = self.answer_all();
+            slots.note(answered);
         }
         // Queues and rings last: no vCPU stands still for them.
-        accesses > 0 || self.disks.iter().any(|disk| disk.device.has_pending_work(&self.mem))
+        slots.answered > 0 || self.disks.iter().any(|disk| disk.device.has_pending_work(&self.mem))
     }
 
     /// Whether polling beats blocking: where an access of the guest is about to come. Not
@@ -298,16 +315,15 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
     fn answer_all(&mut self) -> Answered {
         let (mut answered, mut from) = (Answered::Nothing, 0);
         while let Some(vcpu) = self.server.next_waiting(from) {
-            answered = answered.max(self.answer(vcpu, false));
+            answered = answered.max(self.answer(vcpu));
             from = usize::saturating_add(vcpu, 1);
         }
         answered
     }
 
-    /// Answers an access of vCPU `vcpu`, if there is one; `retake`: also one that the incarnation before took.
-    fn answer(&mut self, vcpu: usize, retake: bool) -> Answered {
-        let slot = if retake { self.server.retake(vcpu) } else { self.server.take(vcpu) };
-        let Some(slot) = slot else { return Answered::Nothing };
+    /// Answers an access of vCPU `vcpu`, if there is one.
+    fn answer(&mut self, vcpu: usize) -> Answered {
+        let Some(slot) = self.server.take(vcpu) else { return Answered::Nothing };
         self.answers.bump();
         match slot.event() {
             Ok(Event::Mmio(access)) => {
@@ -334,5 +350,35 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     fn note(limiter: &mut Limiter, malformed: Malformed) {
         warn_limited!(limiter, "{malformed}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often the slots are polled if this is what the first polls find, and nothing after that.
+    fn polls(vcpus: usize, found: &[Answered]) -> u32 {
+        let mut slots = SlotPolls::new(vcpus);
+        let mut found = found.iter().copied();
+        let mut polls = 0;
+        while slots.poll_again() {
+            slots.note(found.next().unwrap_or(Answered::Nothing));
+            polls += 1;
+        }
+        polls
+    }
+
+    #[test]
+    fn the_slots_are_polled_longer_after_a_read_and_not_at_all_after_anything_else() {
+        use Answered::{Nothing, Others, Reads};
+        assert_eq!(polls(1, &[]), 4);
+        assert_eq!(polls(1, &[Nothing, Nothing, Nothing, Reads]), 4 + 4096);
+        assert_eq!(polls(2, &[Nothing, Reads]), 2 + 2048, "fewer with more vCPUs, each of which takes time");
+        assert_eq!(polls(112, &[Reads]), 1 + 36);
+        assert_eq!(polls(1, &[Reads, Nothing, Reads]), 3 + 4096, "anew after each");
+        assert_eq!(polls(1, &[Others]), 1);
+        assert_eq!(polls(1, &[Reads, Others]), 2);
+        assert_eq!(polls(1, &[Reads; 1000]), 65, "a guest that reads on end keeps nothing out");
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test fails loudly")]
 
+#[path = "whole_stack/accesses.rs"]
+mod accesses;
 #[path = "whole_stack/backends.rs"]
 mod backends;
 #[path = "whole_stack/busy_poll.rs"]
@@ -11,6 +13,10 @@ mod common;
 mod event_loop;
 #[path = "whole_stack/features.rs"]
 mod features;
+#[path = "whole_stack/two_disks.rs"]
+mod two_disks;
+#[path = "whole_stack/xenstore.rs"]
+mod xenstore;
 
 use backend::ioreq::TeardownOutcome;
 use backend::mmio::regs;

@@ -184,15 +184,21 @@ impl<H: Hypervisor> Server<H> {
         Ok(server)
     }
 
-    /// Takes over a server that the incarnation before enabled. Until the devices are there, its slots
-    /// wait; if they never are, dropping it ends it in order. Look at every slot with
-    /// [`Server::retake`] once, before the first [`Server::take`].
+    /// Takes over a server that the incarnation before enabled. What that one took and did not answer
+    /// still waits, until the devices are there; if they never are, dropping the server ends it in
+    /// order.
     ///
     /// # Errors
     /// [`StartError::Page`]: the server's page cannot be mapped again.
     pub fn resume(hv: &H, state: &ServerState) -> Result<Server<H>, StartError> {
         let page = hv.ioreq_server_page(state.target, state.id).map_err(StartError::Page)?;
         let (target, id, ports) = (state.target, state.id, state.ports.clone());
+        for (vcpu, &port) in ports.iter().enumerate() {
+            if SlotView::new(&page, vcpu).state() == ioreq::STATE_RESP_READY {
+                // Answered, but perhaps not told. If the guest is gone, nobody waits.
+                let _gone = hv.evtchn_send(port);
+            }
+        }
         Ok(Server { parts: PanicTeardown { hv: hv.clone(), target, id, page, ports }, ended: false })
     }
 
@@ -201,13 +207,6 @@ impl<H: Hypervisor> Server<H> {
     pub fn state(&self) -> ServerState {
         let PanicTeardown { target, id, ports, .. } = &self.parts;
         ServerState { target: *target, id: *id, ports: ports.clone() }
-    }
-
-    /// Takes the access in the slot of vCPU `vcpu` whether or not there is an event, also one
-    /// that the incarnation before took and did not answer.
-    pub fn retake(&self, vcpu: usize) -> Option<Slot<'_, H>> {
-        let port = *self.parts.ports.get(vcpu)?;
-        Slot::retake(&self.parts.page, &self.parts.hv, vcpu, port)
     }
 
     /// One port for each vCPU, in order.

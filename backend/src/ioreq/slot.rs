@@ -87,8 +87,7 @@ impl<'a> SlotView<'a> {
     /// Answers as an absent device would, if the slot waits for an answer.
     pub(super) fn reject<H: Hypervisor>(&self, hv: &H, port: Port) {
         let Ok(bits) = self.bits() else { return };
-        // INPROCESS too: an incarnation that took it may have ended before it answered.
-        if matches!(bits & ioreq::STATE_MASK, ioreq::STATE_READY | ioreq::STATE_INPROCESS) {
+        if bits & ioreq::STATE_MASK == ioreq::STATE_READY {
             // Inside the page: `bits` was read from the same slot.
             let answered = self.respond(bits, Reply::ALL_ONES);
             debug_assert!(answered.is_ok());
@@ -117,26 +116,6 @@ impl<'a, H: Hypervisor> Slot<'a, H> {
         if bits & ioreq::STATE_MASK != ioreq::STATE_READY {
             return None;
         }
-        Self::take_from(view, bits, hv, port)
-    }
-
-    /// Takes an access that the incarnation before may have taken and not answered, or answered and not
-    /// told.
-    pub(super) fn retake(page: &'a SharedPage, hv: &'a H, vcpu: usize, port: Port) -> Option<Slot<'a, H>> {
-        let view = SlotView::new(page, vcpu);
-        let bits = view.bits().ok()?;
-        match bits & ioreq::STATE_MASK {
-            ioreq::STATE_READY | ioreq::STATE_INPROCESS => Self::take_from(view, bits, hv, port),
-            ioreq::STATE_RESP_READY => {
-                // Answered, but perhaps not told.
-                let _gone = hv.evtchn_send(port);
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn take_from(view: SlotView<'a>, bits: u8, hv: &'a H, port: Port) -> Option<Slot<'a, H>> {
         let raw = view.copy_out(bits).ok()?;
         Some(Slot { view, hv, port, raw, answered: false })
     }

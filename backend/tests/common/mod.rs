@@ -21,6 +21,7 @@ use xen_pv_sys::dm_op::ioreq;
 pub const GUEST: DomId = DomId(5);
 pub const STUB: DomId = DomId(7);
 pub const VDEV: u32 = 51712;
+pub const SECOND_VDEV: u32 = 51728;
 pub const PV_MMIO: u64 = 0x0200_0000;
 pub const RAM_MMIO: u64 = 0x0200_0200;
 pub const PV_IRQ: u32 = 33;
@@ -42,8 +43,7 @@ impl Observer for Slots {
     fn touch(&self, _touch: Touch) {
         if let Some(page) = &*self.0.borrow() {
             for vcpu in 0..ioreq::PER_PAGE {
-                let state = slot_state(page, vcpu);
-                let waits = matches!(state, ioreq::STATE_READY | ioreq::STATE_INPROCESS);
+                let waits = slot_state(page, vcpu) == ioreq::STATE_READY;
                 assert!(!waits, "guest memory is touched while vCPU {vcpu} waits");
             }
         }
@@ -66,6 +66,8 @@ pub fn take_answer(page: &SharedPage, vcpu: usize) -> u64 {
 pub struct World {
     pub xen: FakeXen,
     pub back: BlkBack,
+    /// The second disk's, if that is a PV disk.
+    pub second_back: Option<BlkBack>,
     pub store: XenStored,
     pub event_loop: Option<TestLoop>,
     pub mem: TestMemory,
@@ -167,6 +169,8 @@ pub struct Machine {
 /// What a machine is made of.
 pub struct Setup {
     pub back: BlkBackConfig,
+    /// The second disk is a PV disk as well, not a RAM disk.
+    pub second_back: Option<BlkBackConfig>,
     pub pool_pages: u16,
     pub vcpus: u32,
     pub queues: u16,
@@ -187,6 +191,7 @@ impl Default for Setup {
         let back = BlkBackConfig { sectors: 8192, ..BlkBackConfig::default() };
         Setup {
             back,
+            second_back: None,
             pool_pages: 128,
             vcpus: 2,
             queues: 1,
@@ -204,26 +209,34 @@ impl Machine {
         let store = XenStored::start(&xen);
         let back = BlkBack::attach(&xen, &store, VDEV, setup.back);
         let mut xs = Xenstore::new(&xen).expect("a xenstore");
-        let front = BlkFront::connect(&xen, &mut xs, VDEV, setup.pool_pages).expect("connects");
+        let second_back = setup.second_back.map(|back| BlkBack::attach(&xen, &store, SECOND_VDEV, back));
+        let mut pv_disk = |vdev| {
+            let front = BlkFront::connect(&xen, &mut xs, vdev, setup.pool_pages).expect("connects");
+            AnyStorage::Pv(Box::new(PvDisk::new(front, setup.backend_timeout_ns)))
+        };
+        let first = pv_disk(VDEV);
+        let second = match second_back {
+            Some(_) => pv_disk(SECOND_VDEV),
+            None => AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory")),
+        };
         let mem = TestMemory::new(0xc0_0000);
         let slots: Rc<RefCell<Option<SharedPage>>> = Rc::default();
         let watchful = WatchfulMemory { inner: mem.clone(), observer: Slots(slots.clone()) };
         let queues = setup.queues;
         let options =
             |serial: &str| DeviceOptions { serial: serial.into(), queues, ..DeviceOptions::default() };
-        let ram = AnyStorage::Ram(RamDisk::new(RAM_BYTES, false).expect("memory"));
-        let pv = AnyStorage::Pv(Box::new(PvDisk::new(front, setup.backend_timeout_ns)));
         let devices = vec![
-            Attached { mmio: PV_MMIO, irq: PV_IRQ, device: Device::new(pv, &options("pf-51712")) },
-            Attached { mmio: RAM_MMIO, irq: RAM_IRQ, device: Device::new(ram, &options("pf-51728")) },
+            Attached { mmio: PV_MMIO, irq: PV_IRQ, device: Device::new(first, &options("pf-51712")) },
+            Attached { mmio: RAM_MMIO, irq: RAM_IRQ, device: Device::new(second, &options("pf-51728")) },
         ];
         let stub = Stub::start(&xen, GUEST, watchful, devices).expect("starts");
         let event_loop = EventLoop::new(&xen, xs, stub, setup.housekeeping, setup.busy_poll_ns);
         let event_loop = Some(event_loop);
-        let world = World { xen, back, store, event_loop, mem: mem.clone(), slots, events: Vec::new() };
+        let (events, mem_of_guest) = (Vec::new(), mem.clone());
+        let world = World { xen, back, second_back, store, event_loop, mem, slots, events };
         let world = Rc::new(RefCell::new(world));
         let driver = |mmio, vcpu, place| {
-            Driver::new(GuestBus { world: world.clone(), mmio, vcpu }, mem.clone(), place)
+            Driver::new(GuestBus { world: world.clone(), mmio, vcpu }, mem_of_guest.clone(), place)
         };
         let last = usize::try_from(setup.vcpus).expect("few") - 1;
         Machine { pv: driver(PV_MMIO, 0, 0), ram: driver(RAM_MMIO, last, 2), world }

@@ -1,9 +1,10 @@
 //! Busy polling: for how long, and when not at all.
 
 use super::common::*;
-use super::event_loop::{BUDGET_NS, patient, polling, waiting_for_a_silent_backend};
+use super::event_loop::{BUDGET_NS, deep, keep_ram_busy, patient, polling, waiting_for_a_silent_backend};
 use backend::mmio::regs;
 use backend::stats::LoopStats;
+use backend::testkit::{Driver, Framing};
 use kernel::{Hypervisor, SharedPage};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -106,4 +107,78 @@ fn a_stub_whose_storage_works_does_not_poll() {
     let before = loop_stats(&machine);
     assert!(!machine.world.borrow_mut().round());
     assert_eq!(loop_stats(&machine).polls.get() - before.polls.get(), 1, "the CPU is the storage's");
+}
+
+/// A round of a stub that has nothing to do at its beginning: it must find something while it polls.
+fn must_find_work(world: &RefCell<World>, disk: Disk) {
+    let mut world = world.borrow_mut();
+    let (before, began_ns) = (*world.event_loop().stats(), world.xen.now_ns());
+    assert!(world.round(), "{disk:?}");
+    let spent_ns = world.xen.now_ns() - began_ns;
+    assert!(spent_ns < BUDGET_NS / 2, "{disk:?}: found after {spent_ns} ns");
+    let after = *world.event_loop().stats();
+    assert_eq!(after.worked, before.worked, "{disk:?}: not before the stub polled");
+    assert!(after.polls.get() > before.polls.get() + 1, "{disk:?}");
+}
+
+#[test]
+fn a_request_of_any_disk_ends_the_polling() {
+    for disk in [Disk::Pv, Disk::Ram] {
+        let mut machine = polling(patient());
+        machine.run();
+        // Each disk has just been served, so that its driver need not notify.
+        keep_ram_busy(&mut machine);
+        machine.ram.take_interrupt();
+        machine.pv.want_interrupt(1);
+        machine.pv.submit(&read_request(0, 512), &Framing::Usual);
+        machine.pv.kick();
+        machine.world.borrow().xen.run_peers(10);
+        machine.pv.take_interrupt();
+        assert!(machine.pv.next_used().is_some());
+        machine.pv.take_interrupt();
+        let Machine { world, pv, ram } = machine;
+        let xen = world.borrow().xen.clone();
+        let driver = match disk {
+            Disk::Pv => pv,
+            Disk::Ram => ram,
+        };
+        // It queues something when the CPU is given away for the first time.
+        let mut idle = Some(driver);
+        xen.on_idle(move || {
+            let submit = |mut driver: Driver<GuestBus>| driver.submit(&read_request(0, 512), &Framing::Usual);
+            idle.take().map(submit).is_some()
+        });
+        must_find_work(&world, disk);
+    }
+}
+
+#[test]
+fn an_answer_of_the_storage_ends_the_polling() {
+    let mut machine = polling(patient());
+    machine.run();
+    // The RAM disk's driver is about to acknowledge an interrupt, so the stub polls.
+    machine.ram.want_interrupt(1);
+    keep_ram_busy(&mut machine);
+    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
+    machine.pv.kick();
+    // Blkback runs when the CPU is given away.
+    must_find_work(&machine.world, Disk::Pv);
+}
+
+#[test]
+fn while_an_interrupt_waits_for_its_acknowledgement_the_stub_polls_whatever_the_storage_does() {
+    let mut machine = waiting_for_a_silent_backend();
+    let polls = |machine: &Machine| machine.world.borrow_mut().stub().should_busy_poll();
+    assert!(!polls(&machine), "the CPU is the storage's");
+    machine.ram.want_interrupt(1);
+    keep_ram_busy(&mut machine);
+    assert!(polls(&machine));
+    machine.ram.take_interrupt();
+    assert!(!polls(&machine));
+}
+
+#[test]
+fn while_requests_go_in_batches_the_stub_does_not_poll() {
+    let machine = deep();
+    assert!(!machine.world.borrow_mut().stub().should_busy_poll(), "an event comes for the next batch");
 }

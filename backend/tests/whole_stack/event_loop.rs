@@ -2,15 +2,10 @@
 
 use super::busy_poll::loop_stats;
 use super::common::*;
-use backend::event_loop::housekeeping;
 use backend::mmio::regs;
-use backend::stats::LoopStats;
 use backend::testkit::Framing;
-use drivers::Xenstore;
 use drivers::fake::{Faults, Misdeed};
-use kernel::fake::FakeXen;
 use kernel::{DomId, Errno, GrantRef, Hypervisor, Order};
-use std::cell::Cell;
 use xen_pv_sys::io::ring::RSP_PROD;
 
 /// More rounds than any state here needs until it is dealt with.
@@ -160,7 +155,7 @@ fn busy_until(machine: &mut Machine, mut done: impl FnMut(&mut Machine) -> bool)
 }
 
 /// The PV disk has had sixteen requests outstanding, whose answers were taken.
-fn deep() -> Machine {
+pub fn deep() -> Machine {
     let mut machine = Machine::ready(Setup::default());
     for sector in 0..16 {
         machine.pv.submit(&read_request(sector, 512), &Framing::Usual);
@@ -210,96 +205,6 @@ fn a_busy_disk_does_not_keep_anothers_answers_back() {
     assert_eq!(core::iter::from_fn(|| machine.pv.next_used()).count(), 15);
 }
 
-const ASK: &str = "data/pilotfish/ask";
-const STATS: &str = "data/pilotfish/stats";
-
-thread_local! {
-    /// What happens while the stub reads the answer to its own answer.
-    static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = Cell::new(None);
-}
-
-/// As the image answers questions: after all events.
-fn answer_questions(xs: &mut Xenstore<FakeXen>, stub: &mut TestStub, _stats: &LoopStats) -> bool {
-    let mut asked = false;
-    let changed = housekeeping::housekeep(xs, stub, |_, event| asked |= event.token == "ask");
-    if asked && let Ok(word) = xs.read_string(ASK) {
-        xs.write(STATS, word.as_bytes()).expect("written");
-        MEANWHILE.take().into_iter().for_each(|happens| happens());
-    }
-    changed
-}
-
-#[test]
-fn an_event_behind_an_answer_is_seen_before_the_stub_blocks() {
-    const HOUR_NS: u64 = 3_600_000_000_000;
-    let machine = Machine::ready(Setup { housekeeping: answer_questions, ..Setup::default() });
-    machine.run();
-    let mut world = machine.world.borrow_mut();
-    let (xen, store) = (world.xen.clone(), world.store.clone());
-    let dir = format!("/local/domain/{STUB}");
-    world.event_loop().xenstore().watch(ASK, "ask").expect("a watch");
-    // Somebody in dom0 asks again just then. The client clears the bit, finds the answer, and leaves
-    // the event behind it in the ring.
-    let (xen_of_stub, peer, at) = (xen.clone(), store.clone(), dir.clone());
-    let port = world.event_loop().xenstore().port();
-    MEANWHILE.set(Some(Box::new(move || {
-        peer.write(&format!("{at}/{ASK}"), "two");
-        xen_of_stub.run_peers(100);
-        assert!(xen_of_stub.evtchn_take_pending(port), "an event was sent");
-    })));
-    store.write(&format!("{dir}/{ASK}"), "one");
-    for _ in 0..100 {
-        if world.round() {
-            continue;
-        }
-        let until_ns = xen.now_ns() + HOUR_NS;
-        world.event_loop().block(Some(until_ns)).expect("good ports");
-        if xen.now_ns() >= until_ns {
-            break;
-        }
-    }
-    let stats = store.read(&format!("{dir}/{STATS}"));
-    assert_eq!(stats.as_deref(), Some("two"), "the stub slept for an hour");
-}
-
-thread_local! {
-    /// Events that one turn of housekeeping handed out, the most, and all.
-    static HANDED_OUT: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-}
-
-fn count_events(xs: &mut Xenstore<FakeXen>, stub: &mut TestStub, _stats: &LoopStats) -> bool {
-    let mut events = 0;
-    let changed = housekeeping::housekeep(xs, stub, |_, _| events += 1);
-    let (most, all) = HANDED_OUT.get();
-    HANDED_OUT.set((most.max(events), all + events));
-    changed
-}
-
-#[test]
-fn a_backend_that_writes_its_state_all_the_time_keeps_no_vcpu_waiting() {
-    let machine = Machine::ready(Setup { housekeeping: count_events, ..Setup::default() });
-    machine.run();
-    let mut world = machine.world.borrow_mut();
-    let (xen, store) = (world.xen.clone(), world.store.clone());
-    let node = format!("/local/domain/0/backend/vbd/{STUB}/{VDEV}/state");
-    let (peer, mut left) = (store.clone(), 200_000u32);
-    xen.domain(DomId(0)).on_idle(move || {
-        if let Some(less) = left.checked_sub(1) {
-            left = less;
-            peer.write(&node, "4");
-        }
-        false
-    });
-    HANDED_OUT.set((0, 0));
-    for _ in 0..20 {
-        xen.run_peers(10);
-        world.round();
-    }
-    let (most, all) = HANDED_OUT.get();
-    assert!(most <= 8, "{most} events between two polls of the guest's accesses");
-    assert!(all >= 10, "{all} events of a backend that makes some all the time");
-}
-
 #[test]
 fn stale_pages_are_swept_before_the_stub_polls_or_blocks() {
     let machine = polling(patient());
@@ -317,7 +222,7 @@ fn stale_pages_are_swept_before_the_stub_polls_or_blocks() {
 }
 
 /// The RAM disk has had a request, so that the next ones need no notification.
-fn keep_ram_busy(machine: &mut Machine) {
+pub fn keep_ram_busy(machine: &mut Machine) {
     machine.ram.submit(&read_request(0, 512), &Framing::Usual);
     machine.ram.kick();
     assert!(machine.ram.next_used().is_some());
@@ -336,26 +241,6 @@ fn a_busy_stub_sweeps_now_and_then() {
         while machine.ram.next_used().is_some() {}
     }
     assert_eq!(machine.world.borrow().mem.stale(), 997, "once in 32 rounds");
-}
-
-#[test]
-fn load_does_not_keep_xenstore_out() {
-    let mut machine = Machine::ready(Setup { housekeeping: count_events, ..Setup::default() });
-    machine.run();
-    machine.world.borrow().back.set_node("sectors", "4096");
-    machine.world.borrow().back.set_node("state", "4");
-    HANDED_OUT.set((0, 0));
-    keep_ram_busy(&mut machine);
-    let busy = (0..600).position(|_| {
-        machine.ram.submit(&read_request(0, 512), &Framing::Usual);
-        let mut world = machine.world.borrow_mut();
-        world.xen.run_peers(10);
-        assert!(world.round(), "busy");
-        drop(world);
-        while machine.ram.next_used().is_some() {}
-        HANDED_OUT.get().1 > 0
-    });
-    assert!(busy.is_some_and(|rounds| rounds <= 256), "{busy:?} rounds");
 }
 
 #[test]

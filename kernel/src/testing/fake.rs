@@ -76,12 +76,15 @@ struct Machine {
 }
 
 type Peer = Box<dyn FnMut() -> bool>;
+/// Whose call of which method it comes before.
+type Hook = (DomId, &'static str, Box<dyn FnMut()>);
 
 /// A handle on the fake machine, acting as one domain.
 #[derive(Clone)]
 pub struct FakeXen {
     machine: Rc<RefCell<Machine>>,
     peers: Rc<RefCell<Vec<Peer>>>,
+    hooks: Rc<RefCell<Vec<Hook>>>,
     me: DomId,
 }
 
@@ -90,7 +93,7 @@ impl FakeXen {
     #[must_use]
     pub fn new(me: DomId) -> FakeXen {
         let machine = Machine { next_port: 1, next_gref: 8, ..Machine::default() };
-        FakeXen { machine: Rc::new(RefCell::new(machine)), peers: Rc::default(), me }
+        FakeXen { machine: Rc::new(RefCell::new(machine)), peers: Rc::default(), hooks: Rc::default(), me }
     }
 
     /// The same machine, as seen by another domain.
@@ -111,10 +114,25 @@ impl FakeXen {
         self.peers.borrow_mut().push(Box::new(peer));
     }
 
-    /// Ends every peer. A peer that holds a handle keeps the machine alive otherwise.
+    /// Ends every peer and hook. One that holds a handle keeps the machine alive otherwise.
     pub fn forget_peers(&self) {
         // Dropped after the borrow ends: a peer's end may reach this machine.
-        drop(self.peers.take());
+        drop((self.peers.take(), self.hooks.take()));
+    }
+
+    /// Runs `hook` before each call that this domain makes of the method `name`: what others do at
+    /// that moment. Calls that a hook makes have no hooks.
+    pub fn before(&self, name: &'static str, hook: impl FnMut() + 'static) {
+        self.hooks.borrow_mut().push((self.me, name, Box::new(hook)));
+    }
+
+    fn run_hooks(&self, name: &'static str) {
+        // Taken out while they run: a hook may call the method that it comes before.
+        let mut hooks = self.hooks.take();
+        let mine = |hook: &&mut Hook| (hook.0, hook.1) == (self.me, name);
+        hooks.iter_mut().filter(mine).for_each(|(.., hook)| hook());
+        let added = self.hooks.replace(hooks);
+        self.hooks.borrow_mut().extend(added);
     }
 
     /// Runs every peer until none has anything to do (at most `rounds` times).
@@ -137,6 +155,7 @@ impl FakeXen {
     }
 
     fn failure(&self, name: &'static str) -> Result<(), Errno> {
+        self.run_hooks(name);
         let mut machine = self.machine.borrow_mut();
         match machine.failures.iter().position(|(method, _)| *method == name) {
             Some(at) => Err(machine.failures.remove(at).map_or(Errno::EINVAL, |(_, errno)| errno)),

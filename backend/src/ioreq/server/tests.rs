@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::access::{Access, Direction, Reply, Width};
+use alloc::rc::Rc;
+use core::cell::Cell;
 use kernel::Order;
 use kernel::fake::{Event, FakeXen};
 
@@ -59,6 +61,57 @@ fn a_dropped_slot_answers_all_ones_and_keeps_its_neighbours() {
     assert_eq!(bits, ioreq::STATE_RESP_READY | ioreq::DIR_READ);
     assert_eq!(page.load(ioreq::VP_EPORT, Order::Relaxed), Ok(port));
     assert_eq!(take_answer(&page, 0), u64::MAX);
+}
+
+#[test]
+fn an_access_whose_event_is_cleared_is_told_of() {
+    let xen = xen(2);
+    let server = start(&xen);
+    assert!(!server.enable_events(), "the ports were pending from the start");
+    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    assert!(server.enable_events());
+    assert!(!xen.evtchn_take_pending(server.ports()[1]), "nothing else would wake the stub");
+    server.take(1).expect("an access").answer(Reply(0));
+    take_answer(&page, 1);
+    assert!(!server.enable_events());
+}
+
+#[test]
+fn an_access_that_comes_just_before_its_event_is_cleared_is_told_of() {
+    for nth in 0..2 {
+        let xen = xen(2);
+        let server = start(&xen);
+        assert!(!server.enable_events());
+        // The vCPU traps when the stub is about to clear its own event, or that of the other one.
+        let (guest, cleared) = (xen.clone(), Rc::new(Cell::new(0)));
+        xen.before("evtchn_take_pending", move || {
+            if cleared.replace(cleared.get() + 1) == nth {
+                guest.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+            }
+        });
+        let more = server.enable_events();
+        assert!(more || xen.evtchn_take_pending(server.ports()[0]), "port {nth}");
+        assert_eq!(server.next_waiting(0), Some(0));
+    }
+}
+
+#[test]
+fn a_vcpu_that_was_answered_and_perhaps_not_told_is_told_after_a_restart() {
+    let xen = xen(2);
+    let server = start(&xen);
+    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let state = server.state();
+    // A panic between the answer and its event.
+    page.store(ioreq::SIZE + ioreq::STATE_BITS, ioreq::STATE_RESP_READY, Order::AcqRel).expect("inside");
+    core::mem::forget(server);
+    let theirs = |vcpu: usize| Port(SlotView::new(&page, vcpu).vp_eport().expect("inside"));
+    let guest = xen.domain(GUEST);
+    assert!(!guest.evtchn_take_pending(theirs(1)));
+    let mut server = Server::resume(&xen, &state).expect("resumes");
+    assert!(guest.evtchn_take_pending(theirs(1)));
+    assert!(!guest.evtchn_take_pending(theirs(0)), "it waits for nothing");
+    take_answer(&page, 1);
+    assert_eq!(server.end(), TeardownOutcome::Clean);
 }
 
 #[test]

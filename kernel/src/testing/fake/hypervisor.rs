@@ -57,6 +57,7 @@ impl Hypervisor for FakeXen {
     }
 
     fn evtchn_take_pending(&self, port: Port) -> bool {
+        self.run_hooks("evtchn_take_pending");
         self.machine.borrow_mut().pending.remove(&(self.me, port))
     }
 
