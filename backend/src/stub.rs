@@ -21,7 +21,7 @@ const SLOT_POLLS: u32 = 4;
 /// nothing to do. No more than that: other vCPUs cannot run meanwhile. With more vCPUs a poll takes
 /// longer, and there are fewer.
 const AFTER_READ_POLLS: usize = 4096;
-/// A busy stub reads the clock in every round of so many: a reading is expensive in an emulator.
+/// Rounds of a busy stub for each reading of the clock, which is expensive in an emulator.
 const CLOCK_ROUNDS: u32 = 16;
 /// Accesses answered in one poll, so that a guest that makes many keeps nothing out.
 const MAX_ACCESSES: u32 = 64;

@@ -129,11 +129,11 @@ impl<S: Storage> Device<S> {
     }
 
     /// Asks for a notification of the `batch`-th request from now of each active queue, and of the
-    /// first of any other, which is news. True: there are some.
+    /// first of any other. True: there are some.
     fn notify_from(&mut self, mem: &dyn GuestMemory, batch: u16) -> bool {
         let mut more = false;
         for (index, slot) in self.queues.iter_mut().enumerate() {
-            // Of a queue that is not in use nothing is expected: its first request is news.
+            // No part of a batch is expected of a queue that is not in use: its first request counts.
             let batch = if self.coalescer.is_active(index) { batch } else { 1 };
             let Some(queue) = slot.queue.as_mut() else { continue };
             if queue.is_notification_enabled() && queue.notification_threshold() == batch {

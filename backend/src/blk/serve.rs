@@ -142,7 +142,7 @@ impl<S: Storage> Device<S> {
                 Ok(()) => queue.pop(mem, &mut self.pool),
                 Err(fault) => Err(fault),
             };
-            // What comes after this look at the ring is polled, or notified anew.
+            // What comes after this reading of the ring is polled, or notified anew.
             slot.notified = false;
             match popped {
                 Ok(Some(chain)) => {

@@ -70,7 +70,7 @@ pub(crate) struct Coalescer {
     hold: Hold,
     /// The storage announces completions by an event. One that does not has no use for batches.
     has_events: bool,
-    /// Requests that the storage took and the storage backend was not told of.
+    /// Requests that the storage engine took and the storage backend was not told of.
     unsent: u32,
     /// Completed requests that the driver can see and was not signalled.
     unsignalled: u32,

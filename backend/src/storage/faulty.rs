@@ -46,8 +46,8 @@ impl<S: Storage> FaultyStorage<S> {
         FaultyStorage { inner, faults, waiting: VecDeque::new() }
     }
 
-    /// The engine in a later life of its device: what was done is done, and no request of
-    /// the life before comes back.
+    /// The engine in a later incarnation of its device: what was done is done, and no request of the
+    /// incarnation before comes back.
     #[must_use]
     pub fn forget(self) -> FaultyStorage<S> {
         FaultyStorage { waiting: VecDeque::new(), ..self }

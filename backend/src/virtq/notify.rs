@@ -59,7 +59,7 @@ impl Queue {
     /// and judges nothing. True as well if the ring cannot be reached.
     #[must_use]
     pub fn has_available(&self, mem: &dyn GuestMemory) -> bool {
-        // Unreachable is news as well: whoever pops next finds out.
+        // An unreachable ring counts as well: whoever pops next finds out.
         mem.load_u16(self.layout.avail_idx(), Order::Relaxed) != Ok(self.next_avail.0)
     }
 

@@ -77,7 +77,7 @@ fn under_way(wanted: u64, count: u32) -> Rig {
     rig
 }
 
-/// Lets `count` of them come back, and looks once.
+/// Lets `count` of them come back, and gives the device a turn. Returns the interrupts so far.
 fn one_turn(rig: &mut Rig, count: u32) -> u32 {
     rig.faults.release.set(count);
     rig.device.borrow_mut().process(&rig.mem);
