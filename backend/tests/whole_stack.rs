@@ -4,15 +4,19 @@
 
 #[path = "whole_stack/accesses.rs"]
 mod accesses;
-#[path = "whole_stack/backends.rs"]
-mod backends;
 #[path = "whole_stack/busy_poll.rs"]
 mod busy_poll;
 mod common;
 #[path = "whole_stack/event_loop.rs"]
 mod event_loop;
+#[path = "whole_stack/failover.rs"]
+mod failover;
 #[path = "whole_stack/features.rs"]
 mod features;
+#[path = "whole_stack/lost_writes.rs"]
+mod lost_writes;
+#[path = "whole_stack/timeout.rs"]
+mod timeout;
 #[path = "whole_stack/two_disks.rs"]
 mod two_disks;
 #[path = "whole_stack/xenstore.rs"]

@@ -11,42 +11,42 @@ const OP_WRITE: u8 = 1;
 const OP_FLUSH: u8 = 3;
 const PAUSE_MAX_NS: u64 = 10_000_000_000;
 /// Longer than any pause of ours, shorter than the timeout.
-const A_WHILE_NS: u64 = PAUSE_MAX_NS + 5_000_000_000;
+pub const A_WHILE_NS: u64 = PAUSE_MAX_NS + 5_000_000_000;
 
 impl Machine {
-    fn submit(&mut self, request: &BlkRequest) -> u16 {
+    pub fn submit(&mut self, request: &BlkRequest) -> u16 {
         self.pv.submit(request, &Framing::Usual)
     }
 
     /// Lets the storage backend take the requests and answer none of them.
-    fn send_without_answer(&mut self) {
+    pub fn send_without_answer(&mut self) {
         self.back().misbehave(Misdeed::Silence);
         self.pv.kick();
         self.run();
         self.fault(Faults::default());
     }
 
-    fn fault(&self, faults: Faults) {
+    pub fn fault(&self, faults: Faults) {
         self.world.borrow().back.set_faults(faults);
     }
 
-    fn run_for(&self, idle_ns: u64) -> u32 {
+    pub fn run_for(&self, idle_ns: u64) -> u32 {
         self.world.borrow_mut().run_for(idle_ns)
     }
 
     /// All answers that have come: head and status.
-    fn answers(&mut self) -> Vec<(u16, u8)> {
+    pub fn answers(&mut self) -> Vec<(u16, u8)> {
         self.world.borrow_mut().irqs(PV_IRQ);
         self.pv.take_interrupt();
         core::iter::from_fn(|| self.pv.next_used()).map(|(head, answer)| (head, answer.status)).collect()
     }
 
-    fn back(&self) -> drivers::fake::BlkBack {
+    pub fn back(&self) -> drivers::fake::BlkBack {
         self.world.borrow().back.clone()
     }
 
     /// A request that was answered while no interrupt was looked for.
-    fn status_of(&mut self, request: &BlkRequest) -> u8 {
+    pub fn status_of(&mut self, request: &BlkRequest) -> u8 {
         self.world.borrow_mut().irqs(PV_IRQ);
         self.pv.take_interrupt();
         self.ask(Disk::Pv, request, &Framing::Usual).status
@@ -206,171 +206,6 @@ fn nothing_is_sent_before_the_old_backend_has_let_go_of_every_page() {
         (1, kept),
         "no page was added"
     );
-}
-
-#[test]
-fn without_a_backend_requests_fail_after_the_timeout_and_the_disk_recovers() {
-    for detached in [false, true] {
-        let mut machine = Machine::ready(Setup::default());
-        let data = bytes(4096, 5);
-        let back = machine.back();
-        machine.submit(&write_request(0, &data));
-        machine.send_without_answer();
-        if detached {
-            back.detach()
-        } else {
-            back.die()
-        }
-        let began_ns = machine.world.borrow().xen.now_ns();
-        machine.run();
-        machine.submit(&read_request(0, 512));
-        machine.pv.kick();
-        machine.run_for(TIMEOUT_NS / 3);
-        machine.run_for(TIMEOUT_NS / 3);
-        assert_eq!(machine.answers(), [], "held");
-        machine.run_for(TIMEOUT_NS / 2);
-        let statuses: Vec<u8> = machine.answers().into_iter().map(|(_, status)| status).collect();
-        assert_eq!(statuses, [S_IOERR, S_IOERR]);
-        assert!(machine.world.borrow().xen.now_ns() - began_ns >= TIMEOUT_NS);
-        let before_ns = machine.world.borrow().xen.now_ns();
-        assert_eq!(machine.status_of(&read_request(0, 512)), S_IOERR);
-        assert!(machine.world.borrow().xen.now_ns() - before_ns < TIMEOUT_NS / 10, "at once");
-        back.reattach(DomId(0));
-        machine.run_for(A_WHILE_NS);
-        assert_eq!(machine.status_of(&write_request(0, &data)), S_OK);
-        assert_eq!(back.disk().cached[..4096], data);
-        // The next time is a new one.
-        back.die();
-        machine.submit(&read_request(0, 512));
-        machine.pv.kick();
-        machine.run_for(TIMEOUT_NS / 2);
-        assert_eq!(machine.answers(), []);
-    }
-}
-
-#[test]
-fn a_backend_that_never_answers_is_given_up_after_the_timeout() {
-    let mut machine = Machine::ready(Setup::default());
-    let back = machine.back();
-    // The driver is gone, its state is not: nothing else tells.
-    back.unbind();
-    machine.submit(&read_request(0, 512));
-    machine.pv.kick();
-    machine.run_for(TIMEOUT_NS - 1_000_000_000);
-    assert_eq!(machine.answers(), []);
-    machine.run_for(2_000_000_000);
-    assert_eq!(machine.answers().len(), 1);
-    assert_eq!(machine.status_of(&read_request(0, 512)), S_IOERR);
-    back.bind();
-    machine.run_for(A_WHILE_NS);
-    assert_eq!(machine.status_of(&read_request(0, 512)), S_OK);
-}
-
-#[test]
-fn a_backend_that_is_slow_is_not_a_silent_one() {
-    let mut machine = Machine::ready(Setup { backend_timeout_ns: Some(1_000_000), ..Setup::default() });
-    machine.fault(Faults { delay_steps: 30, ..Faults::default() });
-    for turn in 0..3 {
-        assert_eq!(machine.status_of(&read_request(turn, 512)), S_OK);
-        // Idle for longer than the timeout.
-        machine.run_for(5_000_000);
-    }
-    assert_eq!(machine.back().connections(), 1);
-}
-
-#[test]
-fn without_a_timeout_requests_wait_for_ever() {
-    let mut machine = Machine::ready(Setup { backend_timeout_ns: None, ..Setup::default() });
-    let back = machine.back();
-    back.die();
-    machine.submit(&read_request(0, 512));
-    machine.pv.kick();
-    for _ in 0..100 {
-        machine.run_for(TIMEOUT_NS);
-    }
-    assert_eq!(machine.answers(), []);
-    back.reattach(DomId(0));
-    machine.run_for(A_WHILE_NS);
-    assert_eq!(machine.answers().len(), 1);
-}
-
-#[test]
-fn a_flush_fails_once_if_unflushed_writes_may_have_died_with_their_domain() {
-    for (domain, flushed, expected) in
-        [(DomId(9), false, S_IOERR), (DomId(9), true, S_OK), (DomId(0), false, S_OK)]
-    {
-        for held in [false, true] {
-            let mut machine = Machine::ready(Setup::default());
-            let back = machine.back();
-            assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
-            if flushed {
-                assert_eq!(machine.status_of(&flush_request()), S_OK);
-            }
-            if held {
-                machine.submit(&flush_request());
-                machine.submit(&flush_request());
-                machine.send_without_answer();
-            }
-            back.die();
-            machine.run();
-            back.reattach(domain);
-            machine.run_for(A_WHILE_NS);
-            let case = (domain, flushed, held);
-            if held {
-                let statuses: Vec<u8> = machine.answers().into_iter().map(|(_, status)| status).collect();
-                assert_eq!(statuses, [expected, expected], "{case:?}");
-            } else {
-                assert_eq!(machine.status_of(&flush_request()), expected, "{case:?}");
-            }
-            // It has been told.
-            assert_eq!(machine.status_of(&flush_request()), S_OK, "{case:?}");
-        }
-    }
-}
-
-#[test]
-fn a_backend_that_cannot_flush_any_more_makes_no_earlier_write_durable() {
-    for (flushed, expected) in [(false, S_IOERR), (true, S_OK)] {
-        let mut machine = Machine::ready(Setup::default());
-        let back = machine.back();
-        assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
-        if flushed {
-            assert_eq!(machine.status_of(&flush_request()), S_OK);
-        }
-        back.die();
-        machine.run();
-        back.configure(|config| config.flush = false);
-        back.reattach(DomId(0));
-        machine.run_for(A_WHILE_NS);
-        assert_eq!(machine.status_of(&flush_request()), expected);
-        // What this one completes is as durable as it makes it.
-        assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
-        assert_eq!(machine.status_of(&flush_request()), S_OK);
-    }
-}
-
-#[test]
-fn a_write_through_write_fails_if_it_may_have_died_before_its_flush() {
-    let mut machine = Machine::new(Setup::default());
-    machine.pv.init(!(1 << 9), 64);
-    let back = machine.back();
-    machine.submit(&write_request(0, &bytes(512, 1)));
-    // The write is answered, its flush is not.
-    machine.fault(Faults { misdeed_at: Some((1, Misdeed::Silence)), ..Faults::default() });
-    machine.pv.kick();
-    machine.run();
-    machine.fault(Faults::default());
-    assert_eq!(machine.answers(), []);
-    back.die();
-    back.disk_mut().power_cut();
-    back.reattach(DomId(9));
-    machine.run_for(A_WHILE_NS);
-    assert_eq!(machine.answers().len(), 1);
-    assert_eq!(back.disk().durable[..512], [0; 512]);
-    // Nothing else was lost: the next one is good.
-    let data = bytes(512, 2);
-    assert_eq!(machine.status_of(&write_request(0, &data)), S_OK);
-    assert_eq!(back.disk().durable[..512], data);
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! Writes that may have died in the cache of a storage backend that is gone: a flush tells it.
+
+use super::common::*;
+use super::failover::A_WHILE_NS;
+use drivers::fake::{Faults, Misdeed};
+use kernel::DomId;
+
+#[test]
+fn a_flush_fails_once_if_unflushed_writes_may_have_died_with_their_domain() {
+    for (domain, flushed, expected) in
+        [(DomId(9), false, S_IOERR), (DomId(9), true, S_OK), (DomId(0), false, S_OK)]
+    {
+        for held in [false, true] {
+            let mut machine = Machine::ready(Setup::default());
+            let back = machine.back();
+            assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+            if flushed {
+                assert_eq!(machine.status_of(&flush_request()), S_OK);
+            }
+            if held {
+                machine.submit(&flush_request());
+                machine.submit(&flush_request());
+                machine.send_without_answer();
+            }
+            back.die();
+            machine.run();
+            back.reattach(domain);
+            machine.run_for(A_WHILE_NS);
+            let case = (domain, flushed, held);
+            if held {
+                let statuses: Vec<u8> = machine.answers().into_iter().map(|(_, status)| status).collect();
+                assert_eq!(statuses, [expected, expected], "{case:?}");
+            } else {
+                assert_eq!(machine.status_of(&flush_request()), expected, "{case:?}");
+            }
+            // It has been told.
+            assert_eq!(machine.status_of(&flush_request()), S_OK, "{case:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_cannot_flush_any_more_makes_no_earlier_write_durable() {
+    for (flushed, expected) in [(false, S_IOERR), (true, S_OK)] {
+        let mut machine = Machine::ready(Setup::default());
+        let back = machine.back();
+        assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+        if flushed {
+            assert_eq!(machine.status_of(&flush_request()), S_OK);
+        }
+        back.die();
+        machine.run();
+        back.configure(|config| config.flush = false);
+        back.reattach(DomId(0));
+        machine.run_for(A_WHILE_NS);
+        assert_eq!(machine.status_of(&flush_request()), expected);
+        // What this one completes is as durable as it makes it.
+        assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+        assert_eq!(machine.status_of(&flush_request()), S_OK);
+    }
+}
+
+#[test]
+fn a_write_through_write_fails_if_it_may_have_died_before_its_flush() {
+    let mut machine = Machine::new(Setup::default());
+    machine.pv.init(!(1 << 9), 64);
+    let back = machine.back();
+    machine.submit(&write_request(0, &bytes(512, 1)));
+    // The write is answered, its flush is not.
+    machine.fault(Faults { misdeed_at: Some((1, Misdeed::Silence)), ..Faults::default() });
+    machine.pv.kick();
+    machine.run();
+    machine.fault(Faults::default());
+    assert_eq!(machine.answers(), []);
+    back.die();
+    back.disk_mut().power_cut();
+    back.reattach(DomId(9));
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.answers().len(), 1);
+    assert_eq!(back.disk().durable[..512], [0; 512]);
+    // Nothing else was lost: the next one is good.
+    let data = bytes(512, 2);
+    assert_eq!(machine.status_of(&write_request(0, &data)), S_OK);
+    assert_eq!(back.disk().durable[..512], data);
+}
