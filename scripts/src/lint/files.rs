@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+/// Folders with Rust sources.
+pub const SOURCES: [&str; 7] = ["backend", "drivers", "image", "kernel", "scripts", "tests", "toolstack"];
+
 /// The files with that extension in a folder and those below it, in order.
 ///
 /// # Errors

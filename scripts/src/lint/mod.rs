@@ -5,7 +5,7 @@
 //! - [`modules`], [`source`]: what both read; [`depth`]: of a function's body.
 //! - [`shell`]: scripts of dom0 and guests have no syntax error.
 //! - [`words`]: comments and documents tell Xen's storage backend from the crate `backend`.
-//! - [`files`]: what these two read.
+//! - [`files`]: the files that the last three read, and [`sizes`].
 
 pub mod circles;
 pub mod depth;
@@ -17,8 +17,6 @@ pub mod source;
 pub mod words;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
 use anyhow::Result;
 
@@ -37,9 +35,9 @@ pub fn run() -> Result<bool> {
     for Crate { package, root: file } in workspace::read()?.crates() {
         let modules = Modules::read(&file, &root)?;
         faults.extend(circles::find(&modules).iter().map(|circle| format!("{package}: a circle {circle}")));
-        let lines = |file: &Path| fs::read_to_string(root.join(file)).map_or(0, |text| text.lines().count());
-        faults.extend(sizes::find(&modules.files, lines));
+        faults.extend(sizes::find(&modules.files));
     }
+    faults.extend(sizes::long_files(&root)?);
     for script in files::below(&root.join("tests"), "sh")? {
         faults.extend(shell::fault(&script)?);
     }

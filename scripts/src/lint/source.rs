@@ -48,8 +48,6 @@ pub struct Source {
     pub inline: BTreeSet<Vec<String>>,
     /// Every function that is not compiled for tests only.
     pub functions: Vec<Function>,
-    /// Lines of what is compiled for tests only.
-    pub test_lines: usize,
     within: Vec<String>,
 }
 
@@ -115,16 +113,6 @@ impl Source {
         });
     }
 
-    /// Whether these attributes leave the item out; its lines are counted then.
-    fn leaves_out(&mut self, attributes: &[Attribute], item: &impl Spanned) -> bool {
-        let left_out = attributes.iter().any(is_test_only);
-        if left_out {
-            let span = item.span();
-            self.test_lines += span.end().line + 1 - span.start().line;
-        }
-        left_out
-    }
-
     /// The paths in a macro's tokens: words with `::` between them.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
@@ -162,7 +150,7 @@ impl Source {
 
 impl<'ast> Visit<'ast> for Source {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !self.leaves_out(attributes_of(item), item) {
+        if !is_left_out(attributes_of(item)) {
             visit::visit_item(self, item);
         }
     }
@@ -195,7 +183,7 @@ impl<'ast> Visit<'ast> for Source {
             ImplItem::Type(of) => &of.attrs,
             _ => &[],
         };
-        if !self.leaves_out(attributes, item) {
+        if !is_left_out(attributes) {
             visit::visit_impl_item(self, item);
         }
     }
@@ -207,7 +195,7 @@ impl<'ast> Visit<'ast> for Source {
 
     fn visit_trait_item(&mut self, item: &'ast TraitItem) {
         let attributes: &[Attribute] = if let TraitItem::Fn(of) = item { &of.attrs } else { &[] };
-        if !self.leaves_out(attributes, item) {
+        if !is_left_out(attributes) {
             visit::visit_trait_item(self, item);
         }
     }
@@ -233,6 +221,11 @@ impl<'ast> Visit<'ast> for Source {
     }
 
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
+}
+
+/// Whether an item with these attributes is compiled for tests only.
+fn is_left_out(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(is_test_only)
 }
 
 /// Whether an attribute is a `cfg` that does not hold without `test`.
@@ -316,7 +309,6 @@ mod tests {
         for also in ["not(test)", "any(test, feature = \"fake\")", "unix", "all(not(test), unix)"] {
             assert_eq!(paths(&format!("#[cfg({also})]\nuse crate::a::B;")).len(), 1, "{also}");
         }
-        assert_eq!(Source::parse("#[cfg(test)]\nmod tests {\n}\n").unwrap().test_lines, 3);
         assert!(Source::parse("#[cfg(test)]\nmod tests;\n").unwrap().children.is_empty());
     }
 

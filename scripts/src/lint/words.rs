@@ -10,8 +10,6 @@ use anyhow::Result;
 
 use crate::lint::files;
 
-/// Folders with Rust sources. Scripts are not read: a `#` is not always a comment.
-const SOURCES: [&str; 7] = ["backend", "drivers", "image", "kernel", "scripts", "tests", "toolstack"];
 const DOCUMENTS: [&str; 3] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
 /// These tell what was, with the words of that day.
 const HISTORY: &str = "docs/measurements";
@@ -38,7 +36,8 @@ pub fn find(root: &Path) -> Result<Vec<String>> {
         }));
         Ok(())
     };
-    for folder in SOURCES {
+    // Scripts are not read: a `#` is not always a comment.
+    for folder in files::SOURCES {
         for file in files::below(&root.join(folder), "rs")? {
             read(&file, comment)?;
         }
