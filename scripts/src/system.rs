@@ -44,6 +44,8 @@ pub struct Options {
     pub debian: Option<PathBuf>,
     /// U-Boot, for a guest that boots by it: `/guest/u-boot.bin` in dom0.
     pub u_boot: Option<PathBuf>,
+    /// A compiled FLASK policy, `/pf/xenpolicy` in dom0: Xen runs with FLASK, and dom0 loads it.
+    pub flask_policy: Option<PathBuf>,
     /// More files for dom0, by path: what a script is to know of this run.
     pub files: Vec<(&'static str, String)>,
 }
@@ -65,14 +67,18 @@ impl Options {
             tools: None,
             u_boot: None,
             debian: None,
+            flask_policy: None,
             files: Vec::new(),
         }
     }
 }
 
-/// SILO, Xen's default on Arm, forbids the event channels between stub and guest.
 const XEN_ARGS: &str = "console=dtuart dtuart=/pl011@9000000 dom0_mem=1536M dom0_max_vcpus=2 \
-                        xsm=dummy bootscrub=0 loglvl=info guest_loglvl=info";
+                        bootscrub=0 loglvl=info guest_loglvl=info";
+/// SILO, Xen's default on Arm, forbids the event channels between stub and guest.
+const XSM_ARGS: &str = "xsm=dummy";
+/// With the policy that is built in, until dom0 loads another.
+const FLASK_ARGS: &str = "xsm=flask flask=enforcing";
 const DOM0_ARGS: &str = "console=hvc0 rdinit=/init loglevel=4 panic=5";
 
 /// Where the scripts of dom0 and those of guests are.
@@ -85,9 +91,10 @@ const SCENARIO_DIRS: [(&str, &str); 2] = [("qemu", "qemu/guest"), ("bench/dom0",
 pub fn boot(fixture: &Fixture, products: &Products, options: &Options) -> Result<Agent> {
     let initrd = paths::target().join(format!("qemu/{}.cpio", options.name));
     write_initrd(&initrd, fixture, products, options)?;
+    let xsm = if options.flask_policy.is_some() { FLASK_ARGS } else { XSM_ARGS };
     let machine = Machine {
         xen: fixture.xen.clone(),
-        xen_args: format!("{XEN_ARGS} {}", options.xen_args),
+        xen_args: format!("{XEN_ARGS} {xsm} {}", options.xen_args),
         kernel: fixture.kernel.clone(),
         dom0_args: format!("{DOM0_ARGS} {}", options.dom0_args),
         initrd,
@@ -117,6 +124,7 @@ fn write_initrd(to: &Path, fixture: &Fixture, products: &Products, options: &Opt
         ("guest/tools.img", &options.tools),
         ("guest/debian.img", &options.debian),
         ("guest/u-boot.bin", &options.u_boot),
+        ("pf/xenpolicy", &options.flask_policy),
     ];
     for (path, image) in images {
         if let Some(image) = image {

@@ -7,7 +7,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use xen_privcmd::call::{self, ask, list};
+use xen_privcmd::call::{self, ask, label, list};
 use xen_pv_sys::dm_op::ioreq;
 use xen_pv_sys::io::xenbus::XenbusState;
 use xen_pv_sys::io::{blkif, console, ring, xs_wire};
@@ -268,12 +268,19 @@ fn domctls(checks: &mut Vec<Check>) {
         ask::HYPERVISOR_XSM_OP = "__HYPERVISOR_xsm_op";
         ask::FLASK_GETENFORCE = "FLASK_GETENFORCE";
         ask::FLASK_INTERFACE_VERSION = "XEN_FLASK_INTERFACE_VERSION";
+        label::FLASK_CONTEXT_TO_SID = "FLASK_CONTEXT_TO_SID";
+        label::FLASK_SID_TO_CONTEXT = "FLASK_SID_TO_CONTEXT";
+        label::FLASK_ACCESS = "FLASK_ACCESS";
     }
     sizes! { checks:
         call::DOMCTL_UNION = "__builtin_offsetof(struct xen_domctl, u)";
         call::INFO_TOT_PAGES = "__builtin_offsetof(struct xen_domctl_getdomaininfo, tot_pages)";
         call::INFO_CPU_TIME = "__builtin_offsetof(struct xen_domctl_getdomaininfo, cpu_time)";
         call::INFO_HANDLE = "__builtin_offsetof(struct xen_domctl_getdomaininfo, handle)";
+        label::INFO_SSIDREF = "__builtin_offsetof(struct xen_domctl_getdomaininfo, ssidref)";
+        label::FLASK_UNION = "__builtin_offsetof(struct xen_flask_op, u)";
+        label::SID_CONTEXT_POINTER = "__builtin_offsetof(struct xen_flask_sid_context, context)";
+        label::ACCESS_ALLOWED = "__builtin_offsetof(struct xen_flask_access, allowed)";
         list::SYSCTL_UNION = "__builtin_offsetof(struct xen_sysctl, u)";
         list::LIST_MAX_DOMAINS = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, max_domains)";
         list::LIST_BUFFER = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, buffer)";
@@ -309,6 +316,11 @@ fn domctls(checks: &mut Vec<Check>) {
         ("a list's entry fits into half a page", "(sizeof(struct xen_domctl_getdomaininfo) <= 2048)", 1),
         ("a sysctl fits before it", "(sizeof(struct xen_sysctl) <= 2048)", 1),
         ("the version of a FLASK operation", "__builtin_offsetof(struct xen_flask_op, interface_version)", 4),
+        ("the number of a label", "__builtin_offsetof(struct xen_flask_sid_context, sid)", 0),
+        ("the length of a label", "__builtin_offsetof(struct xen_flask_sid_context, size)", 4),
+        ("the subject of an access", "__builtin_offsetof(struct xen_flask_access, ssid)", 0),
+        ("the object of an access", "__builtin_offsetof(struct xen_flask_access, tsid)", 4),
+        ("the class of an access", "__builtin_offsetof(struct xen_flask_access, tclass)", 8),
         (
             "the domctl interface version",
             &one_of("XEN_DOMCTL_INTERFACE_VERSION", &call::INTERFACE_VERSIONS),

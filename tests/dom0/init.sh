@@ -1,6 +1,6 @@
 #!/bin/sh
 # dom0's init: mounts, modules, Xen's own daemons, then pilotfishd, then the agent.
-# pf.daemon=off on the kernel's command line leaves pilotfishd out.
+# /pf/xenpolicy is a FLASK policy to load. pf.daemon=off on the kernel's command line leaves pilotfishd out.
 
 /usr/bin/busybox mkdir -p /usr/local/bin
 /usr/bin/busybox --install -s /usr/local/bin
@@ -37,6 +37,10 @@ until xenstore-exists / 2>/dev/null || [ $tries -ge 50 ]; do
 done
 xen-init-dom0
 xenconsoled --pid-file=/run/xenconsoled.pid --log=all --log-dir=/var/log/xen/console
+
+if [ -e /pf/xenpolicy ]; then
+    xl loadpolicy /pf/xenpolicy || echo "init: the policy does not load"
+fi
 
 case " $(cat /proc/cmdline) " in
     *" pf.daemon=off "*) ;;

@@ -79,6 +79,14 @@ pv_disk() { echo "vdev=$1,format=raw,access=${3:-rw},target=$2"; }
 
 # --- guests ----------------------------------------------------------------------
 
+# seclabel NAME: the line of a configuration that gives the guest NAME its FLASK label, where there is a policy.
+seclabel() {
+    [ ! -e /pf/xenpolicy ] || echo "seclabel = '$(label "$1" guest)'"
+}
+
+# label NAME guest|stub: the label of that guest or of its stub.
+label() { /usr/sbin/pilotfishd --policy "$1" | sed -n "s/^# The $2's label:  *//p"; }
+
 # guest_config NAME SCENARIO DISK...: writes /run/NAME.cfg; the guest runs
 # /guest/SCENARIO.sh. memory=, vcpus=, extra= (kernel arguments), on_reboot= and on_crash=
 # may be set before the call: `memory=256 vcpus=2 guest_config ...`. Prints the path.
@@ -96,6 +104,7 @@ extra = 'console=hvc0 rdinit=/init loglevel=4 panic=5 pf.run=$scenario ${extra:-
 disk = [ $disks ]
 on_reboot = '${on_reboot:-restart}'
 on_crash = '${on_crash:-destroy}'
+$(seclabel "$name")
 END
     echo "/run/$name.cfg"
 }

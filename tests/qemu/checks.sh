@@ -154,7 +154,7 @@ disk_refused() {
 pf_hostile=/usr/lib/pilotfish/hostile
 
 # launch_stub NAME IMAGE GUEST-DOMID [ARGUMENT...]: what the daemon does, by hand, with an image
-# of tests/hostile: made paused, given its target (unless targeted=no), let run.
+# of tests/hostile: made paused, given its target (unless targeted=no or it has a label=), let run.
 launch_stub() {
     local name=$1 image=$2 guest=$3
     shift 3
@@ -167,10 +167,11 @@ memory = 16
 vcpus = 1
 on_poweroff = 'preserve'
 on_crash = 'preserve'
+${label:+seclabel = '$label'}
 END_OF_CONFIG
     : >"$(guest_log "$name")"
     timeout 60 xl create -p "/run/$name.cfg" || return 1
-    if [ "${targeted:-yes}" = yes ]; then
+    if [ "${targeted:-yes}" = yes ] && [ -z "${label:-}" ]; then
         "$pf_hostile/set-target" "$(domid "$name")" "$guest" || return 1
     fi
     xl unpause "$name"
@@ -223,6 +224,7 @@ memory = ${memory:-8}
 vcpus = 1
 on_crash = 'destroy'
 disk = [ $disks ]
+$(seclabel "$name")
 END_OF_CONFIG
     : >"$(guest_log "$name")"
     timeout 60 xl create ${paused:+-p} "/run/$name.cfg"

@@ -5,11 +5,14 @@
 //! Xen down has failed; the machine is booted again and the others go on.
 //!
 //! - [`manifest`]: which scenarios there are, what rule each states, where each runs.
+//! - [`flask`]: the policy of the machines that have one.
 //! - [`runner`]: boots machines and runs what the manifest asks for.
 //! - [`report`]: verdict lines, a log file per scenario, `tests.json`.
 //! - [`power`]: what writes in the guest and checks in dom0 for the power failure scenarios.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "harness")]
+pub mod flask;
 #[cfg(feature = "harness")]
 pub mod manifest;
 pub mod power;

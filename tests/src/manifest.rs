@@ -38,14 +38,29 @@ pub struct Board {
     pub gic: Gic,
     /// The Xens that are booted on it.
     pub xens: &'static [XenVersion],
+    /// Whether Xen enforces a FLASK policy, under which each guest has a label ([`crate::flask`]).
+    pub flask: bool,
 }
 
 impl Board {
-    const USUAL: Board = Board { cpu: DEFAULT_CPU, gic: Gic::V3, xens: EVERY_XEN };
+    const USUAL: Board = Board { cpu: DEFAULT_CPU, gic: Gic::V3, xens: EVERY_XEN, flask: false };
     const LSE: Board = Board { cpu: LSE_CPU, ..Board::USUAL };
     /// Of the age of the boards that people have.
-    const OLD: Board = Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20] };
-    const MAX: Board = Board { cpu: MAX_CPU, gic: Gic::V3, xens: &[XenVersion::V4_20] };
+    const OLD: Board = Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20], flask: false };
+    const MAX: Board = Board { cpu: MAX_CPU, gic: Gic::V3, xens: &[XenVersion::V4_20], flask: false };
+    const FLASK: Board = Board { flask: true, ..Board::USUAL };
+
+    /// Its name, in verdicts and file names.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}{}", self.cpu, if self.flask { "+flask" } else { "" })
+    }
+
+    /// The same machine with a FLASK policy.
+    #[must_use]
+    pub const fn with_flask(self) -> Board {
+        Board { flask: true, ..self }
+    }
 }
 
 /// Which machine a scenario gets.
@@ -290,6 +305,15 @@ pub const SCENARIOS: &[Scenario] = &[
         "where a stub cannot be restarted, the daemon says why and ends the guest as crashed",
     ),
     shared("stub-memory", 60, "a stub cannot write its code, execute its data or touch what is not mapped"),
+    Scenario {
+        boards: &[Board::FLASK],
+        long: true,
+        ..shared(
+            "flask-guests",
+            240,
+            "under a FLASK policy labels stand for a target, and nobody reaches what is not its own",
+        )
+    },
     shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
         name: "hostile-contention",

@@ -18,8 +18,8 @@ pub struct Verdict {
     pub scenario: Scenario,
     /// On which Xen.
     pub xen: XenVersion,
-    /// On which CPU model.
-    pub cpu: String,
+    /// On which machine.
+    pub board: String,
     /// What came of it.
     pub outcome: Outcome,
     /// Why it could not run or end, if it could not.
@@ -38,12 +38,12 @@ impl Verdict {
     /// The line printed for it, and below it what failed.
     #[must_use]
     pub fn line(&self) -> String {
-        let Self { scenario, xen, cpu, outcome, wall_ms, .. } = self;
+        let Self { scenario, xen, board, outcome, wall_ms, .. } = self;
         let word = if self.passed() { "pass" } else { "FAIL" };
         let seconds = std::time::Duration::from_millis(*wall_ms).as_secs_f64();
         let held = outcome.checks.iter().filter(|check| check.passed).count();
         let mut line = format!(
-            "{word}  {:<20} Xen {xen} {cpu:<12} {seconds:6.1} s  {held}/{} checks",
+            "{word}  {:<20} Xen {xen} {board:<12} {seconds:6.1} s  {held}/{} checks",
             scenario.name,
             outcome.checks.len()
         );
@@ -67,13 +67,13 @@ impl Verdict {
         line
     }
 
-    /// Writes everything that the scenario printed to `<dir>/<xen>-<cpu>-<name>.log`.
+    /// Writes everything that the scenario printed to `<dir>/<xen>-<board>-<name>.log`.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn write_log(&self, dir: &Path) -> Result<PathBuf> {
         fs::create_dir_all(dir)?;
-        let path = dir.join(format!("{}-{}-{}.log", self.xen, self.cpu, self.scenario.name));
+        let path = dir.join(format!("{}-{}-{}.log", self.xen, self.board, self.scenario.name));
         let mut text = format!("{}\nrule: {}\n\n", self.line(), self.scenario.rule);
         for check in &self.outcome.checks {
             let word = if check.passed { "pass" } else { "FAIL" };
@@ -103,7 +103,7 @@ pub fn write_json(verdicts: &[Verdict], path: &Path) -> Result<()> {
             json!({
                 "scenario": verdict.scenario.name,
                 "xen": verdict.xen.as_str(),
-                "cpu": verdict.cpu,
+                "board": verdict.board,
                 "passed": verdict.passed(),
                 "wall_ms": verdict.wall_ms,
                 "checks": verdict.outcome.checks.len(),
@@ -126,7 +126,7 @@ mod tests {
         Verdict {
             scenario: SCENARIOS[0],
             xen: XenVersion::V4_20,
-            cpu: "cpu".to_owned(),
+            board: "cpu".to_owned(),
             outcome: Outcome { status, checks, ..Outcome::default() },
             trouble: None,
             wall_ms: 1500,

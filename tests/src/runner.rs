@@ -11,6 +11,7 @@ use xtask::setup::{self, Fixture, XenVersion};
 use xtask::system::{self, Options};
 use xtask::{interrupt, ui};
 
+use crate::flask;
 use crate::manifest::{BOOTS_BY_U_BOOT, Board, Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario};
 use crate::report::Verdict;
 
@@ -30,6 +31,8 @@ pub struct Selection {
     pub xen: Option<XenVersion>,
     /// Only on this CPU model.
     pub cpu: Option<String>,
+    /// Each on its machines with a FLASK policy, whether or not it usually has one.
+    pub flask: bool,
     /// More words for dom0's command line, for scenarios that read some.
     pub dom0_args: String,
 }
@@ -42,9 +45,14 @@ impl Selection {
             self.names.iter().any(|name| name == scenario.name)
         };
         selected
-            && scenario.boards(xen).any(|on| on == board)
+            && self.boards(scenario, xen).any(|on| on == board)
             && self.cpu.as_deref().is_none_or(|only| only == board.cpu)
             && self.xen.is_none_or(|only| only == xen)
+    }
+
+    /// The machines on which a scenario may run with this Xen.
+    fn boards(&self, scenario: &Scenario, xen: XenVersion) -> impl Iterator<Item = Board> {
+        scenario.boards(xen).map(|board| if self.flask { board.with_flask() } else { board })
     }
 
     /// For each Xen whose scenarios are not all selected for want of time: how many are left out.
@@ -61,9 +69,12 @@ impl Selection {
     /// The machines to boot, each with what runs on it.
     fn machines(&self) -> Vec<Load> {
         let mut boards: Vec<Board> = Vec::new();
-        for board in SCENARIOS.iter().flat_map(|scenario| scenario.boards) {
-            if !boards.contains(board) {
-                boards.push(*board);
+        for board in XenVersion::ALL
+            .into_iter()
+            .flat_map(|xen| SCENARIOS.iter().flat_map(move |scenario| self.boards(scenario, xen)))
+        {
+            if !boards.contains(&board) {
+                boards.push(board);
             }
         }
         let mut machines = Vec::new();
@@ -133,7 +144,7 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
     for (xen, board, scenarios) in machines {
         if let Some(missing) = ready.missing.iter().find(|missing| missing.version == xen) {
             skipped += scenarios.len();
-            println!("skip  {} scenarios on {}: {}", scenarios.len(), board.cpu, missing.why);
+            println!("skip  {} scenarios on {}: {}", scenarios.len(), board.name(), missing.why);
         }
         if let Some(fixture) = ready.fixtures.iter().find(|fixture| fixture.version == xen) {
             let (u_boot, dom0_args) = (u_boot.as_deref(), &*selection.dom0_args);
@@ -181,7 +192,7 @@ impl Machine<'_> {
             on_verdict(Verdict {
                 scenario: *scenario,
                 xen: self.fixture.version,
-                cpu: self.board.cpu.to_owned(),
+                board: self.board.name(),
                 outcome,
                 trouble,
                 wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -206,11 +217,14 @@ impl Machine<'_> {
     fn boot(&mut self, rest: &[Scenario]) -> Result<Agent> {
         self.boots += 1;
         let first = rest.first().map_or("none", |scenario| scenario.name);
-        let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.board.cpu, self.boots);
+        let name = format!("tests-{}-{}-{}-{first}", self.fixture.version, self.board.name(), self.boots);
         let mut options = Options::new(Some(self.fixture.version), &name);
         options.cpu = self.board.cpu.to_owned();
         options.gic = self.board.gic;
         options.dom0_args = self.dom0_args.to_owned();
+        if self.board.flask {
+            options.flask_policy = Some(flask::policy(self.fixture)?);
+        }
         if rest.iter().any(|scenario| scenario.tools) {
             options.tools = Some(setup::tools(self.fixture.version)?);
         }

@@ -30,6 +30,16 @@ pub trait Host: Send + Sync {
     /// Makes `stub` the device model of `guest`.
     fn set_target(&self, stub: u16, guest: u16) -> Result<()>;
 
+    /// The FLASK label of a domain; `None` where Xen has no labels, and for a domain that is gone.
+    fn label(&self, domid: u16) -> Result<Option<String>>;
+
+    /// What Xen's FLASK policy allows one label over another in the class of that number: a bit for each
+    /// permission. `None` if it does not know one of the labels.
+    fn allowed(&self, subject: &str, object: &str, class: u16) -> Result<Option<u32>>;
+
+    /// Whether FLASK refuses what its policy does not allow.
+    fn enforces_policy(&self) -> Result<bool>;
+
     /// Lets a paused domain run.
     fn unpause(&self, domid: u16) -> Result<()>;
 

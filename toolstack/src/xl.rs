@@ -72,7 +72,7 @@ impl Host for XlHost {
         let mut file = Scratch::create(self.run_dir.join(format!("{name}.cfg")))?;
         std::io::Write::write_all(&mut file.file, xl_config.as_bytes())?;
         let path = file.path.to_str().context("run-dir")?;
-        // Paused: its target is set before it runs. -e: no xl stays in the background to watch it.
+        // Paused: it gets its rights before it runs. -e: no xl stays in the background to watch it.
         self.run(&["create", "-p", "-e", path], || {
             if cancel.load(Ordering::Relaxed) {
                 Some("the guest has gone")
@@ -100,6 +100,18 @@ impl Host for XlHost {
 
     fn set_target(&self, stub: u16, guest: u16) -> Result<()> {
         Ok(self.privcmd.set_target(stub, guest)?)
+    }
+
+    fn label(&self, domid: u16) -> Result<Option<String>> {
+        Ok(self.privcmd.label(domid)?)
+    }
+
+    fn allowed(&self, subject: &str, object: &str, class: u16) -> Result<Option<u32>> {
+        Ok(self.privcmd.allowed(subject, object, class)?)
+    }
+
+    fn enforces_policy(&self) -> Result<bool> {
+        Ok(self.privcmd.flask()?.unwrap_or(false))
     }
 
     fn unpause(&self, domid: u16) -> Result<()> {

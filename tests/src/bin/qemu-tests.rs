@@ -21,6 +21,9 @@ struct Cli {
     /// Only this CPU model of QEMU.
     #[arg(long)]
     cpu: Option<String>,
+    /// On a machine whose Xen enforces a FLASK policy, also what usually runs without one.
+    #[arg(long)]
+    flask: bool,
     /// More words for dom0's command line, for scenarios that read some.
     #[arg(long, value_name = "WORDS", default_value = "")]
     dom0_args: String,
@@ -41,8 +44,8 @@ fn run(cli: Cli) -> Result<bool> {
         bail!("no scenario is called {unknown:?}; --list shows them");
     }
     interrupt::install()?;
-    let selection =
-        runner::Selection { names: cli.names, xen: cli.xen, cpu: cli.cpu, dom0_args: cli.dom0_args };
+    let Cli { names, xen, cpu, flask, dom0_args, .. } = cli;
+    let selection = runner::Selection { names, xen, cpu, flask, dom0_args };
     let left_out = selection.left_out();
     let logs = paths::logs().join("scenarios");
     let runner::Run { verdicts, skipped } = runner::run(&selection, |verdict| {

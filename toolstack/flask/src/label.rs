@@ -39,6 +39,25 @@ impl Pair {
         Some(Pair { user: user.to_owned(), role: role.to_owned(), word: word.to_owned(), range })
     }
 
+    /// The name that the guest's type was made of.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut parts = self.word.split('_');
+        let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for part in parts {
+            // Not of our making where there are no two digits; shown as it is.
+            let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            match (byte, part.get(2..)) {
+                (Some(byte), Some(rest)) => {
+                    bytes.push(byte);
+                    bytes.extend_from_slice(rest.as_bytes());
+                }
+                _ => bytes.extend_from_slice(format!("_{part}").as_bytes()),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The guest's label.
     #[must_use]
     pub fn guest(&self) -> String {
@@ -96,6 +115,15 @@ mod tests {
         let pair = Pair::of_guest(&module.guest_label).unwrap();
         assert_eq!(pair.guest(), module.guest_label);
         assert!(module.text.contains(&format!("stub's label:  {}\n", pair.stub())));
+    }
+
+    #[test]
+    fn a_label_tells_the_name_that_it_was_made_of() {
+        for name in ["web1", "a-b_t", "`it's #1", "_", "__", "\u{e9}", "a_5f"] {
+            let module = crate::Module::new(name, crate::Reach::Mappings).unwrap();
+            assert_eq!(Pair::of_guest(&module.guest_label).unwrap().name(), name);
+        }
+        assert_eq!(Pair::of_guest("u:r:pf_guest_a_zz_1_t").unwrap().name(), "a_zz_1");
     }
 
     #[test]

@@ -86,9 +86,8 @@ fn xsm(facts: &Facts) -> Verdict {
     match flask {
         Some(false) => return ok("flask, which only logs (permissive)"),
         Some(true) => {
-            return warning(
-                "flask, enforcing: whether its policy lets a stub serve its guest cannot be told from here \
-                 (docs/deployment.md)",
+            return ok(
+                "flask, enforcing: a guest needs a label of `pilotfishd --policy` (docs/deployment.md)",
             );
         }
         None => {}
@@ -316,6 +315,7 @@ mod tests {
                 f.built_with = Some("CONFIG_XSM_DUMMY_DEFAULT=y".to_owned());
             },
             |f| f.asked.as_mut().unwrap().flask = Ok(Some(false)),
+            |f| f.asked.as_mut().unwrap().flask = Ok(Some(true)),
         ] {
             assert_eq!(bad(change), []);
         }
@@ -340,7 +340,6 @@ mod tests {
             f.built_with = Some("CONFIG_XSM_SILO_DEFAULT=y".to_owned());
         });
         one(Warning, "XSM", &["cannot tell", "xsm=dummy"], |f| f.commandline = Ok("dom0_mem=1G".to_owned()));
-        one(Warning, "XSM", &["flask", "enforcing"], |f| f.asked.as_mut().unwrap().flask = Ok(Some(true)));
         one(Warning, "XSM", &["flask", "cannot tell"], |f| {
             f.commandline = Ok("dom0_mem=1G xsm=flask".to_owned())
         });

@@ -28,6 +28,8 @@ pub struct Domain {
     pub paused: bool,
     pub shutdown: Option<u8>,
     pub target: Option<u16>,
+    /// Its FLASK label.
+    pub label: Option<String>,
     /// Xen is about to free it.
     pub dying: bool,
     /// Its UUID.
@@ -69,6 +71,12 @@ pub struct State {
     pub(super) after_create: Option<Hook>,
     /// Runs once, before somebody gets the hotplug lock.
     pub before_lock: Option<Hook>,
+    /// What the FLASK policy lacks, by class and permission.
+    pub denied: Vec<(u16, u8)>,
+    /// A label that the policy does not know.
+    pub unknown_label: Option<String>,
+    /// The policy is not enforced.
+    pub permissive: bool,
     /// Stub domains that existed at once for one guest, at most.
     pub most_stubs: usize,
 }
@@ -96,6 +104,9 @@ impl World {
             detached: Vec::new(),
             after_create: None,
             before_lock: None,
+            denied: Vec::new(),
+            unknown_label: None,
+            permissive: false,
             most_stubs: 0,
         })))
     }
@@ -222,6 +233,11 @@ impl World {
         }
     }
 
+    /// Somebody gave a domain this FLASK label.
+    pub fn label(&self, domid: u16, label: &str) {
+        self.state().domains.get_mut(&domid).unwrap().label = Some(label.to_owned());
+    }
+
     /// The killed daemon's `xl create` comes to its end.
     pub fn release_orphan(&self) {
         let mut state = self.state();
@@ -234,7 +250,8 @@ impl World {
 impl Domain {
     fn new(name: &str, paused: bool, handle: [u8; 16]) -> Domain {
         let name = name.to_owned();
-        Domain { name, paused, shutdown: None, target: None, dying: false, handle, config: None }
+        let (target, label, config) = (None, None, None);
+        Domain { name, paused, shutdown: None, target, label, dying: false, handle, config }
     }
 }
 
@@ -257,6 +274,8 @@ impl State {
         let domain = self.domains.get_mut(&domid).unwrap();
         domain.config = Some(config.to_owned());
         domain.handle = handle_of(uuid);
+        let label = config.lines().find_map(|line| line.strip_prefix("seclabel = \"")?.strip_suffix('"'));
+        domain.label = label.map(str::to_owned);
         let same = self.domains.values().filter(|d| d.name == name).count();
         self.most_stubs = self.most_stubs.max(same);
         domid

@@ -4,6 +4,7 @@
 //! listed again when the stub exists but has not run, and if they changed after all, the stub is
 //! made again. libxl hears of it (state 2) only when the stub says that it serves.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use anyhow::{Context, Error, Result, bail};
 use super::health;
 use super::identity::{Identity, find_stubs};
 use super::plan::Plan;
+use super::privilege::Privilege;
 use super::record::{self, Stub};
 use super::sweep::sweep;
 use crate::disk::answer;
@@ -52,10 +54,11 @@ pub fn launch(env: &Env<'_>, job: &Job) -> Result<Stub> {
         sweep(env, guest).context("a stub left over from before cannot be removed")?;
         let nodes = settled(env, guest)?;
         let disks = target::resolve(env.store, env.host, &nodes)?;
-        let plan = plan(env, job, &disks)?;
+        let privilege = Privilege::of(env, guest)?;
+        let plan = plan(env, job, &privilege, &disks)?;
         // Before the domain: a daemon that takes over must know of every stub there can be.
         record::launching(env.store, &job.identity)?;
-        match make(env, job, &plan, &nodes) {
+        match make(env, job, &plan, &privilege, &nodes) {
             Ok(Some(domid)) => {
                 let stub = Stub { domid, identity: job.identity.clone(), disks: plan.disks };
                 // Before libxl is told: from then on the guest runs, and its stub must be found.
@@ -72,9 +75,14 @@ pub fn launch(env: &Env<'_>, job: &Job) -> Result<Stub> {
 }
 
 /// Lays out the stub for these disks.
-fn plan(env: &Env<'_>, job: &Job, disks: &[Disk]) -> Result<Plan> {
+fn plan(env: &Env<'_>, job: &Job, privilege: &Privilege, disks: &[Disk]) -> Result<Plan> {
     let guest = job.identity.guest;
-    let plan = Plan::new(env.config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
+    let mut config = Cow::Borrowed(env.config);
+    if let Some(label) = privilege.stub_label() {
+        log::info!("guest {guest}: its stub is {label}, and has what Xen's policy allows that");
+        config.to_mut().stub_seclabel = label;
+    }
+    let plan = Plan::new(&config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
     log::debug!("guest {guest}: stub: {}", plan.command_line);
     if let Some(why) = &plan.no_restart {
         log::warn!("guest {guest}: its stub cannot be restarted: {why}; crash-guest applies");
@@ -133,7 +141,13 @@ fn guest_memory(env: &Env<'_>, guest: u16) -> Result<Option<u64>> {
 }
 
 /// Makes and starts the stub; `None` if the guest's disks turned out to be others.
-fn make(env: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Option<u16>> {
+fn make(
+    env: &Env<'_>,
+    job: &Job,
+    plan: &Plan,
+    privilege: &Privilege,
+    nodes: &[DiskNode],
+) -> Result<Option<u16>> {
     let guest = job.identity.guest;
     check(env, job)?;
     let from = env.host.now();
@@ -153,7 +167,7 @@ fn make(env: &Env<'_>, job: &Job, plan: &Plan, nodes: &[DiskNode]) -> Result<Opt
     }
     check(env, job)?;
     // Before it runs: at its start the stub asks Xen for what only the guest's device model gets.
-    env.host.set_target(domid, guest)?;
+    privilege.give(env, domid, guest)?;
     env.host.unpause(domid)?;
     wait_until_serving(env, job, domid)?;
     Ok(Some(domid))
@@ -178,7 +192,7 @@ fn wait_until_serving(env: &Env<'_>, job: &Job, stub: u16) -> Result<()> {
     loop {
         match env.store.read(&paths::stub_says(stub, "state"))?.as_deref() {
             Some("serving") => return Ok(()),
-            Some("failed") => bail!("the stub says: {}", health::stated_error(env.store, stub)),
+            Some("failed") => bail!("the stub says: {}", explained(health::stated_error(env.store, stub))),
             // It boots.
             None => {}
             // Not an error yet: a stub of another version may pass through other states.
@@ -199,6 +213,15 @@ fn wait_until_serving(env: &Env<'_>, job: &Job, stub: u16) -> Result<()> {
         // Not by a watch: a stub that dies may write nothing any more, so Xen is asked as well.
         env.host.wait(POLL_EVERY);
     }
+}
+
+/// A stub's reason, with what to do where FLASK refused it something.
+fn explained(mut reason: String) -> String {
+    if reason.contains("EACCES") {
+        reason += "; Xen's FLASK policy forbids it: `xl dmesg` names the permission (avc: denied), and `pilotfishd \
+                   --policy GUEST` prints a policy with all that a stub needs";
+    }
+    reason
 }
 
 /// Logs what the stub says about itself.

@@ -2,6 +2,7 @@
 //!
 //! [`plan`] lays out what to make, [`launch`] makes it and waits until it serves, [`health`] knows
 //! how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
+//! [`privilege`] gives it its rights over its guest.
 //! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
 //! others left.
 
@@ -10,6 +11,7 @@ pub mod identity;
 pub mod launch;
 pub mod plan;
 pub mod policy;
+pub mod privilege;
 pub mod record;
 pub mod stop;
 pub mod sweep;

@@ -6,6 +6,7 @@
 //! by trying.
 
 pub mod ask;
+pub mod label;
 pub mod list;
 
 use std::io;

@@ -27,6 +27,9 @@ mod probe {
         };
         for (whose, domain) in [("other", other), ("dom0", DomId(0)), ("target", target)] {
             device_model(&xen, whose, domain);
+            // What any two domains may do that agree to, if the security module lets them.
+            let port = xen.evtchn_alloc_unbound(domain).and_then(|port| xen.evtchn_close(port));
+            attempt(&xen, "port", whose, port);
             for (name, command) in DOMCTLS {
                 attempt(&xen, name, whose, hostile::domctl(command, domain, u32::from(version)));
             }

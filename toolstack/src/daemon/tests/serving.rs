@@ -64,6 +64,54 @@ fn two_guests_have_two_stubs() {
 }
 
 #[test]
+fn a_guest_with_a_label_of_ours_gets_a_stub_with_a_label_and_no_target() {
+    let mut rig = Rig::with(Config { stub_seclabel: "another".to_owned(), ..Config::default_for_tests() });
+    let guest = rig.guest();
+    rig.world.label(guest, "system_u:system_r:pf_guest_web1_t");
+    rig.settle();
+    assert_eq!(rig.world.disk_states(guest), ["2", "2"]);
+    let (_, stub) = &rig.world.stubs()[0];
+    assert_eq!((stub.target, stub.paused), (None, false));
+    let config = stub.config.as_ref().unwrap();
+    assert!(config.contains("seclabel = \"system_u:system_r:pf_stub_web1_t\"\n"), "{config}");
+    rig.settle_destroy(guest);
+    rig.assert_nothing_left(guest);
+}
+
+#[test]
+fn a_guest_whose_label_another_has_or_whose_policy_lacks_a_right_does_not_start() {
+    for (twin, denied, why) in [(true, vec![], "has the label"), (false, vec![(5, 11)], "hvm dm")] {
+        let mut rig = Rig::new();
+        let guest = rig.guest();
+        rig.world.label(guest, "system_u:system_r:pf_guest_web1_t");
+        if twin {
+            rig.world.domain_appears(
+                99,
+                Some("twin"),
+                &crate::stub::identity::Identity::new(3).unwrap().uuid,
+            );
+            rig.world.label(99, "system_u:system_r:pf_guest_web1_t");
+        }
+        rig.world.state().denied = denied;
+        rig.settle();
+        rig.assert_nothing_left(guest);
+        let said = rig.world.get(paths::LAST_ERROR).unwrap();
+        assert!(said.contains(why), "{said}");
+        assert!(rig.world.stubs().is_empty());
+    }
+}
+
+#[test]
+fn a_stub_that_flask_refuses_something_is_told_with_what_to_do() {
+    let mut rig = Rig::new();
+    rig.world.state().manner = Manner::Fails("cannot create the ioreq server: denied (EACCES)".to_owned());
+    rig.guest();
+    rig.settle();
+    let said = rig.world.get(paths::LAST_ERROR).unwrap();
+    assert!(said.contains("(EACCES); Xen's FLASK policy") && said.contains("pilotfishd --policy"), "{said}");
+}
+
+#[test]
 fn a_disk_that_comes_while_the_stub_is_made_is_served_too() {
     let mut rig = Rig::new();
     let guest = rig.world.xl_create(&[&rig.target("a.img")]);

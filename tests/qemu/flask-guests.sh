@@ -1,0 +1,91 @@
+# Guests with labels of `pilotfishd --policy` under an enforcing FLASK policy: their stubs serve them without
+# a target, and reach nobody else. What cannot be served says why. Guests cannot connect with each other.
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+begin
+# label_of NAME: the label that a domain has.
+label_of() { xl list -Z "$1" | awk 'NR == 2 { print $NF }'; }
+# answer STUB KEY EXPECTED
+answer() { equal "$1: $2 is answered with $3" "$3" "$(guest_value "$1" "$2")"; }
+# refused_as WHAT CONFIGURATION PATTERN: xl create fails, and the daemon says so.
+refused_as() {
+    log_mark
+    if timeout 60 xl create "$2"; then fail "$1 does not start: it did"; else pass "$1 does not start"; fi
+    check_daemon_said "the daemon says why" "$3"
+}
+
+/usr/sbin/pilotfishd --check-host >/run/check.out
+check "--check-host takes an enforcing FLASK for good" grep -q -E '^ok +XSM: flask, enforcing' /run/check.out
+
+log_mark
+one=$(raw_disk one 32)
+two=$(ram_disk two 16)
+extra="pf.rounds=100000 pf.tag=one" check "the first guest starts" start_guest one rounds "$(virtio_disk xvda "$one")"
+extra="pf.rounds=100000 pf.tag=two" check "the second guest starts" start_guest two rounds "$(virtio_disk xvda "$two")"
+for name in one two; do
+    equal "$name has its label" "system_u:system_r:pf_guest_${name}_t" "$(label_of "$name")"
+    equal "its stub has the one that belongs to it" "system_u:system_r:pf_stub_${name}_t" "$(label_of "$(stub_of "$name")")"
+    check "$name does verified I/O" more_rounds "$name" 2 60
+done
+check_daemon_said "the daemon says that the policy decides" 'its stub is system_u:system_r:pf_stub_one_t'
+check "the policy is loaded again under running guests" xl loadpolicy /pf/xenpolicy
+for name in one two; do check "$name goes on" more_rounds "$name" 2 60; done
+
+twin=$(guest_config two rounds "$(virtio_disk xvda "$(ram_disk twin 8)")")
+sed "s/name = 'two'/name = 'twin'/" "$twin" >/run/twin.cfg
+refused_as "a guest with the label of another" /run/twin.cfg 'has the label system_u:system_r:pf_guest_two_t too'
+plain=$(guest_config plain rounds "$(virtio_disk xvda "$(ram_disk plain 8)")")
+sed -i "s/^seclabel.*/seclabel = 'system_u:system_r:domU_t'/" "$plain"
+refused_as "a guest with a label of Xen's own" "$plain" 'domU_t, none of .pilotfishd --policy.*make_priv_for'
+refused_as "a guest whose policy lacks rights" "$(guest_config lame rounds "$(virtio_disk xvda "$(ram_disk lame 8)")")" \
+    'does not allow hvm dm of .*pf_stub_lame_t over .*pf_guest_lame_t, mmu map_write .*--policy lame'
+
+check "a guest for the hostile stub is made" xl create -p "$(guest_config victim mmio)"
+case $(cat /pf/xen-version) in
+    4.17) domctl=21 ;;
+    4.20) domctl=23 ;;
+    *) domctl=24 ;;
+esac
+words="other=$(domid one) domctl=$domctl"
+device_model='server server_page server_range server_off nr_vcpus map'
+domctls='getdomaininfo pausedomain destroydomain'
+label=$(label victim stub) check "a hostile stub with the stub's label runs" launch_stub probe probe "$(domid victim)" "$words"
+check "it has asked for everything" wait_guest_line probe 'PF done=1' 40
+for what in $device_model port; do answer probe "${what}_target" ok; done
+# Allowed by the policy: this guest has no such interrupt, and Arm no buffered server.
+for what in irq buffered_server; do answer probe "${what}_target" EINVAL; done
+for whose in other dom0; do
+    for what in $device_model buffered_server irq; do answer probe "${what}_$whose" EACCES; done
+done
+for whose in target other dom0; do
+    for what in $domctls; do answer probe "${what}_$whose" EACCES; done
+done
+for whose in target other; do answer probe "set_target_$whose" EACCES; done
+answer probe port_dom0 ok
+answer probe port_other EACCES
+xl destroy probe
+
+label=system_u:system_r:domU_t check "the same runs with a label of Xen's own" launch_stub unarmed probe "$(domid victim)" "$words"
+check "it has asked for everything" wait_guest_line unarmed 'PF done=1' 40
+for whose in target other dom0; do
+    for what in $device_model buffered_server irq $domctls; do answer unarmed "${what}_$whose" EACCES; done
+done
+for whose in target other; do answer unarmed "port_$whose" EACCES; done
+xl destroy unarmed
+
+label=$(label guest guest) check "the same runs with the label of a guest" launch_stub neighbour probe "$(domid victim)" "$words"
+check "it has asked for everything" wait_guest_line neighbour 'PF done=1' 40
+for whose in target other; do
+    for what in $device_model port; do answer neighbour "${what}_$whose" EACCES; done
+done
+answer neighbour port_dom0 ok
+xl destroy neighbour
+xl destroy victim
+
+for name in one two; do check "$name still goes on" more_rounds "$name" 2 60; done
+end_guest one "$one"
+equal "the second guest saw no error" "" "$(guest_value two error)"
+check "it is destroyed" timeout 40 xl destroy two
+nothing_left
+finish
