@@ -6,6 +6,8 @@
 mod accesses;
 #[path = "whole_stack/busy_poll.rs"]
 mod busy_poll;
+#[path = "whole_stack/clock.rs"]
+mod clock;
 mod common;
 #[path = "whole_stack/event_loop.rs"]
 mod event_loop;

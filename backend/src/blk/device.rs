@@ -50,7 +50,7 @@ pub struct DeviceOptions {
     pub read_only: bool,
     /// Offer discard and secure erase, where the storage can.
     pub discard: bool,
-    /// Queues, 1 to [`MAX_QUEUES`].
+    /// Queues: one at least, and no more than [`MAX_QUEUES`] are made.
     pub queues: u16,
 }
 

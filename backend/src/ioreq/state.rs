@@ -89,4 +89,21 @@ mod tests {
         page.store(vcpus_at, 200u32, Order::AcqRel).expect("inside");
         assert_eq!(journal.load(), Err(JournalError::Checksum));
     }
+
+    #[test]
+    fn numbers_that_no_server_has_are_refused() {
+        let page = SharedPage::alloc().expect("host memory");
+        let journal = ServerJournal::new(page.clone());
+        let spoil: [fn(&mut Stored); 3] =
+            [|stored| stored.vcpus = 113, |stored| stored.target = 0x1_0007, |stored| stored.id = 0x1_0000];
+        for spoil in spoil {
+            let mut stored = Stored::new_zeroed();
+            stored.vcpus = 112;
+            Record::new(page.clone(), MAGIC).save(&stored);
+            assert!(journal.load().is_ok());
+            spoil(&mut stored);
+            Record::new(page.clone(), MAGIC).save(&stored);
+            assert_eq!(journal.load(), Err(JournalError::Corrupt));
+        }
+    }
 }

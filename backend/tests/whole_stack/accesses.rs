@@ -4,20 +4,21 @@ use super::common::*;
 use super::event_loop::keep_ram_busy;
 use backend::mmio::regs;
 use backend::testkit::Framing;
+use kernel::Hypervisor;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use xen_pv_sys::dm_op::ioreq;
 
-/// vCPU 0 makes an access, and the next one as soon as it is answered: `times` in all.
-fn access_on_end(machine: &Machine, write: Option<u64>, times: u32) -> Rc<Cell<u32>> {
+/// A vCPU makes an access, and the next one as soon as it is answered: `times` in all.
+fn access_on_end(machine: &Machine, vcpu: usize, write: Option<u64>, times: u32) -> Rc<Cell<u32>> {
     let xen = machine.world.borrow().xen.clone();
     let (guest, answered) = (xen.clone(), Rc::new(Cell::new(0)));
     // Until the server ends.
-    let begin = move || guest.guest_access(0, ioreq::TYPE_COPY, PV_MMIO + regs::QUEUE_SEL, 4, write);
+    let begin = move || guest.guest_access(vcpu, ioreq::TYPE_COPY, PV_MMIO + regs::QUEUE_SEL, 4, write);
     let (page, count) = (begin().expect("claimed"), answered.clone());
     xen.before("evtchn_send", move || {
-        if slot_state(&page, 0) == ioreq::STATE_RESP_READY {
-            take_answer(&page, 0);
+        if slot_state(&page, vcpu) == ioreq::STATE_RESP_READY {
+            take_answer(&page, vcpu);
             count.set(count.get() + 1);
             if count.get() < times {
                 drop(begin());
@@ -31,25 +32,48 @@ fn access_on_end(machine: &Machine, write: Option<u64>, times: u32) -> Rc<Cell<u
 fn a_driver_that_reads_several_registers_gets_them_in_one_poll() {
     let machine = Machine::ready(Setup::default());
     machine.run();
-    let answered = access_on_end(&machine, None, 4);
+    let answered = access_on_end(&machine, 0, None, 4);
+    let before = machine.world.borrow_mut().stub().answers();
     assert!(machine.world.borrow_mut().stub().poll());
     assert_eq!(answered.get(), 4);
+    assert_eq!(machine.world.borrow_mut().stub().answers().get() - before.get(), 4, "all are counted");
 }
 
 #[test]
 fn after_a_write_its_work_is_looked_for_first() {
     let machine = Machine::ready(Setup::default());
     machine.run();
-    let answered = access_on_end(&machine, Some(0), 4);
+    let answered = access_on_end(&machine, 0, Some(0), 4);
     assert!(machine.world.borrow_mut().stub().poll());
     assert_eq!(answered.get(), 1);
+}
+
+#[test]
+fn a_write_of_one_vcpu_counts_among_reads_of_others() {
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    let written = access_on_end(&machine, 0, Some(0), 1);
+    let read = access_on_end(&machine, 1, None, 4);
+    assert!(machine.world.borrow_mut().stub().poll());
+    assert_eq!((written.get(), read.get()), (1, 1));
+}
+
+#[test]
+fn an_invalidate_that_comes_while_the_stub_polls_leaves_work() {
+    let machine = Machine::ready(Setup::default());
+    machine.run();
+    let mut world = machine.world.borrow_mut();
+    let page = world.xen.guest_access(0, ioreq::TYPE_INVALIDATE, 0, 4, Some(u64::MAX)).expect("enabled");
+    assert!(world.stub().poll(), "pages have become stale");
+    take_answer(&page, 0);
+    assert!(!world.stub().poll());
 }
 
 #[test]
 fn a_guest_that_reads_on_end_does_not_keep_the_stub_from_its_disks() {
     let machine = Machine::ready(Setup::default());
     machine.run();
-    let answered = access_on_end(&machine, None, 1000);
+    let answered = access_on_end(&machine, 0, None, 1000);
     assert!(machine.world.borrow_mut().stub().poll());
     assert_eq!(answered.get(), 65);
 }
@@ -79,4 +103,27 @@ fn an_access_that_comes_in_a_disks_turn_is_answered_before_the_next_disks() {
     let page = asked.take().expect("the PV disk was first");
     assert_eq!(take_answer(&page, 0), u64::from(regs::INT_USED));
     assert!(machine.ram.next_used().is_some(), "the RAM disk had its turn, too");
+}
+
+#[test]
+fn an_answer_of_the_storage_that_comes_just_before_its_event_is_cleared_is_told_of() {
+    let mut machine = Machine::ready(Setup::default());
+    machine.run();
+    machine.pv.submit(&read_request(0, 512), &Framing::Usual);
+    machine.pv.kick();
+    let (xen, port) = {
+        let world = &mut *machine.world.borrow_mut();
+        (world.xen.clone(), world.stub().ports().last().expect("the PV disk's"))
+    };
+    xen.evtchn_take_pending(port);
+    // Those of the two vCPUs are cleared first.
+    let (blkback, mut cleared) = (xen.clone(), 0);
+    xen.before("evtchn_take_pending", move || {
+        cleared += 1;
+        if cleared == 3 {
+            blkback.run_peers(10);
+        }
+    });
+    let more = machine.world.borrow_mut().stub().enable_events();
+    assert!(more || xen.evtchn_take_pending(port), "nothing would wake the stub");
 }

@@ -1,9 +1,15 @@
 //! Two PV disks of one stub: housekeeping forgets neither.
 
 use super::common::*;
+use super::event_loop::make_deep;
+use backend::event_loop::housekeeping;
+use backend::stats::LoopStats;
+use backend::storage::Storage;
 use backend::testkit::{Driver, Framing};
-use drivers::fake::BlkBack;
-use kernel::DomId;
+use drivers::Xenstore;
+use drivers::fake::{BlkBack, Faults, Misdeed};
+use kernel::fake::FakeXen;
+use kernel::{DomId, Hypervisor};
 
 const PAUSE_MAX_NS: u64 = 10_000_000_000;
 /// Longer than any pause of ours, shorter than the timeout.
@@ -11,8 +17,18 @@ const A_WHILE_NS: u64 = PAUSE_MAX_NS + 5_000_000_000;
 
 const DISKS: [Disk; 2] = [Disk::Pv, Disk::Ram];
 
+/// As any stub does. What has changed of a connection must be told: no event comes for what was held.
+fn housekeep(xs: &mut Xenstore<FakeXen>, stub: &mut TestStub, _stats: &LoopStats) -> bool {
+    let ports = |stub: &mut TestStub| stub.storages().map(|storage| storage.port()).collect::<Vec<_>>();
+    let before = ports(stub);
+    let changed = housekeeping::housekeep(xs, stub, |_, _| ());
+    assert!(changed || ports(stub) == before, "a connection has come or gone");
+    changed
+}
+
 fn two_pv_disks() -> Machine {
-    let machine = Machine::ready(Setup { second_back: Some(Setup::default().back), ..Setup::default() });
+    let second_back = Some(Setup::default().back);
+    let machine = Machine::ready(Setup { second_back, housekeeping: housekeep, ..Setup::default() });
     machine.run();
     machine
 }
@@ -104,6 +120,54 @@ fn each_fails_its_requests_after_its_timeout() {
         assert_eq!(status(&mut machine, disk), None, "{disk:?}");
         machine.world.borrow_mut().run_for(2_000_000_000);
         assert_eq!(status(&mut machine, disk), Some(S_IOERR), "{disk:?}");
+    }
+}
+
+#[test]
+fn the_first_timeout_to_pass_is_not_missed_for_the_second() {
+    for (first, second) in [(Disk::Pv, Disk::Ram), (Disk::Ram, Disk::Pv)] {
+        let mut machine = two_pv_disks();
+        for disk in DISKS {
+            parts(&mut machine, disk).1.unbind();
+        }
+        submit(&mut machine, first);
+        machine.world.borrow_mut().run_for(TIMEOUT_NS / 2);
+        submit(&mut machine, second);
+        machine.world.borrow_mut().run_for(TIMEOUT_NS / 2 + 1_000_000_000);
+        assert_eq!((status(&mut machine, first), status(&mut machine, second)), (Some(S_IOERR), None));
+    }
+}
+
+/// For how long the stub would sleep now, without an event.
+fn sleep_ns(world: &mut World) -> u64 {
+    let now_ns = world.xen.now_ns();
+    assert!(!world.stub().enable_events());
+    world.stub().hold_deadline_ns(|| now_ns).expect("a batch is waited for") - now_ns
+}
+
+#[test]
+fn each_has_a_deadline_for_what_it_holds_which_is_later_when_both_are_busy() {
+    for (disk, other) in [(Disk::Pv, Disk::Ram), (Disk::Ram, Disk::Pv)] {
+        let held_ns = |other_is_busy: bool| {
+            let mut machine = two_pv_disks();
+            let world = machine.world.clone();
+            // Batches that come so seldom that the longest wait is the limit.
+            for _ in 0..30 {
+                make_deep(&world, parts(&mut machine, disk).0, 16);
+                parts(&mut machine, disk).0.take_interrupt();
+                world.borrow().xen.advance_ns(100_000_000);
+                sleep_ns(&mut world.borrow_mut());
+            }
+            if other_is_busy {
+                let faults = Faults { misdeed_at: Some((0, Misdeed::Silence)), ..Faults::default() };
+                parts(&mut machine, other).1.set_faults(faults);
+                submit(&mut machine, other);
+            }
+            submit(&mut machine, disk);
+            world.borrow_mut().stub().run_once();
+            sleep_ns(&mut world.borrow_mut())
+        };
+        assert_eq!((held_ns(false), held_ns(true)), (10_000_000, 20_000_000), "{disk:?}");
     }
 }
 

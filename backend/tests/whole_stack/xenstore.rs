@@ -6,7 +6,6 @@ use backend::event_loop::housekeeping;
 use backend::stats::LoopStats;
 use backend::testkit::Framing;
 use drivers::Xenstore;
-use drivers::fake::{Faults, Misdeed};
 use kernel::fake::FakeXen;
 use kernel::{DomId, Hypervisor};
 use std::cell::{Cell, RefCell};
@@ -196,38 +195,4 @@ fn after_a_change_by_housekeeping_the_stub_does_not_block() {
     CHANGED.set(true);
     assert!(world.round(), "it may have left work that nobody sends an event for");
     assert!(!world.round());
-}
-
-#[test]
-fn what_was_held_goes_to_the_next_storage_backend_at_once() {
-    let mut machine = Machine::ready(Setup { backend_timeout_ns: None, ..Setup::default() });
-    let back = machine.world.borrow().back.clone();
-    back.misbehave(Misdeed::Silence);
-    machine.pv.submit(&write_request(0, &bytes(4096, 3)), &Framing::Usual);
-    machine.pv.kick();
-    machine.run();
-    back.set_faults(Faults::default());
-    back.die();
-    machine.run();
-    back.reattach(DomId(0));
-    let mut world = machine.world.borrow_mut();
-    // The stub looks for a storage backend after pauses of 10 s at most.
-    let connections = back.connections();
-    let mut slept_ns = None;
-    for _ in 0..1_000 {
-        if world.round() {
-            continue;
-        }
-        let began_ns = world.xen.now_ns();
-        world.event_loop().block(Some(began_ns + HOUR_NS)).expect("good ports");
-        if back.connections() > connections {
-            let slept: &mut u64 = slept_ns.get_or_insert(0);
-            *slept += world.xen.now_ns() - began_ns;
-        }
-        if back.disk().counts.writes > 0 {
-            break;
-        }
-    }
-    assert!(slept_ns.is_some_and(|slept_ns| slept_ns < HOUR_NS), "{slept_ns:?}");
-    assert_eq!(back.disk().cached[..4096], bytes(4096, 3));
 }

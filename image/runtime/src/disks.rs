@@ -39,7 +39,7 @@ pub fn connect(
         warn!("cannot count the guest's vCPUs: {errno}");
         1
     });
-    let queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES).clamp(1, MAX_QUEUES);
+    let queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES);
     let attach = |(index, disk): (usize, &DiskConfig)| {
         let named = |why: String| format!("disk {}: {why}", disk.id);
         let engine = match disk.store {

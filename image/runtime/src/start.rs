@@ -64,9 +64,8 @@ pub fn recover(
         let journal = device_journal(index)?;
         Device::resume(engine, options, journal, &memory).map_err(|error| error.to_string())
     })?;
-    let mut stub = Stub::resume(xen, server, memory, devices);
-    stub.update_capacities();
-    Ok(stub)
+    // Of another length of a disk the first housekeeping tells.
+    Ok(Stub::resume(xen, server, memory, devices))
 }
 
 /// From now on a panic leads to a restart, if the configuration wants that and nobody uses

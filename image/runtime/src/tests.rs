@@ -1,7 +1,9 @@
 //! A stub begins, panics, recovers and ends, on a whole machine of fakes: Xen, xenstored, blkback
 //! and the guest. A panic is what forgets everything and drops nothing.
 
+mod disks;
 mod failures;
+mod memory;
 mod order;
 
 use crate::platform::{Host, Step, host};
@@ -16,9 +18,13 @@ use backend::event_loop::EventLoop;
 use backend::testkit::{BlkRequest, Bus, Driver, Framing, TestMemory};
 use core::cell::RefCell;
 use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
-use kernel::fake::FakeXen;
+use kernel::fake::{CountedHeap, FakeXen};
 use kernel::{BootInfo, DomId, Hypervisor, Order, SharedPage};
 use xen_pv_sys::dm_op::ioreq;
+
+/// Counts for `memory`.
+#[global_allocator]
+static HEAP: CountedHeap = CountedHeap;
 
 const GUEST: DomId = DomId(5);
 const STUB: DomId = DomId(7);
@@ -116,8 +122,8 @@ fn take_answer(page: &SharedPage, vcpu: usize) -> Option<u64> {
     page.load(vcpu * ioreq::SIZE + ioreq::DATA, Order::Relaxed).ok()
 }
 
-/// The guest's vCPU 0 and its way to the disk.
-struct GuestBus(Rc<RefCell<World>>);
+/// The guest's vCPU 0 and its way to a disk's window.
+struct GuestBus(Rc<RefCell<World>>, u64);
 
 impl Bus for GuestBus {
     fn access(&mut self, access: Access) -> u64 {
@@ -127,7 +133,7 @@ impl Bus for GuestBus {
             Direction::Read => None,
             Direction::Write(value) => Some(value),
         };
-        let addr = MMIO + access.addr;
+        let addr = self.1 + access.addr;
         let page = world.xen.guest_access(0, ioreq::TYPE_COPY, addr, size, write).expect("claimed");
         world.stub().run_once();
         take_answer(&page, 0).expect("an answer")
@@ -136,8 +142,13 @@ impl Bus for GuestBus {
 
 /// A guest with a driver that is set up.
 fn guest(world: &Rc<RefCell<World>>) -> Driver<GuestBus> {
+    guest_of(world, MMIO, 0)
+}
+
+/// A driver that is set up, for the disk at `mmio`; `place` counts the drivers.
+fn guest_of(world: &Rc<RefCell<World>>, mmio: u64, place: u64) -> Driver<GuestBus> {
     let mem = world.borrow().mem.clone();
-    let mut driver = Driver::new(GuestBus(world.clone()), mem, 0);
+    let mut driver = Driver::new(GuestBus(world.clone(), mmio), mem, place);
     driver.init(u64::MAX, 64);
     driver
 }

@@ -5,7 +5,10 @@
 //! runs the peers registered with [`FakeXen::on_idle`] until a port is pending, so a
 //! single-threaded test can host both ends.
 
+mod heap;
 mod hypervisor;
+
+pub use heap::CountedHeap;
 
 use crate::mem::shared::{Order, SharedPage};
 use crate::xen::hypervisor::{DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};

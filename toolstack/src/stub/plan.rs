@@ -31,7 +31,8 @@ const GIB: u64 = 1 << 30;
 const BYTES_BY_WINDOW_GIB: u64 = 150 << 10;
 
 /// What each PV disk but the first adds to `stub-memory`, and all of them at most: their bounce
-/// pages and tables, twice if the stub may restart in place. More disks share the same pages.
+/// pages and tables, twice if the stub may restart in place. More disks share the same pages; there is
+/// room for the 200 KiB that each has of its own (`image/runtime/src/tests/memory.rs`).
 const PV_DISK_BYTES: u64 = 4 << 20;
 const PV_DISKS_BYTES_MAX: u64 = 8 << 20;
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::access::{Access, Direction, Reply, Width};
 use alloc::rc::Rc;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use kernel::Order;
 use kernel::fake::{Event, FakeXen};
 
@@ -144,9 +144,37 @@ fn a_vcpu_that_never_runs_again_keeps_the_server_from_being_destroyed() {
     let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
     let id = server.parts.id;
     drop(xen.take_events());
+    let yields = Rc::new(Cell::new(0));
+    let count = yields.clone();
+    xen.on_idle(move || {
+        count.set(count.get() + 1);
+        false
+    });
     assert_eq!(server.end(), TeardownOutcome::Undrained(1));
     assert_eq!(state(&page, 0), ioreq::STATE_RESP_READY);
     assert_eq!(xen.take_events(), [Event::ServerState(id, false)]);
+    assert_eq!(yields.take(), 20_000, "where the clock stands still");
+    drop(server);
+    assert_eq!(xen.take_events(), [], "it ends with the guest");
+    // Where it does not.
+    xen.set_tick_ns(1_000_000);
+    let mut server = start(&xen);
+    xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    assert_eq!(server.end(), TeardownOutcome::Undrained(1));
+    assert!((190..=210).contains(&yields.get()), "200 ms at most: {} yields", yields.get());
+}
+
+#[test]
+fn the_windows_are_claimed_before_the_server_is_enabled() {
+    let xen = xen(1);
+    let calls: Rc<RefCell<Vec<&str>>> = Rc::default();
+    for name in ["ioreq_server_page", "ioreq_server_map_mmio", "ioreq_server_set_state"] {
+        let log = calls.clone();
+        xen.before(name, move || log.borrow_mut().push(name));
+    }
+    let _server = start(&xen);
+    let expected = ["ioreq_server_page", "ioreq_server_map_mmio", "ioreq_server_set_state"];
+    assert_eq!(*calls.borrow(), expected, "nobody answers an access before");
 }
 
 #[test]
@@ -156,9 +184,11 @@ fn a_rescue_releases_the_guest_while_the_server_still_stands() {
     let panic_teardown = server.panic_teardown();
     let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
     let stuck = server.take(0).expect("an access");
-    let guest_page = page.clone();
+    let (guest, guest_page) = (xen.domain(GUEST), page.clone());
+    let port = Port(SlotView::new(&page, 0).vp_eport().expect("inside"));
     xen.on_idle(move || {
-        if state(&guest_page, 0) == ioreq::STATE_RESP_READY {
+        // The vCPU runs when it is told, not before.
+        if guest.evtchn_take_pending(port) {
             take_answer(&guest_page, 0);
         }
         false
@@ -184,6 +214,9 @@ fn a_failed_start_leaves_nothing_behind() {
         assert!(Server::start(&xen, GUEST, &[BASE..=BASE + 0x1ff]).is_err(), "{step}");
         assert!(xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).is_none(), "{step}");
         assert_eq!(xen.open_ports(), 0, "{step}");
+        let created = !["nr_vcpus", "ioreq_server_create"].contains(&step);
+        let destroyed = |event: &Event| matches!(event, Event::ServerDestroyed(_));
+        assert_eq!(xen.take_events().iter().any(destroyed), created, "{step}");
     }
     let stranger = FakeXen::new(DomId(7));
     assert!(matches!(Server::start(&stranger, GUEST, &[]), Err(StartError::Vcpus(Errno::EPERM))));

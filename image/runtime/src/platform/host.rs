@@ -33,6 +33,8 @@ pub enum Step {
 pub struct Host {
     /// The guest's memory; cannot be mapped if there is none.
     pub memory: Option<TestMemory>,
+    /// The window that was asked for, in chunks.
+    pub chunks: u16,
     /// Restarts so far.
     pub incarnation: u32,
     /// Pages of the incarnation before that are still in use.
@@ -93,9 +95,12 @@ pub fn journal_page(index: usize) -> Option<SharedPage> {
 }
 
 /// See `Xen::foreign_map`.
-pub fn map_guest(_xen: &Xen, _target: DomId, _chunks: u16) -> Result<Memory, Errno> {
+pub fn map_guest(_xen: &Xen, _target: DomId, chunks: u16) -> Result<Memory, Errno> {
     step(Step::Mapped);
-    host(|host| host.memory.clone()).ok_or(Errno::ENOSPC)
+    host(|host| {
+        host.chunks = chunks;
+        host.memory.clone().ok_or(Errno::ENOSPC)
+    })
 }
 
 /// Nothing is mapped piecewise.

@@ -69,7 +69,7 @@ fn without_xenstore_the_guest_is_released() {
 fn a_disk_that_has_become_another_releases_the_guest() {
     let world = must_release_the_guest(|world| world.back.configure(|config| config.read_only = true));
     let why = world.borrow().told("error").expect("told");
-    assert!(why.contains("another than the journal's"), "{why}");
+    assert!(why.starts_with("disk 51712: ") && why.contains("another than the journal's"), "{why}");
 }
 
 #[test]
@@ -104,6 +104,16 @@ fn at_boot_a_failure_is_told_and_leaves_no_server() {
         assert!(world.told("error").is_some_and(|why| why.starts_with(reason)), "{:?}", world.told("error"));
         assert_eq!(world.xen.take_events(), []);
     }
+}
+
+#[test]
+fn a_reason_is_cut_to_whole_characters() {
+    let world = World::new();
+    // Twice as long as is told, of two bytes each, after one of one byte.
+    let cmdline: &str = format!("x{}", "ä".repeat(200)).leak();
+    assert!(!world.borrow_mut().begin(cmdline));
+    let told = world.borrow().told("error").expect("told");
+    assert!((190..=200).contains(&told.len()) && !told.contains('\u{fffd}'), "{} bytes: {told}", told.len());
 }
 
 #[test]

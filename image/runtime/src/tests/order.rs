@@ -28,6 +28,21 @@ fn at_boot_the_disks_are_connected_before_the_guest_may_run() {
 }
 
 #[test]
+fn serving_is_told_after_everything_else() {
+    let world = World::new();
+    let store = world.borrow().store.clone();
+    let told = move |key: &str| store.read(&format!("/local/domain/{STUB}/data/pilotfish/{key}"));
+    // dom0 acts on it as soon as it sees it.
+    world.borrow().xen.domain(DomId(0)).on_idle(move || {
+        let figures = ["ready_us", "memory_kib", "heap_peak_kib"];
+        assert!(told("state").is_none() || figures.iter().all(|key| told(key).is_some()));
+        false
+    });
+    assert!(world.borrow_mut().begin(CMDLINE));
+    assert_eq!(world.borrow().told("state"), text("serving"));
+}
+
+#[test]
 fn recovery_frees_the_vcpus_first_and_closes_the_old_before_it_connects_anew() {
     let world = World::new();
     assert!(world.borrow_mut().begin(CMDLINE));
@@ -120,6 +135,9 @@ fn the_end_destroys_the_server_and_says_that_it_is_a_crash() {
 fn whoever_asks_for_statistics_gets_the_word_back_and_all_counters() {
     let world = World::new();
     assert!(world.borrow_mut().begin(CMDLINE));
+    let mut guest = guest(&world);
+    guest.submit(&write_request(0, &[1; 512]), &Framing::Usual);
+    guest.kick();
     let mut world = world.borrow_mut();
     world.run();
     world.store.write(&format!("/local/domain/{STUB}/data/pilotfish/ask"), "one,two");
@@ -129,4 +147,42 @@ fn whoever_asks_for_statistics_gets_the_word_back_and_all_counters() {
     for key in [" polls=", " worked=", " blocks=", " disk=0 ", " sends="] {
         assert!(line.contains(key), "{line}");
     }
+    assert!(line.ends_with(" sends=1"), "{line}");
+    let ask = |world: &mut World, word: &str| {
+        world.store.write(&format!("/local/domain/{STUB}/data/pilotfish/ask"), word);
+        world.run();
+        world.told("stats").expect("an answer")
+    };
+    let line = ask(&mut world, "a-word-that-is-longer-than-it-may-be");
+    assert!(line.starts_with("asked=awordthatislongertha answers="), "{line}");
+    let line = ask(&mut world, "rings1");
+    assert!(line.starts_with("asked=rings1 disk=0 ") && !line.contains("polls="), "{line}");
+}
+
+#[test]
+fn answers_are_given_to_questions_only() {
+    let world = World::new();
+    assert!(world.borrow_mut().begin(CMDLINE));
+    let mut world = world.borrow_mut();
+    world.store.write(&format!("/local/domain/{STUB}/data/pilotfish/ask"), "one");
+    world.run();
+    world.store.rm(&format!("/local/domain/{STUB}/data/pilotfish/stats"));
+    // An event of the disk's.
+    world.back.set_node("state", "4");
+    world.run();
+    assert_eq!(world.told("stats"), None);
+}
+
+#[test]
+fn another_length_of_a_disk_is_told_after_a_restart() {
+    let world = World::new();
+    assert!(world.borrow_mut().begin(CMDLINE));
+    let mut guest = guest(&world);
+    assert_eq!(guest.capacity(), 8192);
+    world.borrow_mut().panic();
+    world.borrow().back.set_node("sectors", "4096");
+    assert!(world.borrow_mut().begin(CMDLINE));
+    world.borrow_mut().run();
+    assert_eq!(guest.capacity(), 4096);
+    assert_eq!(guest.take_interrupt() & 2, 2, "a change of the configuration");
 }
