@@ -57,6 +57,14 @@ fn discard_is_offered_unless_it_is_off() {
 }
 
 #[test]
+fn a_disk_that_is_read_only_is_offered_so_although_its_storage_is_not() {
+    let world = World::new();
+    let cmdline = "target=5 poll-us=0 disk=id=51712,mmio=0x2000000,irq=33,mode=ro,store=pv:51712";
+    assert!(world.borrow_mut().begin(cmdline));
+    assert_eq!(guest(&world).offered() & F_RO, F_RO);
+}
+
+#[test]
 fn a_guest_of_many_vcpus_has_eight_queues() {
     let world = World::new();
     world.borrow().xen.set_target(GUEST, 20);
