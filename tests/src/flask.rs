@@ -8,24 +8,39 @@ use xtask::paths;
 use xtask::setup::{Fixture, flask};
 
 /// The guests that may run there, by name: those of the scenarios that are run with a policy.
-const GUESTS: [&str; 17] = [
+const GUESTS: &[&str] = &[
+    "again",
     "balloon",
     "bystander",
+    "crashing",
     "cut",
     "demo",
+    "error",
     "features",
     "fio",
+    "gone",
     "guest",
     "heavy",
+    "hotplug",
+    "kept",
+    "kexec",
+    "moved",
     "next",
     "off",
     "one",
+    "orphan",
+    "panic",
+    "pausing",
+    "phoenix",
     "ramonly",
+    "readonly",
     "reboots",
+    "reload",
+    "steady",
+    "suspend",
     "two",
     "vcpus",
     "victim",
-    "witness",
 ];
 
 /// A guest whose module lacks these rights of its stub.

@@ -310,7 +310,7 @@ pub const SCENARIOS: &[Scenario] = &[
         long: true,
         ..shared(
             "flask-guests",
-            240,
+            300,
             "under a FLASK policy labels stand for a target, and nobody reaches what is not its own",
         )
     },
