@@ -28,6 +28,7 @@ mod ranges;
 mod resize;
 mod restart;
 mod signals;
+mod sleep;
 mod turns;
 
 const DISK_BYTES: u64 = 1 << 20;

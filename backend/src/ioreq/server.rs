@@ -101,6 +101,7 @@ impl<H: Hypervisor> PanicTeardown<H> {
     pub fn run(&self) -> TeardownOutcome {
         // An error means that the server or the guest is gone, with all its vCPUs.
         let _gone = self.hv.ioreq_server_set_state(self.target, self.id, false);
+        self.tell_answered();
         let deadline_ns = self.hv.now_ns().saturating_add(DRAIN_NS);
         let mut waiting = 0;
         // Bounded twice: a paused guest never takes its answers, and the clock may stand still.
@@ -125,6 +126,17 @@ impl<H: Hypervisor> PanicTeardown<H> {
         }
         let _gone = self.hv.ioreq_server_destroy(self.target, self.id);
         TeardownOutcome::Clean
+    }
+
+    /// Sends for each slot that is answered: a panic may have come between the answer and its event.
+    /// One event too many does no harm, as Xen looks at the slot again.
+    fn tell_answered(&self) {
+        for (vcpu, &port) in self.ports.iter().enumerate() {
+            if SlotView::new(&self.page, vcpu).state() == ioreq::STATE_RESP_READY {
+                // If the guest is gone, nobody waits.
+                let _gone = self.hv.evtchn_send(port);
+            }
+        }
     }
 }
 
@@ -193,13 +205,9 @@ impl<H: Hypervisor> Server<H> {
     pub fn resume(hv: &H, state: &ServerState) -> Result<Server<H>, StartError> {
         let page = hv.ioreq_server_page(state.target, state.id).map_err(StartError::Page)?;
         let (target, id, ports) = (state.target, state.id, state.ports.clone());
-        for (vcpu, &port) in ports.iter().enumerate() {
-            if SlotView::new(&page, vcpu).state() == ioreq::STATE_RESP_READY {
-                // Answered, but perhaps not told. If the guest is gone, nobody waits.
-                let _gone = hv.evtchn_send(port);
-            }
-        }
-        Ok(Server { parts: PanicTeardown { hv: hv.clone(), target, id, page, ports }, ended: false })
+        let parts = PanicTeardown { hv: hv.clone(), target, id, page, ports };
+        parts.tell_answered();
+        Ok(Server { parts, ended: false })
     }
 
     /// What the next incarnation needs to take the server over.

@@ -83,3 +83,31 @@ fn a_write_through_write_fails_if_it_may_have_died_before_its_flush() {
     assert_eq!(machine.status_of(&write_request(0, &data)), S_OK);
     assert_eq!(back.disk().durable[..512], data);
 }
+
+#[test]
+fn a_write_after_a_good_flush_may_be_lost_as_well() {
+    let mut machine = Machine::ready(Setup::default());
+    let back = machine.back();
+    assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+    assert_eq!(machine.status_of(&flush_request()), S_OK);
+    assert_eq!(machine.status_of(&write_request(0, &bytes(512, 2))), S_OK);
+    back.die();
+    machine.run();
+    back.reattach(DomId(9));
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.status_of(&flush_request()), S_IOERR);
+}
+
+#[test]
+fn what_was_told_of_is_not_told_again_after_the_next_failover() {
+    let mut machine = Machine::ready(Setup::default());
+    let back = machine.back();
+    assert_eq!(machine.write(Disk::Pv, 0, &bytes(512, 1)).status, S_OK);
+    for (domain, expected) in [(DomId(9), S_IOERR), (DomId(10), S_OK)] {
+        back.die();
+        machine.run();
+        back.reattach(domain);
+        machine.run_for(A_WHILE_NS);
+        assert_eq!(machine.status_of(&flush_request()), expected, "{domain:?}");
+    }
+}

@@ -90,3 +90,22 @@ fn without_a_timeout_requests_wait_for_ever() {
     machine.run_for(A_WHILE_NS);
     assert_eq!(machine.answers().len(), 1);
 }
+
+#[test]
+fn an_idle_storage_backend_after_a_failover_is_not_a_silent_one() {
+    let mut machine = Machine::ready(Setup::default());
+    let back = machine.back();
+    machine.submit(&read_request(0, 512));
+    machine.send_without_answer();
+    back.die();
+    machine.run();
+    back.reattach(DomId(0));
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.answers().len(), 1);
+    let connections = back.connections();
+    for _ in 0..4 {
+        machine.run_for(TIMEOUT_NS);
+    }
+    assert_eq!(machine.status_of(&read_request(0, 512)), S_OK);
+    assert_eq!(back.connections(), connections);
+}

@@ -266,3 +266,23 @@ fn of_several_queues_the_last_part_of_a_batch_is_not_waited_for() {
         assert_eq!(rig.faults.sent.get() - sent, u32::from(count == 12), "{count}");
     }
 }
+
+#[test]
+fn a_reset_of_one_queue_keeps_what_waits_of_the_others() {
+    let mut rig = Rig::with_queues(2, 16);
+    rig.faults.hold.set(true);
+    rig.faults.depth.set(1);
+    rig.submit_on(0, &read_request(0, 512));
+    rig.driver.kick();
+    rig.run();
+    // The storage is full: it waits.
+    rig.submit_on(1, &read_request(1, 512));
+    rig.driver.kick();
+    rig.run();
+    assert_eq!(rig.device.borrow().waiting.len(), 1);
+    rig.driver.write(QUEUE_SEL, 0);
+    rig.driver.write(QUEUE_READY, 0);
+    rig.faults.hold.set(false);
+    rig.run();
+    assert_eq!(rig.answers_on(1), 1, "nobody reset this one");
+}

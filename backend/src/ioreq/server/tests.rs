@@ -224,3 +224,23 @@ fn a_failed_start_leaves_nothing_behind() {
     assert!(matches!(crowd, Err(StartError::TooManyVcpus(113))));
     assert_eq!(Server::start(&xen(MAX_VCPUS), GUEST, &[]).expect("starts").ports().len(), 112);
 }
+
+#[test]
+fn the_end_tells_a_vcpu_that_was_answered_and_not_told() {
+    let xen = xen(1);
+    let server = start(&xen);
+    let teardown = server.panic_teardown();
+    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    // A panic between the answer and its event.
+    page.store(ioreq::STATE_BITS, ioreq::STATE_RESP_READY, Order::AcqRel).expect("inside");
+    core::mem::forget(server);
+    let (guest, guest_page) = (xen.domain(GUEST), page.clone());
+    let port = Port(SlotView::new(&page, 0).vp_eport().expect("inside"));
+    xen.on_idle(move || {
+        if guest.evtchn_take_pending(port) {
+            take_answer(&guest_page, 0);
+        }
+        false
+    });
+    assert_eq!(teardown.run(), TeardownOutcome::Clean);
+}
