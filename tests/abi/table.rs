@@ -119,6 +119,7 @@ fn numbers(checks: &mut Vec<Check>) {
         hvm::HVM_PARAM_CONSOLE_PFN = "HVM_PARAM_CONSOLE_PFN";
         hvm::HVM_PARAM_CONSOLE_EVTCHN = "HVM_PARAM_CONSOLE_EVTCHN";
         vcpu::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA = "VCPUOP_register_runstate_memory_area";
+        vcpu::VCPUOP_REGISTER_VCPU_INFO = "VCPUOP_register_vcpu_info";
         sched::SCHEDOP_YIELD = "SCHEDOP_yield";
         sched::SCHEDOP_SHUTDOWN = "SCHEDOP_shutdown";
         sched::SCHEDOP_POLL = "SCHEDOP_poll";
@@ -247,6 +248,7 @@ fn hypercall_arguments(checks: &mut Vec<Check>) {
         sched::SchedPoll as "struct sched_poll" { ports = "ports", nr_ports = "nr_ports", timeout = "timeout" }
         sched::SchedShutdown as "struct sched_shutdown" { reason = "reason" }
         vcpu::RegisterRunstateMemoryArea as "struct vcpu_register_runstate_memory_area" { addr = "addr" }
+        vcpu::RegisterVcpuInfo as "struct vcpu_register_vcpu_info" { mfn = "mfn", offset = "offset", rsvd = "rsvd" }
     }
     sizes! { checks: dm_op::DMOP_HEADER_SIZE = "__builtin_offsetof(struct xen_dm_op, u)"; }
 }

@@ -112,7 +112,10 @@ impl Xen {
     pub(crate) fn foreign_page(&self, domain: DomId, gfn: u64) -> Result<SharedPage, Errno> {
         self.0.physmap.foreign_page(domain, gfn)
     }
+}
 
+#[cfg(any(feature = "guest", feature = "hostile"))]
+impl Xen {
     pub(crate) fn shared_info(&self) -> SharedPage {
         self.0.events.shared_info.clone()
     }

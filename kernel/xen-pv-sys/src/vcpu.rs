@@ -11,6 +11,21 @@ pub struct RegisterRunstateMemoryArea {
     pub addr: u64,
 }
 
+/// `VCPUOP_register_vcpu_info`.
+pub const VCPUOP_REGISTER_VCPU_INFO: u64 = 10;
+
+/// `struct vcpu_register_vcpu_info`: where Xen is to keep a `struct vcpu_info` from now on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RegisterVcpuInfo {
+    /// In: the guest's frame, in spite of the name that Xen gives it.
+    pub mfn: u64,
+    /// In: bytes from the start of that page.
+    pub offset: u32,
+    /// Unused.
+    pub rsvd: u32,
+}
+
 /// Offsets in `struct vcpu_runstate_info`.
 pub mod runstate {
     /// Bytes in the structure.

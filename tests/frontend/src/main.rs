@@ -2,7 +2,8 @@
 //!
 //! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]), `firmware`
 //! (a driver written here, see [`firmware`]), `roundtrip` (a register is read over and over, see
-//! [`roundtrip`]) or `load` (reads without end, see [`load`]); `disk=` which of the disks, by address, from 0;
+//! [`roundtrip`]), `load` (reads without end, see [`load`]), `receive` or `send` (events, see [`events`]; no
+//! disk); `disk=` which of the disks, by address, from 0;
 //! `tag=` marks what it writes. What it sees, it prints as `PF key=value`; `PF done=1` is the
 //! last line, and `PF error=` says what was wrong.
 //!
@@ -18,6 +19,8 @@ extern crate alloc;
 mod by_crate;
 #[cfg(target_os = "none")]
 mod devices;
+#[cfg(target_os = "none")]
+mod events;
 #[cfg(target_os = "none")]
 mod firmware;
 #[cfg(target_os = "none")]
@@ -36,7 +39,7 @@ mod virtio;
 #[cfg(target_os = "none")]
 mod frontend {
     use crate::say::say;
-    use crate::{by_crate, devices, firmware, load, roundtrip};
+    use crate::{by_crate, devices, events, firmware, load, roundtrip};
     use alloc::string::{String, ToString};
     use kernel::{BootInfo, ShutdownReason, Xen};
 
@@ -56,11 +59,12 @@ mod frontend {
     fn work(xen: &Xen, boot: &'static BootInfo) -> Result<(), String> {
         let found = devices::find(boot.device_tree);
         say(xen, "devices", found.len());
-        if boot.option("mode") == Some("roundtrip") {
-            return roundtrip::run(xen, &(FIRST_WINDOW..FIRST_WINDOW + 0x200));
-        }
-        if boot.option("mode") == Some("load") {
-            return load::run(xen, &found, boot);
+        match boot.option("mode") {
+            Some("roundtrip") => return roundtrip::run(xen, &(FIRST_WINDOW..FIRST_WINDOW + 0x200)),
+            Some("load") => return load::run(xen, &found, boot),
+            Some("receive") => return events::receive(xen, boot),
+            Some("send") => return events::send(xen, boot),
+            _ => {}
         }
         let which = boot.option("disk").unwrap_or("0").parse::<usize>().map_err(|_| "disk= is no number")?;
         let window = found.get(which).ok_or("no such virtio-mmio device")?.clone();
@@ -68,7 +72,7 @@ mod frontend {
         match boot.option("mode") {
             Some("crate") => by_crate::run(xen, &window, tag),
             Some("firmware") => firmware::run(xen, &window, tag),
-            _ => Err("mode= is crate, firmware, roundtrip or load".to_string()),
+            _ => Err("mode= is crate, firmware, roundtrip, load, receive or send".to_string()),
         }
     }
 }
