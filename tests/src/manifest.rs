@@ -137,6 +137,7 @@ const ONCE: &[&str] = &[
     "backend-reattach",
     "backend-gone",
     "stub-restart-limits",
+    "hostile-shared-page",
 ];
 
 /// The scenario whose guest has the disk of a small Debian's packages.
@@ -325,6 +326,14 @@ pub const SCENARIOS: &[Scenario] = &[
         long: false,
         tools: false,
         memory_mib: MEMORY_MIB,
+    },
+    Scenario {
+        boards: &[Board::USUAL, Board::LSE],
+        ..shared(
+            "hostile-shared-page",
+            180,
+            "events reach a guest, and dom0 goes on, while its stub contends for the words that Xen sets for them",
+        )
     },
     Scenario {
         boot: Boot::Own,

@@ -287,7 +287,7 @@ mod tests {
         for (.., scenarios) in &machines {
             assert!(scenarios.len() == 1 || scenarios.iter().all(|scenario| scenario.boot == Boot::Shared));
         }
-        // Two for hostile-contention, one for all others, and the old and the newest board.
-        assert_eq!(machines.len(), 5);
+        // Two for hostile-contention, one for the other with LSE, one for all others, and the old and the newest board.
+        assert_eq!(machines.len(), 6);
     }
 }

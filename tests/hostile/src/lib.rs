@@ -35,6 +35,12 @@ pub fn number(boot: &BootInfo, key: &str) -> Option<u16> {
     boot.option(key)?.parse().ok()
 }
 
+/// A frame number on the command line.
+#[must_use]
+pub fn frame(boot: &BootInfo, key: &str) -> Option<u64> {
+    boot.option(key)?.parse().ok()
+}
+
 /// The domain that a word of the command line names.
 #[must_use]
 pub fn domain(boot: &BootInfo, key: &str) -> Option<DomId> {

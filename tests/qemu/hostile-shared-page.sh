@@ -1,0 +1,91 @@
+# A stub maps the pages of its guest in which Xen tells the guest of events, and contends for the words
+# that Xen sets: by plain stores, by exclusives, and by LSE atomics where the CPU has them. Meanwhile dom0
+# (console) and a neighbour send the guest events. Measured: how late dom0's heartbeat is, how long a send of
+# the neighbour's takes, and how late a bystander's sleep ends that has nothing to do with any of them.
+# With pf.mapping=refused on dom0's command line Xen must refuse the mapping instead.
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+# worst NAME FIELD FROM TO: the largest value of that field (sends, us of a send, us too late) in a
+# domain's lines `PF span=`, from line FROM to TO - 1 of its console.
+worst() {
+    sed -n "$3,$(($4 - 1))p" "$(guest_log "$1")" | tr -d '\r' | awk -v field="$2" '
+        /PF span=/ { value = $(NF - 3 + field); if (value + 0 > most) most = value + 0 }
+        END { print most + 0 }'
+}
+lines_of() { cat "$(guest_log "$1")" 2>/dev/null | wc -l; }
+
+begin
+expected=ok
+for word in $(cat /proc/cmdline); do case $word in pf.mapping=*) expected=${word#pf.mapping=} ;; esac; done
+ways='stores exclusives'
+grep -q '^Features.* atomics' /proc/cpuinfo && ways="$ways lse"
+phases='quiet stores_own'
+for place in pending upcall; do for way in $ways; do phases="$phases ${way}_$place"; done; done
+
+echo alone >/run/phase
+heartbeat &
+heartbeat=$!
+check "a bystander starts" start_frontend bystander 'mode=send'
+# A guest names in advance who may connect to its port. With labels of ours no guest may; dom0 alone then sends.
+neighbour=$(($(domid bystander) + 2))
+[ ! -e /pf/xenpolicy ] || neighbour=0
+check "a guest for the hostile stub starts" start_frontend victim "mode=receive peer=$neighbour"
+check "the guest tells where its pages are" wait_guest_line victim 'PF vcpu_info=' 20
+if [ $neighbour != 0 ]; then
+    check "a neighbour starts" start_frontend neighbour "mode=send peer=$(domid victim) port=$(guest_value victim port)"
+    equal "the neighbour is who the port is for" $neighbour "$(domid neighbour)"
+    check "the neighbour sends events" wait_guest_line neighbour 'PF span=' 20
+    label=
+else
+    label=$(label victim stub)
+fi
+label=$label check "the hostile stub runs" launch_stub shared shared_page "$(domid victim)" seconds=1 \
+    "shared-info=$(guest_value victim shared_info)" "vcpu-info=$(guest_value victim vcpu_info)"
+wait_guest_line shared 'PF mapped=' 20 || die "the stub has not tried the mapping"
+mapped=$(guest_value shared mapped)
+fact mapped "$mapped"
+
+declare -A at
+phase=
+order=
+deadline=$(($(now_ms) + 100000))
+until [ "$phase" = idle ] || [ "$(now_ms)" -gt "$deadline" ]; do
+    now=$(guest_value shared phase)
+    if [ -n "$now" ] && [ "$now" != "$phase" ]; then
+        phase=$now
+        echo "$phase" >/run/phase
+        for name in bystander neighbour victim; do at[$name.$phase]=$(lines_of $name); done
+        order="$order $phase"
+    fi
+    sleep 0.2
+done
+check "the stub went through its phases" wait_guest_line shared 'PF done=1' 5
+equal "the hostile stub met no error" "" "$(guest_value shared error)"
+if [ "$expected" = ok ]; then
+    equal "the stub has its guest's pages" ok "$mapped"
+    equal "it went through them in order" " $phases idle" "$order"
+    for phase in $phases; do
+        next=$(echo "$order" | sed -n "s/.* $phase \([a-z_]*\).*/\1/p")
+        fact "dom0_late_ms_$phase" "$(cat /run/stall.$phase)"
+        check "dom0 never stalls for 10 s during $phase" test "$(cat /run/stall.$phase)" -lt 10000
+        fact "bystander_late_us_$phase" "$(worst bystander 3 "${at[bystander.$phase]}" "${at[bystander.$next]}")"
+        lines=$((${at[victim.$next]:-0} - ${at[victim.$phase]:-0}))
+        check "the guest goes on during $phase ($lines lines)" test $lines -ge 5
+        [ $neighbour != 0 ] || continue
+        fact "send_us_$phase" "$(worst neighbour 2 "${at[neighbour.$phase]}" "${at[neighbour.$next]}")"
+        case $phase in quiet | *_own) continue ;; esac
+        changes=$(guest_value shared "changes_$phase")
+        fact "changes_$phase" "$changes"
+        check "Xen comes to the word that is contended for in $phase" test "$changes" -ge 20
+    done
+else
+    check "Xen refuses the stub its guest's pages ($mapped)" test "$mapped" != ok
+fi
+kill $heartbeat
+check "Xen answers" xl info
+for name in shared neighbour victim bystander; do
+    [ -z "$(domid $name)" ] || check "$name is destroyed" xl destroy $name
+done
+nothing_left
+finish
