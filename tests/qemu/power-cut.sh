@@ -1,5 +1,5 @@
 # Power failure. A guest with a raw disk and an ext4 writes as fast as it can and tells what it
-# knows to be safe: batches of O_DIRECT writes whose flush has returned, files that are synced and
+# knows to be safe: records of O_DIRECT writes whose flush has returned, files that are synced and
 # renamed. At a random moment something dies: the stub, the guest, the storage backend (blkback is taken
 # off the stub's disks and back, then the guest destroyed), or guest and stub at once. Then dom0 looks into
 # the images: what was acknowledged is there or something newer is, every sector is whole, and
@@ -57,9 +57,9 @@ judge() {
     if "$program" check "$1" "$2" "/run/power.$1" "$3" "$(told "$1")" >/run/verdict 2>&1; then
         good=$((good + 1))
     else
-        fail "life $3, ended by the end of the $4: $1"
+        fail "epoch $3, ended by the end of the $4: $1"
     fi
-    sed "s/^/life $3 ($4): /" /run/verdict
+    sed "s/^/epoch $3 ($4): /" /run/verdict
     line=$(head -n 1 /run/verdict)
     checked=$((checked + $(expr "$line" : '.*checked=\([0-9]*\)')))
     acked=$((acked + $(expr "$line" : '.* acked=\([0-9]*\)')))
@@ -72,21 +72,21 @@ files=$(raw_disk power-files 64)
 mkfs.ext4 -q -F "$files" || die "mkfs"
 rm -f /run/power.raw /run/power.files
 ways=(stub guest backend both)
-done_kills=0 batches=0 checked=0 acked=0 newer=0 good=0
+done_kills=0 records=0 checked=0 acked=0 newer=0 good=0
 for epoch in $(seq "$kills"); do
     way=${ways[(epoch - 1) % 4]}
     vcpus=2 extra="pf.epoch=$epoch" start_guest cut power-cut "$(virtio_disk xvda "$raw")" "$(virtio_disk xvdb "$files")" ||
-        die "xl create in life $epoch"
-    wait_for 60 pf_told || die "the guest tells of nothing in life $epoch: $(guest_value cut error)"
+        die "xl create in epoch $epoch"
+    wait_for 60 pf_told || die "the guest tells of nothing in epoch $epoch: $(guest_value cut error)"
     after_ms=$((200 + RANDOM % 2500))
     sleep "$((after_ms / 1000)).$(printf %03d $((after_ms % 1000)))"
     end_it "$way"
-    wait_gone cut 40 || fail "life $epoch: the guest is still there"
-    no_domains 30 || fail "life $epoch: still there: $(domains | tr '\n' ' ')"
-    wait_for 20 pf_no_loops || fail "life $epoch: a loop device is still there"
+    wait_gone cut 40 || fail "epoch $epoch: the guest is still there"
+    no_domains 30 || fail "epoch $epoch: still there: $(domains | tr '\n' ' ')"
+    wait_for 20 pf_no_loops || fail "epoch $epoch: a loop device is still there"
     done_kills=$((done_kills + 1))
-    batches=$((batches + $(sum "$(told raw)") + $(sum "$(told files)")))
-    echo "life $epoch ($way after $after_ms ms): raw $(told raw) files $(told files)"
+    records=$((records + $(sum "$(told raw)") + $(sum "$(told files)")))
+    echo "epoch $epoch ($way after $after_ms ms): raw $(told raw) files $(told files)"
 
     judge raw "$raw" "$epoch" "$way"
     # As after any power failure: the journal is replayed by the mount, then all has to be clean.
@@ -94,15 +94,15 @@ for epoch in $(seq "$kills"); do
         judge files /mnt "$epoch" "$way"
         umount /mnt
     else
-        fail "life $epoch: the file system does not mount"
+        fail "epoch $epoch: the file system does not mount"
     fi
-    e2fsck -f -n "$files" >/run/fsck 2>&1 || { fail "life $epoch: e2fsck"; cat /run/fsck; }
+    e2fsck -f -n "$files" >/run/fsck 2>&1 || { fail "epoch $epoch: e2fsck"; cat /run/fsck; }
 done
 equal "all ends came" "$kills" "$done_kills"
 equal "raw disk and files are well after each" $((2 * kills)) "$good"
-check "the guests acknowledged batches in plenty ($batches)" test "$batches" -ge $((kills * 10))
+check "the guests acknowledged records in plenty ($records)" test "$records" -ge $((kills * 10))
 fact kills "$done_kills"
-fact batches_acknowledged "$batches"
+fact records_acknowledged "$records"
 fact units_checked "$checked"
 fact units_acknowledged_in_their_life "$acked"
 fact units_newer_than_acknowledged "$newer"

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! on_clock(now)                          is time up? has what is held a deadline?
-//! on_turn(events?) on_outstanding(n)     a turn begins
+//! on_storage(events?) on_outstanding(n)  a turn begins
 //! early_signal_threshold()               is a whole batch back?
 //! on_completed(queue) ...                the storage gave requests back
 //! on_request(bytes) on_submitted(queue)  new ones went to it

@@ -1,4 +1,4 @@
-//! Life of the ioreq server: claimed addresses in, guest accesses out, an orderly end.
+//! The ioreq server from start to end: claimed addresses in, guest accesses out, an orderly end.
 //!
 //! Xen holds a guest vCPU for each access until its slot is answered. So the end has a fixed
 //! order: disable (nothing new comes), answer every slot, wait until Xen has taken each

@@ -1,5 +1,5 @@
 # The guest of the power failure: writes to a raw disk and to files on ext4, and tells what is
-# safe, until something ends it. pf.epoch= counts its lives.
+# safe, until something ends it. pf.epoch= counts its runs.
 . /guest/lib.sh
 . /guest/disk.sh
 

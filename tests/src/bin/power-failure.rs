@@ -16,15 +16,15 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (kind, verdict) = match *args.as_slice() {
-        ["write", "raw", device, life] => return raw::write(Path::new(device), epoch(life)?),
-        ["write", "files", dir, life] => return files::write(Path::new(dir), epoch(life)?),
-        ["check", "raw", image, memory, life, acked] => {
+        ["write", "raw", device, run] => return raw::write(Path::new(device), epoch(run)?),
+        ["write", "files", dir, run] => return files::write(Path::new(dir), epoch(run)?),
+        ["check", "raw", image, memory, run, acked] => {
             let acked = ack::parse(acked, plan::RAW_WRITERS)?;
-            ("raw", raw::check(Path::new(image), Path::new(memory), epoch(life)?, &acked)?)
+            ("raw", raw::check(Path::new(image), Path::new(memory), epoch(run)?, &acked)?)
         }
-        ["check", "files", dir, memory, life, acked] => {
+        ["check", "files", dir, memory, run, acked] => {
             let acked = ack::parse(acked, plan::FILE_WRITERS)?;
-            ("files", files::check(Path::new(dir), Path::new(memory), epoch(life)?, &acked)?)
+            ("files", files::check(Path::new(dir), Path::new(memory), epoch(run)?, &acked)?)
         }
         _ => bail!(USAGE),
     };

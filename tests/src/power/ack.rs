@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result, bail};
 
-/// A writer and the batch whose flush has returned.
+/// A writer and the record whose flush has returned.
 pub type Ack = (u32, u32);
 
 /// A channel for the writers; [`tell`] reads its other end.
@@ -15,7 +15,7 @@ pub fn acks() -> (Sender<Ack>, Receiver<Ack>) {
 }
 
 /// Prints a line for each acknowledgement, or one for several where the console is slower:
-/// `PF NAME=SEQ,SEQ,...;`, the newest batch of every writer. The `;` tells whole lines from
+/// `PF NAME=SEQ,SEQ,...;`, the newest record of every writer. The `;` tells whole lines from
 /// those that a dying guest did not finish. Ends with the last writer.
 ///
 /// # Errors
@@ -37,7 +37,7 @@ pub fn tell(name: &str, writers: u32, acks: &Receiver<Ack>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what [`tell`] printed, without the name: the newest batch of each writer. Nothing for
+/// Reads what [`tell`] printed, without the name: the newest record of each writer. Nothing for
 /// a guest that acknowledged nothing.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Files on a file system: each batch replaces one file (write another, sync it, rename it over,
+//! Files on a file system: each record replaces one file (write another, sync it, rename it over,
 //! sync the directory), so that after any end each is whole, old or new.
 
 use std::fs::{self, File};
@@ -64,7 +64,7 @@ fn replace(dir: &Path, writer: u32, version: Version) -> Result<()> {
     File::open(dir)?.sync_all().context("sync of the directory")
 }
 
-/// Checks the files after life `epoch`, as [`super::raw::check`] does the disk.
+/// Checks the files of epoch `epoch`, as [`super::raw::check`] does the disk.
 ///
 /// # Errors
 /// When something cannot be read or written.
@@ -127,7 +127,7 @@ fn read(path: &Path, writer: u32, slot: u32) -> Result<Result<Version, String>> 
 mod tests {
     use super::*;
 
-    /// Batch 1 of life 1 of writer 0: the name of its file.
+    /// Record 1 of epoch 1 of writer 0: the name of its file.
     fn first_file(dir: &Path) -> PathBuf {
         let version = Version { epoch: 1, seq: 1 };
         replace(dir, 0, version).unwrap();

@@ -1,7 +1,7 @@
 //! The power failure test's writer (in the guest) and checker (in dom0): one program, so that
 //! both know what each write was to hold.
 //!
-//! A writer writes a batch, flushes, and only after the flush has returned tells the batch's
+//! A writer writes a *record*, flushes, and only after the flush has returned tells the record's
 //! number on its console ([`ack`]). Then something is killed. The checker looks at what storage
 //! holds and decides, sector by sector ([`raw`]) and file by file ([`files`]):
 //!
@@ -9,9 +9,9 @@
 //! - every sector is whole: each carries its own stamp and checksum ([`stamp`]);
 //! - nothing has been written after the writer's end, once the checker had looked.
 //!
-//! What a batch writes follows from its name alone ([`plan`]), so a number is all that has to
-//! get out of the dying guest. Lives are counted (*epochs*), and the checker remembers what it
-//! found after each, so that the next life's check covers what this life left alone.
+//! What a record holds follows from its name alone ([`plan`]), so a number is all that has to
+//! get out of the dying guest. The runs of the guest are counted (*epochs*), and the checker
+//! remembers what it found after each, so that the next epoch's check covers what this one left alone.
 
 pub mod ack;
 pub mod files;
@@ -26,13 +26,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// When something was written: which life of the guest, which batch of its writer.
+/// When something was written: which epoch, which record of its writer.
 /// `Version::NEVER` is older than every other.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Version {
-    /// The life, from 1.
+    /// The run of the guest, from 1.
     pub epoch: u32,
-    /// The batch of that life, from 1.
+    /// The record of that epoch, from 1.
     pub seq: u32,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Version {
 pub struct Verdict {
     /// Units (sectors or files) that had to hold something and were looked at.
     pub checked: u64,
-    /// Of these, how many the newest life had been told to be safe.
+    /// Of these, how many the newest epoch had been told to be safe.
     pub acked: u64,
     /// Units newer than they had to be: written, not acknowledged.
     pub newer: u64,
@@ -74,13 +74,13 @@ impl Verdict {
         } else if found > required {
             self.newer += 1;
             if found.epoch != epoch {
-                self.violations.push(format!("{place}: late: changed to {found} after life {epoch} began"));
+                self.violations.push(format!("{place}: late: changed to {found} after epoch {epoch} began"));
             }
         }
     }
 }
 
-/// What the checker remembers between two lives: a version for each unit.
+/// What the checker remembers between two epochs: a version for each unit.
 ///
 /// # Errors
 /// When the file is there but is not one of ours for `units` units.

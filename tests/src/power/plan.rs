@@ -1,4 +1,4 @@
-//! What each batch writes. It follows from the batch's name, for the writer and the checker
+//! What each record holds. It follows from the record's name, for the writer and the checker
 //! alike.
 
 use super::Version;
@@ -45,7 +45,7 @@ impl Draw {
 
 /// What a writer of the raw disk writes before its flush: one to four extents of 4 to 64 KiB.
 #[must_use]
-pub fn batch(writer: u32, version: Version) -> Vec<Extent> {
+pub fn record(writer: u32, version: Version) -> Vec<Extent> {
     let mut draw = Draw::new(writer, version);
     let blocks = SLOT_SECTORS / BLOCK_SECTORS;
     let extents = 1 + draw.below(4);
@@ -59,7 +59,7 @@ pub fn batch(writer: u32, version: Version) -> Vec<Extent> {
         .collect()
 }
 
-/// Which of its files a writer replaces in a batch, and the new one's length in sectors.
+/// Which of its files a writer replaces by a record, and the new one's length in sectors.
 #[must_use]
 pub fn file(writer: u32, version: Version) -> (u32, u32) {
     let mut draw = Draw::new(writer, version);
@@ -75,9 +75,9 @@ mod tests {
         let slots = RAW_SLOTS * SLOT_SECTORS;
         for seq in 1..200 {
             for writer in 0..RAW_WRITERS {
-                let batch = batch(writer, Version { epoch: 2, seq });
-                assert!((1..=4).contains(&batch.len()));
-                for Extent { first, count } in batch {
+                let record = record(writer, Version { epoch: 2, seq });
+                assert!((1..=4).contains(&record.len()));
+                for Extent { first, count } in record {
                     assert!((BLOCK_SECTORS..=SLOT_SECTORS).contains(&count));
                     assert!(first >= writer * slots && first + count <= (writer + 1) * slots);
                     assert_eq!(first / SLOT_SECTORS, (first + count - 1) / SLOT_SECTORS);

@@ -37,7 +37,7 @@ pub fn write(device: &Path, epoch: u32) -> Result<()> {
             let tell = tell.clone();
             let disk = &disk;
             scope.spawn(move || {
-                if let Err(error) = write_batches(disk, writer, epoch, &tell) {
+                if let Err(error) = write_records(disk, writer, epoch, &tell) {
                     println!("PF raw_stopped={writer} {error}");
                 }
             });
@@ -48,12 +48,12 @@ pub fn write(device: &Path, epoch: u32) -> Result<()> {
     })
 }
 
-fn write_batches(disk: &File, writer: u32, epoch: u32, tell: &Sender<Ack>) -> Result<()> {
+fn write_records(disk: &File, writer: u32, epoch: u32, tell: &Sender<Ack>) -> Result<()> {
     let mut buffer = vec![0; SLOT_SECTORS as usize * SECTOR_BYTES + ALIGN];
     let skip = buffer.as_ptr().align_offset(ALIGN);
     for seq in 1.. {
         let version = Version { epoch, seq };
-        for Extent { first, count } in plan::batch(writer, version) {
+        for Extent { first, count } in plan::record(writer, version) {
             let bytes = buffer
                 .get_mut(skip..skip + count as usize * SECTOR_BYTES)
                 .context("the buffer is too short")?;
@@ -68,8 +68,8 @@ fn write_batches(disk: &File, writer: u32, epoch: u32, tell: &Sender<Ack>) -> Re
     Ok(())
 }
 
-/// Checks the image after life `epoch`, whose last told batches are `acked`, against what
-/// `memory` remembers of the lives before, and lets it remember this one.
+/// Checks the image of epoch `epoch`, whose last told records are `acked`, against what
+/// `memory` remembers of the epochs before, and lets it remember this one.
 ///
 /// # Errors
 /// When something cannot be read or written. What is wrong with the image is in the verdict.
@@ -78,9 +78,9 @@ pub fn check(image: &Path, memory: &Path, epoch: u32, acked: &[u32]) -> Result<V
     for (writer, &newest) in (0..).zip(acked) {
         for seq in 1..=newest {
             let version = Version { epoch, seq };
-            for Extent { first, count } in plan::batch(writer, version) {
+            for Extent { first, count } in plan::record(writer, version) {
                 let sectors = required.get_mut(first as usize..(first + count) as usize);
-                sectors.context("a batch beyond the disk")?.fill(version);
+                sectors.context("a record beyond the disk")?.fill(version);
             }
         }
     }
@@ -110,11 +110,11 @@ pub fn check(image: &Path, memory: &Path, epoch: u32, acked: &[u32]) -> Result<V
     Ok(verdict)
 }
 
-/// Whether that batch of the sector's writer writes the sector.
+/// Whether that record of the sector's writer writes the sector.
 fn planned(place: u64, version: Version) -> bool {
     let place = u32::try_from(place).unwrap_or(u32::MAX);
     let writer = place / (plan::RAW_SLOTS * SLOT_SECTORS);
-    plan::batch(writer, version)
+    plan::record(writer, version)
         .iter()
         .any(|extent| place >= extent.first && place - extent.first < extent.count)
 }
@@ -146,7 +146,7 @@ mod tests {
         }
 
         fn write(&self, writer: u32, version: Version) {
-            for Extent { first, count } in plan::batch(writer, version) {
+            for Extent { first, count } in plan::record(writer, version) {
                 for place in first..first + count {
                     self.put(place, &stamp::sector(place.into(), version));
                 }
@@ -158,9 +158,9 @@ mod tests {
         }
     }
 
-    /// A sector of the batch that no later one of the two overwrites.
+    /// A sector of the record that no later one of the two overwrites.
     fn place_of(writer: u32, version: Version) -> u32 {
-        plan::batch(writer, version).last().unwrap().first
+        plan::record(writer, version).last().unwrap().first
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let verdict = lab.check(1, &[0, 0, 0, 0, 0, 2, 0, 0]);
         assert_eq!(verdict.violations, Vec::<String>::new());
         assert!(verdict.checked > 0 && verdict.acked == verdict.checked && verdict.newer > 0);
-        // The next life writes nothing: all of it has to stay.
+        // The next epoch writes nothing: all of it has to stay.
         let verdict = lab.check(2, &[0; 8]);
         assert_eq!(verdict.violations, Vec::<String>::new());
         assert!(verdict.checked > 0 && verdict.acked == 0 && verdict.newer == 0);

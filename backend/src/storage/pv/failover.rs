@@ -41,7 +41,7 @@
 //! but not after anything that is written later: there is no new connection before the old one is
 //! over.
 
-use super::{Cache, InFlight, Link, PvDisk, geometry_of};
+use super::{Cache, InFlight, Link, PvDisk, REQUESTS, geometry_of};
 use crate::storage::{Io, Operation, Outcome, Ticket};
 use drivers::blkfront::{BlkFront, Health, PeerFault, WatchOutcome};
 use drivers::xenstore::{StoreError, Xenstore};
@@ -231,16 +231,19 @@ impl<H: Hypervisor> PvDisk<H> {
             request.outstanding = 0;
         }
         // Flushes last: what they cover was completed before the break, and is not among these.
-        let order = |request: &InFlight| (request.ticket.operation() == Operation::Flush, request.sequence);
+        let order = |slot: u16| {
+            let request = self.requests.get(usize::from(slot))?.as_ref()?;
+            Some((request.ticket.operation() == Operation::Flush, request.sequence))
+        };
         // The library's sort would be 4 KiB of the image, for a few hundred entries at most.
-        let mut held: alloc::vec::Vec<((bool, u64), u16)> = alloc::vec::Vec::new();
-        for (request, slot) in self.requests.iter().zip(0u16..) {
-            let Some(entry) = request.as_ref().map(|request| (order(request), slot)) else { continue };
-            held.insert(held.partition_point(|other| *other < entry), entry);
+        let mut held: heapless::Vec<u16, REQUESTS> = heapless::Vec::new();
+        for slot in (0u16..).take(REQUESTS) {
+            let Some(place) = order(slot) else { continue };
+            // There is room for every slot.
+            let _ = held.insert(held.partition_point(|&other| order(other) < Some(place)), slot);
         }
         self.queue.clear();
-        for (_, slot) in held {
-            // There is room for every slot.
+        for slot in held {
             let _ = self.queue.push_back(slot);
         }
     }
