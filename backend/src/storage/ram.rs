@@ -43,6 +43,16 @@ pub struct RamDisk {
     long: Option<(Ticket, usize)>,
 }
 
+/// What of a request lies in one chunk. All in bytes.
+struct Part {
+    /// Where its data begin in the request's.
+    skip: u64,
+    /// Length of the chunk.
+    chunk_len: usize,
+    /// Its place in the chunk.
+    range: Range<usize>,
+}
+
 impl RamDisk {
     /// A zeroed disk of `len_bytes`, rounded down to whole sectors.
     ///
@@ -87,9 +97,12 @@ impl RamDisk {
             let chunk_start = start.saturating_sub(start % CHUNK_BYTES);
             let end = turn_end.min(chunk_start.saturating_add(CHUNK_BYTES));
             let Some(chunk) = self.chunks.get_mut(start / CHUNK_BYTES) else { return Some(Outcome::IoError) };
-            let part = start.saturating_sub(chunk_start)..end.saturating_sub(chunk_start);
-            let skip = start.saturating_sub(range.start) as u64;
-            if Self::serve_part(io, ticket, skip, chunk, chunk_len(chunk_start, self.len), part).is_none() {
+            let part = Part {
+                skip: start.saturating_sub(range.start) as u64,
+                chunk_len: chunk_len(chunk_start, self.len),
+                range: start.saturating_sub(chunk_start)..end.saturating_sub(chunk_start),
+            };
+            if Self::serve_part(io, ticket, chunk, part).is_none() {
                 return Some(Outcome::IoError);
             }
             start = end;
@@ -98,26 +111,19 @@ impl RamDisk {
         (start == range.end).then_some(Outcome::Done)
     }
 
-    /// Does what concerns a part of a chunk, whose data are `skip` bytes into the request's.
-    fn serve_part(
-        io: &Io<'_>,
-        ticket: &Ticket,
-        skip: u64,
-        chunk: &mut Vec<u8>,
-        chunk_len: usize,
-        part: Range<usize>,
-    ) -> Option<()> {
+    /// Does what concerns a part of a chunk.
+    fn serve_part(io: &Io<'_>, ticket: &Ticket, chunk: &mut Vec<u8>, part: Part) -> Option<()> {
         if chunk.is_empty() {
             if matches!(ticket.operation(), Operation::Discard { .. } | Operation::WriteZeroes { .. }) {
                 return Some(());
             }
             // There is room for it: see `new`.
-            chunk.resize(chunk_len, 0);
+            chunk.resize(part.chunk_len, 0);
         }
-        let bytes = chunk.get_mut(part)?;
+        let bytes = chunk.get_mut(part.range)?;
         match ticket.operation() {
-            Operation::Read { .. } => io.scatter_bytes(ticket, skip, bytes).ok(),
-            Operation::Write { .. } => io.gather_bytes(ticket, skip, bytes).ok(),
+            Operation::Read { .. } => io.scatter_bytes(ticket, part.skip, bytes).ok(),
+            Operation::Write { .. } => io.gather_bytes(ticket, part.skip, bytes).ok(),
             Operation::Flush => None,
             // Zeroed memory is discarded beyond recovery, too.
             Operation::Discard { .. } | Operation::WriteZeroes { .. } => {

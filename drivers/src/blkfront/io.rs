@@ -2,7 +2,7 @@
 
 use super::pool::Bounce;
 use super::slots::{InFlight, Mismatch};
-use super::wire::{self, Direction, RequestKind};
+use super::wire::{self, Direction, RequestKind, Transfer};
 use super::{BlkFront, Completion, Health, IoError, Op, PeerFault, SubmitError};
 use crate::gnttab::GrantedPage;
 use crate::ring::{ResponseOverrun, RingFull};
@@ -26,12 +26,13 @@ impl<H: Hypervisor> BlkFront<H> {
         // As many slots as entries: without a slot there is no entry either.
         let Some(wire_id) = self.slots.next_id() else { return Err((SubmitError::RingFull, op)) };
         let handle = self.handle;
+        let transfer = |direction, sector_number| Transfer { direction, id: wire_id, handle, sector_number };
         let queued = match &op {
             Op::Read { first_sector, bounce, len_bytes } => {
-                self.queue_data(wire_id, Direction::Read, *first_sector, bounce, *len_bytes)
+                self.queue_data(transfer(Direction::Read, *first_sector), bounce, *len_bytes)
             }
             Op::Write { first_sector, bounce, len_bytes } => {
-                self.queue_data(wire_id, Direction::Write, *first_sector, bounce, *len_bytes)
+                self.queue_data(transfer(Direction::Write, *first_sector), bounce, *len_bytes)
             }
             Op::Flush => self.ring.queue(wire::flush(wire_id, handle).as_bytes()).map(|()| None),
             Op::Discard { first_sector, sectors, secure } => {
@@ -98,9 +99,7 @@ impl<H: Hypervisor> BlkFront<H> {
     /// Queues a read or write; returns the page that holds its segments, if one was needed.
     fn queue_data(
         &mut self,
-        wire_id: u64,
-        direction: Direction,
-        first_sector: u64,
+        transfer: Transfer,
         bounce: &Bounce,
         len_bytes: u32,
     ) -> Result<Option<u16>, RingFull> {
@@ -108,7 +107,7 @@ impl<H: Hypervisor> BlkFront<H> {
         let count = wire::pages_for(len_bytes);
         // What fits into the entry itself needs no page of its own, and blkback no mapping of one.
         if count as usize <= MAX_SEGMENTS_PER_REQUEST {
-            let request = wire::direct(direction, wire_id, self.handle, first_sector, segments);
+            let request = wire::direct(transfer, segments);
             return self.ring.queue(wire::used(&request)).map(|()| None);
         }
         // Every indirect request holds 12 pages of the pool or more, and there is an
@@ -122,7 +121,7 @@ impl<H: Hypervisor> BlkFront<H> {
             debug_assert!(written.is_ok());
         }
         let count = u16::try_from(count).map_err(|_| RingFull)?;
-        let request = wire::indirect(direction, wire_id, self.handle, first_sector, count, page.gref());
+        let request = wire::indirect(transfer, count, page.gref());
         // The page is taken only if the entry is: a full ring leaves everything as it was.
         self.ring.queue(request.as_bytes())?;
         self.indirect_free.pop();

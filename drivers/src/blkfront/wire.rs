@@ -73,14 +73,20 @@ pub(super) fn segments(
     })
 }
 
+/// What every read and write says of itself, wherever its segments stand.
+pub(super) struct Transfer {
+    pub direction: Direction,
+    /// The id that its response has to have.
+    pub id: u64,
+    /// Which of the guest's disks.
+    pub handle: u16,
+    /// Its first sector, of 512 bytes.
+    pub sector_number: u64,
+}
+
 /// A read or write whose segments stand in the entry itself; at most 11 of them.
-pub(super) fn direct(
-    direction: Direction,
-    id: u64,
-    handle: u16,
-    sector_number: u64,
-    segments: impl Iterator<Item = Segment>,
-) -> Request {
+pub(super) fn direct(transfer: Transfer, segments: impl Iterator<Item = Segment>) -> Request {
+    let Transfer { direction, id, handle, sector_number } = transfer;
     let mut request =
         Request { operation: direction.code(), handle, id, sector_number, ..Request::default() };
     for (to, from) in request.seg.iter_mut().zip(segments.take(MAX_SEGMENTS_PER_REQUEST)) {
@@ -98,14 +104,8 @@ pub(super) fn used(request: &Request) -> &[u8] {
 }
 
 /// A read or write whose `nr_segments` segments stand in one granted page.
-pub(super) fn indirect(
-    direction: Direction,
-    id: u64,
-    handle: u16,
-    sector_number: u64,
-    nr_segments: u16,
-    page: GrantRef,
-) -> RequestIndirect {
+pub(super) fn indirect(transfer: Transfer, nr_segments: u16, page: GrantRef) -> RequestIndirect {
+    let Transfer { direction, id, handle, sector_number } = transfer;
     let mut indirect_grefs = [0; MAX_INDIRECT_PAGES_PER_REQUEST];
     let [first, ..] = &mut indirect_grefs;
     *first = page.0;

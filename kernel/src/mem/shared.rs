@@ -199,24 +199,20 @@ impl SharedPage {
         Ok(cell.fetch_and(!bits, Ordering::SeqCst))
     }
 
-    /// Replaces the half-word at byte `offset` by `new` if it is `current`; otherwise returns
-    /// what it is. Only for pages that Xen alone shares.
+    /// Replaces the half-word at byte `offset` by `new` if it is `current`. Returns what it was:
+    /// `current` if it was replaced. Only for pages that Xen alone shares.
     ///
     /// # Errors
     /// [`OutOfPage`] as for [`SharedPage::load`].
-    pub(crate) fn compare_exchange(
-        &self,
-        offset: usize,
-        current: u16,
-        new: u16,
-    ) -> Result<Result<u16, u16>, OutOfPage> {
+    pub(crate) fn compare_exchange(&self, offset: usize, current: u16, new: u16) -> Result<u16, OutOfPage> {
         let at = self.at(offset, 2)?;
         if !offset.is_multiple_of(2) {
             return Err(OutOfPage);
         }
         // SAFETY: inside the page and aligned, as in `load`.
         let cell = unsafe { AtomicU16::from_ptr(at.cast()) };
-        Ok(cell.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst))
+        let replaced = cell.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst);
+        Ok(replaced.unwrap_or_else(|found| found))
     }
 
     /// Copies bytes out of the page, starting at `offset`. Not atomic as a whole.

@@ -164,13 +164,12 @@ impl GrantTable {
             if flags & (GTF_READING | GTF_WRITING) != 0 {
                 return Err(Errno::EBUSY);
             }
-            match frame.compare_exchange(offset, flags, 0).map_err(|_| Errno::EINVAL)? {
-                Ok(_) => {
-                    full_barrier();
-                    return Ok(());
-                }
-                Err(now) => flags = now,
+            let found = frame.compare_exchange(offset, flags, 0).map_err(|_| Errno::EINVAL)?;
+            if found == flags {
+                full_barrier();
+                return Ok(());
             }
+            flags = found;
         }
         Err(Errno::EBUSY)
     }

@@ -77,18 +77,16 @@ pub fn ensure(cache: &Cache, version: XenVersion) -> Result<PathBuf> {
     let recipe = format!("{REVISION} {full} {PARTS:?} {CONFIGURE:?} {ANSWERS:?} {HEADERS:?} {LIBRARIES:?}");
     cache.entry(&format!("xen-tools-{version}"), &recipe, NEED_MIB, |dir| {
         packages::ensure_for_xen_tools()?;
-        let log = dir.join("build.log");
-        let work = dir.join("work");
+        let (log, work) = (log_of(dir), dir.join("work"));
         let apt = LazyApt::new(cache.root().join("tmp-apt-xen-tools"), SUITE.suite());
         let libraries = ui::step(format!("Xen {version}: download the libraries of its tools"), |_| {
             libraries(&apt, &work, &log)
         })?;
         let what = format!("Xen {version}: build the tools of {full} for arm64 (a minute or two)");
         ui::step(what, |step| {
-            let source = work.join("source");
             step.say("unpack");
-            xen::unpack(&tarball, &source, &log)?;
-            build(&source, &libraries, &dir.join("tree"), version, &log, step)
+            xen::unpack(&tarball, &source_of(dir), &log)?;
+            build(dir, &libraries, version, step)
         })?;
         fs::write(dir.join("version"), &full)?;
         Ok(fs::remove_dir_all(&work)?)
@@ -118,14 +116,19 @@ fn libraries(apt: &LazyApt, work: &Path, log: &Path) -> Result<Libraries> {
     Ok(Libraries { include: root.join("usr/include"), lib })
 }
 
-fn build(
-    source: &Path,
-    libraries: &Libraries,
-    to: &Path,
-    version: XenVersion,
-    log: &Path,
-    step: &ui::Step,
-) -> Result<()> {
+/// The log of what makes an entry.
+fn log_of(dir: &Path) -> PathBuf {
+    dir.join("build.log")
+}
+
+/// Where an entry's source is unpacked.
+fn source_of(dir: &Path) -> PathBuf {
+    dir.join("work/source")
+}
+
+/// Builds the unpacked source of the entry `dir` into its `tree`.
+fn build(dir: &Path, libraries: &Libraries, version: XenVersion, step: &ui::Step) -> Result<()> {
+    let (source, log) = (source_of(dir), log_of(dir));
     let programs = format!("/{}", layout::xen_programs(version));
     let with_libraries = |command: &mut Command| {
         command
@@ -140,15 +143,15 @@ fn build(
         .args(CONFIGURE)
         .arg(format!("--with-libexec-leaf-dir=xen-{version}"))
         .args([format!("--bindir={programs}"), format!("--sbindir={programs}")])
-        .current_dir(source);
+        .current_dir(&source);
     with_libraries(&mut configure);
-    process::run_logged(&mut configure, log)?;
+    process::run_logged(&mut configure, &log)?;
     for part in PARTS {
         step.say(part);
         let mut make = xen::make(&source.join("tools").join(part), "install");
-        make.arg(xen::parallel()).env("DESTDIR", to);
+        make.arg(xen::parallel()).env("DESTDIR", dir.join("tree"));
         with_libraries(&mut make);
-        process::run_logged(&mut make, log)?;
+        process::run_logged(&mut make, &log)?;
     }
     Ok(())
 }

@@ -130,7 +130,9 @@ const SCENARIO: &str = "bench";
 pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
     let spans = plan.spans();
     let what = format!("{spans} spans of {} s in {} rounds", plan.seconds, plan.rounds);
-    let run = run::measure(SCENARIO, &plan.config(), &what, spans, plan.limit(), options)?;
+    let config = plan.config();
+    let job = run::Job { scenario: SCENARIO, config: &config, what: &what, spans, limit: plan.limit() };
+    let run = run::measure(job, options)?;
     let mut measured = Measured::read(&run.outcome.facts);
     measured.set_aside(|key| run.is_disturbed(key));
     let report = Report {

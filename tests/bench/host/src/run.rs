@@ -55,19 +55,26 @@ impl Run {
     }
 }
 
-/// Sets up, builds, boots and runs a scenario that measures `spans` spans; `config` is
-/// `/pf/bench.conf` for it.
+/// A scenario that is to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// Its name.
+    pub scenario: &'a str,
+    /// `/pf/bench.conf` for it.
+    pub config: &'a str,
+    /// What it measures, as the user reads it.
+    pub what: &'a str,
+    /// How many spans it measures.
+    pub spans: usize,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// Sets up, builds, boots and runs a scenario.
 ///
 /// # Errors
 /// When set-up, build or boot fail.
-pub fn measure(
-    scenario: &str,
-    config: &str,
-    what: &str,
-    spans: usize,
-    limit: Duration,
-    options: &Options,
-) -> Result<Run> {
+pub fn measure(Job { scenario, config, what, spans, limit }: Job<'_>, options: &Options) -> Result<Run> {
     ui::heading("Set-up");
     setup::packages::ensure()?;
     let toolchain = setup::toolchain()?;

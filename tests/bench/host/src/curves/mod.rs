@@ -23,7 +23,7 @@ use xtask::system::Options;
 use crate::curves::plan::Plan;
 use crate::curves::read::Measured;
 use crate::curves::report::Report;
-use crate::run::measure;
+use crate::run::{Job, measure};
 
 const SCENARIO: &str = "curves";
 
@@ -40,7 +40,9 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
         plan.seconds,
         plan.rounds
     );
-    let run = measure(SCENARIO, &plan.config(), &what, plan.spans(), plan.limit(), options)?;
+    let (config, spans) = (plan.config(), plan.spans());
+    let job = Job { scenario: SCENARIO, config: &config, what: &what, spans, limit: plan.limit() };
+    let run = measure(job, options)?;
     let measured = Measured::read(&run.outcome.facts, |key| run.is_disturbed(key));
     let report = Report { plan: plan.clone(), measured, run };
     write(&report)?;
