@@ -24,7 +24,7 @@ use crate::lint::modules::Modules;
 use crate::paths;
 use crate::workspace::{self, Crate};
 
-/// Tells what breaks a rule; true when nothing does.
+/// Tells what breaks a rule, or what was looked at; true when nothing does.
 ///
 /// # Errors
 /// When a crate, a script or a document cannot be read.
@@ -32,16 +32,22 @@ pub fn run() -> Result<bool> {
     let root = paths::root();
     // A file that a library and a program share is read for both, and told once.
     let mut faults = BTreeSet::new();
+    let (mut crates, mut scripts) = (0, 0);
     for Crate { package, root: file } in workspace::read()?.crates() {
+        crates += 1;
         let modules = Modules::read(&file, &root)?;
         faults.extend(circles::find(&modules).iter().map(|circle| format!("{package}: a circle {circle}")));
         faults.extend(sizes::find(&modules.files));
     }
     faults.extend(sizes::long_files(&root)?);
     for script in files::below(&root.join("tests"), "sh")? {
+        scripts += 1;
         faults.extend(shell::fault(&script)?);
     }
     faults.extend(words::find(&root)?);
     faults.iter().for_each(|fault| println!("{fault}"));
+    if faults.is_empty() {
+        println!("{crates} crates and {scripts} scripts: no rule is broken");
+    }
     Ok(faults.is_empty())
 }

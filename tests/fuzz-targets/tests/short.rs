@@ -64,3 +64,27 @@ fn any_command_line_is_judged() {
 fn our_queue_and_rust_vmm_s_find_the_same_chains() {
     run(CASES, 900, fuzz_targets::virtq_differential);
 }
+
+/// What a target lacks, of what names it in `tests/fuzz/Cargo.toml` and in this file.
+fn missing(target: &str, manifest: &str, short: &str) -> Vec<&'static str> {
+    let bin = format!("[[bin]]\nname = \"{target}\"\npath = \"fuzz_targets/{target}.rs\"\n");
+    let places = [
+        ("a [[bin]]", manifest.contains(&bin)),
+        ("a test", short.contains(&format!(", fuzz_targets::{target});"))),
+    ];
+    places.into_iter().filter(|(_, there)| !there).map(|(what, _)| what).collect()
+}
+
+#[test]
+fn every_target_is_run_here_and_by_lib_fuzzer() {
+    let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).expect("the fuzzers' manifest");
+    let short = include_str!("short.rs");
+    for (target, _) in fuzz_targets::TARGETS {
+        assert_eq!(missing(target, &manifest, short), [""; 0], "{target}");
+        let program = std::fs::read_to_string(fuzz.join(format!("fuzz_targets/{target}.rs")));
+        let program = program.unwrap_or_else(|error| panic!("fuzz_targets/{target}.rs: {error}"));
+        assert!(program.contains(&format!("fuzz_targets::{target}(data)")), "{target}: runs something else");
+    }
+    assert_eq!(missing("no_target", &manifest, short), ["a [[bin]]", "a test"]);
+}
