@@ -48,7 +48,7 @@ impl Board {
     /// Of the age of the boards that people have.
     const OLD: Board = Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20], flask: false };
     const MAX: Board = Board { cpu: MAX_CPU, gic: Gic::V3, xens: &[XenVersion::V4_20], flask: false };
-    const FLASK: Board = Board { flask: true, ..Board::USUAL };
+    const FLASK: Board = Board { flask: true, xens: &[XenVersion::V4_20], ..Board::USUAL };
 
     /// Its name, in verdicts and file names.
     #[must_use]
@@ -169,7 +169,10 @@ const fn with_tools(name: &'static str, limit_s: u64, rule: &'static str) -> Sce
 /// Every scenario, in the order of running.
 pub const SCENARIOS: &[Scenario] = &[
     shared("native-pv", 120, "without any stub, the same guest works on Xen's own PV disk"),
-    shared("demo", 240, "data survive a remount, a reboot of the guest, and are in the backing image"),
+    Scenario {
+        boards: &[Board::USUAL, Board::FLASK],
+        ..shared("demo", 240, "data survive a remount, a reboot of the guest, and are in the backing image")
+    },
     shared("ram-only", 90, "a disk inside the stub needs no storage backend at all"),
     shared("poweroff", 90, "a guest that powers off leaves no stub, node, grant or loop device behind"),
     shared("read-only", 90, "a read-only disk says so, refuses writes, and its image stays as it was"),
@@ -308,7 +311,6 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("stub-memory", 60, "a stub cannot write its code, execute its data or touch what is not mapped"),
     Scenario {
         boards: &[Board::FLASK],
-        long: true,
         ..shared(
             "flask-guests",
             300,

@@ -287,7 +287,8 @@ mod tests {
         for (.., scenarios) in &machines {
             assert!(scenarios.len() == 1 || scenarios.iter().all(|scenario| scenario.boot == Boot::Shared));
         }
-        // Two for hostile-contention, one for the other with LSE, one for all others, and the old and the newest board.
-        assert_eq!(machines.len(), 6);
+        // Two for hostile-contention, one for the other with LSE, one for all others, the old and the newest
+        // board, and one with FLASK.
+        assert_eq!(machines.len(), 7);
     }
 }
