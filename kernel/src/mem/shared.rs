@@ -387,6 +387,18 @@ mod tests {
     }
 
     #[test]
+    fn a_half_word_is_replaced_only_if_it_is_the_expected_one() {
+        let page = page();
+        page.store(6, 5u16, Order::Relaxed).expect("inside");
+        assert_eq!(page.compare_exchange(6, 4, 9), Ok(5));
+        assert_eq!(page.load::<u16>(6, Order::Relaxed), Ok(5));
+        assert_eq!(page.compare_exchange(6, 5, 9), Ok(5));
+        assert_eq!(page.load::<u16>(6, Order::Relaxed), Ok(9));
+        assert_eq!(page.compare_exchange(7, 0, 1), Err(OutOfPage));
+        assert_eq!(page.compare_exchange(4096, 0, 1), Err(OutOfPage));
+    }
+
+    #[test]
     fn copies_keep_every_byte_at_any_alignment() {
         let (a, b) = (page(), page());
         let bytes: Vec<u8> = (0..4096u32).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
