@@ -1,7 +1,7 @@
 //! One word that has two meanings: `backend` is a crate here, and a party of Xen's.
 //!
 //! Comments and documents say "storage backend" or "blkback" for the party. What else Xen calls so has
-//! another word beside it ([`AFTER`]). The crate stands in backticks. `docs/glossary.md` explains them.
+//! another word beside it (`AFTER`). The crate stands in backticks. `docs/glossary.md` explains them.
 
 use std::fs;
 use std::path::Path;
