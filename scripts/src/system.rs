@@ -46,6 +46,8 @@ pub struct Options {
     pub u_boot: Option<PathBuf>,
     /// A compiled FLASK policy, `/pf/xenpolicy` in dom0: Xen runs with FLASK, and dom0 loads it.
     pub flask_policy: Option<PathBuf>,
+    /// A Linux for guests that grant their pages: `/guest/Image-grants` in dom0.
+    pub grant_kernel: Option<PathBuf>,
     /// More files for dom0, by path: what a script is to know of this run.
     pub files: Vec<(&'static str, String)>,
 }
@@ -66,6 +68,7 @@ impl Options {
             dom0_args: String::new(),
             tools: None,
             u_boot: None,
+            grant_kernel: None,
             debian: None,
             flask_policy: None,
             files: Vec::new(),
@@ -125,6 +128,7 @@ fn write_initrd(to: &Path, fixture: &Fixture, products: &Products, options: &Opt
         ("guest/debian.img", &options.debian),
         ("guest/u-boot.bin", &options.u_boot),
         ("pf/xenpolicy", &options.flask_policy),
+        ("guest/Image-grants", &options.grant_kernel),
     ];
     for (path, image) in images {
         if let Some(image) = image {

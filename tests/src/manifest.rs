@@ -79,6 +79,12 @@ impl Scenario {
         Duration::from_secs(self.limit_s)
     }
 
+    /// Whether its guest has a kernel that grants its pages.
+    #[must_use]
+    pub fn wants_grant_kernel(&self) -> bool {
+        self.name.starts_with("grants")
+    }
+
     /// The machines it runs on with this Xen.
     pub fn boards(&self, xen: XenVersion) -> impl Iterator<Item = Board> {
         let boards = if self.xens.contains(&xen) { self.boards } else { &[] };

@@ -1,12 +1,12 @@
 //! Boots machines and runs scenarios on them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use xtask::agent::{Agent, Outcome};
 use xtask::build::{self, Products};
-use xtask::setup::u_boot::NoSource;
+use xtask::setup::source::NoSource;
 use xtask::setup::{self, Fixture, XenVersion};
 use xtask::system::{self, Options};
 use xtask::{interrupt, ui};
@@ -96,19 +96,32 @@ impl Selection {
 /// A machine, and what runs on it.
 type Load = (XenVersion, Board, Vec<Scenario>);
 
-/// Makes or finds U-Boot, if a scenario wants it. Those that do are taken out, and counted, if its
-/// source cannot be had.
-fn u_boot(machines: &mut Vec<Load>) -> Result<(Option<PathBuf>, usize)> {
-    let wanted = |scenario: &Scenario| scenario.name == BOOTS_BY_U_BOOT;
-    let count = machines.iter().flat_map(|(.., scenarios)| scenarios).filter(|one| wanted(one)).count();
-    if count == 0 {
+/// What some scenarios boot beyond the fixture. None: no scenario wants it, or it cannot be had.
+#[derive(Default)]
+struct Extras {
+    u_boot: Option<PathBuf>,
+    grant_kernel: Option<PathBuf>,
+}
+
+/// Makes or finds what a scenario that is `wanted` boots, if there is such a scenario. Those are taken out,
+/// and counted, if its source cannot be had.
+fn extra(
+    machines: &mut Vec<Load>,
+    wanted: fn(&Scenario) -> bool,
+    make: fn() -> Result<PathBuf>,
+) -> Result<(Option<PathBuf>, usize)> {
+    let all = || machines.iter().flat_map(|(.., scenarios)| scenarios).filter(|scenario| wanted(scenario));
+    let mut names: Vec<&str> = all().map(|scenario| scenario.name).collect();
+    if names.is_empty() {
         return Ok((None, 0));
     }
-    let missing = match setup::u_boot() {
+    let missing = match make() {
         Ok(image) => return Ok((Some(image), 0)),
         Err(error) => error.downcast::<NoSource>()?,
     };
-    println!("skip  {BOOTS_BY_U_BOOT}: {missing}");
+    let count = names.len();
+    names.dedup();
+    println!("skip  {}: {missing}", names.join(", "));
     for (.., scenarios) in &mut *machines {
         scenarios.retain(|scenario| !wanted(scenario));
     }
@@ -133,7 +146,9 @@ pub struct Run {
 pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Result<Run> {
     let mut machines = selection.machines();
     let ready = setup::ensure(selection.xen)?;
-    let (u_boot, mut skipped) = u_boot(&mut machines)?;
+    let (u_boot, no_u_boot) = extra(&mut machines, |one| one.name == BOOTS_BY_U_BOOT, setup::u_boot)?;
+    let (grant_kernel, no_grants) = extra(&mut machines, Scenario::wants_grant_kernel, setup::grant_kernel)?;
+    let (extras, mut skipped) = (Extras { u_boot, grant_kernel }, no_u_boot + no_grants);
     let mut products = build::all(&ready.toolchain)?;
     // They go where the hostile images go: scenarios run them in dom0 as they launch those.
     products.hostile.push(build::program(&ready.toolchain, PACKAGE, "set-target")?);
@@ -147,9 +162,9 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
             println!("skip  {} scenarios on {}: {}", scenarios.len(), board.name(), missing.why);
         }
         if let Some(fixture) = ready.fixtures.iter().find(|fixture| fixture.version == xen) {
-            let (u_boot, dom0_args) = (u_boot.as_deref(), &*selection.dom0_args);
+            let (extras, dom0_args) = (&extras, &*selection.dom0_args);
             let mut machine =
-                Machine { fixture, products: &products, board, u_boot, dom0_args, agent: None, boots: 0 };
+                Machine { fixture, products: &products, board, extras, dom0_args, agent: None, boots: 0 };
             machine.run_all(&scenarios, &mut |verdict| {
                 on_verdict(&verdict);
                 verdicts.push(verdict);
@@ -164,7 +179,7 @@ struct Machine<'a> {
     fixture: &'a Fixture,
     products: &'a Products,
     board: Board,
-    u_boot: Option<&'a Path>,
+    extras: &'a Extras,
     dom0_args: &'a str,
     agent: Option<Agent>,
     boots: u32,
@@ -229,7 +244,10 @@ impl Machine<'_> {
             options.tools = Some(setup::tools(self.fixture.version)?);
         }
         if rest.iter().any(|scenario| scenario.name == BOOTS_BY_U_BOOT) {
-            options.u_boot = self.u_boot.map(Path::to_owned);
+            options.u_boot.clone_from(&self.extras.u_boot);
+        }
+        if rest.iter().any(Scenario::wants_grant_kernel) {
+            options.grant_kernel.clone_from(&self.extras.grant_kernel);
         }
         if rest.iter().any(|scenario| scenario.name == INSTALLS_DEBIAN) {
             options.debian = Some(setup::debian(self.fixture.version)?);

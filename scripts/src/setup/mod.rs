@@ -5,11 +5,13 @@ pub mod apt;
 pub mod cache;
 pub mod debian;
 pub mod flask;
+pub mod grant_kernel;
 pub mod layout;
 pub mod mirror;
 pub mod modules;
 pub mod packages;
 pub mod release;
+pub mod source;
 pub mod tools;
 pub mod u_boot;
 pub mod userland;
@@ -139,9 +141,17 @@ fn left_out(version: XenVersion, error: anyhow::Error) -> Result<Missing> {
 /// Makes or finds U-Boot, which one scenario boots.
 ///
 /// # Errors
-/// [`u_boot::NoSource`], or with the remedy, when a step fails.
+/// [`source::NoSource`], or with the remedy, when a step fails.
 pub fn u_boot() -> Result<PathBuf> {
     u_boot::ensure(&Cache::open()?)
+}
+
+/// Makes or finds the Linux of guests that grant their pages, which some scenarios boot.
+///
+/// # Errors
+/// [`source::NoSource`], or with the remedy, when a step fails.
+pub fn grant_kernel() -> Result<PathBuf> {
+    grant_kernel::ensure(&Cache::open()?)
 }
 
 /// Makes or finds the disk image of the tools that some scenarios use in a guest.

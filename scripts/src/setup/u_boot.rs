@@ -1,7 +1,6 @@
 //! U-Boot for a guest of Xen on arm64, cross-built from Debian's source package, with the drivers
 //! for our disk. Only a test needs it.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::process;
-use crate::setup::apt::{LazyApt, NotOnMirror};
+use crate::setup::apt::LazyApt;
 use crate::setup::cache::Cache;
-use crate::setup::mirror;
 use crate::setup::release::XenVersion;
+use crate::setup::source::{self, Wanted};
 use crate::setup::xen;
 use crate::ui;
 
@@ -53,59 +52,26 @@ const WANTED: &[&str] = &[
 /// Disk space for the unpacked source and its objects, in MiB.
 const NEED_MIB: u64 = 500;
 
-/// Neither the mirror nor the user has the source of U-Boot.
-#[derive(Debug)]
-pub struct NoSource {
-    own: PathBuf,
-    missing: NotOnMirror,
-}
-
-impl fmt::Display for NoSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { own, missing } = self;
-        write!(
-            f,
-            "no source of U-Boot: {missing}; set {} to another mirror, put U-Boot's release tarball \
-             (u-boot-2025.01.tar.bz2) into {}, or try again later",
-            mirror::MIRROR_ENV,
-            own.display()
-        )
-    }
-}
-
-impl std::error::Error for NoSource {}
+/// Where it comes from.
+const SOURCE: Wanted =
+    Wanted { what: "U-Boot", package: "u-boot", version: "20", example: "u-boot-2025.01.tar.bz2" };
 
 /// Returns the image, `u-boot.bin`.
 ///
 /// # Errors
-/// [`NoSource`] when the source cannot be had from a mirror that works; others when the
+/// [`source::NoSource`] when the source cannot be had from a mirror that works; others when the
 /// mirror or the build fails.
 pub fn ensure(cache: &Cache) -> Result<PathBuf> {
     let apt = LazyApt::new(cache.root().join("tmp-apt-u-boot"), SUITE);
     let recipe = format!("{SUITE} {BOARD}\n{CONFIG}");
     let entry = cache.entry("u-boot", &recipe, NEED_MIB, |dir| {
         let work = dir.join("work");
-        let (tarball, version) = source(cache, &apt)?;
+        let (tarball, version) = source::tarball(cache, &apt, SOURCE)?;
         ui::step(format!("U-Boot: build {version} for arm64"), |step| build(&work, &tarball, dir, step))?;
         fs::remove_dir_all(&work)?;
         Ok(())
     })?;
     Ok(entry.join("u-boot.bin"))
-}
-
-/// The tarball of U-Boot's source and its version: the mirror's, or else one that the user put
-/// into the cache.
-fn source(cache: &Cache, apt: &LazyApt) -> Result<(PathBuf, String)> {
-    let own = cache.root().join(xen::SOURCES);
-    let missing = match ui::step("U-Boot: download the source", |_| apt.get()?.download_source("u-boot")) {
-        Ok(found) => return Ok(found),
-        Err(error) => error.downcast::<NotOnMirror>()?,
-    };
-    if let Some((tarball, version)) = xen::own_tarball(&own, "u-boot", "20") {
-        ui::heading(format!("{missing}: taking {}", tarball.display()));
-        return Ok((tarball, version));
-    }
-    Err(NoSource { own, missing }.into())
 }
 
 fn build(source: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()> {
