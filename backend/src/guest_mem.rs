@@ -2,14 +2,18 @@
 //!
 //! [`GuestAddr`] and [`GuestRange`] carry addresses that a guest named. [`GuestMemory`] is
 //! what can be done with them: copies and single ordered words, never a reference. The stub
-//! implements it over foreign mappings, tests over a plain buffer.
+//! implements it over foreign mappings or over grants, tests over a plain buffer.
 
+mod any;
 mod foreign;
+mod granted;
+
+pub use any::AnyMemory;
 
 use core::fmt;
 use kernel::{Order, PageSlice};
 
-/// A guest physical address, as the guest named it.
+/// A guest physical address, or one that stands for a grant, as the guest named it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd)]
 pub struct GuestAddr(u64);
 
@@ -140,17 +144,36 @@ pub trait GuestMemory {
     /// [`MemFault`], also for an odd address.
     fn store_u16(&self, addr: GuestAddr, value: u16, order: Order) -> Result<(), MemFault>;
 
-    /// Copies guest bytes at `addr` into a part of a page of ours.
+    /// Copies guest bytes at `addr` into a part of a page of ours: with [`GuestMemory::finish_copies`] at
+    /// the latest.
     ///
     /// # Errors
     /// [`MemFault`], also if the page's end would be passed.
     fn copy_to_page(&self, addr: GuestAddr, to: PageSlice<'_>) -> Result<(), MemFault>;
 
-    /// Copies a part of a page of ours into the guest at `addr`.
+    /// Copies a part of a page of ours into the guest at `addr`: with [`GuestMemory::finish_copies`] at
+    /// the latest.
     ///
     /// # Errors
     /// [`MemFault`], also if the page's end would be passed.
     fn copy_from_page(&self, addr: GuestAddr, from: PageSlice<'_>) -> Result<(), MemFault>;
+
+    /// Does what is left to be done of the copies between guest and pages, so that several cost one
+    /// hypercall. Nothing of them may be used before, and they are over when it fails, too.
+    ///
+    /// # Errors
+    /// [`MemFault`] of the first that failed since the last call.
+    fn finish_copies(&self) -> Result<(), MemFault> {
+        Ok(())
+    }
+
+    /// The memory itself, of which several kinds may be one type: found once, not with each access.
+    fn inner(&self) -> &dyn GuestMemory
+    where
+        Self: Sized,
+    {
+        self
+    }
 
     /// No mapping from before is used any more: the guest's frames have changed
     /// (`IOREQ_TYPE_INVALIDATE`). A vCPU waits meanwhile.
@@ -171,6 +194,19 @@ pub trait GuestMemory {
         Self: Sized,
     {
     }
+}
+
+/// Who keeps the rings of a guest that grants its memory: nothing of it can be reached word by word
+/// otherwise.
+pub trait RingKeeper: fmt::Debug {
+    /// Has these bytes of a ring at hand until [`RingKeeper::release`].
+    ///
+    /// # Errors
+    /// [`MemFault`] of the page that cannot be had; then nothing is kept.
+    fn keep(&self, range: GuestRange) -> Result<(), MemFault>;
+
+    /// Lets go of what [`RingKeeper::keep`] had at hand: the guest may take its pages back.
+    fn release(&self, range: GuestRange);
 }
 
 #[cfg(test)]

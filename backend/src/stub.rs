@@ -176,7 +176,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
 
     /// The state of each device's rings and interrupts, in their order, to be shown.
     pub fn inspect(&self) -> impl Iterator<Item = Inspection<'_, S>> {
-        self.disks.iter().map(|disk| disk.device.inspect(&self.mem))
+        self.disks.iter().map(|disk| disk.device.inspect(self.mem.inner()))
     }
 
     /// The guest's memory.
@@ -202,7 +202,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
         self.keep_time();
         for index in 0..self.disks.len() {
             let Some(disk) = self.disks.get_mut(index) else { break };
-            let busy = disk.device.process(&self.mem);
+            let busy = disk.device.process(self.mem.inner());
             // Not after all turns: the guest works on this disk's answers during the others'.
             if disk.device.take_irq() {
                 disk.line.assert();
@@ -252,7 +252,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
             slots.note(answered);
         }
         // Queues and rings last: no vCPU stands still for them.
-        slots.answered > 0 || self.disks.iter().any(|disk| disk.device.has_pending_work(&self.mem))
+        slots.answered > 0 || self.disks.iter().any(|disk| disk.device.has_pending_work(self.mem.inner()))
     }
 
     /// Whether polling beats blocking: where an access of the guest is about to come. Not
@@ -278,7 +278,7 @@ impl<H: Hypervisor, M: GuestMemory, S: Storage> Stub<H, M, S> {
                 self.hv.evtchn_take_pending(port);
             }
             // This may also signal what was held for a batch that is smaller now.
-            more |= disk.device.enable_notifications(&self.mem);
+            more |= disk.device.enable_notifications(self.mem.inner());
             if disk.device.take_irq() {
                 disk.line.assert();
             }

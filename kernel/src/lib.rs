@@ -1,7 +1,7 @@
 //! The unikernel under the stub: the only crate of the image that may write `unsafe`.
 //!
 //! Everything above talks to Xen through the typed [`Hypervisor`] trait and touches memory
-//! that another domain can change only through [`SharedPage`] and [`ForeignMap`]. Both exist
+//! that another domain can change only through [`SharedPage`], [`ForeignMap`] and [`GrantMap`]. All exist
 //! on the host as well (feature `fake`), so that drivers and devices are tested without a
 //! hypervisor.
 //!
@@ -42,6 +42,7 @@ pub use arch::MapError;
 pub use boot::{BootError, BootInfo, MAX_CMDLINE_BYTES};
 pub use embedded_hal::delay::DelayNs;
 pub use mem::foreign::{self, ForeignFault, ForeignMap};
+pub use mem::granted::{self, GrantFault, GrantMap};
 pub use mem::heap::{HeapUse, heap_use};
 pub use mem::shared::{self, Order, OutOfPage, PageSlice, SharedPage, Word, full_barrier};
 #[cfg(any(test, feature = "fake"))]

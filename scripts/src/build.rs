@@ -18,7 +18,7 @@ const DAEMON_PROFILE: &str = "release";
 const FORBIDDEN: [&str; 2] = ["panic_bounds_check", "panic_const_"];
 
 /// The largest stub image, in bytes: what a guest's owner has to trust, and each guest to load.
-pub const IMAGE_BYTES_MAX: u64 = 160 << 10;
+pub const IMAGE_BYTES_MAX: u64 = 168 << 10;
 
 /// What was built; nothing for a system without any of it.
 #[derive(Clone, Debug, Default)]
@@ -168,6 +168,6 @@ mod tests {
     fn an_image_may_have_its_limit_and_no_more() {
         assert!(small_enough(IMAGE_BYTES_MAX).is_ok());
         let why = small_enough(IMAGE_BYTES_MAX + 1).expect_err("too large").to_string();
-        assert!(why.starts_with("the stub image has 163841 bytes, 1 more than it may"), "{why}");
+        assert!(why.starts_with("the stub image has 172033 bytes, 1 more than it may"), "{why}");
     }
 }

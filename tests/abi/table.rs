@@ -112,7 +112,17 @@ fn numbers(checks: &mut Vec<Check>) {
         grant_table::GTF_WRITING = "GTF_writing";
         grant_table::GNTTAB_NR_RESERVED_ENTRIES = "GNTTAB_NR_RESERVED_ENTRIES";
         grant_table::GNTTABOP_QUERY_SIZE = "GNTTABOP_query_size";
+        grant_table::GNTTABOP_MAP_GRANT_REF = "GNTTABOP_map_grant_ref";
+        grant_table::GNTTABOP_UNMAP_GRANT_REF = "GNTTABOP_unmap_grant_ref";
+        grant_table::GNTTABOP_COPY = "GNTTABOP_copy";
+        grant_table::GNTMAP_HOST_MAP = "GNTMAP_host_map";
+        grant_table::GNTCOPY_SOURCE_GREF = "GNTCOPY_source_gref";
+        grant_table::GNTCOPY_DEST_GREF = "GNTCOPY_dest_gref";
         grant_table::GNTST_OKAY = "GNTST_okay";
+        grant_table::GNTST_GENERAL_ERROR = "GNTST_general_error";
+        grant_table::GNTST_BAD_GNTREF = "GNTST_bad_gntref";
+        grant_table::GNTST_PERMISSION_DENIED = "GNTST_permission_denied";
+        grant_table::GNTST_BAD_COPY_ARG = "GNTST_bad_copy_arg";
         hvm::HVMOP_GET_PARAM = "HVMOP_get_param";
         hvm::HVM_PARAM_STORE_PFN = "HVM_PARAM_STORE_PFN";
         hvm::HVM_PARAM_STORE_EVTCHN = "HVM_PARAM_STORE_EVTCHN";
@@ -229,6 +239,15 @@ fn hypercall_arguments(checks: &mut Vec<Check>) {
         }
         grant_table::GnttabQuerySize as "struct gnttab_query_size" {
             dom = "dom", nr_frames = "nr_frames", max_nr_frames = "max_nr_frames", status = "status",
+        }
+        grant_table::GnttabMapGrantRef as "struct gnttab_map_grant_ref" {
+            host_addr = "host_addr", flags = "flags", gref = "ref", dom = "dom", status = "status", handle = "handle",
+        }
+        grant_table::GnttabUnmapGrantRef as "struct gnttab_unmap_grant_ref" {
+            host_addr = "host_addr", dev_bus_addr = "dev_bus_addr", handle = "handle", status = "status",
+        }
+        grant_table::GnttabCopy as "struct gnttab_copy" {
+            source = "source", dest = "dest", len = "len", flags = "flags", status = "status",
         }
         hvm::HvmParam as "struct xen_hvm_param" {
             domid = "domid", pad = "pad", index = "index", value = "value",

@@ -69,6 +69,11 @@ ram_disk() {
     echo "/disks/$1.pilotfish"
 }
 
+# granted_disk STUB VDEV TARGET: a disk line for a guest that grants its memory to that stub.
+granted_disk() {
+    echo "vdev=$2,format=raw,access=rw,specification=virtio,backendtype=standalone,backend=$1,target=$3"
+}
+
 # virtio_disk VDEV TARGET [rw|ro]: a disk line for the stub.
 virtio_disk() {
     echo "vdev=$1,format=raw,access=${3:-rw},specification=virtio,backendtype=standalone,target=$2"
@@ -88,7 +93,7 @@ seclabel() {
 label() { /usr/sbin/pilotfishd --policy "$1" | sed -n "s/^# The $2's label:  *//p"; }
 
 # guest_config NAME SCENARIO DISK...: writes /run/NAME.cfg; the guest runs
-# /guest/SCENARIO.sh. memory=, vcpus=, extra= (kernel arguments), on_reboot= and on_crash=
+# /guest/SCENARIO.sh. kernel=, memory=, vcpus=, extra= (kernel arguments), on_reboot= and on_crash=
 # may be set before the call: `memory=256 vcpus=2 guest_config ...`. Prints the path.
 guest_config() {
     local name=$1 scenario=$2 disks="" disk
@@ -98,7 +103,7 @@ guest_config() {
 name = '$name'
 memory = ${memory:-192}
 vcpus = ${vcpus:-1}
-kernel = '/guest/Image'
+kernel = '${kernel:-/guest/Image}'
 ramdisk = '/guest/initrd'
 extra = 'console=hvc0 rdinit=/init loglevel=4 panic=5 pf.run=$scenario ${extra:-}'
 disk = [ $disks ]

@@ -226,6 +226,14 @@ pub const SCENARIOS: &[Scenario] = &[
         300,
         "ext4 and xfs that were filled, trimmed and half emptied keep their files and are clean",
     ),
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        ..shared(
+            "grants",
+            300,
+            "a guest that grants its memory is served by its grants alone, over reloads, reboot and destruction",
+        )
+    },
     shared("reboot-loop", 180, "each boot of a guest gets a fresh stub, and the old one is gone"),
     shared("pause", 180, "pausing guest or stub under I/O is latency, nothing else"),
     shared("save-refused", 90, "a refused save leaves guest, stub and I/O as they were"),

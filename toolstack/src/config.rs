@@ -18,6 +18,11 @@ pub const DEFAULT_PATH: &str = "/etc/pilotfish/pilotfishd.toml";
 /// The least RAM of a stub: below it the loader finds no room for image and device tree.
 const MIN_STUB_MEMORY: u64 = 4 << 20;
 
+/// The most RAM of a stub that waits: its RAM disks are in it.
+const GRANT_STUB_MEMORY_MAX: u64 = 64 << 30;
+/// Domain names longer than this are refused.
+const NAME_MAX: usize = 64;
+
 /// Smallest and largest window of a stub, in bytes: the image numbers its chunks of 2 MiB with 16 bits.
 const MAP_WINDOW_MIN: u64 = 2 << 20;
 const MAP_WINDOW_LIMIT: u64 = 64 << 30;
@@ -104,6 +109,8 @@ struct File {
     stub_log: Option<Level>,
     poll_us: Option<u64>,
     stub_seclabel: Option<String>,
+    grant_stubs: Option<Vec<String>>,
+    grant_stub_memory: Option<ByteSize>,
     block_script: Option<BlockScript>,
     backend_timeout_ms: Option<u64>,
     on_stub_crash: Option<OnStubCrash>,
@@ -135,6 +142,10 @@ pub struct Config {
     pub poll_us: u64,
     /// The stub's FLASK label; empty: none.
     pub stub_seclabel: String,
+    /// Names of the stubs that wait for guests which grant their memory.
+    pub grant_stubs: Vec<String>,
+    /// RAM of each of them with its RAM disks, bytes.
+    pub grant_stub_memory: u64,
     /// Who attaches the stub's PV disks.
     pub block_script: BlockScript,
     /// How long requests of a disk wait for its storage backend; 0: without a limit.
@@ -194,6 +205,8 @@ impl Config {
             stub_log: value!(stub_log),
             poll_us: value!(poll_us),
             stub_seclabel: value!(stub_seclabel),
+            grant_stubs: value!(grant_stubs),
+            grant_stub_memory: value!(grant_stub_memory).as_u64(),
             block_script: value!(block_script),
             backend_timeout_ms: value!(backend_timeout_ms),
             on_stub_crash: value!(on_stub_crash),
@@ -220,6 +233,9 @@ impl Config {
         if self.stub_memory < MIN_STUB_MEMORY || self.stub_memory > 1 << 30 {
             bail!("stub-memory = \"{}\": must be 4MiB to 1GiB", ByteSize(self.stub_memory));
         }
+        if self.grant_stub_memory < MIN_STUB_MEMORY || self.grant_stub_memory > GRANT_STUB_MEMORY_MAX {
+            bail!("grant-stub-memory = \"{}\": must be 4MiB to 64GiB", ByteSize(self.grant_stub_memory));
+        }
         let window = match self.map_window {
             MapWindow::Auto => None,
             MapWindow::Bytes(bytes) => Some(("map-window", bytes)),
@@ -242,8 +258,27 @@ impl Config {
                 bail!("{key} = \"{}\": must be an absolute path, without quotes", path.display());
             }
         }
+        self.check_names()?;
         if !fit_for_xl(&self.stub_seclabel) {
             bail!("stub-seclabel: must hold neither quotes nor control characters");
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        for (at, name) in self.grant_stubs.iter().enumerate() {
+            // All digits would be a domain's number to xl.
+            let number = name.chars().all(|c| c.is_ascii_digit());
+            if number || name.len() > NAME_MAX || !name.chars().all(fit) || name.starts_with("pilotfish-") {
+                bail!(
+                    "grant-stubs: \"{name}\": must be a domain's name: letters, digits, '.', '_', '-'; not only \
+                     digits, and not pilotfish-..."
+                );
+            }
+            if self.grant_stubs.iter().take(at).any(|other| other == name) {
+                bail!("grant-stubs: \"{name}\": is named twice");
+            }
         }
         Ok(())
     }

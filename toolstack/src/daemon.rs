@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::config::Config;
 use crate::disk::{answer, node};
@@ -19,9 +19,11 @@ use crate::stub::identity::{Identity, find_stubs};
 use crate::stub::launch::Job;
 use crate::stub::record::{self, Record, Stub};
 use crate::stub::sweep::sweep_loops;
+use crate::stub::waiting::{Waiting, grant_stubs, place_of};
 use crate::text::printable;
 use crate::worker::{Outcome, Task};
-use crate::xenstore::{Store, paths};
+use crate::xenstore::Store;
+use crate::xenstore::paths::{self, Place};
 
 /// The daemon without its threads and its clock.
 pub struct Daemon {
@@ -31,6 +33,7 @@ pub struct Daemon {
     guests: BTreeMap<u16, Guest>,
     /// By the stub's domain: restarts of it that were logged.
     restarts: BTreeMap<u16, u32>,
+    waiting: Waiting,
 }
 
 impl Daemon {
@@ -45,7 +48,7 @@ impl Daemon {
             if let Record::Serving(stub) = &record {
                 log::info!("guest {guest}: adopting stub {} (domain {})", stub.identity.name(), stub.domid);
                 // A predecessor killed between its record and libxl's nodes owes libxl this.
-                answer::ready(&*store, guest, &stub.disks)?;
+                answer::ready(&*store, place_of(&*store, &*host, guest)?, &stub.disks)?;
             } else {
                 log::info!("guest {guest}: a previous daemon was interrupted here");
             }
@@ -53,7 +56,8 @@ impl Daemon {
         }
         // A predecessor may have been killed after a stub's end and before its own sweep.
         sweep_loops(&*store, &*host)?;
-        Ok(Daemon { store, host, times, guests, restarts: BTreeMap::new() })
+        let waiting = Waiting::new(&config.grant_stubs);
+        Ok(Daemon { store, host, times, guests, restarts: BTreeMap::new(), waiting })
     }
 
     /// Reconciles every guest there is, and returns the tasks to be started.
@@ -68,7 +72,20 @@ impl Daemon {
             Ok(names) => all.extend(names.iter().filter_map(|n| n.parse::<u16>().ok())),
             Err(e) => log::error!("{e:#}"),
         }
-        all.into_iter().filter_map(|guest| self.reconcile(guest)).collect()
+        let prepare = match self.waiting.look(&*self.store, &*self.host) {
+            Ok(found) => {
+                all.extend(found.guests);
+                found.missing
+            }
+            Err(e) => {
+                log::error!("grant-stubs: {e:#}");
+                Vec::new()
+            }
+        };
+        all.into_iter()
+            .filter_map(|guest| self.reconcile(guest))
+            .chain(prepare.into_iter().map(Task::Prepare))
+            .collect()
     }
 
     /// Reconciles the guests whose time has come.
@@ -113,14 +130,15 @@ impl Daemon {
                     return Some(Task::ApplyCrashPolicy(stub, failure));
                 }
                 Action::RefuseLate(disks) => {
-                    if let Err(e) = answer::refuse_late(&*self.store, guest, &disks) {
+                    let place = self.place(guest);
+                    if let Err(e) = place.and_then(|at| answer::refuse_late(&*self.store, at, &disks)) {
                         log::error!("guest {guest}: {e:#}");
                     }
                     return None;
                 }
                 // The nodes are gone now, which is observed at once: the guest is forgotten.
                 Action::Tidy => {
-                    if let Err(e) = answer::tidy(&*self.store, guest) {
+                    if let Err(e) = self.place(guest).and_then(|at| answer::tidy(&*self.store, at)) {
                         log::warn!("guest {guest}: {e:#}");
                         return None;
                     }
@@ -134,6 +152,20 @@ impl Daemon {
     pub fn finish(&mut self, outcome: Outcome) -> Option<Task> {
         let guest = match outcome {
             Outcome::Done => return None,
+            Outcome::Prepared(name, result) => {
+                if let Err(e) = result {
+                    log::error!("{e:#}; trying again");
+                }
+                self.waiting.prepared(&name);
+                // Its watch.
+                let found = self.waiting.look(&*self.store, &*self.host);
+                return found
+                    .inspect_err(|e| log::error!("grant-stubs: {e:#}"))
+                    .ok()?
+                    .missing
+                    .pop()
+                    .map(Task::Prepare);
+            }
             Outcome::Launched(guest, result) => {
                 self.finish_launch(guest, result);
                 guest
@@ -197,7 +229,7 @@ impl Daemon {
     /// What stands in xenstore and in Xen for one guest.
     fn observe(&self, guest: u16) -> Result<Observation> {
         let from = self.host.now();
-        let nodes = node::states(&*self.store, guest)?;
+        let nodes = node::states(&*self.store, self.place(guest)?)?;
         let disks = u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
         let read_time = self.host.now().duration_since(from) / disks;
         let guest_lives = self.host.domain(guest)?.is_some_and(|d| !d.dying);
@@ -232,8 +264,8 @@ impl Daemon {
     /// The task that makes a stub. Its UUID is chosen here, not by the worker: a domain with it that
     /// appears at any time from now on is known to have a place.
     fn begin_launch(&mut self, guest: u16, deadline: Instant) -> Option<Task> {
-        let identity = match Identity::new(guest) {
-            Ok(identity) => identity,
+        let (place, identity) = match self.place(guest).and_then(|at| Ok((at, self.identity(at)?))) {
+            Ok(found) => found,
             Err(e) => {
                 self.refuse_new(guest, &format!("{e:#}"));
                 return None;
@@ -241,12 +273,30 @@ impl Daemon {
         };
         let cancel = Arc::new(AtomicBool::new(false));
         self.known(guest).launching(Arc::clone(&cancel), identity.uuid.clone());
-        Some(Task::Launch(Job { identity, deadline, cancel }))
+        Some(Task::Launch(Job { identity, place, deadline, cancel }))
+    }
+
+    /// Where the guest's disks are.
+    fn place(&self, guest: u16) -> Result<Place> {
+        place_of(&*self.store, &*self.host, guest)
+    }
+
+    /// Of the stub to launch for a guest: a new one, or that of the one that waits for it.
+    fn identity(&self, place: Place) -> Result<Identity> {
+        if !place.is_granted() {
+            return Identity::new(place.guest);
+        }
+        let stubs = grant_stubs(&*self.store, &*self.host)?;
+        let stub = stubs.into_iter().find(|stub| stub.domid == place.owner).context("its stub has gone")?;
+        if let Some(other) = stub.guest.filter(|other| *other != place.guest) {
+            bail!("backend={}: that stub serves guest {other} already", place.owner);
+        }
+        Ok(Identity { guest: place.guest, uuid: stub.uuid, made_as: Some(stub.name) })
     }
 
     /// Refuses whatever disks of the guest still wait.
     fn refuse_new(&self, guest: u16, why: &str) {
-        if let Err(e) = answer::refuse_new(&*self.store, guest, why) {
+        if let Err(e) = self.place(guest).and_then(|at| answer::refuse_new(&*self.store, at, why)) {
             log::error!("guest {guest}: {e:#}");
         }
     }

@@ -24,6 +24,12 @@ pub trait Host: Send + Sync {
         cancel: &AtomicBool,
     ) -> Result<()>;
 
+    /// Attaches a PV disk, of xl's syntax, to a domain.
+    fn attach_disk(&self, domid: u16, disk: &str, deadline: Instant, cancel: &AtomicBool) -> Result<()>;
+
+    /// Gives a domain another name.
+    fn rename(&self, domid: u16, name: &str) -> Result<()>;
+
     /// Destroys a domain and releases its devices.
     fn destroy(&self, domid: u16) -> Result<()>;
 

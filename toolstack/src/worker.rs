@@ -12,6 +12,7 @@ use crate::stub::launch::{Job, launch};
 use crate::stub::policy::apply_crash_policy;
 use crate::stub::record::Stub;
 use crate::stub::stop::stop;
+use crate::stub::waiting::prepare;
 use crate::xenstore::Store;
 
 /// What a worker does.
@@ -19,6 +20,8 @@ use crate::xenstore::Store;
 pub enum Task {
     /// Makes a stub.
     Launch(Job),
+    /// Makes a stub that waits for a guest under this name.
+    Prepare(String),
     /// Removes the guest's stub and closes its disks.
     Stop(u16),
     /// Applies `on-stub-crash` to a guest whose stub died; with the stub's failure, for the log.
@@ -30,6 +33,8 @@ pub enum Task {
 pub enum Outcome {
     /// There is a stub, or a reason why not.
     Launched(u16, Result<Stub>),
+    /// There is a stub that waits, or not.
+    Prepared(String, Result<()>),
     /// The stub has gone, or not.
     Stopped(u16, Result<()>),
     /// Nothing more to do.
@@ -40,6 +45,7 @@ pub enum Outcome {
 pub fn perform(env: &Env<'_>, task: &Task) -> Outcome {
     match task {
         Task::Launch(job) => Outcome::Launched(job.identity.guest, launch(env, job)),
+        Task::Prepare(name) => Outcome::Prepared(name.clone(), prepare(env, name)),
         Task::Stop(guest) => Outcome::Stopped(*guest, stop(env, *guest)),
         Task::ApplyCrashPolicy(stub, failure) => {
             apply_crash_policy(env, stub, failure);
@@ -80,6 +86,7 @@ fn panicked(task: &Task) -> Outcome {
     let error = anyhow!("internal error: a worker panicked");
     match task {
         Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(error)),
+        Task::Prepare(name) => Outcome::Prepared(name.clone(), Err(error)),
         Task::Stop(guest) => Outcome::Stopped(*guest, Err(error)),
         Task::ApplyCrashPolicy(..) => Outcome::Done,
     }
@@ -90,6 +97,7 @@ mod tests {
     use super::*;
     use crate::fake::World;
     use crate::stub::identity::Identity;
+    use crate::xenstore::paths::Place;
     use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::channel;
     use std::time::Duration;
@@ -105,6 +113,7 @@ mod tests {
         let (host, (sender, outcomes)) = (Arc::new(world.host()), channel());
         let job = Job {
             identity: Identity::new(guest).unwrap(),
+            place: Place::dom0(guest),
             deadline: host.now() + Duration::from_secs(9),
             cancel: Arc::new(AtomicBool::new(false)),
         };

@@ -15,6 +15,9 @@ use crate::disk::lock::Lock;
 use crate::disk::loops;
 use crate::host::{DomainState, Host, HotplugLock};
 
+/// How long a new name may take.
+const RENAME_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// xl and Xen.
 pub struct XlHost {
     xl: PathBuf,
@@ -61,6 +64,14 @@ impl XlHost {
     }
 }
 
+/// Why what is done for a launch is of no use any more.
+fn in_vain(deadline: Instant, cancel: &AtomicBool) -> Option<&'static str> {
+    if cancel.load(Ordering::Relaxed) {
+        return Some("the guest has gone");
+    }
+    (Instant::now() >= deadline).then_some("not done within launch-timeout-ms")
+}
+
 impl Host for XlHost {
     fn create_paused(
         &self,
@@ -73,12 +84,17 @@ impl Host for XlHost {
         std::io::Write::write_all(&mut file.file, xl_config.as_bytes())?;
         let path = file.path.to_str().context("run-dir")?;
         // Paused: it gets its rights before it runs. -e: no xl stays in the background to watch it.
-        self.run(&["create", "-p", "-e", path], || {
-            if cancel.load(Ordering::Relaxed) {
-                Some("the guest has gone")
-            } else {
-                (Instant::now() >= deadline).then_some("not done within launch-timeout-ms")
-            }
+        self.run(&["create", "-p", "-e", path], || in_vain(deadline, cancel))
+    }
+
+    fn attach_disk(&self, domid: u16, disk: &str, deadline: Instant, cancel: &AtomicBool) -> Result<()> {
+        self.run(&["block-attach", &domid.to_string(), disk], || in_vain(deadline, cancel))
+    }
+
+    fn rename(&self, domid: u16, name: &str) -> Result<()> {
+        let give_up = Instant::now() + RENAME_TIMEOUT;
+        self.run(&["rename", &domid.to_string(), name], || {
+            (Instant::now() >= give_up).then_some("not done in time")
         })
     }
 

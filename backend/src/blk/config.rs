@@ -2,9 +2,12 @@
 //! and 5.2.4).
 
 use super::ranges::MAX_RANGES;
+use super::rings::GrantedQueues;
 use crate::journal::JournalError;
-use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1};
+use crate::mmio::Identity;
+use crate::mmio::regs::{F_ACCESS_PLATFORM, F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1};
 use crate::storage::{Discard, Geometry, SECTOR_BYTES};
+use crate::virtq::QUEUE_SIZE_MAX;
 use alloc::vec::Vec;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
@@ -53,6 +56,10 @@ pub const F_SECURE_ERASE: u64 = 1 << 16;
 
 /// Place of `capacity`, 8 bytes.
 pub const CAPACITY: usize = 0;
+/// Place of `size_max`, 4 bytes, with `seg_max` behind it.
+const SIZE_MAX: usize = 8;
+/// Bytes of what one grant is about.
+const PAGE_BYTES: u32 = 4096;
 /// Place of `writeback`, one byte.
 pub const WRITEBACK: usize = 32;
 
@@ -84,6 +91,26 @@ struct BlkConfig {
     max_secure_erase_sectors: U32,
     max_secure_erase_seg: U32,
     secure_erase_sector_alignment: U32,
+}
+
+/// What a disk offers the driver: with `grants` to one that grants its memory.
+pub(super) fn offer(geometry: &Geometry, queues: u16, grants: Option<&GrantedQueues>) -> (Identity, Vec<u8>) {
+    let (access, queue_size_max) = match grants {
+        Some(grants) => (F_ACCESS_PLATFORM, grants.size),
+        None => (0, QUEUE_SIZE_MAX),
+    };
+    let features = features(geometry, queues) | access;
+    let identity =
+        Identity { device_id: DEVICE_ID_BLOCK, vendor_id: VENDOR_ID, features, queues, queue_size_max };
+    let mut space = space(geometry, queues);
+    if let Some(grants) = grants {
+        // Each segment is a grant, so none is longer than a page.
+        let limits = [PAGE_BYTES, grants.seg_max.into()].map(u32::to_le_bytes);
+        for (to, from) in space.iter_mut().skip(SIZE_MAX).zip(limits.as_flattened()) {
+            *to = *from;
+        }
+    }
+    (identity, space)
 }
 
 /// Feature bits for such a disk with so many queues.

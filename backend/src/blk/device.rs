@@ -9,22 +9,24 @@
 //! its data and its ring are not touched any more, and new requests wait until the last
 //! orphan has come back from the storage, so that no late write can overtake them.
 
-use super::config;
 use super::follow_up::FollowUps;
 use super::journal::{DeviceJournal, DeviceState};
+use super::rings::GrantedQueues;
+use super::{config, rings};
 use crate::access::{Access, Direction, Reply};
 use crate::coalesce::Coalescer;
 use crate::failpoint::{self, Failpoint};
-use crate::guest_mem::GuestMemory;
+use crate::guest_mem::{GuestMemory, RingKeeper};
 use crate::journal::JournalError;
 use crate::limit::{Limiter, warn_limited};
 use crate::mmio::regs::{F_EVENT_IDX, F_INDIRECT_DESC, changes_set_up};
-use crate::mmio::{Effect, Identity, STATE_QUEUES, Transport};
+use crate::mmio::{Effect, STATE_QUEUES, Transport};
 use crate::stats::DeviceStats;
 use crate::storage::{Geometry, Storage, Ticket};
 use crate::virtq::queue::RingFeatures;
 use crate::virtq::{Layout, Queue, SegmentPool};
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec;
 use heapless::Deque;
@@ -52,11 +54,13 @@ pub struct DeviceOptions {
     pub discard: bool,
     /// Queues: one at least, and no more than [`MAX_QUEUES`] are made.
     pub queues: u16,
+    /// The guest grants its memory, and this is what that asks of the queues.
+    pub grants: Option<GrantedQueues>,
 }
 
 impl Default for DeviceOptions {
     fn default() -> DeviceOptions {
-        DeviceOptions { serial: String::new(), read_only: false, discard: true, queues: 1 }
+        DeviceOptions { serial: String::new(), read_only: false, discard: true, queues: 1, grants: None }
     }
 }
 
@@ -91,6 +95,8 @@ pub struct Device<S> {
     /// The one that is served first next time.
     pub(super) first_queue: usize,
     pub(super) epochs: Box<[u32]>,
+    /// Who keeps the rings, if somebody has to.
+    pub(super) rings: Option<Rc<dyn RingKeeper>>,
     pub(super) pool: SegmentPool,
     pub(super) follow_ups: FollowUps,
     pub(super) storage: S,
@@ -121,21 +127,17 @@ impl<S: Storage> Device<S> {
         geometry.read_only |= options.read_only;
         geometry.discard = geometry.discard.filter(|_| options.discard);
         let queues = options.queues.clamp(1, MAX_QUEUES);
-        let identity = Identity {
-            device_id: config::DEVICE_ID_BLOCK,
-            vendor_id: config::VENDOR_ID,
-            features: config::features(&geometry, queues),
-            queues,
-        };
+        let (identity, space) = config::offer(&geometry, queues, options.grants.as_ref());
         let mut id = [0; ID_BYTES];
         for (to, from) in id.iter_mut().zip(options.serial.bytes()) {
             *to = from;
         }
         Device {
-            transport: Transport::new(identity, config::space(&geometry, queues)),
+            transport: Transport::new(identity, space),
             queues: core::iter::repeat_with(QueueSlot::default).take(usize::from(queues)).collect(),
             first_queue: 0,
             epochs: vec![0; usize::from(queues)].into(),
+            rings: options.grants.as_ref().map(|grants| grants.keeper.clone()),
             pool: SegmentPool::new(POOL_SEGMENTS),
             follow_ups: FollowUps::new(POOL_SEGMENTS),
             storage,
@@ -340,6 +342,10 @@ impl<S: Storage> Device<S> {
 
     fn start_queue(&mut self, index: u16, layout: Layout) {
         let features = self.ring_features();
+        if let Err(fault) = rings::keep(self.rings.as_deref(), &layout) {
+            self.fail(fault.into());
+            return;
+        }
         if let Some(slot) = self.queues.get_mut(usize::from(index)) {
             let journal = self.journal.as_ref().and_then(|journal| journal.queue(usize::from(index)));
             slot.queue = Some(Queue::new(layout, features).with_journal(journal));
@@ -350,10 +356,10 @@ impl<S: Storage> Device<S> {
     fn stop_queue(&mut self, index: u16) {
         let at = usize::from(index);
         let (Some(slot), Some(epoch)) = (self.queues.get_mut(at), self.epochs.get_mut(at)) else { return };
-        if slot.queue.is_none() {
-            return;
-        }
+        let Some(queue) = slot.queue.take() else { return };
         *slot = QueueSlot::default();
+        // Before the answer: the driver takes its rings' pages back then.
+        rings::release(self.rings.as_deref(), queue.layout());
         self.coalescer.on_queue_reset(at);
         *epoch = epoch.wrapping_add(1);
         for _ in 0..self.waiting.len() {

@@ -12,6 +12,7 @@ mod journal;
 mod ranges;
 mod reject;
 mod request;
+pub mod rings;
 mod serve;
 
 pub use device::{Device, DeviceOptions, MAX_QUEUES};

@@ -21,6 +21,7 @@ use proptest::prelude::*;
 mod cache;
 mod data;
 mod errors;
+mod grants;
 mod hostile;
 mod lifecycle;
 mod queues;

@@ -81,6 +81,8 @@ pub const F_INDIRECT_DESC: u64 = 1 << 28;
 pub const F_EVENT_IDX: u64 = 1 << 29;
 /// `VIRTIO_F_VERSION_1`.
 pub const F_VERSION_1: u64 = 1 << 32;
+/// `VIRTIO_F_ACCESS_PLATFORM`: addresses are what the platform makes of them, here grants.
+pub const F_ACCESS_PLATFORM: u64 = 1 << 33;
 
 /// Whether `access`, at an offset in a device's window, may change what was agreed with the
 /// driver. The two registers written for each request and each interrupt do not.

@@ -13,7 +13,8 @@ const SET_UP: Effect = Effect::Status { features_ok: false, driver_ok: true };
 const FEATURES: u64 = F_VERSION_1 | F_EVENT_IDX | 1 << 9;
 
 fn transport() -> Transport {
-    let identity = Identity { device_id: 2, vendor_id: 7, features: FEATURES, queues: 2 };
+    let identity =
+        Identity { device_id: 2, vendor_id: 7, features: FEATURES, queues: 2, queue_size_max: 1024 };
     Transport::new(identity, vec![0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99])
 }
 

@@ -10,7 +10,7 @@ use super::status::Status;
 use crate::access::{Reply, Width};
 use crate::guest_mem::GuestAddr;
 use crate::journal::JournalError;
-use crate::virtq::{Layout, QUEUE_SIZE_MAX, layout::BadLayout};
+use crate::virtq::{Layout, layout::BadLayout};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -25,6 +25,8 @@ pub struct Identity {
     pub features: u64,
     /// Queues of the device.
     pub queues: u16,
+    /// Entries of a queue at most.
+    pub queue_size_max: u16,
 }
 
 /// What an access asks of the device, beside the reply.
@@ -321,7 +323,7 @@ impl Transport {
             regs::VENDOR_ID => self.identity.vendor_id,
             regs::DEVICE_FEATURES => self.features.read(),
             // Section 4.2.2: 0 says that there is no such queue.
-            regs::QUEUE_SIZE_MAX => self.selected().map_or(0, |_| u32::from(QUEUE_SIZE_MAX)),
+            regs::QUEUE_SIZE_MAX => self.selected().map_or(0, |_| self.identity.queue_size_max.into()),
             regs::QUEUE_READY => self.selected().map_or(0, |queue| u32::from(queue.ready)),
             regs::INTERRUPT_STATUS => self.interrupt.read(),
             regs::STATUS => self.status.bits(),
@@ -393,6 +395,7 @@ impl Transport {
 
     fn write_ready(&mut self, value: u32) -> Effect {
         let negotiated = self.status.contains(Status::FEATURES_OK);
+        let size_max = u32::from(self.identity.queue_size_max);
         let Some((index, queue)) = selected_mut(&mut self.queues, self.queue_sel) else {
             return Effect::None;
         };
@@ -403,6 +406,7 @@ impl Transport {
                 queue.ready = false;
                 Effect::QueueStopped(index)
             }
+            (1.., false) if queue.size > size_max => Effect::BadQueue(BadLayout::Size(queue.size)),
             (1.., false) => {
                 let [desc, avail, used] = [queue.desc, queue.driver, queue.device].map(GuestAddr::new);
                 match Layout::new(queue.size, desc, avail, used) {

@@ -52,6 +52,8 @@ pub struct Driver<B> {
     pub kicks: u32,
     /// Use indirect descriptors if they were negotiated.
     pub indirect: bool,
+    /// Set in every address that the device is told.
+    pub address_bits: u64,
 }
 
 impl<B: Bus> Driver<B> {
@@ -67,6 +69,7 @@ impl<B: Bus> Driver<B> {
             ring_base: TestMemory::BASE + place * SHARE_BYTES,
             kicks: 0,
             indirect: true,
+            address_bits: 0,
         }
     }
 
@@ -154,6 +157,7 @@ impl<B: Bus> Driver<B> {
             (regs::QUEUE_DEVICE_LOW, self.used(0)),
         ];
         for (low, addr) in parts {
+            let addr = addr | self.address_bits;
             self.write(low, (addr & 0xffff_ffff) as u32);
             self.write(low + 4, (addr >> 32) as u32);
         }
@@ -260,7 +264,7 @@ impl<B: Bus> Driver<B> {
     /// Writes a descriptor.
     pub fn poke_desc(&self, at: u64, addr: u64, len: usize, flags: u16, next: u16) {
         let len = u32::try_from(len).expect("a short buffer");
-        let mut bytes = addr.to_le_bytes().to_vec();
+        let mut bytes = (addr | self.address_bits).to_le_bytes().to_vec();
         bytes.extend(len.to_le_bytes());
         bytes.extend(flags.to_le_bytes());
         bytes.extend(next.to_le_bytes());

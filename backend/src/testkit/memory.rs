@@ -1,11 +1,12 @@
 //! Guest memory for tests: a plain buffer, with holes on demand, one with an observer, and one
 //! that lies.
 
-use crate::guest_mem::{GuestAddr, GuestMemory, MemFault};
+use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault, RingKeeper};
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::ops::Range;
 use kernel::{Order, PageSlice};
 
@@ -17,6 +18,14 @@ pub struct TestMemory {
     invalidations: Rc<Cell<u32>>,
     writes: Rc<Cell<u32>>,
     stale: Rc<Cell<u32>>,
+    /// Pages of rings that are kept, once for each range that they are in.
+    kept: Rc<RefCell<Vec<u64>>>,
+}
+
+impl fmt::Debug for TestMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TestMemory")
+    }
 }
 
 impl TestMemory {
@@ -32,6 +41,7 @@ impl TestMemory {
             invalidations: Rc::default(),
             writes: Rc::default(),
             stale: Rc::default(),
+            kept: Rc::default(),
         }
     }
 
@@ -50,6 +60,12 @@ impl TestMemory {
     #[must_use]
     pub fn device_writes(&self) -> u32 {
         self.writes.get()
+    }
+
+    /// How many pages of rings are kept.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.kept.borrow().len()
     }
 
     /// Has it as many stale mappings, of which each [`GuestMemory::sweep`] ends one.
@@ -152,6 +168,24 @@ impl GuestMemory for TestMemory {
 
     fn sweep(&self) {
         self.stale.set(self.stale.get().saturating_sub(1));
+    }
+}
+
+impl RingKeeper for TestMemory {
+    fn keep(&self, range: GuestRange) -> Result<(), MemFault> {
+        let page = |addr: u64| addr / 4096;
+        let last = range.start().raw() + range.len_bytes() - 1;
+        self.kept.borrow_mut().extend(page(range.start().raw())..=page(last));
+        Ok(())
+    }
+
+    fn release(&self, range: GuestRange) {
+        let mut kept = self.kept.borrow_mut();
+        let page = |addr: u64| addr / 4096;
+        for wanted in page(range.start().raw())..=page(range.start().raw() + range.len_bytes() - 1) {
+            let at = kept.iter().position(|&page| page == wanted).expect("a page that is kept");
+            kept.swap_remove(at);
+        }
     }
 }
 

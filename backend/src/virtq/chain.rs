@@ -5,9 +5,13 @@
 //! not `Clone`, and its head stays in flight until it is added to the used ring.
 
 use crate::guest_mem::{GuestAddr, GuestRange, MemFault};
+use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+/// Descriptors copied at once at most: a table of Linux's longest request.
+pub(super) const AHEAD: u16 = 256;
 /// No further segment.
 const END: u16 = u16::MAX;
 
@@ -73,6 +77,8 @@ pub struct SegmentPool {
     nodes: Vec<Node>,
     free: u16,
     free_count: u16,
+    /// Room for copies of descriptors while a chain is read.
+    pub(super) copies: Box<[[u64; 2]]>,
 }
 
 impl SegmentPool {
@@ -83,7 +89,8 @@ impl SegmentPool {
         let nodes = (1..=count)
             .map(|next| Node { segment: empty, next: if next == count { END } else { next } })
             .collect();
-        SegmentPool { nodes, free: if count == 0 { END } else { 0 }, free_count: count }
+        let copies = vec![[0; 2]; AHEAD.into()].into();
+        SegmentPool { nodes, free: if count == 0 { END } else { 0 }, free_count: count, copies }
     }
 
     /// Segments that are free.

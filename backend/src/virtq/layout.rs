@@ -72,9 +72,9 @@ impl fmt::Display for BadLayout {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Layout {
     size: u16,
-    desc: GuestAddr,
-    avail: GuestAddr,
-    used: GuestAddr,
+    desc: GuestRange,
+    avail: GuestRange,
+    used: GuestRange,
 }
 
 impl Layout {
@@ -88,17 +88,22 @@ impl Layout {
             _ => return Err(BadLayout::Size(size)),
         };
         let entries = u64::from(short);
-        let parts = [
-            (desc, entries.saturating_mul(DESC_BYTES), 16),
-            (avail, entries.saturating_mul(2).saturating_add(6), 2),
-            (used, entries.saturating_mul(8).saturating_add(6), 4),
-        ];
-        for (start, len_bytes, align_bytes) in parts {
-            if !start.is_aligned(align_bytes) || GuestRange::new(start, len_bytes).is_err() {
-                return Err(BadLayout::Place(start));
-            }
-        }
-        Ok(Layout { size: short, desc, avail, used })
+        let part = |start: GuestAddr, len_bytes: u64, align_bytes| {
+            let range = GuestRange::new(start, len_bytes).ok().filter(|_| start.is_aligned(align_bytes));
+            range.ok_or(BadLayout::Place(start))
+        };
+        Ok(Layout {
+            size: short,
+            desc: part(desc, entries.saturating_mul(DESC_BYTES), 16)?,
+            avail: part(avail, entries.saturating_mul(2).saturating_add(6), 2)?,
+            used: part(used, entries.saturating_mul(8).saturating_add(6), 4)?,
+        })
+    }
+
+    /// The memory of its parts: descriptor table, available ring, used ring.
+    #[must_use]
+    pub const fn parts(&self) -> [GuestRange; 3] {
+        [self.desc, self.avail, self.used]
     }
 
     /// Entries of the queue.
@@ -110,7 +115,7 @@ impl Layout {
     /// Start of the descriptor table.
     #[must_use]
     pub const fn desc_table(&self) -> GuestAddr {
-        self.desc
+        self.desc.start()
     }
 
     /// Slot of a free-running index. The size is a power of two.
@@ -118,15 +123,15 @@ impl Layout {
         u64::from(idx & self.size.wrapping_sub(1))
     }
 
-    fn at(base: GuestAddr, offset: u64) -> GuestAddr {
+    fn at(part: GuestRange, offset: u64) -> GuestAddr {
         // The parts' ends were checked in `new`.
-        GuestAddr::new(base.raw().wrapping_add(offset))
+        GuestAddr::new(part.start().raw().wrapping_add(offset))
     }
 
     /// `avail.flags`.
     #[must_use]
     pub fn avail_flags(&self) -> GuestAddr {
-        self.avail
+        self.avail.start()
     }
 
     /// `avail.idx`.
@@ -150,7 +155,7 @@ impl Layout {
     /// `used.flags`.
     #[must_use]
     pub fn used_flags(&self) -> GuestAddr {
-        self.used
+        self.used.start()
     }
 
     /// `used.idx`.

@@ -4,7 +4,7 @@
 //! decides anything is a private shadow, each descriptor is copied once, and every walk is
 //! bounded. A broken rule is a [`QueueFault`]: the device then asks for a reset.
 
-use super::chain::{Chain, Segment, SegmentPool};
+use super::chain::{AHEAD, Chain, Segment, SegmentPool};
 use super::fault::QueueFault;
 use super::heads::HeadSet;
 use super::journal::{QueueJournal, QueueState};
@@ -13,6 +13,7 @@ use super::layout::{
 };
 use crate::failpoint::{self, Failpoint};
 use crate::guest_mem::{GuestAddr, GuestMemory, GuestRange, MemFault};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::Wrapping;
 use kernel::Order;
@@ -213,13 +214,26 @@ impl Queue {
         pool: &mut SegmentPool,
         chain: &mut Chain,
     ) -> Result<(), QueueFault> {
-        let mut table = Table::new(self.layout.desc_table(), self.layout.size().into());
+        let copies = core::mem::take(&mut pool.copies);
+        let mut table = Table::new(self.layout.desc_table(), self.layout.size().into(), copies);
+        let walked = self.walk_table(mem, pool, chain, &mut table);
+        pool.copies = table.copies;
+        walked
+    }
+
+    fn walk_table(
+        &self,
+        mem: &dyn GuestMemory,
+        pool: &mut SegmentPool,
+        chain: &mut Chain,
+        table: &mut Table,
+    ) -> Result<(), QueueFault> {
         let mut in_indirect = false;
         let mut index = chain.head;
         // One step more than the longest chain: the indirect descriptor itself.
         for _ in 0..QUEUE_SIZE_MAX.saturating_add(1) {
             // Entries of an indirect table usually follow each other, those of a queue do not.
-            let desc = table.desc(mem, index, if in_indirect { AHEAD } else { 1 })?;
+            let desc = table.desc(mem, index, if in_indirect { u32::MAX } else { 1 })?;
             let flags = desc.flags.get();
             // The table takes the place of the rest of the chain (section 2.7.5.3).
             if flags & DESC_F_INDIRECT != 0 {
@@ -307,22 +321,19 @@ impl Queue {
     }
 }
 
-/// Descriptors copied at once at most.
-const AHEAD: u32 = 8;
-
 /// A table of descriptors, and copies of some that follow each other.
 struct Table {
     start: GuestAddr,
     len: u32,
-    copies: [[u64; 2]; AHEAD as usize],
+    copies: Box<[[u64; 2]]>,
     /// First index and count of the cached copies.
     first: u32,
     count: u32,
 }
 
 impl Table {
-    fn new(start: GuestAddr, len: u32) -> Table {
-        Table { start, len, copies: [[0; 2]; AHEAD as usize], first: 0, count: 0 }
+    fn new(start: GuestAddr, len: u32, copies: Box<[[u64; 2]]>) -> Table {
+        Table { start, len, copies, first: 0, count: 0 }
     }
 
     fn turn_to(&mut self, start: GuestAddr, len: u32) {
@@ -342,7 +353,7 @@ impl Table {
             return Err(QueueFault::NextOutOfTable(index));
         }
         let at = self.start.offset(u64::from(index).wrapping_mul(DESC_BYTES))?;
-        (self.first, self.count) = (index.into(), left.min(ahead));
+        (self.first, self.count) = (index.into(), left.min(ahead).min(AHEAD.into()));
         if self.read(mem, at).is_err() {
             // What lies behind may be no memory, and need not be.
             self.count = 1;

@@ -120,6 +120,18 @@ impl<I: Iterator<Item = Segment>> Buffer<'_, I> {
     #[inline]
     fn each_page<'p>(
         self,
+        pages: impl Iterator<Item = &'p SharedPage>,
+        copy: impl FnMut(GuestAddr, PageSlice<'_>) -> Result<(), MemFault>,
+    ) -> Result<(), MemFault> {
+        let mem = self.mem;
+        let asked = self.ask_each(pages, copy);
+        // Also after an error: the pages are about to be somebody else's.
+        asked.and(mem.finish_copies())
+    }
+
+    #[inline]
+    fn ask_each<'p>(
+        self,
         mut pages: impl Iterator<Item = &'p SharedPage>,
         mut copy: impl FnMut(GuestAddr, PageSlice<'_>) -> Result<(), MemFault>,
     ) -> Result<(), MemFault> {

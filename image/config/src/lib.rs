@@ -2,7 +2,7 @@
 //!
 //! Space-separated `key=value`:
 //! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
-//! [restarts=0..8] [poll-us=0..100000] [map-mib=2..65536]`.
+//! [restarts=0..8] [poll-us=0..100000] [map-mib=2..65536] [grants=on|off]`.
 //! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard` and
 //! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
@@ -75,6 +75,8 @@ pub struct Config {
     pub busy_poll_ns: u64,
     /// How much of the guest's memory may be mapped at once, in MiB.
     pub map_mib: u32,
+    /// The guest grants its memory: none of it is mapped otherwise.
+    pub grants: bool,
 }
 
 /// One disk.
@@ -147,6 +149,7 @@ impl Config {
         let mut restarts = None;
         let mut busy_poll_ns = None;
         let mut map_mib = None;
+        let mut grants = None;
         let mut disks: Vec<DiskConfig> = Vec::new();
         for word in command_line.split_ascii_whitespace() {
             let (key, value) = split(word)?;
@@ -155,6 +158,7 @@ impl Config {
                 "restarts" => once(&mut restarts, key, value, restart_count(value))?,
                 "poll-us" => once(&mut busy_poll_ns, key, value, poll_time(value))?,
                 "map-mib" => once(&mut map_mib, key, value, map_size(value))?,
+                "grants" => once(&mut grants, key, value, on_off(value))?,
                 "log" => once(&mut log, key, value, level(value))?,
                 "disk" if disks.len() == DISKS_MAX => {
                     return Err(ConfigError::new(key, value, "more disks than the 11 that a guest can have"));
@@ -168,7 +172,7 @@ impl Config {
                     return Err(ConfigError::new(
                         key,
                         value,
-                        "unknown key; known are target, disk, log, restarts, poll-us, map-mib",
+                        "unknown key; known are target, disk, log, restarts, poll-us, map-mib, grants",
                     ));
                 }
             }
@@ -179,14 +183,11 @@ impl Config {
         }
         let log = log.unwrap_or(log::LevelFilter::Info);
         let restarts = restarts.unwrap_or(0);
-        let volatile = disks.iter().any(|disk| matches!(disk.store, Store::Ram(_)));
-        if restarts > 0 && volatile {
-            let rule = "a RAM disk's content does not outlive a restart";
-            return Err(ConfigError::new("restarts", &format!("{restarts}"), rule));
-        }
+        let grants = grants.unwrap_or(false);
+        check_restarts(restarts, grants, &disks)?;
         let busy_poll_ns = busy_poll_ns.unwrap_or(BUSY_POLL_NS);
         let map_mib = map_mib.unwrap_or(MAP_MIB);
-        Ok(Config { target, disks, log, restarts, busy_poll_ns, map_mib })
+        Ok(Config { target, disks, log, restarts, busy_poll_ns, map_mib, grants })
     }
 }
 
@@ -248,6 +249,22 @@ impl DiskConfig {
         }
         Ok(())
     }
+}
+
+/// What has to outlive a restart has to be in the journal.
+fn check_restarts(restarts: u32, grants: bool, disks: &[DiskConfig]) -> Result<(), ConfigError> {
+    let volatile = disks.iter().any(|disk| matches!(disk.store, Store::Ram(_)));
+    let rule = if volatile {
+        "a RAM disk's content does not outlive a restart"
+    } else if grants {
+        "the rings of a guest that grants them cannot be mapped anew after a restart"
+    } else {
+        return Ok(());
+    };
+    if restarts > 0 {
+        return Err(ConfigError::new("restarts", &format!("{restarts}"), rule));
+    }
+    Ok(())
 }
 
 /// A disk's key as errors name it.

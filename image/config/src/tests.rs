@@ -117,3 +117,17 @@ proptest::proptest! {
         let _ = Config::parse(&line);
     }
 }
+
+#[test]
+fn what_a_restart_would_lose_cannot_be_asked_for_together_with_one() {
+    const PV: &str = "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712";
+    assert!(!Config::parse(PV).expect("good").grants);
+    assert!(Config::parse(&format!("{PV} grants=on")).expect("good").grants);
+    assert!(!Config::parse(&format!("{PV} grants=off restarts=3")).expect("good").grants);
+    assert_eq!(error(&format!("{PV} grants=yes")), "grants=yes: neither on nor off");
+    let refused = error(&format!("{PV} grants=on restarts=3"));
+    assert!(refused.starts_with("restarts=3: the rings"), "{refused}");
+    assert!(Config::parse(&format!("{PV} grants=on restarts=0")).is_ok());
+    let refused = error(&format!("{GOOD} restarts=1"));
+    assert!(refused.starts_with("restarts=1: a RAM disk"), "{refused}");
+}

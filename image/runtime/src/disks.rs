@@ -3,16 +3,19 @@
 use crate::platform::Xen;
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use backend::blk::rings::{GrantedQueues, budget};
 use backend::blk::{Device, DeviceOptions, MAX_QUEUES};
+use backend::guest_mem::RingKeeper;
 use backend::storage::{AnyStorage, PvDisk, RamDisk};
 use backend::stub::Attached;
 use config::{Config, DiskConfig, Store};
 use drivers::BlkFront;
 use drivers::xenstore::Xenstore;
 use kernel::Hypervisor;
-use log::warn;
+use log::{info, warn};
 
 /// The storage engines of this image.
 pub type Engine = AnyStorage<Xen>;
@@ -23,11 +26,12 @@ const POOL_PAGES: u16 = 1024;
 const POOL_PAGES_MAX: u16 = 512;
 
 /// Connects every disk and has `make_device` turn each into a device; the error names the one that
-/// failed.
+/// failed. `keeper`: who keeps the rings of a guest that grants its memory.
 pub fn connect(
     xen: &Xen,
     xs: &mut Xenstore<Xen>,
     config: &Config,
+    keeper: Option<Rc<dyn RingKeeper>>,
     make_device: impl Fn(usize, Engine, &DeviceOptions) -> Result<Device<Engine>, String>,
 ) -> Result<Vec<Attached<Engine>>, String> {
     let pv_disks = config.disks.iter().filter(|disk| matches!(disk.store, Store::Pv(_))).count();
@@ -39,7 +43,16 @@ pub fn connect(
         warn!("cannot count the guest's vCPUs: {errno}");
         1
     });
-    let queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES);
+    let mut queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES).clamp(1, MAX_QUEUES);
+    let mut grants = None;
+    if let Some(keeper) = keeper {
+        let disks = u32::try_from(config.disks.len()).unwrap_or(u32::MAX);
+        let (count, size, seg_max) = budget(disks, queues)
+            .ok_or_else(|| format!("{disks} disks need more grants than a guest has"))?;
+        info!("grants: {count} queues of {size} requests of {seg_max} segments for each disk");
+        queues = count;
+        grants = Some(GrantedQueues { keeper, size, seg_max });
+    }
     let attach = |(index, disk): (usize, &DiskConfig)| {
         let named = |why: String| format!("disk {}: {why}", disk.id);
         let engine = match disk.store {
@@ -55,6 +68,7 @@ pub fn connect(
             read_only: disk.read_only,
             discard: disk.discard,
             queues,
+            grants: grants.clone(),
         };
         Ok(Attached {
             mmio: disk.mmio,

@@ -23,6 +23,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use backend::event_loop::housekeeping;
 use backend::stats::LoopStats;
@@ -34,6 +35,11 @@ use log::{error, info};
 use platform::Xen;
 
 pub use start::ImageStub;
+
+/// The command line of a stub that is made before its guest.
+const CONFIG_IN_STORE: &str = "config=xenstore";
+/// Where it finds its configuration then.
+const CONFIG_NODE: &str = "data/pilotfish/config";
 
 /// A stub that is ready to serve.
 pub struct Running {
@@ -64,15 +70,28 @@ pub fn begin(xen: &Xen, boot: &BootInfo) -> Option<Running> {
 /// log.
 fn first(xen: &Xen, boot: &BootInfo) -> Result<Running, String> {
     let mut xs = Xenstore::new(xen).map_err(text)?;
-    let stub =
-        parse_config(boot).and_then(|config| Ok((start::first(xen, &mut xs, &config)?, config.busy_poll_ns)));
+    let stub = command_line(&mut xs, boot).and_then(|words| {
+        let config = parse_config(&words)?;
+        Ok((start::first(xen, &mut xs, &config)?, config.busy_poll_ns))
+    });
     report(xs, stub)
+}
+
+/// The words that configure the stub. One that was made before its guest has them in xenstore, where
+/// nobody but dom0 and the stub itself can write.
+fn command_line(xs: &mut Xenstore<Xen>, boot: &BootInfo) -> Result<String, String> {
+    if boot.cmdline != CONFIG_IN_STORE {
+        return Ok(boot.cmdline.to_string());
+    }
+    let words = xs.read_string(CONFIG_NODE).map_err(|error| format!("{CONFIG_NODE}: {error}"))?;
+    info!("{CONFIG_NODE}: \"{words}\"");
+    Ok(words)
 }
 
 /// The same after a panic.
 fn recover(xen: &Xen, boot: &BootInfo) -> Result<Running, String> {
     info!("incarnation {} after: {}", platform::incarnation(), platform::last_panic());
-    let config = parse_config(boot)?;
+    let config = parse_config(boot.cmdline)?;
     // Before all else: whatever fails from here on, the guest's vCPUs are let go.
     let server = start::take_over(xen, &config)?;
     let mut xs = Xenstore::resume(xen).map_err(text)?;
@@ -81,8 +100,8 @@ fn recover(xen: &Xen, boot: &BootInfo) -> Result<Running, String> {
     report(xs, stub.map(|stub| (stub, config.busy_poll_ns)))
 }
 
-fn parse_config(boot: &BootInfo) -> Result<Config, String> {
-    let config = Config::parse(boot.cmdline).map_err(text)?;
+fn parse_config(words: &str) -> Result<Config, String> {
+    let config = Config::parse(words).map_err(text)?;
     log::set_max_level(config.log);
     Ok(config)
 }

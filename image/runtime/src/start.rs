@@ -3,9 +3,11 @@
 use crate::disks::{self, Engine};
 use crate::platform::{self, Memory, Xen};
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use backend::Stub;
 use backend::blk::{Device, DeviceJournal};
+use backend::guest_mem::RingKeeper;
 use backend::ioreq::{PanicTeardown, Server, ServerJournal};
 use config::{Config, Store};
 use drivers::blkfront;
@@ -18,11 +20,12 @@ pub type ImageStub = Stub<Xen, Memory, Engine>;
 /// At boot: connects the disks, then creates the ioreq server.
 pub fn first(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<ImageStub, String> {
     let kept = config.restarts > 0;
-    let devices = disks::connect(xen, xs, config, |index, engine, options| {
+    let (granted, keeper) = if config.grants { Some(grant(xen, config)?).unzip() } else { (None, None) };
+    let devices = disks::connect(xen, xs, config, keeper, |index, engine, options| {
         let device = Device::new(engine, options);
         Ok(if kept { device.with_journal(device_journal(index)?) } else { device })
     })?;
-    let memory = map(xen, config)?;
+    let memory = granted.map_or_else(|| map(xen, config), Ok)?;
     let stub = Stub::start(xen, config.target, memory, devices).map_err(|error| error.to_string())?;
     release_on_panic(stub.panic_teardown());
     if kept {
@@ -60,7 +63,7 @@ pub fn recover(
     }
     // After that: until then the old connections need their ports.
     platform::close_previous_ports(xen, server.ports());
-    let devices = disks::connect(xen, xs, config, |index, engine, options| {
+    let devices = disks::connect(xen, xs, config, None, |index, engine, options| {
         let journal = device_journal(index)?;
         Device::resume(engine, options, journal, &memory).map_err(|error| error.to_string())
     })?;
@@ -76,6 +79,12 @@ pub fn allow_restart(xen: &Xen) {
         Ok(false) => {}
         Err(pages) => warn!("no further restart: {pages} pages of the incarnation before are still in use"),
     }
+}
+
+/// The memory of a guest that grants it, and who keeps its rings.
+fn grant(xen: &Xen, config: &Config) -> Result<(Memory, Rc<dyn RingKeeper>), String> {
+    let granted = platform::grant_guest(xen, config.target);
+    granted.map_err(|errno| format!("no room to map the guest's rings: {errno}"))
 }
 
 fn map(xen: &Xen, config: &Config) -> Result<Memory, String> {

@@ -5,7 +5,7 @@
 //! disk, in the order of their windows, `disk=N` and what concerns it. A word that begins with
 //! `rings` asks for the state of rings and interrupts instead.
 
-use crate::platform::{self, Xen};
+use crate::platform::{self, GrantUse, Xen};
 use crate::start::ImageStub;
 use alloc::format;
 use alloc::string::String;
@@ -67,6 +67,10 @@ fn line(word: &str, stub: &ImageStub, loop_stats: &LoopStats) -> String {
          map_pages={} map_stale={}",
         mapped.pages, mapped.stale
     );
+    if let Some(GrantUse { ring_pages, copies, calls }) = platform::grant_use(stub.memory()) {
+        // Writing into a String cannot fail.
+        let _ = write!(line, " ring_pages={ring_pages} grant_copies={copies} grant_calls={calls}");
+    }
     for (index, (disk, storage)) in stub.stats().enumerate() {
         let sends = storage.pv().map_or(0, |pv| pv.sends());
         // Writing into a String cannot fail.

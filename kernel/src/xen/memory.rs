@@ -126,6 +126,14 @@ impl Physmap {
         unsafe { page_at(gfn) }
     }
 
+    /// A block of 2 MiB of unused frames, mapped in stage 1: its first address.
+    ///
+    /// # Errors
+    /// `ENOSPC` if there is none left.
+    pub(super) fn block(&self) -> Result<u64, Errno> {
+        take_blocks(&mut self.unused.borrow_mut(), 1).map(|block| block.start)
+    }
+
     /// Maps the page that we share with Xen. Works once.
     pub(super) fn shared_info(&self) -> Result<SharedPage, Errno> {
         // SAFETY: the frame is unused so far, see `page_by`.

@@ -4,6 +4,7 @@ mod delay;
 mod dm;
 mod events;
 mod grants;
+mod guest_grants;
 pub(crate) mod hypercalls;
 pub mod hypervisor;
 mod memory;
@@ -12,6 +13,7 @@ pub use delay::Delay;
 pub use memory::{Unused, XenWindow};
 
 use crate::mem::foreign::ForeignMap;
+use crate::mem::granted::GrantMap;
 use crate::mem::magic;
 use crate::mem::shared::SharedPage;
 use crate::{restart, time};
@@ -22,6 +24,7 @@ use core::fmt;
 use core::ops::Range;
 use events::Events;
 use grants::GrantTable;
+use guest_grants::XenGrants;
 use hypervisor::{DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
 use memory::Physmap;
 use xen_pv_sys::errno::Errno;
@@ -69,6 +72,17 @@ impl Xen {
     /// `ENOSPC` if there are not that many unused addresses left.
     pub fn foreign_map(&self, target: DomId, chunks: u16) -> Result<XenForeignMap, Errno> {
         Ok(ForeignMap::new(XenWindow::new(&self.0.physmap, target, chunks)?))
+    }
+}
+
+impl Xen {
+    /// What the target grants to this domain. Nothing of its memory is mapped but pages of rings, and those
+    /// by grants. They cost one page of this domain's p2m pool.
+    ///
+    /// # Errors
+    /// `ENOSPC` if there are no unused addresses left.
+    pub fn grant_map(&self, target: DomId) -> Result<GrantMap, Errno> {
+        Ok(GrantMap::new(XenGrants::new(&self.0.physmap, target)?))
     }
 }
 

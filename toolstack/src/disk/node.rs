@@ -1,12 +1,14 @@
-//! One disk as libxl wrote it: `/local/domain/0/backend/virtio_disk/<guest>/<disk>`.
+//! One disk as libxl wrote it: `/local/domain/<owner>/backend/virtio_disk/<guest>/<disk>`.
 //!
-//! dom0 owns these nodes and the guest may only read them. The frontend directory belongs to
+//! `owner` is dom0, or the stub to which the guest grants its memory. dom0 or that stub owns these nodes,
+//! and the guest may only read them. The frontend directory belongs to
 //! the guest and is never read.
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::text::printable;
-use crate::xenstore::{Store, paths};
+use crate::xenstore::Store;
+use crate::xenstore::paths::{self, Place};
 
 /// xenbus states as they stand in a `state` node (`public/io/xenbus.h`).
 pub mod state {
@@ -89,19 +91,19 @@ fn labelled(name: &str, number: &str) -> String {
     if name.is_empty() || name == number { number } else { format!("{name} ({number})") }
 }
 
-/// The states of all disks of `guest` that are ours, in order of device number. Nodes without a
+/// The states of all disks at `place` that are ours, in order of device number. Nodes without a
 /// state are being removed, and left out.
 ///
 /// # Errors
 /// xenstore cannot be read.
-pub fn states(store: &dyn Store, guest: u16) -> Result<Vec<NodeState>> {
-    let mut found = Vec::new();
-    for name in store.list(&paths::guest_backends(guest))? {
+pub fn states(store: &dyn Store, place: Place) -> Result<Vec<NodeState>> {
+    let (mut found, guest) = (Vec::new(), place.guest);
+    for name in store.list(&place.dir())? {
         let Ok(disk) = name.parse::<u32>() else {
             log::debug!("guest {guest}: `{}` is not a device number: skipped", printable(&name, 40));
             continue;
         };
-        let dir = paths::backend(guest, disk);
+        let dir = place.disk(disk);
         let Some(state) = store.read(&format!("{dir}/state"))? else { continue };
         let foreign = foreign(store, &dir)?;
         if let Some(why) = foreign {
@@ -130,12 +132,12 @@ fn foreign(store: &dyn Store, dir: &str) -> Result<Option<String>> {
 ///
 /// # Errors
 /// One line that names the disk, the key and the value that is wrong.
-pub fn read_disks(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<Vec<DiskNode>> {
+pub fn read_disks(store: &dyn Store, place: Place, disks: &[u32]) -> Result<Vec<DiskNode>> {
     let nodes: Vec<DiskNode> = disks
         .iter()
         .map(|disk| {
-            let label = label(store, &paths::backend(guest, *disk), &disk.to_string())?;
-            read_disk(store, guest, *disk).with_context(|| format!("disk {label}"))
+            let label = label(store, &place.disk(*disk), &disk.to_string())?;
+            read_disk(store, place, *disk).with_context(|| format!("disk {label}"))
         })
         .collect::<Result<_>>()?;
     // The stub tells disks apart by their registers, the guest by registers and interrupt.
@@ -147,22 +149,27 @@ pub fn read_disks(store: &dyn Store, guest: u16, disks: &[u32]) -> Result<Vec<Di
     Ok(nodes)
 }
 
-fn read_disk(store: &dyn Store, guest: u16, disk: u32) -> Result<DiskNode> {
-    let keys = Keys {
-        store,
-        dir: paths::backend(guest, disk),
-        copy: format!("{}/{disk}", paths::libxl_disks(guest)),
-    };
+fn read_disk(store: &dyn Store, place: Place, disk: u32) -> Result<DiskNode> {
+    let keys =
+        Keys { store, dir: place.disk(disk), copy: format!("{}/{disk}", paths::libxl_disks(place.guest)) };
     let target = keys.value("params")?;
     let read_only = match keys.value("mode")?.as_str() {
         "r" => true,
         "w" => false,
         other => bail!("mode = `{}`: neither r nor w", printable(other, 40)),
     };
-    // The guest would grant its pages and put grant references where the stub expects addresses.
-    if keys.switch("grant_usage", false)? {
-        bail!("grant_usage=1: a stub maps the guest's memory and serves no grants; remedy: grant_usage=0");
-    }
+    // libxl tells the guest by this whether to name grants where the stub expects addresses, or the other way
+    // round. Xen 4.17 has no such key: there a guest whose backend domain is not dom0 always grants.
+    let granted = keys.switch("grant_usage", place.is_granted())?;
+    ensure!(
+        granted || !place.is_granted(),
+        "grant_usage=0: this stub reaches its guest's memory by grants only; remedy: leave grant_usage out"
+    );
+    ensure!(
+        !granted || place.is_granted(),
+        "grant_usage=1: a stub maps the guest's memory and serves no grants; remedy: grant_usage=0, or \
+         backend=NAME with a name of grant-stubs"
+    );
     // libxl's default is 0 where nothing can be written.
     let discard = keys.switch("discard-enable", true)? || read_only;
     let mmio = keys.number("base")?;

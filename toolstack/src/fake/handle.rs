@@ -55,6 +55,14 @@ impl Handle {
 }
 
 impl Store for Handle {
+    fn watch(&self, _path: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn unwatch(&self, _path: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn read(&self, path: &str) -> Result<Option<String>> {
         Ok(self.alive()?.nodes.get(path).cloned())
     }
@@ -131,6 +139,25 @@ impl Host for Handle {
             bail!("xl create: not done within launch-timeout-ms")
         }
         Ok(())
+    }
+
+    fn attach_disk(&self, domid: u16, disk: &str, _: Instant, _: &AtomicBool) -> Result<()> {
+        self.change(|s| match s.domains.get_mut(&domid) {
+            Some(domain) if domain.paused => {
+                domain.attached.push(disk.to_owned());
+                Ok(())
+            }
+            _ => bail!("xl block-attach: no such domain, or it runs"),
+        })?
+    }
+
+    fn rename(&self, domid: u16, name: &str) -> Result<()> {
+        self.change(|s| {
+            let Some(domain) = s.domains.get_mut(&domid) else { bail!("xl rename: no such domain") };
+            name.clone_into(&mut domain.name);
+            s.nodes.insert(format!("/local/domain/{domid}/name"), name.to_owned());
+            Ok(())
+        })?
     }
 
     fn destroy(&self, domid: u16) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::xenstore::paths;
+use crate::xenstore::paths::{self, Place};
 
 /// How a stub behaves once it runs.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Domain {
     pub handle: [u8; 16],
     /// Its stub configuration, if the daemon made it.
     pub config: Option<String>,
+    /// PV disks that were attached to it later.
+    pub attached: Vec<String>,
 }
 
 /// What a UUID's text says, in bytes.
@@ -63,7 +65,7 @@ pub struct State {
     pub(super) next_domid: u16,
     pub(super) now: Instant,
     /// Changes until the current daemon dies; the last change is made.
-    pub(super) kill_in: Option<u32>,
+    pub kill_in: Option<u32>,
     pub(super) process: u32,
     pub changes: u32,
     /// Records of loop devices that were detached.
@@ -158,15 +160,30 @@ impl World {
         guest
     }
 
+    /// libxl builds a guest whose disks have `owner` as their backend domain.
+    pub fn xl_create_granted(&self, owner: u16, targets: &[&str]) -> Place {
+        let guest = self.state().add_domain("guest", true);
+        let place = Place { owner, guest };
+        for (i, target) in targets.iter().enumerate() {
+            self.add_disk_at(place, u32::try_from(i).unwrap(), target);
+        }
+        place
+    }
+
     /// libxl adds a guest's disk `n`.
     pub fn add_disk(&self, guest: u16, n: u32, target: &str) {
-        let disk = 51712 + 16 * n;
-        let dir = paths::backend(guest, disk);
+        self.add_disk_at(Place::dom0(guest), n, target);
+    }
+
+    /// The same, wherever its backend directory is.
+    pub fn add_disk_at(&self, place: Place, n: u32, target: &str) {
+        let (disk, guest) = (51712 + 16 * n, place.guest);
+        let dir = place.disk(disk);
         for (key, value) in [
             ("params", target.to_owned()),
             ("dev", format!("xvd{}", char::from(b'a' + u8::try_from(n).unwrap()))),
             ("discard-enable", "1".to_owned()),
-            ("grant_usage", "0".to_owned()),
+            ("grant_usage", u8::from(place.is_granted()).to_string()),
             ("online", "1".to_owned()),
             ("state", "1".to_owned()),
             ("type", "standalone".to_owned()),
@@ -184,7 +201,12 @@ impl World {
 
     /// The states of a guest's disks as libxl finds them.
     pub fn disk_states(&self, guest: u16) -> Vec<String> {
-        let prefix = format!("{}/", paths::guest_backends(guest));
+        self.disk_states_at(Place::dom0(guest))
+    }
+
+    /// The same, wherever their backend directories are.
+    pub fn disk_states_at(&self, place: Place) -> Vec<String> {
+        let prefix = format!("{}/", place.dir());
         let state = self.state();
         let of = |(path, value): (&String, &String)| {
             (path.starts_with(&prefix) && path.ends_with("/state")).then(|| value.clone())
@@ -194,7 +216,12 @@ impl World {
 
     /// libxl begins to destroy a guest: it asks for its disks to be closed.
     pub fn xl_destroy(&self, guest: u16) {
-        let prefix = format!("{}/", paths::guest_backends(guest));
+        self.xl_destroy_at(Place::dom0(guest));
+    }
+
+    /// The same, wherever the backend directories are.
+    pub fn xl_destroy_at(&self, place: Place) {
+        let prefix = format!("{}/", place.dir());
         for (path, value) in &mut self.state().nodes {
             if path.starts_with(&prefix) && path.ends_with("/online") {
                 "0".clone_into(value);
@@ -209,7 +236,7 @@ impl World {
     pub fn xl_destroyed(&self, guest: u16) {
         assert!(self.disk_states(guest).iter().all(|s| s == "6"), "libxl still waits");
         let mut state = self.state();
-        state.clear(&paths::guest_backends(guest));
+        state.clear(&Place::dom0(guest).dir());
         state.clear(&format!("/libxl/{guest}"));
         state.domains.remove(&guest);
     }
@@ -251,7 +278,7 @@ impl Domain {
     fn new(name: &str, paused: bool, handle: [u8; 16]) -> Domain {
         let name = name.to_owned();
         let (target, label, config) = (None, None, None);
-        Domain { name, paused, shutdown: None, target, label, dying: false, handle, config }
+        Domain { name, paused, shutdown: None, target, label, dying: false, handle, config, attached: vec![] }
     }
 }
 

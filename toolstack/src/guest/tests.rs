@@ -13,7 +13,7 @@ fn seen(nodes: &[NodeState]) -> Observation {
 }
 
 fn stub(disks: &[u32]) -> Stub {
-    Stub { domid: 9, identity: Identity { guest: 5, uuid: "u".into() }, disks: disks.to_vec() }
+    Stub { domid: 9, identity: Identity { guest: 5, uuid: "u".into(), made_as: None }, disks: disks.to_vec() }
 }
 
 fn ms(n: u64) -> Duration {

@@ -86,7 +86,7 @@ pub fn restarts(store: &dyn Store, stub: u16) -> Result<u32> {
 /// The last lines on a dead stub's console, fit for a log.
 pub fn console_tail(host: &dyn Host, stub: &Identity) -> Vec<String> {
     host.wait(CONSOLE_DELAY);
-    let lines = host.console_tail(&stub.name());
+    let lines = host.console_tail(&stub.console_name());
     lines.iter().filter(|l| !l.trim().is_empty()).map(|l| printable(l, 200)).collect()
 }
 

@@ -9,6 +9,8 @@ use crate::xenstore::{Store, paths};
 
 /// "pilotf" in ASCII, and UUID version 8 (free for the maker's use, RFC 9562).
 const UUID_PREFIX: &str = "70696c6f-7466-8000-";
+/// The number in the UUID of a stub that was made before its guest. No guest is domain 0.
+pub const NO_GUEST: u16 = 0;
 /// Stub domains are called this and the number of their guest.
 const NAME_PREFIX: &str = "pilotfish-";
 
@@ -19,6 +21,8 @@ pub struct Identity {
     pub guest: u16,
     /// Ours by its prefix, different for each stub.
     pub uuid: String,
+    /// The name that it was made under, if that was another one.
+    pub made_as: Option<String>,
 }
 
 impl Identity {
@@ -32,7 +36,7 @@ impl Identity {
         std::io::Read::read_exact(&mut source, &mut random).context("/dev/urandom")?;
         let [a, b, c, d, e] = random;
         let uuid = format!("{UUID_PREFIX}80{a:02x}-{guest:04x}{b:02x}{c:02x}{d:02x}{e:02x}");
-        Ok(Identity { guest, uuid })
+        Ok(Identity { guest, uuid, made_as: None })
     }
 
     /// The identity in a domain's handle, if it is that of a stub.
@@ -41,7 +45,13 @@ impl Identity {
         let uuid = uuid_of(handle);
         uuid.starts_with(UUID_PREFIX).then_some(())?;
         let [.., g0, g1, _, _, _, _] = *handle;
-        Some(Identity { guest: u16::from_be_bytes([g0, g1]), uuid })
+        Some(Identity { guest: u16::from_be_bytes([g0, g1]), uuid, made_as: None })
+    }
+
+    /// The name in that of its console's log: xenconsoled takes the first it had.
+    #[must_use]
+    pub fn console_name(&self) -> String {
+        self.made_as.clone().unwrap_or_else(|| self.name())
     }
 
     /// The stub domain's name.
@@ -70,7 +80,12 @@ pub struct StubDomain {
 pub fn find_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<StubDomain>> {
     let mut found = Vec::new();
     for (domid, state) in host.domains()? {
-        let Some(identity) = Identity::of(&state.handle).filter(|_| !state.dying) else { continue };
+        let Some(mut identity) = Identity::of(&state.handle).filter(|_| !state.dying) else { continue };
+        if identity.guest == NO_GUEST {
+            // Made before its guest: our record says whose it has become.
+            let Some(guest) = recorded_guest(store, &identity.uuid)? else { continue };
+            identity.guest = guest;
+        }
         // Somebody may have given a domain such a UUID, under another name: it is not ours. A stub that
         // was renamed is: it is in our records.
         let name = store.read(&format!("{}/name", paths::domain(domid)))?;
@@ -81,6 +96,20 @@ pub fn find_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<StubDomain>>
         }
     }
     Ok(found)
+}
+
+/// The guest whose record names the stub with this UUID.
+///
+/// # Errors
+/// xenstore cannot be read.
+pub fn recorded_guest(store: &dyn Store, uuid: &str) -> Result<Option<u16>> {
+    for name in store.list(paths::RECORDS)? {
+        let Ok(guest) = name.parse::<u16>() else { continue };
+        if store.read(&paths::record_uuid(guest))?.as_deref() == Some(uuid) {
+            return Ok(Some(guest));
+        }
+    }
+    Ok(None)
 }
 
 /// A domain's handle as text, as xl writes UUIDs.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
+use pilotfish_flask::Reach;
 
 use super::health;
 use super::identity::{Identity, find_stubs};
@@ -17,12 +18,13 @@ use super::plan::Plan;
 use super::privilege::Privilege;
 use super::record::{self, Stub};
 use super::sweep::sweep;
+use super::waiting::{GrantStub, grant_stubs};
 use crate::disk::answer;
 use crate::disk::node::{self, DiskNode};
 use crate::disk::target::{self, Disk};
 use crate::env::Env;
 use crate::text::{printable, short_number};
-use crate::xenstore::paths;
+use crate::xenstore::paths::{self, Place};
 
 /// How often the stub's state is read until it serves.
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -34,6 +36,8 @@ const TRIES: u32 = 3;
 pub struct Job {
     /// For this guest, with this name and UUID.
     pub identity: Identity,
+    /// Where the guest's disks are. Their owner, if it is not dom0, is the stub itself: it has waited.
+    pub place: Place,
     /// libxl does not wait longer.
     pub deadline: Instant,
     /// Set when the guest is gone and nobody needs the stub any more.
@@ -48,13 +52,16 @@ pub struct Job {
 pub fn launch(env: &Env<'_>, job: &Job) -> Result<Stub> {
     let guest = job.identity.guest;
     let started = env.host.now();
+    if job.place.is_granted() {
+        return launch_granted(env, job, started);
+    }
     for attempt in 1..=TRIES {
         // The domain of the last attempt goes here, and with it the loop devices of its disks. A
         // killed predecessor may have left one too, and two stubs must never write one disk.
         sweep(env, guest).context("a stub left over from before cannot be removed")?;
-        let nodes = settled(env, guest)?;
+        let nodes = settled(env, job.place)?;
         let disks = target::resolve(env.store, env.host, &nodes)?;
-        let privilege = Privilege::of(env, guest)?;
+        let privilege = Privilege::of(env, guest, Reach::Mappings)?;
         let plan = plan(env, job, &privilege, &disks)?;
         // Before the domain: a daemon that takes over must know of every stub there can be.
         record::launching(env.store, &job.identity)?;
@@ -63,7 +70,7 @@ pub fn launch(env: &Env<'_>, job: &Job) -> Result<Stub> {
                 let stub = Stub { domid, identity: job.identity.clone(), disks: plan.disks };
                 // Before libxl is told: from then on the guest runs, and its stub must be found.
                 record::serving(env.store, &stub)?;
-                answer::ready(env.store, guest, &stub.disks)?;
+                answer::ready(env.store, job.place, &stub.disks)?;
                 report(env, &stub, &nodes, env.host.now().duration_since(started));
                 return Ok(stub);
             }
@@ -72,6 +79,53 @@ pub fn launch(env: &Env<'_>, job: &Job) -> Result<Stub> {
         }
     }
     bail!("its disks keep changing")
+}
+
+/// The same with the stub that has waited for the guest.
+fn launch_granted(env: &Env<'_>, job: &Job, started: Instant) -> Result<Stub> {
+    let (guest, domid) = (job.identity.guest, job.place.owner);
+    // From now on it is the guest's, whatever happens, and never anybody else's.
+    record::launching(env.store, &job.identity)?;
+    record::made(env.store, guest, domid)?;
+    match take(env, job) {
+        Ok((disks, nodes)) => {
+            let stub = Stub { domid, identity: job.identity.clone(), disks };
+            record::serving(env.store, &stub)?;
+            answer::ready(env.store, job.place, &stub.disks)?;
+            report(env, &stub, &nodes, env.host.now().duration_since(started));
+            Ok(stub)
+        }
+        Err(error) => {
+            // Before the stub goes: the nodes that libxl watches go with it, and the guest's start has to
+            // fail for a reason.
+            answer::refuse_new(env.store, job.place, &format!("{error:#}"))?;
+            Err(given_up(env, job, error))
+        }
+    }
+}
+
+/// Gives a stub that waits its guest's disks and lets it run; returns their numbers and what libxl says of them.
+fn take(env: &Env<'_>, job: &Job) -> Result<(Vec<u32>, Vec<DiskNode>)> {
+    let (guest, domid) = (job.identity.guest, job.place.owner);
+    let nodes = settled(env, job.place)?;
+    let disks = target::resolve(env.store, env.host, &nodes)?;
+    let privilege = Privilege::of(env, guest, Reach::Grants)?;
+    let plan = Plan::granted(env.config, job.identity.clone(), &disks)?;
+    tell_plan(guest, &plan);
+    for vbd in &plan.vbds {
+        check(env, job)?;
+        let attached = env.host.attach_disk(domid, vbd, job.deadline, &job.cancel);
+        attached.map_err(|error| target::name_disk(error, &disks))?;
+    }
+    env.store.write(&paths::stub_says(domid, "config"), &plan.command_line)?;
+    ensure!(settled(env, job.place)? == nodes, "its disks have changed; raise quiet-ms");
+    check(env, job)?;
+    privilege.give(env, domid, guest)?;
+    env.host.unpause(domid)?;
+    wait_until_serving(env, job, domid).map_err(|error| target::name_disk(error, &disks))?;
+    // libxl has looked the name up for each disk by now. The next stub gets it.
+    env.host.rename(domid, &job.identity.name())?;
+    Ok((plan.disks, nodes))
 }
 
 /// Lays out the stub for these disks.
@@ -83,11 +137,15 @@ fn plan(env: &Env<'_>, job: &Job, privilege: &Privilege, disks: &[Disk]) -> Resu
         config.to_mut().stub_seclabel = label;
     }
     let plan = Plan::new(&config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
+    tell_plan(guest, &plan);
+    Ok(plan)
+}
+
+fn tell_plan(guest: u16, plan: &Plan) {
     log::debug!("guest {guest}: stub: {}", plan.command_line);
     if let Some(why) = &plan.no_restart {
         log::warn!("guest {guest}: its stub cannot be restarted: {why}; crash-guest applies");
     }
-    Ok(plan)
 }
 
 /// Removes what a launch that failed has left; returns the error to report.
@@ -96,7 +154,7 @@ fn given_up(env: &Env<'_>, job: &Job, error: Error) -> Error {
     // xl destroy may take longer than libxl waits. Where libxl's time is up, the guest's start has to
     // fail for our reason, not for a timeout of libxl's.
     if env.host.now() >= job.deadline
-        && let Err(e) = answer::refuse_new(env.store, guest, &format!("{error:#}"))
+        && let Err(e) = answer::refuse_new(env.store, job.place, &format!("{error:#}"))
     {
         return e;
     }
@@ -108,10 +166,11 @@ fn given_up(env: &Env<'_>, job: &Job, error: Error) -> Error {
 }
 
 /// The guest's disks that wait for a stub; all must be new and agree with libxl's list.
-fn settled(env: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
+fn settled(env: &Env<'_>, place: Place) -> Result<Vec<DiskNode>> {
+    let guest = place.guest;
     // libxl's list is read first: libxl may add a disk between the two, to both at once.
     let listed = env.store.list(&paths::libxl_disks(guest))?;
-    let states = node::states(env.store, guest)?;
+    let states = node::states(env.store, place)?;
     if states.is_empty() || states.iter().any(node::NodeState::is_closing) {
         bail!("its disks are gone");
     }
@@ -120,13 +179,19 @@ fn settled(env: &Env<'_>, guest: u16) -> Result<Vec<DiskNode>> {
         let copy = format!("{}/{name}", paths::libxl_disks(guest));
         let backend = env.store.read(&format!("{copy}/backend"))?.unwrap_or_default();
         // The list may also name disks with another backend domain.
-        let ours = backend.starts_with(&format!("{}/", paths::guest_backends(guest)));
+        let ours = backend.starts_with(&format!("{}/", place.dir()));
         if ours && !disks.iter().any(|d| d.to_string() == name) {
             let label = node::label(env.store, &copy, &name)?;
             bail!("libxl lists disk {label}, which is not among its backends");
         }
+        // Nobody would answer libxl for it: a guest has one stub.
+        let waits = |stub: &GrantStub| backend.starts_with(&format!("{}/", paths::backends(stub.domid)));
+        if !ours && (place.is_granted() || grant_stubs(env.store, env.host)?.iter().any(waits)) {
+            let label = node::label(env.store, &copy, &name)?;
+            bail!("disk {label}: one guest has either all its disks at one name of grant-stubs or none");
+        }
     }
-    node::read_disks(env.store, guest, &disks)
+    node::read_disks(env.store, place, &disks)
 }
 
 /// The most memory that the guest can have, in bytes, as libxl wrote it; no guest can write there.
@@ -162,7 +227,7 @@ fn make(
     record::made(env.store, guest, domid)?;
     // xl took a while, in which libxl may have added a disk. The stub has not run yet, so nothing is
     // lost if it is made again; once it runs, a late disk can only be refused.
-    if settled(env, guest)? != nodes {
+    if settled(env, job.place)? != nodes {
         return Ok(None);
     }
     check(env, job)?;

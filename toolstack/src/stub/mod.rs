@@ -4,7 +4,7 @@
 //! how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
 //! [`privilege`] gives it its rights over its guest.
 //! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
-//! others left.
+//! others left. [`waiting`] knows of stubs that were made before their guests.
 
 pub mod health;
 pub mod identity;
@@ -17,3 +17,5 @@ pub mod stop;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod waiting;
+pub mod xl_config;

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
 use super::identity::Identity;
+use super::xl_config::{self, Domain, MAPPED_BY_TABLE};
 use crate::config::{BlockScript, Config, Level, MapWindow, OnStubCrash, fit_for_xl};
 use crate::disk::disk_file::DiskStorage;
 use crate::disk::target::Disk;
@@ -19,9 +20,6 @@ const DISKS_MAX: usize = 16;
 const STUB_BACKEND_TIMEOUT_MS: u64 = 60_000;
 /// How often a stub may be restarted in the time that it counts over (10 minutes).
 const RESTARTS: u32 = 3;
-/// Bytes of guest memory that one 4 KiB page table of the stub maps. A guest's RAM has at most two
-/// banks, and the first is full (3 GiB) if there is a second, so that no table is shared or split.
-const MAPPED_BY_TABLE: u64 = 2 << 20;
 /// The window onto a guest of unknown size.
 const WINDOW_UNKNOWN: u64 = 128 << 20;
 /// The window that `stub-memory` has room for, and what each GiB beyond it needs, twice if the stub may
@@ -45,8 +43,10 @@ pub struct Plan {
     pub disks: Vec<u32>,
     /// The stub's command line.
     pub command_line: String,
-    /// The complete xl configuration.
+    /// The complete xl configuration; of no use for a stub that exists already.
     pub xl_config: String,
+    /// Its PV disks, each as xl writes a disk.
+    pub vbds: Vec<String>,
     /// Why the stub will not be restarted although the configuration asks for it.
     pub no_restart: Option<String>,
 }
@@ -62,6 +62,19 @@ impl Plan {
         guest_memory: Option<u64>,
         disks: &[Disk],
     ) -> Result<Plan> {
+        let window = window(config, guest_memory);
+        Plan::lay_out(config, identity, Reach::Mapped(window), disks)
+    }
+
+    /// Lays out what a stub that waits is to do for `disks` of a guest that grants its memory.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn granted(config: &Config, identity: Identity, disks: &[Disk]) -> Result<Plan> {
+        Plan::lay_out(config, identity, Reach::Granted, disks)
+    }
+
+    fn lay_out(config: &Config, identity: Identity, reach: Reach, disks: &[Disk]) -> Result<Plan> {
         ensure!(
             !disks.is_empty() && disks.len() <= DISKS_MAX,
             "{} disks: 1 to {DISKS_MAX} can be served",
@@ -69,22 +82,47 @@ impl Plan {
         );
         let ram = ram_disks(config, disks)?;
         let (disk_words, vbds) = storage(config, disks)?;
-        let window = window(config, guest_memory);
         let mut words = vec![format!("target={}", identity.guest)];
         words.extend(disk_words);
         words.push(format!("log={}", level_word(config.stub_log)));
         words.push(format!("poll-us={}", config.poll_us));
-        words.push(format!("map-mib={}", window >> 20));
-        let no_restart = no_restart(config, disks);
+        let window = match reach {
+            Reach::Mapped(window) => {
+                words.push(format!("map-mib={}", window >> 20));
+                window
+            }
+            Reach::Granted => {
+                words.push("grants=on".to_owned());
+                0
+            }
+        };
+        let no_restart = no_restart(config, reach, disks);
         if config.on_stub_crash == OnStubCrash::Restart && no_restart.is_none() {
             words.push(format!("restarts={RESTARTS}"));
         }
         let command_line = words.join(" ");
         let memory = memory_mib(config, ram, vbds.len(), window)?;
-        let xl_config = xl_config(config, &identity, memory, window, &command_line, &vbds);
+        let domain = Domain {
+            name: &identity.name(),
+            uuid: &identity.uuid,
+            memory_mib: memory,
+            window,
+            command_line: &command_line,
+            vbds: &vbds,
+        };
+        let xl_config = xl_config::text(config, &domain);
         let disks = disks.iter().map(|d| d.node.disk).collect();
-        Ok(Plan { identity, disks, command_line, xl_config, no_restart })
+        Ok(Plan { identity, disks, command_line, xl_config, vbds, no_restart })
     }
+}
+
+/// How a stub reaches its guest's memory.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// It maps what it wants, through a window of that many bytes.
+    Mapped(u64),
+    /// The guest grants it.
+    Granted,
 }
 
 /// Bytes of all RAM disks.
@@ -134,9 +172,12 @@ fn storage(config: &Config, disks: &[Disk]) -> Result<(Vec<String>, Vec<String>)
 }
 
 /// Why the stub cannot restart in place, although the configuration asks for it.
-fn no_restart(config: &Config, disks: &[Disk]) -> Option<String> {
+fn no_restart(config: &Config, reach: Reach, disks: &[Disk]) -> Option<String> {
     if config.on_stub_crash != OnStubCrash::Restart {
         return None;
+    }
+    if matches!(reach, Reach::Granted) {
+        return Some("its guest's rings, which are granted, cannot be mapped anew".to_owned());
     }
     // A stub that restarts begins with empty memory, but for its journal.
     let disk = disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_)))?;
@@ -214,45 +255,6 @@ fn window(config: &Config, guest_memory: Option<u64>) -> u64 {
     bytes.div_ceil(MAPPED_BY_TABLE).max(1) * MAPPED_BY_TABLE
 }
 
-/// MiB of paging memory for a stub of `memory` MiB that maps `window` bytes of its guest:
-/// libxl's own rule for one vCPU (4 KiB for each MiB, 256 + 128 pages more) and the tables of
-/// the window.
-fn shadow_memory(memory: u64, window: u64) -> u64 {
-    let pages = memory + 256 + 128 + window.div_ceil(MAPPED_BY_TABLE);
-    (pages * 4).div_ceil(1024)
-}
-
-/// Values that reach this text were checked to hold no quotes or control characters.
-fn xl_config(
-    config: &Config,
-    identity: &Identity,
-    memory: u64,
-    window: u64,
-    command_line: &str,
-    vbds: &[String],
-) -> String {
-    let mut text = format!(
-        "name = \"{}\"\nuuid = \"{}\"\ntype = \"pvh\"\nkernel = \"{}\"\ncmdline = \"{command_line}\"\n\
-         memory = {memory}\nmaxmem = {memory}\nvcpus = 1\n",
-        identity.name(),
-        identity.uuid,
-        config.stub_image.display(),
-    );
-    // Nobody but the daemon acts on the stub's end: what is left of it stays for inspection.
-    for event in ["poweroff", "reboot", "crash", "watchdog"] {
-        let _ = writeln!(text, "on_{event} = \"preserve\"");
-    }
-    let _ = writeln!(text, "shadow_memory = {}", shadow_memory(memory, window));
-    if !config.stub_seclabel.is_empty() {
-        let _ = writeln!(text, "seclabel = \"{}\"", config.stub_seclabel);
-    }
-    if !vbds.is_empty() {
-        let quoted: Vec<String> = vbds.iter().map(|v| format!("\"{v}\"")).collect();
-        let _ = writeln!(text, "disk = [ {} ]", quoted.join(", "));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,7 +278,7 @@ mod tests {
     }
 
     fn identity() -> Identity {
-        Identity { guest: 5, uuid: "70696c6f-7466-8000-8000-000500000000".to_owned() }
+        Identity { guest: 5, uuid: "70696c6f-7466-8000-8000-000500000000".to_owned(), made_as: None }
     }
 
     #[test]

@@ -20,14 +20,14 @@ pub enum Privilege {
 }
 
 impl Privilege {
-    /// What gives the stub of `guest` its rights.
+    /// What gives the stub of `guest`, which reaches the guest's memory like that, its rights.
     ///
     /// # Errors
     /// Xen cannot be asked; or its policy has not all that the stub needs, which the error names.
-    pub fn of(env: &Env<'_>, guest: u16) -> Result<Privilege> {
+    pub fn of(env: &Env<'_>, guest: u16, reach: Reach) -> Result<Privilege> {
         let Some(label) = env.host.label(guest)? else { return Ok(Privilege::Target(None)) };
         let Some(pair) = Pair::of_guest(&label) else { return Ok(Privilege::Target(Some(label))) };
-        let missing = missing(env, &pair)?;
+        let missing = missing(env, &pair, reach)?;
         if !missing.is_empty() {
             let what = format!(
                 "Xen's FLASK policy does not allow {}; remedy: compile it with what `pilotfishd --policy {}` \
@@ -71,9 +71,9 @@ impl Privilege {
 }
 
 /// What the policy does not allow, for people.
-fn missing(env: &Env<'_>, pair: &Pair) -> Result<Vec<String>> {
+fn missing(env: &Env<'_>, pair: &Pair, reach: Reach) -> Result<Vec<String>> {
     let mut missing = Vec::new();
-    for right in rights(Reach::Mappings) {
+    for right in rights(reach) {
         let (subject, object) = (right.subject.label(pair), right.object.label(pair));
         let allowed = env.host.allowed(&subject, &object, right.class.0)?.unwrap_or(0);
         if allowed & (1 << right.permission.0) == 0 {
@@ -130,7 +130,7 @@ mod tests {
 
     fn of(world: &World) -> Result<Privilege> {
         let (config, store, host) = (Config::default_for_tests(), world.store(), world.host());
-        Privilege::of(&Env { config: &config, store: &store, host: &host }, 1)
+        Privilege::of(&Env { config: &config, store: &store, host: &host }, 1, Reach::Mappings)
     }
 
     fn given(world: &World) -> Result<()> {

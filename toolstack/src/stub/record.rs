@@ -34,6 +34,9 @@ pub fn launching(store: &dyn Store, identity: &Identity) -> Result<()> {
     let dir = paths::record(identity.guest);
     // Before the UUID: with the last stub's state, the record would say that this one serves.
     store.write(&format!("{dir}/state"), "launching")?;
+    if let Some(name) = &identity.made_as {
+        store.write(&format!("{dir}/made-as"), name)?;
+    }
     store.write(&paths::record_uuid(identity.guest), &identity.uuid)
 }
 
@@ -74,7 +77,12 @@ pub fn read_all(store: &dyn Store) -> Result<Vec<(u16, Record)>> {
         let disks: Option<Vec<u32>> = value("disks")?.split_whitespace().map(|d| d.parse().ok()).collect();
         let record = match (value("state")?.as_str(), value("stub")?.parse(), disks) {
             ("serving", Ok(domid), Some(disks)) => {
-                Record::Serving(Stub { domid, identity: Identity { guest, uuid: value("uuid")? }, disks })
+                let made_as = Some(value("made-as")?).filter(|name| !name.is_empty());
+                Record::Serving(Stub {
+                    domid,
+                    identity: Identity { guest, uuid: value("uuid")?, made_as },
+                    disks,
+                })
             }
             _ => Record::Interrupted,
         };

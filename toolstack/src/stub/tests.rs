@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::env::Env;
 use crate::fake::{Handle, World};
 use crate::host::Host;
-use crate::xenstore::{Store, paths};
+use crate::xenstore::Store;
+use crate::xenstore::paths::{self, Place};
 
 /// A world's xenstore that has something done to the world just before the request number `n`
 /// that only reads.
@@ -45,6 +46,14 @@ impl<'a> Meanwhile<'a> {
 }
 
 impl Store for Meanwhile<'_> {
+    fn watch(&self, path: &str) -> Result<()> {
+        self.inner.watch(path)
+    }
+
+    fn unwatch(&self, path: &str) -> Result<()> {
+        self.inner.unwatch(path)
+    }
+
     fn read(&self, path: &str) -> Result<Option<String>> {
         self.read_begins();
         self.inner.read(path)
@@ -123,6 +132,7 @@ fn a_disk_that_libxl_adds_between_any_two_reads_of_a_launch_is_served_too() {
         let (config, host) = (Config::default_for_tests(), world.host());
         let job = Job {
             identity: Identity::new(guest).unwrap(),
+            place: Place::dom0(guest),
             deadline: host.now() + Duration::from_secs(9),
             cancel: Arc::new(AtomicBool::new(false)),
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use xen_pv_sys::io::xs_wire::{
-    XS_DIRECTORY, XS_ERROR, XS_READ, XS_RM, XS_TRANSACTION_END, XS_TRANSACTION_START, XS_WATCH,
+    XS_DIRECTORY, XS_ERROR, XS_READ, XS_RM, XS_TRANSACTION_END, XS_TRANSACTION_START, XS_UNWATCH, XS_WATCH,
     XS_WATCH_EVENT, XS_WRITE,
 };
 
@@ -219,6 +219,17 @@ impl Client {
 }
 
 impl Store for Client {
+    fn watch(&self, path: &str) -> Result<()> {
+        Client::watch(self, path, "")
+    }
+
+    fn unwatch(&self, path: &str) -> Result<()> {
+        self.request(XS_UNWATCH, 0, &[path, ""], None)
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("unwatch {path}"))?;
+        Ok(())
+    }
+
     fn read(&self, path: &str) -> Result<Option<String>> {
         self.read_in(0, path)
     }

@@ -12,16 +12,46 @@ pub const LOOPS: &str = "/tool/pilotfish/loops";
 /// Every domain's directory.
 pub const DOMAINS: &str = "/local/domain";
 
-/// The backend directory that holds all disks of `guest`.
-#[must_use]
-pub fn guest_backends(guest: u16) -> String {
-    format!("{BACKENDS}/{guest}")
+/// Where the backend directories of a guest's disks are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The domain that the disk lines name as `backend`: dom0, or a stub to which the guest grants its
+    /// memory.
+    pub owner: u16,
+    /// The guest.
+    pub guest: u16,
 }
 
-/// The backend directory of one disk.
+impl Place {
+    /// In dom0.
+    #[must_use]
+    pub const fn dom0(guest: u16) -> Place {
+        Place { owner: 0, guest }
+    }
+
+    /// Whether the guest grants its memory to the owner.
+    #[must_use]
+    pub const fn is_granted(self) -> bool {
+        self.owner != 0
+    }
+
+    /// The directory that holds all disks of the guest.
+    #[must_use]
+    pub fn dir(self) -> String {
+        format!("{}/{}", backends(self.owner), self.guest)
+    }
+
+    /// The directory of one disk.
+    #[must_use]
+    pub fn disk(self, disk: u32) -> String {
+        format!("{}/{disk}", self.dir())
+    }
+}
+
+/// The backend directories of the guests' standalone virtio disks with `owner` as their backend domain.
 #[must_use]
-pub fn backend(guest: u16, disk: u32) -> String {
-    format!("{BACKENDS}/{guest}/{disk}")
+pub fn backends(owner: u16) -> String {
+    format!("{DOMAINS}/{owner}/backend/virtio_disk")
 }
 
 /// libxl's own copy of what it wrote for the disks of `guest`; no guest can write there.
@@ -63,7 +93,9 @@ pub fn record_uuid(guest: u16) -> String {
 /// The guest to whose backend directories `path` belongs, if it names one.
 #[must_use]
 pub fn guest_of(path: &str) -> Option<u16> {
-    path.strip_prefix(BACKENDS)?.strip_prefix('/')?.split('/').next()?.parse().ok()
+    let (owner, rest) = path.strip_prefix(DOMAINS)?.strip_prefix('/')?.split_once('/')?;
+    owner.parse::<u16>().ok()?;
+    rest.strip_prefix("backend/virtio_disk/")?.split('/').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -73,8 +105,10 @@ mod tests {
     #[test]
     fn a_guest_is_found_in_any_path_below_its_backends() {
         assert_eq!(guest_of("/local/domain/0/backend/virtio_disk/7/51712/state"), Some(7));
-        assert_eq!(guest_of(&guest_backends(7)), Some(7));
+        assert_eq!(guest_of(&Place::dom0(7).dir()), Some(7));
+        assert_eq!(guest_of(&Place { owner: 9, guest: 7 }.disk(51712)), Some(7));
         assert_eq!(guest_of(BACKENDS), None);
+        assert_eq!(guest_of(&backends(0)), None);
         assert_eq!(guest_of("/local/domain/0/backend/vbd/7/51712"), None);
         assert_eq!(guest_of("/local/domain/0/backend/virtio_disk/70000"), None);
     }

@@ -22,6 +22,12 @@ pub trait Store: Send + Sync {
     /// Writes nodes, in one transaction, if another has the value given. Returns whether it did.
     fn write_if(&self, guard: (&str, &str), nodes: &[(&str, &str)]) -> Result<bool>;
 
+    /// Has changes at and below `path` reported from now on.
+    fn watch(&self, path: &str) -> Result<()>;
+
+    /// Ends what [`Store::watch`] began.
+    fn unwatch(&self, path: &str) -> Result<()>;
+
     /// Replaces the value of an existing node by what `new` makes of it, in one transaction.
     /// Returns whether it was written: not if the node is absent or `new` says `None`.
     fn update(&self, path: &str, new: &dyn Fn(&str) -> Option<&'static str>) -> Result<bool>;

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use backend::guest_mem::RingKeeper;
 use backend::testkit::TestMemory;
 use core::cell::RefCell;
 use kernel::fake::FakeXen;
@@ -12,6 +13,7 @@ use kernel::{DomId, Errno, GrantRef, Hypervisor, Port, SharedPage};
 pub use backend::testkit::TestMemory as Memory;
 pub use kernel::fake::FakeXen as Xen;
 pub use kernel::foreign::MapUse;
+pub use kernel::granted::GrantUse;
 
 /// What an incarnation did that a test wants to know of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +22,8 @@ pub enum Step {
     PanicHook,
     /// The guest's memory was mapped.
     Mapped,
+    /// The guest's memory is to be reached by its grants.
+    Granted,
     /// The page of an earlier incarnation was asked for.
     PreviousPage,
     /// The ports of earlier incarnations were closed.
@@ -101,6 +105,18 @@ pub fn map_guest(_xen: &Xen, _target: DomId, chunks: u16) -> Result<Memory, Errn
         host.chunks = chunks;
         host.memory.clone().ok_or(Errno::ENOSPC)
     })
+}
+
+/// See `Xen::grant_map`.
+pub fn grant_guest(_xen: &Xen, _target: DomId) -> Result<(Memory, Rc<dyn RingKeeper>), Errno> {
+    step(Step::Granted);
+    let memory = host(|host| host.memory.clone()).ok_or(Errno::ENOSPC)?;
+    Ok((memory.clone(), Rc::new(memory)))
+}
+
+/// Nothing is copied by grants.
+pub fn grant_use(_memory: &Memory) -> Option<GrantUse> {
+    None
 }
 
 /// Nothing is mapped piecewise.

@@ -3,7 +3,8 @@
 use super::chunks::{Chunks, MapUse};
 use super::fault::{ForeignFault, Reason};
 use super::window::{ADDRESS_LIMIT, CHUNK_SHIFT, CHUNK_SIZE, Window};
-use crate::mem::shared::{self, Order, PageSlice, Word, full_barrier};
+use crate::mem::shared::{Order, PageSlice, Word, full_barrier};
+use crate::mem::way::Way;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use xen_pv_sys::PAGE_SIZE;
@@ -13,29 +14,6 @@ use xen_pv_sys::PAGE_SIZE;
 fn room(gpa: u64) -> usize {
     // Below 4096: fits.
     PAGE_SIZE - usize::try_from(gpa % PAGE_SIZE as u64).unwrap_or(0)
-}
-
-/// Which way a copy goes.
-#[derive(Clone, Copy)]
-enum Way {
-    FromGuest,
-    ToGuest,
-}
-
-impl Way {
-    /// Copies between guest memory and ours.
-    ///
-    /// # Safety
-    /// Both are valid for `len` bytes: what is copied from for reading, the other for writing.
-    #[inline]
-    unsafe fn copy(self, guest: *mut u8, ours: *mut u8, len: usize) {
-        let (from, to) = match self {
-            Way::FromGuest => (guest, ours),
-            Way::ToGuest => (ours, guest),
-        };
-        // SAFETY: the caller's promise.
-        unsafe { shared::copy_shared(from, to, len) };
-    }
 }
 
 /// The chunks that are remembered: rings, descriptors and data lie in different ones.

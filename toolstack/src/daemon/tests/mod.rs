@@ -8,6 +8,7 @@ use crate::env::Env;
 use crate::fake::World;
 use crate::worker::perform;
 
+mod grants;
 mod nodes;
 mod serving;
 mod takeover;
@@ -99,7 +100,7 @@ impl Rig {
         let left: Vec<_> = state
             .nodes
             .keys()
-            .filter(|k| k.starts_with(&paths::record(guest)) || k.starts_with(&paths::guest_backends(guest)))
+            .filter(|k| k.starts_with(&paths::record(guest)) || k.starts_with(&Place::dom0(guest).dir()))
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }

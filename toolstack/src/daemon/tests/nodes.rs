@@ -35,7 +35,7 @@ fn nodes_that_make_no_sense_are_refused_with_key_and_value() {
     ] {
         let mut rig = Rig::new();
         let guest = rig.world.xl_create(&[&rig.target("a.img")]);
-        rig.world.set(&format!("{}/{key}", paths::backend(guest, 51712)), value);
+        rig.world.set(&format!("{}/{key}", Place::dom0(guest).disk(51712)), value);
         rig.world.set(&format!("{}/51712/{key}", paths::libxl_disks(guest)), value);
         rig.settle();
         rig.assert_nothing_left(guest);
@@ -55,7 +55,7 @@ fn a_disk_that_must_not_discard_does_not_and_a_libxl_that_knows_fewer_keys_is_go
     for (disk, key, value) in
         [(51728, "discard-enable", Some("0")), (51712, "discard-enable", None), (51712, "grant_usage", None)]
     {
-        for dir in [paths::backend(guest, disk), format!("{}/{disk}", paths::libxl_disks(guest))] {
+        for dir in [Place::dom0(guest).disk(disk), format!("{}/{disk}", paths::libxl_disks(guest))] {
             match value {
                 Some(value) => rig.world.set(&format!("{dir}/{key}"), value),
                 None => rig.world.clear(&format!("{dir}/{key}")),
@@ -73,7 +73,7 @@ fn a_disk_that_must_not_discard_does_not_and_a_libxl_that_knows_fewer_keys_is_go
 fn a_node_that_differs_from_libxls_copy_is_refused() {
     let mut rig = Rig::new();
     let guest = rig.world.xl_create(&[&rig.target("a.img")]);
-    rig.world.set(&format!("{}/params", paths::backend(guest, 51712)), "/dev/sda");
+    rig.world.set(&format!("{}/params", Place::dom0(guest).disk(51712)), "/dev/sda");
     rig.settle();
     rig.assert_nothing_left(guest);
     assert!(rig.world.get(paths::LAST_ERROR).unwrap().contains("libxl's own copy"));
@@ -83,7 +83,7 @@ fn a_node_that_differs_from_libxls_copy_is_refused() {
 fn other_kinds_of_nodes_are_left_alone() {
     let mut rig = Rig::new();
     let guest = rig.world.xl_create(&[&rig.target("a.img")]);
-    rig.world.set(&format!("{}/transport", paths::backend(guest, 51712)), "pci");
+    rig.world.set(&format!("{}/transport", Place::dom0(guest).disk(51712)), "pci");
     rig.settle();
     assert_eq!(rig.world.disk_states(guest), ["1"]);
     assert!(rig.world.stubs().is_empty());

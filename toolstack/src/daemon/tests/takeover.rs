@@ -94,7 +94,7 @@ fn a_killed_daemon_whose_guest_went_meanwhile_leaves_no_stub() {
             rig.settle();
             // libxl gives up and destroys the guest while there is no daemon.
             rig.world.state().domains.remove(&guest);
-            rig.world.clear(&paths::guest_backends(guest));
+            rig.world.clear(&Place::dom0(guest).dir());
             guest
         },
         |rig, guest| rig.assert_nothing_left(guest),
@@ -107,7 +107,7 @@ fn the_stub_of_a_killed_daemons_xl_that_appears_later_is_removed() {
     let guest = rig.guest();
     let uuid = Identity::new(guest).unwrap().uuid;
     rig.world.state().orphan = Some((guest, format!("pilotfish-{guest}"), uuid));
-    rig.world.clear(&paths::guest_backends(guest));
+    rig.world.clear(&Place::dom0(guest).dir());
     rig.world.state().domains.remove(&guest);
     rig.restart();
     rig.settle();

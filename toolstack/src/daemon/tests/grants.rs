@@ -1,0 +1,188 @@
+//! Guests that grant their memory: a stub waits for them, and another one comes after it.
+
+use super::*;
+use crate::fake::{Domain, Manner};
+
+/// A daemon that keeps a stub waiting under the name `granted`.
+fn rig() -> Rig {
+    let mut rig =
+        Rig::with(Config { grant_stubs: vec!["granted".to_owned()], ..Config::default_for_tests() });
+    rig.settle();
+    rig
+}
+
+/// The stub that waits.
+fn waiting(rig: &Rig) -> (u16, Domain) {
+    let mut found: Vec<_> = rig.world.stubs().into_iter().filter(|(_, d)| d.name == "granted").collect();
+    assert_eq!(found.len(), 1, "one stub waits");
+    let (domid, stub) = found.remove(0);
+    assert!(stub.paused && stub.target.is_none() && stub.attached.is_empty());
+    (domid, stub)
+}
+
+/// A guest with an image and a RAM disk at that stub, as libxl leaves it waiting.
+fn guest_at(rig: &Rig, stub: u16) -> Place {
+    rig.world.xl_create_granted(stub, &[&rig.target("a.img"), &rig.target("ram.pilotfish")])
+}
+
+fn last_error(rig: &Rig) -> String {
+    rig.world.get(paths::LAST_ERROR).unwrap_or_default()
+}
+
+/// As [`Rig::settle_destroy`]; the nodes go with the stub.
+fn settle_destroy(rig: &mut Rig, place: Place) {
+    rig.world.xl_destroy_at(place);
+    rig.settle();
+    assert!(rig.world.disk_states_at(place).is_empty(), "libxl still waits");
+    rig.world.state().domains.remove(&place.guest);
+    rig.world.clear(&format!("/libxl/{}", place.guest));
+    rig.settle();
+}
+
+#[test]
+fn the_stub_that_waits_gets_the_guest_that_names_it_and_another_one_waits() {
+    let mut rig = rig();
+    let (domid, stub) = waiting(&rig);
+    let xl_config = stub.config.unwrap();
+    assert!(xl_config.contains("cmdline = \"config=xenstore\"\nmemory = 16\n"), "{xl_config}");
+    let place = guest_at(&rig, domid);
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+    let stub = rig.world.state().domains[&domid].clone();
+    assert_eq!((stub.target, stub.paused), (Some(place.guest), false));
+    assert_eq!(stub.name, format!("pilotfish-{}", place.guest));
+    assert!(stub.attached.len() == 1 && stub.attached[0].contains("vdev=xvda,"), "{:?}", stub.attached);
+    let words = rig.world.get(&paths::stub_says(domid, "config")).unwrap();
+    assert!(words.starts_with(&format!("target={} disk=id=51712,", place.guest)), "{words}");
+    assert!(words.ends_with(" grants=on") && !words.contains("map-mib"), "{words}");
+    assert_ne!(waiting(&rig).0, domid);
+}
+
+#[test]
+fn a_reboot_finds_the_next_one_and_nothing_is_left_of_the_last() {
+    let mut rig = rig();
+    let (first, _) = waiting(&rig);
+    let place = guest_at(&rig, first);
+    rig.settle();
+    settle_destroy(&mut rig, place);
+    rig.assert_nothing_left(place.guest);
+    let (second, _) = waiting(&rig);
+    let place = guest_at(&rig, second);
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+    assert_eq!(rig.world.stubs().len(), 2, "one serves, one waits");
+}
+
+#[test]
+fn a_restarted_daemon_keeps_the_one_that_waits_and_the_one_that_serves() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    rig.restart();
+    rig.settle();
+    assert_eq!(waiting(&rig).0, domid);
+    let place = guest_at(&rig, domid);
+    rig.settle();
+    let next = waiting(&rig).0;
+    rig.restart();
+    rig.settle();
+    assert_eq!((waiting(&rig).0, rig.world.stubs().len()), (next, 2));
+    settle_destroy(&mut rig, place);
+    assert_eq!((waiting(&rig).0, rig.world.stubs().len()), (next, 1));
+}
+
+#[test]
+fn a_daemon_killed_at_any_moment_leaves_no_stub_without_its_guest() {
+    let mut killed = 0;
+    for n in 1..60 {
+        let mut rig = rig();
+        let (domid, _) = waiting(&rig);
+        rig.world.kill_after(n);
+        let place = guest_at(&rig, domid);
+        rig.settle();
+        let died = rig.world.state().kill_in == Some(0);
+        killed += u32::from(died);
+        rig.restart();
+        rig.settle();
+        let states = rig.world.disk_states_at(place);
+        assert!(states == ["2", "2"] || states.is_empty(), "{n}: {states:?}");
+        settle_destroy(&mut rig, place);
+        rig.assert_nothing_left(place.guest);
+        assert_eq!(rig.world.stubs().len(), 1, "killed after {n} changes: {:?}", rig.world.stubs());
+        waiting(&rig);
+        if !died {
+            break;
+        }
+    }
+    assert!(killed > 5, "{killed}");
+}
+
+#[test]
+fn a_stub_that_cannot_serve_goes_with_its_reason_told() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    rig.world.state().manner = Manner::Fails("no room".to_owned());
+    let place = guest_at(&rig, domid);
+    rig.settle();
+    assert!(last_error(&rig).contains("the stub says: no room"), "{}", last_error(&rig));
+    assert!(!rig.world.state().domains.contains_key(&domid) && rig.world.disk_states_at(place).is_empty());
+    rig.world.state().manner = Manner::Serves;
+    let place = guest_at(&rig, waiting(&rig).0);
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+}
+
+#[test]
+fn a_stub_serves_one_guest_only() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    let place = guest_at(&rig, domid);
+    rig.settle();
+    let other = guest_at(&rig, domid);
+    rig.settle();
+    assert!(
+        last_error(&rig).contains(&format!("serves guest {} already", place.guest)),
+        "{}",
+        last_error(&rig)
+    );
+    assert!(rig.world.disk_states_at(other).is_empty());
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+}
+
+#[test]
+fn grants_and_addresses_are_not_taken_for_each_other() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    let place = rig.world.xl_create_granted(domid, &[]);
+    rig.world.add_disk_at(place, 0, &rig.target("a.img"));
+    for dir in [place.disk(51712), format!("{}/51712", paths::libxl_disks(place.guest))] {
+        rig.world.set(&format!("{dir}/grant_usage"), "0");
+    }
+    rig.settle();
+    assert!(last_error(&rig).contains("grant_usage=0: this stub reaches"), "{}", last_error(&rig));
+    let guest = rig.guest();
+    for dir in [Place::dom0(guest).disk(51712), format!("{}/51712", paths::libxl_disks(guest))] {
+        rig.world.set(&format!("{dir}/grant_usage"), "1");
+    }
+    rig.settle();
+    assert!(last_error(&rig).contains("backend=NAME with a name of grant-stubs"), "{}", last_error(&rig));
+    // Xen 4.17 has no such key: there the guest grants.
+    let place = rig.world.xl_create_granted(waiting(&rig).0, &[&rig.target("a.img")]);
+    for dir in [place.disk(51712), format!("{}/51712", paths::libxl_disks(place.guest))] {
+        rig.world.clear(&format!("{dir}/grant_usage"));
+    }
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2"]);
+}
+
+#[test]
+fn disks_with_grants_and_without_are_not_one_guests() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    let guest = rig.guest();
+    rig.world.add_disk_at(Place { owner: domid, guest }, 2, &rig.target("a.img"));
+    rig.settle();
+    assert!(last_error(&rig).contains(": one guest has either all its disks"), "{}", last_error(&rig));
+    // Neither those in dom0 nor, once they are gone, the other one.
+    assert_eq!(rig.world.stubs().len(), 1, "{:?}", rig.world.stubs());
+    waiting(&rig);
+}

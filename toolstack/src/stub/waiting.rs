@@ -1,0 +1,144 @@
+//! Stubs that are made before their guests (`grant-stubs`): a guest that grants its memory has to name the
+//! domain to which it does when it is created.
+//!
+//! Such a stub waits, paused, under the name that guests' disk lines give as `backend`. When libxl has written
+//! a guest's disks for it, the daemon gives it the guest, its disks and its configuration, and lets it run
+//! (`launch`). Then it is called like any other stub, and another one is made under that name: the
+//! guest's next boot finds a fresh stub.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+
+use super::identity::{Identity, NO_GUEST, recorded_guest};
+use super::xl_config;
+use crate::env::Env;
+use crate::host::Host;
+use crate::xenstore::Store;
+use crate::xenstore::paths::{self, Place};
+
+/// A stub that was made before its guest, and what has become of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GrantStub {
+    /// Its domain id.
+    pub domid: u16,
+    /// Its UUID.
+    pub uuid: String,
+    /// Its name, unless it has none any more.
+    pub name: String,
+    /// The guest that it was given to.
+    pub guest: Option<u16>,
+}
+
+/// All that exist and are not being destroyed.
+///
+/// # Errors
+/// Xen or xenstore cannot be asked.
+pub fn grant_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<GrantStub>> {
+    let mut found = Vec::new();
+    for (domid, state) in host.domains()? {
+        let identity = Identity::of(&state.handle).filter(|id| id.guest == NO_GUEST && !state.dying);
+        let Some(Identity { uuid, .. }) = identity else { continue };
+        let guest = recorded_guest(store, &uuid)?;
+        let name = store.read(&format!("{}/name", paths::domain(domid)))?.unwrap_or_default();
+        found.push(GrantStub { domid, uuid, name, guest });
+    }
+    Ok(found)
+}
+
+/// Where the backend directories of the disks of `guest` are.
+///
+/// # Errors
+/// Xen or xenstore cannot be asked.
+pub fn place_of(store: &dyn Store, host: &dyn Host, guest: u16) -> Result<Place> {
+    let dom0 = Place::dom0(guest);
+    if store.list(&dom0.dir())?.is_empty() {
+        for stub in grant_stubs(store, host)? {
+            let place = Place { owner: stub.domid, guest };
+            if !store.list(&place.dir())?.is_empty() {
+                return Ok(place);
+            }
+        }
+    }
+    Ok(dom0)
+}
+
+/// Makes a stub that waits under the name `name`.
+///
+/// # Errors
+/// xl cannot make it.
+pub fn prepare(env: &Env<'_>, name: &str) -> Result<()> {
+    let identity = Identity::new(NO_GUEST)?;
+    let xl_config = xl_config::waiting(env.config, &identity, name);
+    let deadline = env.host.now() + env.config.launch_timeout;
+    let made = env.host.create_paused(name, &xl_config, deadline, &AtomicBool::new(false));
+    made.with_context(|| format!("grant-stubs: {name}"))
+}
+
+/// What the daemon knows of such stubs.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// The names under which one has to wait.
+    names: Vec<String>,
+    /// Names for which one is being made.
+    preparing: BTreeSet<String>,
+    /// Stubs whose backend directories are watched.
+    watched: BTreeSet<u16>,
+}
+
+/// What is to be done about such stubs.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Guests with disks in the backend directories of one.
+    pub guests: Vec<u16>,
+    /// Names under which one has to be made.
+    pub missing: Vec<String>,
+}
+
+impl Waiting {
+    /// One has to wait under each of these names.
+    #[must_use]
+    pub fn new(names: &[String]) -> Waiting {
+        Waiting { names: names.to_vec(), ..Waiting::default() }
+    }
+
+    /// Looks which ones there are, and has the disks of their guests watched.
+    ///
+    /// # Errors
+    /// Xen or xenstore cannot be asked.
+    pub fn look(&mut self, store: &dyn Store, host: &dyn Host) -> Result<Found> {
+        let stubs = grant_stubs(store, host)?;
+        self.watch(store, &stubs)?;
+        let mut found = Found::default();
+        for stub in &stubs {
+            let names = store.list(&paths::backends(stub.domid))?;
+            found.guests.extend(names.iter().filter_map(|name| name.parse::<u16>().ok()));
+        }
+        let waits = |name: &String| stubs.iter().any(|s| s.guest.is_none() && s.name == *name);
+        for name in self.names.iter().filter(|name| !waits(name)) {
+            // One that has a guest and not yet another name keeps the name until then.
+            if !stubs.iter().any(|stub| stub.name == *name) && self.preparing.insert(name.clone()) {
+                found.missing.push(name.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    fn watch(&mut self, store: &dyn Store, stubs: &[GrantStub]) -> Result<()> {
+        let now: BTreeSet<u16> = stubs.iter().map(|stub| stub.domid).collect();
+        for gone in self.watched.difference(&now) {
+            store.unwatch(&paths::backends(*gone))?;
+        }
+        for new in now.difference(&self.watched) {
+            store.watch(&paths::backends(*new))?;
+        }
+        self.watched = now;
+        Ok(())
+    }
+
+    /// The worker that made one under this name has ended.
+    pub fn prepared(&mut self, name: &str) {
+        self.preparing.remove(name);
+    }
+}
