@@ -62,6 +62,12 @@ fact destroy_ms $(($(now_ms) - from))
 equal "the guest saw no error before" "" "$(guest_value heavy error)"
 check "another stub waits" wait_for 20 a_stub_waits
 
+# --- what does not fit together -------------------------------------------------------------
+log_mark
+create_fails plain rounds "$(granted_disk granted,grant_usage=0 xvda "$image")"
+check_daemon_said "a disk without grants is refused" 'grant_usage=0: this stub reaches'
+check "another stub waits" wait_for 20 a_stub_waits
+
 daemon_stop
 xl destroy granted
 daemon_start
