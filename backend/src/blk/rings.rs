@@ -1,7 +1,7 @@
 //! The queues of a guest that grants its memory: how large they may be, and who keeps their rings.
 //!
 //! The guest's driver grants each buffer for as long as its request is under way: header, status,
-//! indirect table, and each page of data. A guest has [`GRANTS`] grants at most unless its configuration says
+//! indirect table, and each page of data. A guest has 32768 grants at most unless its configuration says
 //! otherwise, and other drivers need some too. [`budget`] divides them, so that full queues of aligned
 //! requests have enough. Where they still run out, Linux keeps a request until others are done.
 
