@@ -85,6 +85,12 @@ fn xsm(facts: &Facts) -> Verdict {
     };
     match flask {
         Some(false) => return ok("flask, which only logs (permissive)"),
+        Some(true) if facts.xen.as_ref().is_some_and(|xen| (xen.major, xen.minor) < (4, 20)) => {
+            return fault(
+                "flask, enforcing: with FLASK any guest can end a Xen before 4.20 (vm_event_op for a domain that \
+                 does not exist); remedy: Xen 4.20, or boot this one with xsm=dummy",
+            );
+        }
         Some(true) => {
             return ok(
                 "flask, enforcing: a guest needs a label of `pilotfishd --policy` (docs/deployment.md)",
@@ -327,6 +333,11 @@ mod tests {
         one(Fault, "Xen", &["4.16.2", "4.17"], |f| {
             f.xen = Some(Version { major: 4, minor: 16, extra: ".2".to_owned() });
             f.xl.as_mut().unwrap().version = Some((4, 16));
+        });
+        one(Fault, "XSM", &["flask", "4.20", "xsm=dummy"], |f| {
+            f.xen = Some(Version { major: 4, minor: 17, extra: ".7".to_owned() });
+            f.xl.as_mut().unwrap().version = Some((4, 17));
+            f.asked.as_mut().unwrap().flask = Ok(Some(true));
         });
         one(Fault, "IOREQ servers", &["CONFIG_IOREQ_SERVER=y"], |f| {
             f.asked.as_mut().unwrap().ioreq = Ok(false)
