@@ -48,7 +48,7 @@ pub use mem::shared::{self, Order, OutOfPage, PageSlice, SharedPage, Word, full_
 #[cfg(any(test, feature = "fake"))]
 pub use testing::fake;
 #[cfg(feature = "hostile")]
-pub use testing::hostile;
+pub use testing::{hostile, walk};
 pub use xen::hypercalls::{XenVersion, xen_version};
 pub use xen::hypervisor::{self, DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
 pub use xen::{Delay, Xen, XenForeignMap, XenWindow};

@@ -88,7 +88,7 @@ fn numbers(checks: &mut Vec<Check>) {
         xen::HYPERVISOR_HVM_OP = "__HYPERVISOR_hvm_op";
         xen::HYPERVISOR_DOMCTL = "__HYPERVISOR_domctl";
         xen::HYPERVISOR_DM_OP = "__HYPERVISOR_dm_op";
-        xen::DOMID_SELF = "DOMID_SELF";
+        xen::DOMID_SELF = "DOMID_SELF"; xen::DOMID_IO = "DOMID_IO"; xen::DOMID_XEN = "DOMID_XEN"; xen::DOMID_INVALID = "DOMID_INVALID";
         xen::DOMID_FIRST_RESERVED = "DOMID_FIRST_RESERVED";
         arch_arm::HYPERCALL_TAG = "XEN_HYPERCALL_TAG";
         arch_arm::GUEST_VIRTIO_MMIO_BASE = "GUEST_VIRTIO_MMIO_BASE";

@@ -8,6 +8,7 @@
 //! - [`flask`]: the policy of the machines that have one.
 //! - [`runner`]: boots machines and runs what the manifest asks for.
 //! - [`report`]: verdict lines, a log file per scenario, `tests.json`.
+//! - [`privileges`]: what Xen answers to each hypercall, as the scenario `hostile-walk` is to find it.
 //! - [`power`]: what writes in the guest and checks in dom0 for the power failure scenarios.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ pub mod flask;
 #[cfg(feature = "harness")]
 pub mod manifest;
 pub mod power;
+pub mod privileges;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]

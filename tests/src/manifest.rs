@@ -152,6 +152,9 @@ pub const INSTALLS_DEBIAN: &str = "debian-install";
 /// The scenario whose guest boots by U-Boot.
 pub const BOOTS_BY_U_BOOT: &str = "u-boot";
 
+/// The scenario that gets the table of what Xen answers.
+pub const WALKS: &str = "hostile-walk";
+
 /// A scenario for every Xen on the usual board, in the shared boot.
 const fn shared(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
     Scenario {
@@ -332,6 +335,14 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
+    Scenario {
+        xens: &[XenVersion::V4_17, XenVersion::V4_20],
+        ..shared(
+            WALKS,
+            300,
+            "Xen answers every hypercall of a stub, and of a guest, as the table of privileges says",
+        )
+    },
     Scenario {
         name: "hostile-contention",
         rule: "a stub that contends for the page it shares with Xen harms its own guest at most",

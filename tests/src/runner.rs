@@ -1,5 +1,6 @@
 //! Boots machines and runs scenarios on them.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use xtask::system::{self, Options};
 use xtask::{interrupt, ui};
 
 use crate::flask;
-use crate::manifest::{BOOTS_BY_U_BOOT, Board, Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario};
+use crate::manifest::{BOOTS_BY_U_BOOT, Board, Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario, WALKS};
+use crate::privileges;
 use crate::report::Verdict;
 
 /// The package with the tests' programs for dom0 and guests.
@@ -251,6 +253,9 @@ impl Machine<'_> {
         }
         if rest.iter().any(|scenario| scenario.name == INSTALLS_DEBIAN) {
             options.debian = Some(setup::debian(self.fixture.version)?);
+        }
+        if rest.iter().any(|scenario| scenario.name == WALKS) {
+            options.files.push(("pf/privileges.tsv", fs::read_to_string(privileges::table_path())?));
         }
         options.memory_mib =
             rest.iter().map(|scenario| scenario.memory_mib).max().unwrap_or(options.memory_mib);

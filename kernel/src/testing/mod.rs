@@ -8,3 +8,5 @@ pub mod fake;
 pub mod hostile;
 #[cfg(all(feature = "guest", target_os = "none"))]
 pub mod registers;
+#[cfg(feature = "hostile")]
+pub mod walk;

@@ -159,6 +159,13 @@ impl Physmap {
         })
     }
 
+    /// Takes a block of unused frames.
+    #[cfg(feature = "hostile")]
+    pub(super) fn unused_gfns(&self) -> Result<Range<u64>, Errno> {
+        let block = take_blocks(&mut self.unused.borrow_mut(), 1)?;
+        Ok(block.start >> PAGE_SHIFT..block.end >> PAGE_SHIFT)
+    }
+
     /// Maps one frame of another domain, for good.
     #[cfg(feature = "hostile")]
     pub(super) fn foreign_page(&self, domain: DomId, foreign_gfn: u64) -> Result<SharedPage, Errno> {

@@ -126,6 +126,11 @@ impl Xen {
     pub(crate) fn foreign_page(&self, domain: DomId, gfn: u64) -> Result<SharedPage, Errno> {
         self.0.physmap.foreign_page(domain, gfn)
     }
+
+    /// A block of frames at which nothing is, and of which this domain will use none.
+    pub(crate) fn unused_gfns(&self) -> Result<Range<u64>, Errno> {
+        self.0.physmap.unused_gfns()
+    }
 }
 
 #[cfg(any(feature = "guest", feature = "hostile"))]

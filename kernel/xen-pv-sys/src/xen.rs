@@ -23,6 +23,12 @@ pub const HYPERVISOR_DM_OP: u64 = 41;
 
 /// `DOMID_SELF`: the calling domain.
 pub const DOMID_SELF: u16 = 0x7ff0;
+/// `DOMID_IO`: the owner of device memory.
+pub const DOMID_IO: u16 = 0x7ff1;
+/// `DOMID_XEN`: the owner of memory of Xen's own.
+pub const DOMID_XEN: u16 = 0x7ff2;
+/// `DOMID_INVALID`: nobody.
+pub const DOMID_INVALID: u16 = 0x7ff4;
 /// `DOMID_FIRST_RESERVED`: real domains have smaller identifiers.
 pub const DOMID_FIRST_RESERVED: u16 = 0x7ff0;
 
