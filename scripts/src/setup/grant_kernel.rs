@@ -3,16 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process;
 use crate::setup::apt::{LazyApt, extract};
 use crate::setup::cache::Cache;
+use crate::setup::kconfig::Recipe;
 use crate::setup::release::XenVersion;
 use crate::setup::source::{self, Wanted};
-use crate::setup::xen;
 use crate::ui;
 
 /// Debian's suite that the source comes from.
@@ -88,6 +86,16 @@ const WANTED: &[&str] = &[
     "CONFIG_HVC_XEN=y",
 ];
 
+const RECIPE: Recipe = Recipe {
+    what: "Linux",
+    arch: "arm64",
+    base: "tinyconfig",
+    config: CONFIG,
+    wanted: WANTED,
+    target: "Image",
+    image: "arch/arm64/boot/Image",
+};
+
 /// Disk space for the unpacked source and its objects, in MiB.
 const NEED_MIB: u64 = 2500;
 
@@ -109,7 +117,7 @@ pub fn ensure(cache: &Cache) -> Result<PathBuf> {
             // A mirror may have the one and not the other.
             Err(_) => source::tarball(cache, &apt, SOURCE)?,
         };
-        ui::step(format!("Linux {version}: build for guests on arm64"), |step| build(&work, &tarball, dir, step))?;
+        ui::step(format!("Linux {version}: build for guests on arm64"), |step| RECIPE.build(&work, &tarball, dir, step))?;
         fs::remove_dir_all(&work)?;
         for left in [PACKAGE, UNPACKED] {
             let left = dir.join(left);
@@ -141,35 +149,4 @@ fn packaged(apt: &LazyApt, dir: &Path) -> Result<(PathBuf, String)> {
         ensure!(tarball.exists(), "{file} holds no {}", tarball.display());
         Ok((tarball, version))
     })
-}
-
-fn build(source: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()> {
-    let log = out.join("build.log");
-    step.say("unpack");
-    xen::unpack(tarball, source, &log)?;
-    let make = |target: &str| {
-        let mut command = Command::new("make");
-        command
-            .arg("-C")
-            .arg(source)
-            .arg("ARCH=arm64")
-            .arg(format!("CROSS_COMPILE={}", xen::CROSS))
-            .arg(target);
-        process::without_job_server(&mut command);
-        command
-    };
-    step.say("configure");
-    process::run_logged(&mut make("tinyconfig"), &log)?;
-    let config = source.join(".config");
-    let tiny = fs::read_to_string(&config)?;
-    fs::write(&config, format!("{tiny}{CONFIG}"))?;
-    process::run_logged(&mut make("olddefconfig"), &log)?;
-    let resolved = fs::read_to_string(&config)?;
-    for wanted in WANTED {
-        ensure!(resolved.lines().any(|line| line == *wanted), "Linux's configuration refused {wanted}");
-    }
-    step.say("compile");
-    process::run_logged(make("Image").arg(xen::parallel()), &log)?;
-    fs::copy(source.join("arch/arm64/boot/Image"), out.join("Image")).context("the build left no image")?;
-    Ok(())
 }

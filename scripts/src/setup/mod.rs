@@ -6,6 +6,7 @@ pub mod cache;
 pub mod debian;
 pub mod flask;
 pub mod grant_kernel;
+pub mod kconfig;
 pub mod layout;
 pub mod mirror;
 pub mod modules;

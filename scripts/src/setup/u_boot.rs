@@ -2,17 +2,15 @@
 //! for our disk. Only a test needs it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
-use crate::process;
 use crate::setup::apt::LazyApt;
 use crate::setup::cache::Cache;
+use crate::setup::kconfig::Recipe;
 use crate::setup::release::XenVersion;
 use crate::setup::source::{self, Wanted};
-use crate::setup::xen;
 use crate::ui;
 
 /// Debian's suite that the source comes from.
@@ -49,6 +47,16 @@ const WANTED: &[&str] = &[
     "CONFIG_SUPPORT_RAW_INITRD=y",
 ];
 
+const RECIPE: Recipe = Recipe {
+    what: "U-Boot",
+    arch: "arm",
+    base: BOARD,
+    config: CONFIG,
+    wanted: WANTED,
+    target: "u-boot.bin",
+    image: "u-boot.bin",
+};
+
 /// Disk space for the unpacked source and its objects, in MiB.
 const NEED_MIB: u64 = 500;
 
@@ -67,40 +75,11 @@ pub fn ensure(cache: &Cache) -> Result<PathBuf> {
     let entry = cache.entry("u-boot", &recipe, NEED_MIB, |dir| {
         let work = dir.join("work");
         let (tarball, version) = source::tarball(cache, &apt, SOURCE)?;
-        ui::step(format!("U-Boot: build {version} for arm64"), |step| build(&work, &tarball, dir, step))?;
+        ui::step(format!("U-Boot: build {version} for arm64"), |step| {
+            RECIPE.build(&work, &tarball, dir, step)
+        })?;
         fs::remove_dir_all(&work)?;
         Ok(())
     })?;
     Ok(entry.join("u-boot.bin"))
-}
-
-fn build(source: &Path, tarball: &Path, out: &Path, step: &ui::Step) -> Result<()> {
-    let log = out.join("build.log");
-    step.say("unpack");
-    xen::unpack(tarball, source, &log)?;
-    let make = |target: &str| {
-        let mut command = Command::new("make");
-        command
-            .arg("-C")
-            .arg(source)
-            .arg("ARCH=arm")
-            .arg(format!("CROSS_COMPILE={}", xen::CROSS))
-            .arg(target);
-        process::without_job_server(&mut command);
-        command
-    };
-    step.say("configure");
-    process::run_logged(&mut make(BOARD), &log)?;
-    let config = source.join(".config");
-    let defaults = fs::read_to_string(&config)?;
-    fs::write(&config, format!("{defaults}{CONFIG}"))?;
-    process::run_logged(&mut make("olddefconfig"), &log)?;
-    let resolved = fs::read_to_string(&config)?;
-    for wanted in WANTED {
-        ensure!(resolved.lines().any(|line| line == *wanted), "U-Boot's configuration refused {wanted}");
-    }
-    step.say("compile");
-    process::run_logged(make("u-boot.bin").arg(xen::parallel()), &log)?;
-    fs::copy(source.join("u-boot.bin"), out.join("u-boot.bin")).context("the build left no image")?;
-    Ok(())
 }
