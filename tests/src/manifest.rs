@@ -56,10 +56,10 @@ impl Board {
         format!("{}{}", self.cpu, if self.flask { "+flask" } else { "" })
     }
 
-    /// The same machine with a FLASK policy.
+    /// The machine itself, whichever Xen boots on it; with `flask` always under a FLASK policy.
     #[must_use]
-    pub const fn with_flask(self) -> Board {
-        Board { flask: true, ..self }
+    pub const fn machine(self, flask: bool) -> Board {
+        Board { xens: EVERY_XEN, flask: self.flask || flask, ..self }
     }
 }
 

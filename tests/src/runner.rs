@@ -54,7 +54,13 @@ impl Selection {
 
     /// The machines on which a scenario may run with this Xen.
     fn boards(&self, scenario: &Scenario, xen: XenVersion) -> impl Iterator<Item = Board> {
-        scenario.boards(xen).map(|board| if self.flask { board.with_flask() } else { board })
+        scenario.boards(xen).map(|board| board.machine(self.flask))
+    }
+
+    /// Whether no scenario runs where it is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.machines().is_empty()
     }
 
     /// For each Xen whose scenarios are not all selected for want of time: how many are left out.
@@ -293,6 +299,27 @@ mod tests {
         let told = [(XenVersion::V4_17, left[0].1), (XenVersion::V4_22, left[1].1)];
         assert!(left == told && left.iter().all(|(_, count)| *count > 0), "{left:?}");
         assert!(Selection { xen: Some(XenVersion::V4_22), ..Selection::default() }.left_out().is_empty());
+    }
+
+    #[test]
+    fn with_a_policy_a_scenario_runs_once_on_each_machine() {
+        let flask = Selection {
+            names: vec!["demo".to_owned()],
+            xen: Some(XenVersion::V4_20),
+            flask: true,
+            ..Selection::default()
+        };
+        let machines = flask.machines();
+        assert_eq!(machines.iter().map(|(.., scenarios)| scenarios.len()).collect::<Vec<_>>(), [1]);
+        assert!(machines.iter().all(|(_, board, _)| board.flask));
+    }
+
+    #[test]
+    fn a_selection_that_nothing_fits_is_empty() {
+        let named =
+            |xen| Selection { names: vec!["power-cut".to_owned()], xen: Some(xen), ..Selection::default() };
+        assert!(named(XenVersion::V4_20).is_empty());
+        assert!(!named(XenVersion::V4_17).is_empty());
     }
 
     #[test]

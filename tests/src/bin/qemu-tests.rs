@@ -46,6 +46,11 @@ fn run(cli: Cli) -> Result<bool> {
     interrupt::install()?;
     let Cli { names, xen, cpu, flask, dom0_args, .. } = cli;
     let selection = runner::Selection { names, xen, cpu, flask, dom0_args };
+    if selection.is_empty() {
+        bail!(
+            "nothing to run: no such scenario runs on that Xen and CPU; tests/src/manifest.rs says where each runs"
+        );
+    }
     let left_out = selection.left_out();
     let logs = paths::logs().join("scenarios");
     let runner::Run { verdicts, skipped } = runner::run(&selection, |verdict| {
