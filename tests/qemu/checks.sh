@@ -11,6 +11,16 @@ begin() {
     free_before=$(free_mib)
 }
 
+# interface domctl|sysctl: the interface version of this Xen, which a hostile image has to name.
+interface() {
+    case $(cat /pf/xen-version).$1 in
+        4.17.domctl | 4.17.sysctl | 4.20.sysctl) echo 21 ;;
+        4.20.domctl) echo 23 ;;
+        *.sysctl) echo 22 ;;
+        *) echo 24 ;;
+    esac
+}
+
 # free_mib: memory that Xen has to give, in MiB.
 free_mib() { xl info | awk '$1 == "free_memory" { print $3 }'; }
 

@@ -48,11 +48,7 @@ refused_as "a guest with a label of Xen's own" "$plain" 'domU_t, none of .pilotf
 refused_as "a guest whose policy lacks rights" "$(guest_config lame rounds "$(virtio_disk xvda "$(ram_disk lame 8)")")" \
     'does not allow hvm dm of .*pf_stub_lame_t over .*pf_guest_lame_t, mmu map_write .*--policy lame'
 
-case $(cat /pf/xen-version) in
-    4.17) domctl=21 ;;
-    4.20) domctl=23 ;;
-    *) domctl=24 ;;
-esac
+domctl=$(interface domctl)
 words="other=$(domid one) domctl=$domctl"
 device_model='server server_page server_range server_off nr_vcpus map'
 domctls='getdomaininfo pausedomain destroydomain'

@@ -12,11 +12,7 @@ start_bystander 50
 other=$(domid bystander)
 check "a guest for the hostile stub is made" xl create -p "$(guest_config victim mmio)"
 target=$(domid victim)
-case $(cat /pf/xen-version) in
-    4.17) domctl=21 ;;
-    4.20) domctl=23 ;;
-    *) domctl=24 ;;
-esac
+domctl=$(interface domctl)
 
 device_model='server server_page server_range server_off nr_vcpus map'
 control='pausedomain destroydomain'

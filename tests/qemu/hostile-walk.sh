@@ -24,11 +24,7 @@ walks() {
 
 begin
 xen=$(cat /pf/xen-version)
-case $xen in
-    4.17) versions='domctl=21 sysctl=21' ;;
-    4.20) versions='domctl=23 sysctl=21' ;;
-    *) versions='domctl=24 sysctl=22' ;;
-esac
+versions="domctl=$(interface domctl) sysctl=$(interface sysctl)"
 if [ -e /pf/xenpolicy ]; then
     deployment=A+
     # It falls over one call, as docs/privileges.md says.
