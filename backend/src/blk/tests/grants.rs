@@ -212,15 +212,18 @@ fn a_pv_disk_s_pages_are_copied_before_anybody_is_told() {
     let mut driver = Driver::new(PvBus(device.clone()), plain.clone(), 0);
     driver.address_bits = GRANT_BIT;
     driver.init(ALL & !F_CONFIG_WCE, SIZE);
-    let ask = |driver: &mut Driver<PvBus>, request: &BlkRequest, framing: &Framing| {
-        driver.submit(request, framing);
-        driver.kick();
+    let serve = || {
         for _ in 0..8 {
             while device.borrow_mut().process(&mem) {}
             let _ = device.borrow_mut().enable_notifications(&mem);
             xen.evtchn_take_pending(port);
             let _ = xen.poll(&[port], Some(0));
         }
+    };
+    let ask = |driver: &mut Driver<PvBus>, request: &BlkRequest, framing: &Framing| {
+        driver.submit(request, framing);
+        driver.kick();
+        serve();
         driver.next_used().expect("an answer").1
     };
     for (seed, framing) in (1..).zip([Framing::Usual, Framing::Pieces(vec![4096, 100])]) {
@@ -244,12 +247,7 @@ fn a_pv_disk_s_pages_are_copied_before_anybody_is_told() {
             driver.add(vec![(header, 16), data], vec![(status, 1)]);
         }
         driver.kick();
-        for _ in 0..8 {
-            while device.borrow_mut().process(&mem) {}
-            let _ = device.borrow_mut().enable_notifications(&mem);
-            xen.evtchn_take_pending(port);
-            let _ = xen.poll(&[port], Some(0));
-        }
+        serve();
         assert_eq!(driver.next_used().expect("an answer").1.status, S_IOERR, "type {kind}");
         assert_eq!(driver.read(STATUS) & 0x40, 0);
     }

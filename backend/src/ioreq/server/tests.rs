@@ -177,6 +177,18 @@ fn the_windows_are_claimed_before_the_server_is_enabled() {
     assert_eq!(*calls.borrow(), expected, "nobody answers an access before");
 }
 
+/// vCPU 0 takes its answer when it is told, not before.
+fn run_when_told(xen: &FakeXen, page: &SharedPage) {
+    let (guest, page) = (xen.domain(GUEST), page.clone());
+    let port = Port(SlotView::new(&page, 0).vp_eport().expect("inside"));
+    xen.on_idle(move || {
+        if guest.evtchn_take_pending(port) {
+            take_answer(&page, 0);
+        }
+        false
+    });
+}
+
 #[test]
 fn a_rescue_releases_the_guest_while_the_server_still_stands() {
     let xen = xen(1);
@@ -184,15 +196,7 @@ fn a_rescue_releases_the_guest_while_the_server_still_stands() {
     let panic_teardown = server.panic_teardown();
     let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
     let stuck = server.take(0).expect("an access");
-    let (guest, guest_page) = (xen.domain(GUEST), page.clone());
-    let port = Port(SlotView::new(&page, 0).vp_eport().expect("inside"));
-    xen.on_idle(move || {
-        // The vCPU runs when it is told, not before.
-        if guest.evtchn_take_pending(port) {
-            take_answer(&guest_page, 0);
-        }
-        false
-    });
+    run_when_told(&xen, &page);
     assert_eq!(panic_teardown.run(), TeardownOutcome::Clean);
     assert_eq!(state(&page, 0), ioreq::STATE_NONE);
     core::mem::forget(stuck);
@@ -234,13 +238,6 @@ fn the_end_tells_a_vcpu_that_was_answered_and_not_told() {
     // A panic between the answer and its event.
     page.store(ioreq::STATE_BITS, ioreq::STATE_RESP_READY, Order::AcqRel).expect("inside");
     core::mem::forget(server);
-    let (guest, guest_page) = (xen.domain(GUEST), page.clone());
-    let port = Port(SlotView::new(&page, 0).vp_eport().expect("inside"));
-    xen.on_idle(move || {
-        if guest.evtchn_take_pending(port) {
-            take_answer(&guest_page, 0);
-        }
-        false
-    });
+    run_when_told(&xen, &page);
     assert_eq!(teardown.run(), TeardownOutcome::Clean);
 }
