@@ -23,7 +23,7 @@ lost_interrupt() {
 crash() {
     rm -f /disks/kexec.img
     image=$(raw_disk kexec 32)
-    vcpus=2 memory=640 extra="crashkernel=256M pf.kernel_bytes=$kernel pf.initrd_bytes=$initrd" \
+    vcpus=2 memory=640 extra="crashkernel=256M pf.kernel_bytes=$kernel_bytes pf.initrd_bytes=$initrd_bytes" \
         check "xl create" start_guest kexec kexec "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$both" ro)"
     wait_guest_line kexec 'PF \(crashing=1\|error=\)' 90
     [ -z "$(guest_value kexec error)" ] || die "the guest comes to its panic: $(guest_value kexec error)"
@@ -48,11 +48,11 @@ ended() {
 
 begin
 # Kernel and initramfs of the second life, each at a MiB of its own.
-kernel=$(stat -c %s /guest/Image)
-initrd=$(stat -c %s /guest/initrd)
+kernel_bytes=$(stat -c %s /guest/Image)
+initrd_bytes=$(stat -c %s /guest/initrd)
 both=$(raw_disk kexec-images 0)
 dd if=/guest/Image of="$both" bs=1M conv=sync 2>/dev/null
-dd if=/guest/initrd of="$both" bs=1M conv=sync,notrunc seek=$(((kernel + 1048575) / 1048576)) 2>/dev/null
+dd if=/guest/initrd of="$both" bs=1M conv=sync,notrunc seek=$(((kernel_bytes + 1048575) / 1048576)) 2>/dev/null
 crash
 for again in 1 2; do
     ! ended || break
