@@ -43,6 +43,9 @@ const GUESTS: &[&str] = &[
     "victim",
 ];
 
+/// The guests of which a stub has only what they grant to it.
+const GRANTING: &[&str] = &["granting"];
+
 /// A guest whose module lacks these rights of its stub.
 const LAME: (&str, [&str; 2]) = ("lame", [":hvm dm;", " map_write"]);
 
@@ -52,8 +55,10 @@ const LAME: (&str, [&str; 2]) = ("lame", [":hvm dm;", " map_write"]);
 /// When it does not compile.
 pub fn policy(fixture: &Fixture) -> Result<PathBuf> {
     let mut modules = Vec::new();
-    for guest in GUESTS {
-        modules.push(Module::new(guest, Reach::Mappings)?);
+    for (guests, reach) in [(GUESTS, Reach::Mappings), (GRANTING, Reach::Grants)] {
+        for guest in guests {
+            modules.push(Module::new(guest, reach)?);
+        }
     }
     modules.push(lame()?);
     let modules: Vec<flask::Module> =

@@ -337,6 +337,7 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
         xens: &[XenVersion::V4_17, XenVersion::V4_20],
+        boards: &[Board::USUAL, Board::FLASK],
         // It has run on a quiet machine only, and writes many lines.
         long: true,
         ..shared(

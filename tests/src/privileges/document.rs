@@ -1,7 +1,7 @@
 //! `docs/privileges.md`, whose tables are made from [`Table`].
 //!
-//! Operations of one hypercall with the same answers share a row. A cell is about one object (or some that
-//! are much alike), in one deployment, on every Xen.
+//! There is a table for each object (or some that are much alike), and one for what names no domain. A column
+//! is one who asks in one deployment, on every Xen. Operations of one hypercall with the same answers share a row.
 
 use std::fmt::Write;
 
@@ -12,12 +12,22 @@ use crate::privileges::table::{Role, Row, Run, Table};
 const BEGIN: &str = "<!-- made from tests/privileges.tsv by `privileges -- document` -->\n";
 const END: &str = "<!-- end of what is made -->\n";
 
-/// Columns of a document for one who asks: its head, and the objects in it.
-const STUB: &[(&str, &[&str])] =
-    &[("its guest", &["guest"]), ("another guest", &["other"]), ("dom0", &["dom0"]), ITSELF, NOBODY];
-const GUEST: &[(&str, &[&str])] = &[("another guest", &["other"]), ("dom0", &["dom0"]), ITSELF, NOBODY];
-const ITSELF: (&str, &[&str]) = ("itself", &["self", "own"]);
-const NOBODY: (&str, &[&str]) = ("no domain", &["io", "xen", "invalid"]);
+/// The tables about a domain: title and objects.
+const OBJECTS: &[(&str, &[&str])] = &[
+    ("On its guest", &["guest"]),
+    ("On another guest", &["other"]),
+    ("On dom0", &["dom0"]),
+    ("On itself", &["self", "own"]),
+    ("On no domain", &["io", "xen", "invalid"]),
+];
+
+/// One who asks, in one deployment.
+struct Column {
+    role: Role,
+    head: String,
+    /// One for each Xen.
+    runs: Vec<Run>,
+}
 
 /// Replaces what is made in the document.
 ///
@@ -31,75 +41,69 @@ pub fn update(document: &str, table: &Table) -> Result<String> {
 
 /// The tables.
 fn render(table: &Table) -> String {
+    let columns = columns(table);
     let mut text = String::new();
-    for (title, role, columns) in [("a stub", Role::Stub, STUB), ("an ordinary guest", Role::Guest, GUEST)] {
-        let runs = runs_of(table, role);
-        let deployments = deployments(&runs);
-        let heads: Vec<String> = columns
-            .iter()
-            .flat_map(|(head, _)| deployments.iter().map(move |d| format!("{head}, {d}")))
-            .collect();
+    for (title, objects) in OBJECTS {
+        let knows = |column: &&Column| objects.iter().all(|object| column.role.objects().contains(object));
+        let columns: Vec<&Column> = columns.iter().filter(knows).collect();
         let rows = table.rows.iter().filter(|row| row.names_a_domain());
-        let rows: Vec<(&Row, Vec<String>)> =
-            rows.map(|row| (row, cells(row, &runs, columns))).filter(|(_, cells)| !is_empty(cells)).collect();
-        let _ = write!(text, "\n## On a domain, asked by {title}\n\n{}", tables(&heads, &rows));
-    }
-    let runs = table.runs();
-    let mut heads = Vec::new();
-    for (who, role) in [("stub", Role::Stub), ("guest", Role::Guest)] {
-        heads.extend(deployments(&runs_of(table, role)).into_iter().map(|d| format!("{who}, {d}")));
+        let made = made(&columns, rows, |run, row| merged(run, row, objects));
+        let _ = write!(text, "\n## {title}\n\n{made}");
     }
     let rows = table.rows.iter().filter(|row| !row.names_a_domain());
-    let rows: Vec<(&Row, Vec<String>)> = rows.map(|row| (row, alone(row, &runs))).collect();
-    let _ = write!(text, "\n## Without a domain\n\n{}", tables(&heads, &rows));
-    text.push('\n');
+    let alone = |run: &Run, row: &Row| Some(row.answers.get(run)?.join(" "));
+    let made = made(&columns.iter().collect::<Vec<_>>(), rows, alone);
+    let _ = write!(text, "\n## Without a domain\n\n{made}\n");
     text
 }
 
-fn runs_of(table: &Table, role: Role) -> Vec<Run> {
-    table.runs().into_iter().filter(|run| run.role == role).collect()
-}
-
-fn deployments(runs: &[Run]) -> Vec<&str> {
-    let mut names: Vec<&str> = runs.iter().map(|run| run.deployment.as_str()).collect();
-    names.dedup();
-    names
-}
-
-fn is_empty(cells: &[String]) -> bool {
-    cells.iter().all(String::is_empty)
-}
-
-/// The cells of an operation on a domain.
-fn cells(row: &Row, runs: &[Run], columns: &[(&str, &[&str])]) -> Vec<String> {
-    let mut cells = Vec::new();
-    for (_, objects) in columns {
-        for deployment in deployments(runs) {
-            let runs = runs.iter().filter(|run| run.deployment == deployment);
-            let of_run = |run: &Run| Some((run.xen.clone(), merged(run, row, objects)?));
-            cells.push(by_version(&runs.filter_map(of_run).collect::<Vec<_>>()));
+fn columns(table: &Table) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    // In order of deployment, role and Xen.
+    for run in table.runs() {
+        let who = match run.role {
+            Role::Stub => "stub",
+            Role::Guest => "guest",
+        };
+        let head = format!("{who}, {}", run.deployment);
+        match columns.iter_mut().find(|column| column.head == head) {
+            Some(column) => column.runs.push(run),
+            None => columns.push(Column { role: run.role, head, runs: vec![run] }),
         }
     }
-    cells
+    columns.sort_by_key(|column| column.role);
+    columns
 }
 
-/// The cells of an operation that names no domain.
-fn alone(row: &Row, runs: &[Run]) -> Vec<String> {
-    let mut cells = Vec::new();
-    for role in [Role::Stub, Role::Guest] {
-        let runs: Vec<Run> = runs.iter().filter(|run| run.role == role).cloned().collect();
-        for deployment in deployments(&runs) {
-            let runs = runs.iter().filter(|run| run.deployment == deployment);
-            let of_run = |run: &Run| Some((run.xen.clone(), row.answers.get(run)?.join(" ")));
-            cells.push(by_version(&runs.filter_map(of_run).collect::<Vec<_>>()));
+/// A table of those rows. Rows of the same hypercall and cells become one; those with empty cells alone none.
+fn made<'a>(
+    columns: &[&Column],
+    rows: impl Iterator<Item = &'a Row>,
+    answer: impl Fn(&Run, &Row) -> Option<String>,
+) -> String {
+    let mut groups: Vec<(&str, Vec<&str>, Vec<String>)> = Vec::new();
+    for row in rows {
+        let of_run = |run: &Run| Some((format!("Xen {}", run.xen), answer(run, row)?));
+        let cell = |column: &&Column| same_or(&column.runs.iter().filter_map(of_run).collect::<Vec<_>>());
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        let (call, operation) = row.operation.split_once('.').unwrap_or((&row.operation, ""));
+        match groups.iter_mut().find(|(other, _, same)| *other == call && *same == cells) {
+            Some((_, operations, _)) => operations.push(operation),
+            None if cells.iter().all(String::is_empty) => {}
+            None => groups.push((call, vec![operation], cells)),
         }
     }
-    cells
+    let heads: Vec<&str> = columns.iter().map(|column| column.head.as_str()).collect();
+    let mut text = format!("| operation | {} |\n|---{}|\n", heads.join(" | "), "|---".repeat(heads.len()));
+    for (call, operations, cells) in groups {
+        let _ = writeln!(text, "| `{call}`: {} | {} |", operations.join(", "), cells.join(" | "));
+    }
+    text
 }
 
 /// The answers about some objects: one, if they are the same.
 fn merged(run: &Run, row: &Row, objects: &[&str]) -> Option<String> {
-    let about = |object: &&str| Some((shown(object), row.about(run, object)?));
+    let about = |object: &&str| Some((shown(object), row.about(run, object)?.to_owned()));
     Some(same_or(&objects.iter().map(about).collect::<Option<Vec<_>>>()?))
 }
 
@@ -112,35 +116,13 @@ fn shown(object: &str) -> String {
     }
 }
 
-/// The answers of several versions: one, if they are the same.
-fn by_version(answers: &[(String, String)]) -> String {
-    same_or(&answers.iter().map(|(xen, answer)| (format!("Xen {xen}"), answer.as_str())).collect::<Vec<_>>())
-}
-
 /// The answer, if all are the same, else each with its name. `-` stands for what was not asked.
-fn same_or(answers: &[(String, &str)]) -> String {
+fn same_or(answers: &[(String, String)]) -> String {
     match answers {
         [] => String::new(),
-        [(_, first), rest @ ..] if rest.iter().all(|(_, answer)| answer == first) => (*first).to_owned(),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, answer)| answer == first) => first.clone(),
         _ => answers.iter().map(|(name, answer)| format!("{name}: {answer}")).collect::<Vec<_>>().join("; "),
     }
-}
-
-/// Rows of the same hypercall and cells become one.
-fn tables(heads: &[String], rows: &[(&Row, Vec<String>)]) -> String {
-    let mut text = format!("| operation | {} |\n|---{}|\n", heads.join(" | "), "|---".repeat(heads.len()));
-    let mut groups: Vec<(&str, Vec<&str>, &[String])> = Vec::new();
-    for (row, cells) in rows {
-        let (call, operation) = row.operation.split_once('.').unwrap_or((&row.operation, ""));
-        match groups.iter_mut().find(|(other, _, same)| *other == call && *same == cells.as_slice()) {
-            Some((_, operations, _)) => operations.push(operation),
-            None => groups.push((call, vec![operation], cells)),
-        }
-    }
-    for (call, operations, cells) in groups {
-        let _ = writeln!(text, "| `{call}`: {} | {} |", operations.join(", "), cells.join(" | "));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -157,17 +139,22 @@ seen A/guest/4.20 sysctl.c EPERM
 seen A/stub/4.20 sysctl.c EPERM
 ";
 
+    /// The table under that title.
+    fn under<'a>(text: &'a str, title: &str) -> &'a str {
+        let (_, rest) = text.split_once(&format!("## {title}\n\n")).unwrap();
+        rest.split("\n\n").next().unwrap()
+    }
+
     #[test]
     fn alike_operations_share_a_row_and_versions_a_cell() -> Result<()> {
         let mut table = Table::default();
-        table.take(&LOG.replace("domctl.b", "domctl.a2").replace("4.17 domctl.a ok", "4.17 domctl.z ok"))?;
+        let log: String = ["4.17 domctl.a", "4.20 domctl.a", "4.17 domctl.a2", "4.20 domctl.a2"]
+            .map(|row| format!("seen A/stub/{row} ok EPERM EPERM ESRCH ok ESRCH ESRCH ESRCH\n"))
+            .concat();
+        table.take(&log)?;
         let text = render(&table);
-        assert!(
-            text.contains(
-                "| `domctl`: a, a2 | ok | EPERM | EPERM | `DOMID_SELF`: ESRCH; by number: ok | ESRCH |"
-            ),
-            "{text}"
-        );
+        let on_itself = under(&text, "On itself");
+        assert!(on_itself.contains("| `domctl`: a, a2 | `DOMID_SELF`: ESRCH; by number: ok |"), "{text}");
         Ok(())
     }
 
@@ -178,10 +165,28 @@ seen A/stub/4.20 sysctl.c EPERM
         let text = render(&table);
         let both =
             "Xen 4.17: `DOMID_SELF`: ESRCH; by number: EPERM; Xen 4.20: `DOMID_SELF`: ESRCH; by number: ok";
-        assert!(text.contains(both), "{text}");
-        assert!(text.contains("| operation | another guest, A | another guest, A+ |"), "{text}");
-        assert!(text.contains("| `domctl`: a | EPERM | EACCES | EPERM | EACCES |"), "{text}");
-        assert!(text.contains("| `sysctl`: c | EPERM | EPERM |"), "{text}");
+        assert!(under(&text, "On itself").contains(both), "{text}");
+        let on_another = under(&text, "On another guest");
+        assert!(on_another.starts_with("| operation | stub, A | guest, A | guest, A+ |\n"), "{text}");
+        assert!(on_another.contains("| `domctl`: a | EPERM | EPERM | EACCES |"), "{text}");
+        assert!(under(&text, "Without a domain").contains("| `sysctl`: c | EPERM | EPERM |  |"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_guest_has_no_column_about_a_guest_of_its_own() -> Result<()> {
+        let mut table = Table::default();
+        table.take(LOG)?;
+        let text = render(&table);
+        assert!(under(&text, "On its guest").starts_with("| operation | stub, A |\n"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn an_operation_that_was_asked_in_no_column_has_no_row() -> Result<()> {
+        let mut table = Table::default();
+        table.take("seen A/guest/4.20 domctl.a ok ok ok ok ok ok ok\nseen A/stub/4.20 sysctl.c EPERM")?;
+        assert!(!under(&render(&table), "On its guest").contains("domctl"));
         Ok(())
     }
 
