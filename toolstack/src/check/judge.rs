@@ -84,7 +84,8 @@ fn xsm(facts: &Facts) -> Verdict {
         Err(_) => return warning(NO_XEN),
     };
     match flask {
-        Some(false) => return ok("flask, which only logs (permissive)"),
+        // Xen's classic rules are not in force either.
+        Some(false) => return warning("flask, permissive: it refuses nobody; remedy: xl setenforce 1"),
         Some(true) if facts.xen.as_ref().is_some_and(|xen| (xen.major, xen.minor) < (4, 20)) => {
             return fault(
                 "flask, enforcing: with FLASK any guest can end a Xen before 4.20 (vm_event_op for a domain that \
@@ -320,7 +321,6 @@ mod tests {
                 f.commandline = Ok("dom0_mem=1G".to_owned());
                 f.built_with = Some("CONFIG_XSM_DUMMY_DEFAULT=y".to_owned());
             },
-            |f| f.asked.as_mut().unwrap().flask = Ok(Some(false)),
             |f| f.asked.as_mut().unwrap().flask = Ok(Some(true)),
         ] {
             assert_eq!(bad(change), []);
@@ -351,6 +351,9 @@ mod tests {
             f.built_with = Some("CONFIG_XSM_SILO_DEFAULT=y".to_owned());
         });
         one(Warning, "XSM", &["cannot tell", "xsm=dummy"], |f| f.commandline = Ok("dom0_mem=1G".to_owned()));
+        one(Warning, "XSM", &["permissive", "xl setenforce 1"], |f| {
+            f.asked.as_mut().unwrap().flask = Ok(Some(false))
+        });
         one(Warning, "XSM", &["flask", "cannot tell"], |f| {
             f.commandline = Ok("dom0_mem=1G xsm=flask".to_owned())
         });
