@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use pilotfish_tests::privileges::explained::{Allowed, explained, needed};
 use pilotfish_tests::privileges::table::{Role, Run, Table};
 use pilotfish_tests::privileges::{document, document_path, table_path};
 
@@ -28,6 +29,18 @@ fn the_document_is_what_the_table_makes() {
     let document = fs::read_to_string(document_path()).unwrap();
     let made = document::update(&document, &table()).unwrap();
     assert!(made == document, "run `cargo run -p pilotfish-tests --bin privileges -- document`");
+}
+
+/// A new `ok` is a finding: it needs a reason in the document. So does one that is gone: its line has to go.
+#[test]
+fn every_ok_that_reaches_beyond_a_guest_itself_is_explained() {
+    let table = table();
+    let explained = explained(&fs::read_to_string(document_path()).unwrap(), &table).unwrap();
+    let needed = needed(&table);
+    let unexplained: Vec<&Allowed> = needed.difference(&explained).collect();
+    assert!(unexplained.is_empty(), "without a line in docs/privileges.md: {unexplained:#?}");
+    let superfluous: Vec<&Allowed> = explained.difference(&needed).collect();
+    assert!(superfluous.is_empty(), "not so by the table: {superfluous:#?}");
 }
 
 #[test]

@@ -12,21 +12,33 @@ use crate::privileges::table::{Role, Row, Run, Table};
 const BEGIN: &str = "<!-- made from tests/privileges.tsv by `privileges -- document` -->\n";
 const END: &str = "<!-- end of what is made -->\n";
 
-/// The tables about a domain: title and objects.
-const OBJECTS: &[(&str, &[&str])] = &[
-    ("On its guest", &["guest"]),
-    ("On another guest", &["other"]),
-    ("On dom0", &["dom0"]),
-    ("On itself", &["self", "own"]),
-    ("On no domain", &["io", "xen", "invalid"]),
+/// The tables about a domain: whom they are about, and the objects of that.
+pub const OBJECTS: &[(&str, &[&str])] = &[
+    ("its guest", &["guest"]),
+    ("another guest", &["other"]),
+    ("dom0", &["dom0"]),
+    ("itself", &["self", "own"]),
+    ("no domain", &["io", "xen", "invalid"]),
 ];
 
 /// One who asks, in one deployment.
-struct Column {
-    role: Role,
-    head: String,
+#[derive(Debug)]
+pub struct Column {
+    /// Who it is.
+    pub role: Role,
+    /// What the tables call it.
+    pub head: String,
     /// One for each Xen.
-    runs: Vec<Run>,
+    pub runs: Vec<Run>,
+}
+
+impl Column {
+    /// Whether it asks about that, one of [`OBJECTS`] or none of them.
+    #[must_use]
+    pub fn is_asked(&self, about: &str) -> bool {
+        let objects = OBJECTS.iter().find(|(name, _)| *name == about).map_or(&[][..], |(_, objects)| objects);
+        objects.iter().all(|object| self.role.objects().contains(object))
+    }
 }
 
 /// Replaces what is made in the document.
@@ -43,12 +55,11 @@ pub fn update(document: &str, table: &Table) -> Result<String> {
 fn render(table: &Table) -> String {
     let columns = columns(table);
     let mut text = String::new();
-    for (title, objects) in OBJECTS {
-        let knows = |column: &&Column| objects.iter().all(|object| column.role.objects().contains(object));
-        let columns: Vec<&Column> = columns.iter().filter(knows).collect();
+    for (about, objects) in OBJECTS {
+        let columns: Vec<&Column> = columns.iter().filter(|column| column.is_asked(about)).collect();
         let rows = table.rows.iter().filter(|row| row.names_a_domain());
         let made = made(&columns, rows, |run, row| merged(run, row, objects));
-        let _ = write!(text, "\n## {title}\n\n{made}");
+        let _ = write!(text, "\n## On {about}\n\n{made}");
     }
     let rows = table.rows.iter().filter(|row| !row.names_a_domain());
     let alone = |run: &Run, row: &Row| Some(row.answers.get(run)?.join(" "));
@@ -57,7 +68,9 @@ fn render(table: &Table) -> String {
     text
 }
 
-fn columns(table: &Table) -> Vec<Column> {
+/// Everybody who asks: stubs first.
+#[must_use]
+pub fn columns(table: &Table) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     // In order of deployment, role and Xen.
     for run in table.runs() {

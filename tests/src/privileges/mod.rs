@@ -3,8 +3,10 @@
 //!
 //! - [`table`]: the file `tests/privileges.tsv`, and how a run's answers get into it.
 //! - [`document`]: the document.
+//! - [`explained`]: what the document says of why something is allowed.
 
 pub mod document;
+pub mod explained;
 pub mod table;
 
 use std::path::PathBuf;
