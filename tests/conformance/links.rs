@@ -57,6 +57,15 @@ fn named_paths(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// Tests that are named between backticks: `file.rs::test`, `qemu:scenario`.
+fn named_tests(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter(|name| name.starts_with("qemu:") || name.contains(".rs::"))
+        .filter(|name| !name.contains(PLACEHOLDER) && *name != "qemu:scenario")
+        .collect()
+}
+
 /// Why a link of `document` leads nowhere.
 fn judge(document: &Path, target: &str) -> Result<(), String> {
     let (path, heading) = target.split_once('#').unwrap_or((target, ""));
@@ -101,6 +110,31 @@ fn every_path_that_a_document_names_exists() {
         faults.extend(missing.map(|path| format!("{}: no file {path}", document.display())));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let mut named = 0;
+    let mut faults = Vec::new();
+    for document in documents() {
+        if HISTORY.iter().any(|history| document.starts_with(history)) {
+            continue;
+        }
+        let text = prose(&std::fs::read_to_string(root().join(&document)).expect("a document"));
+        for test in named_tests(&text) {
+            named += 1;
+            let fault = super::judge(&format!("`{test}`")).err();
+            faults.extend(fault.map(|fault| format!("{}: {fault}", document.display())));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(named > 100, "{named} tests are named");
+}
+
+#[test]
+fn tests_are_told_from_other_quoted_words() {
+    let text = "`qemu:demo`, `qemu:NAME`, `qemu:scenario`, `file::test`, `tests/a.rs::b`, `tests/a.rs`, `kernel::fake`";
+    assert_eq!(named_tests(text), ["qemu:demo", "tests/a.rs::b"]);
 }
 
 #[test]
