@@ -59,6 +59,28 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_each_option_and_no_other() {
+        let document = include_str!("../../../docs/configuration.md");
+        let (_, section) = document.split_once("## The daemon's command line").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `--")?.split_once(" |"));
+        let told =
+            rows.flat_map(|(names, _)| names.split("`, `--").map(str::to_owned).collect::<Vec<String>>());
+        let mut told: Vec<String> = told.map(|name| name.trim_end_matches('`').to_owned()).collect();
+        let mut command = Args::command();
+        command.build();
+        let mut options: Vec<String> = Vec::new();
+        for argument in command.get_arguments() {
+            let value = argument.get_action().takes_values().then(|| argument.get_value_names()).flatten();
+            let value = value.map_or(String::new(), |names| format!(" {}", names[0]));
+            options.push(format!("{}{value}", argument.get_long().unwrap()));
+        }
+        told.sort();
+        options.sort();
+        assert_eq!(told, options);
+    }
+
+    #[test]
     fn only_one_thing_is_checked_or_printed_at_a_time() {
         let parse = |args: &[&str]| Args::try_parse_from([&["pilotfishd"], args].concat());
         let all = [
