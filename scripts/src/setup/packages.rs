@@ -45,6 +45,7 @@ const PACKAGES: &[Package] = &[
     package("bzip2", "bzip2", "unpacks U-Boot's source"),
     package("libxen-dev", "/usr/include/xen/xen.h", "reference for the ABI test"),
     package("e2fsprogs", "/sbin/mke2fs", "makes the disk image of the tests' tools"),
+    package("nbdkit", "nbdkit", "NBD server of the host tests"),
     package("util-linux", "setpriv", "ends QEMU with the command that started it"),
     package(
         "debian-archive-keyring",
