@@ -44,11 +44,15 @@ pub use embedded_hal::delay::DelayNs;
 pub use mem::foreign::{self, ForeignFault, ForeignMap};
 pub use mem::granted::{self, GrantFault, GrantMap};
 pub use mem::heap::{HeapUse, heap_use};
+#[cfg(feature = "model")]
+pub use mem::model;
 pub use mem::shared::{self, Order, OutOfPage, PageSlice, SharedPage, Word, full_barrier};
 #[cfg(any(test, feature = "fake"))]
 pub use testing::fake;
 #[cfg(feature = "hostile")]
 pub use testing::{hostile, walk};
+#[cfg(feature = "model")]
+pub use xen::event_bits;
 pub use xen::hypercalls::{XenVersion, xen_version};
 pub use xen::hypervisor::{self, DomId, GrantRef, Hypervisor, IoservId, Port, ShutdownReason};
 pub use xen::{Delay, Xen, XenForeignMap, XenWindow};

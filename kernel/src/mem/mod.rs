@@ -5,6 +5,9 @@ pub mod foreign;
 pub mod granted;
 pub(crate) mod heap;
 pub(crate) mod magic;
+#[cfg(feature = "model")]
+pub mod model;
+mod order;
 pub mod shared;
 #[cfg(target_os = "none")]
 pub(crate) mod uni_cell;

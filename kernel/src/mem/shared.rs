@@ -3,6 +3,9 @@
 //! A [`SharedPage`] hands out single ordered loads and stores and bulk copies, all checked
 //! against the page's end. Read a field once, then judge the copy.
 
+#[cfg(feature = "model")]
+use super::model;
+pub use super::order::Order;
 use crate::arch;
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use alloc::rc::Rc;
@@ -21,18 +24,13 @@ impl fmt::Display for OutOfPage {
     }
 }
 
-/// How an access is ordered against others.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Order {
-    /// Single-copy atomic, no order.
-    Relaxed,
-    /// A load: later accesses stay later. A store: earlier accesses stay earlier.
-    AcqRel,
-}
-
 /// Orders everything before against everything after, as every CPU sees it.
 #[inline]
 pub fn full_barrier() {
+    #[cfg(feature = "model")]
+    if let Some(model) = model::current() {
+        return model.full_barrier();
+    }
     fence(Ordering::SeqCst);
 }
 
@@ -58,6 +56,10 @@ macro_rules! word {
         impl Word for $word {
             #[inline]
             unsafe fn load(at: *mut u8, order: Order) -> Self {
+                #[cfg(feature = "model")]
+                if let Some(value) = model::current().and_then(|model| model.load(at.addr(), size_of::<$word>(), order)) {
+                    return value.try_into().unwrap_or_default();
+                }
                 // SAFETY: the caller promises an aligned, valid address; an atomic access
                 // permits the peer's concurrent writes.
                 let cell = unsafe { <$atomic>::from_ptr(at.cast()) };
@@ -68,6 +70,10 @@ macro_rules! word {
             }
             #[inline]
             unsafe fn store(at: *mut u8, value: Self, order: Order) {
+                #[cfg(feature = "model")]
+                if model::current().is_some_and(|model| model.store(at.addr(), size_of::<$word>(), value.into(), order)) {
+                    return;
+                }
                 // SAFETY: as in `load`.
                 let cell = unsafe { <$atomic>::from_ptr(at.cast()) };
                 cell.store(value, match order {
@@ -194,6 +200,10 @@ impl SharedPage {
         if !offset.is_multiple_of(8) {
             return Err(OutOfPage);
         }
+        #[cfg(feature = "model")]
+        if let Some(word) = model::current().and_then(|model| model.clear_bits(at.addr(), bits)) {
+            return Ok(word);
+        }
         // SAFETY: inside the page and aligned, as in `load`.
         let cell = unsafe { AtomicU64::from_ptr(at.cast()) };
         Ok(cell.fetch_and(!bits, Ordering::SeqCst))
@@ -297,6 +307,8 @@ const SHORT: usize = 64;
 /// Both addresses are valid for `len` bytes, reading and writing respectively.
 #[inline]
 pub(crate) unsafe fn copy_shared(src: *mut u8, dst: *mut u8, len: usize) {
+    #[cfg(feature = "model")]
+    model::see_copy(src.addr(), dst.addr(), len);
     let aligned = src.addr() | dst.addr() | len;
     let mut done = 0;
     if len > SHORT || !aligned.is_multiple_of(4) {

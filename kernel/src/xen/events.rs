@@ -5,6 +5,7 @@
 //! area tells when we were last scheduled in, and both clocks count the same timer: their
 //! distance is learnt from any sleep.
 
+use super::event_bits;
 use super::hypercalls;
 use super::hypervisor::{DomId, Port};
 use super::memory::Physmap;
@@ -78,28 +79,12 @@ impl Events {
         Ok(events)
     }
 
-    /// The word of `evtchn_pending` that holds `port`, and its bit there.
-    fn place(port: Port) -> Option<(usize, u64)> {
-        if port.0 >= shared_info::NR_EVENT_CHANNELS {
-            return None;
-        }
-        Some((shared_info::EVTCHN_PENDING + port.0 as usize / 64 * 8, 1 << (port.0 % 64)))
-    }
-
     fn is_pending(&self, port: Port) -> bool {
-        Self::place(port).is_some_and(|(offset, bit)| {
-            self.shared_info.load::<u64>(offset, Order::AcqRel).is_ok_and(|word| word & bit != 0)
-        })
+        event_bits::is_pending(&self.shared_info, port)
     }
 
     pub(super) fn take_pending(&self, port: Port) -> bool {
-        // Look before writing: most ports are quiet, and Xen writes the same word.
-        let taken = self.is_pending(port)
-            && Self::place(port).is_some_and(|(offset, bit)| {
-                self.shared_info.fetch_and_not(offset, bit).is_ok_and(|word| word & bit != 0)
-            });
-        full_barrier();
-        taken
+        event_bits::take_pending(&self.shared_info, port)
     }
 
     pub(super) fn poll(&self, ports: &[Port], deadline_ns: Option<u64>) -> Result<(), Errno> {

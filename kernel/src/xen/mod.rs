@@ -2,6 +2,7 @@
 
 mod delay;
 mod dm;
+pub mod event_bits;
 mod events;
 mod grants;
 mod guest_grants;
