@@ -4,6 +4,7 @@
 //! shell script of `tests/qemu/` started through dom0's agent. A scenario that takes dom0 or
 //! Xen down has failed; the machine is booted again and the others go on.
 //!
+//! - [`scenario`]: what a scenario is, and the machines that one may run on.
 //! - [`manifest`]: which scenarios there are, what rule each states, where each runs.
 //! - [`flask`]: the policy of the machines that have one.
 //! - [`runner`]: boots machines and runs what the manifest asks for.
@@ -22,3 +23,5 @@ pub mod privileges;
 pub mod report;
 #[cfg(feature = "harness")]
 pub mod runner;
+#[cfg(feature = "harness")]
+pub mod scenario;

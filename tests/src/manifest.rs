@@ -1,96 +1,11 @@
 //! The scenarios: name, rule, where each runs, how long it may take.
 
-use std::time::Duration;
-
-use xtask::qemu::{DEFAULT_CPU, Gic, LSE_CPU, MAX_CPU, OLD_CPU};
 use xtask::setup::XenVersion;
 use xtask::system::MEMORY_MIB;
 
-/// One script `tests/qemu/<name>.sh`, most with a guest's side in `tests/qemu/guest/`.
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    /// Its name, that of its script.
-    pub name: &'static str,
-    /// The rule that it states.
-    pub rule: &'static str,
-    /// The Xen versions it runs on.
-    pub xens: &'static [XenVersion],
-    /// The machines it runs on.
-    pub boards: &'static [Board],
-    /// Seconds of dom0's clock it may take.
-    pub limit_s: u64,
-    /// Whether it may share a boot with others.
-    pub boot: Boot,
-    /// Whether it runs only when named: it takes longer than a usual run may.
-    pub long: bool,
-    /// Whether its guest uses the tools' disk: fio and the like.
-    pub tools: bool,
-    /// Memory of its machine in MiB.
-    pub memory_mib: u32,
-}
-
-/// A machine that QEMU emulates.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Board {
-    /// The CPU model, by QEMU's name.
-    pub cpu: &'static str,
-    /// The interrupt controller.
-    pub gic: Gic,
-    /// The Xens that are booted on it.
-    pub xens: &'static [XenVersion],
-    /// Whether Xen enforces a FLASK policy, under which each guest has a label ([`crate::flask`]).
-    pub flask: bool,
-}
-
-impl Board {
-    const USUAL: Board = Board { cpu: DEFAULT_CPU, gic: Gic::V3, xens: EVERY_XEN, flask: false };
-    const LSE: Board = Board { cpu: LSE_CPU, ..Board::USUAL };
-    /// Of the age of the boards that people have.
-    const OLD: Board = Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20], flask: false };
-    const MAX: Board = Board { cpu: MAX_CPU, gic: Gic::V3, xens: &[XenVersion::V4_20], flask: false };
-    const FLASK: Board = Board { flask: true, xens: &[XenVersion::V4_20], ..Board::USUAL };
-
-    /// Its name, in verdicts and file names.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}{}", self.cpu, if self.flask { "+flask" } else { "" })
-    }
-
-    /// The machine itself, whichever Xen boots on it; with `flask` always under a FLASK policy.
-    #[must_use]
-    pub const fn machine(self, flask: bool) -> Board {
-        Board { xens: EVERY_XEN, flask: self.flask || flask, ..self }
-    }
-}
-
-/// Which machine a scenario gets.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Boot {
-    /// The one that all scenarios of the same Xen and board share.
-    Shared,
-    /// One for itself: it may leave Xen or dom0 in a state that no other should start from.
-    Own,
-}
+use crate::scenario::{Board, Boot, EVERY_XEN, Scenario};
 
 impl Scenario {
-    /// The time that it may take, in dom0.
-    #[must_use]
-    pub const fn limit(&self) -> Duration {
-        Duration::from_secs(self.limit_s)
-    }
-
-    /// Whether its guest has a kernel that grants its pages.
-    #[must_use]
-    pub fn wants_grant_kernel(&self) -> bool {
-        self.name.starts_with("grants")
-    }
-
-    /// The machines it runs on with this Xen.
-    pub fn boards(&self, xen: XenVersion) -> impl Iterator<Item = Board> {
-        let boards = if self.xens.contains(&xen) { self.boards } else { &[] };
-        boards.iter().copied().filter(move |board| board.xens.contains(&xen))
-    }
-
     /// Whether a usual run has it on this Xen.
     #[must_use]
     pub fn is_usual(&self, xen: XenVersion) -> bool {
@@ -103,7 +18,6 @@ impl Scenario {
     }
 }
 
-const EVERY_XEN: &[XenVersion] = &XenVersion::ALL;
 const USUAL: &[Board] = &[Board::USUAL];
 
 /// The scenarios that a usual run has on a Xen that Debian does not ship, too: one for each thing

@@ -9,7 +9,7 @@ use serde_json::json;
 use xtask::agent::Outcome;
 use xtask::setup::XenVersion;
 
-use crate::manifest::Scenario;
+use crate::scenario::Scenario;
 
 /// One scenario's verdict on one machine.
 #[derive(Clone, Debug)]

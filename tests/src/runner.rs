@@ -13,9 +13,10 @@ use xtask::system::{self, Options};
 use xtask::{interrupt, ui};
 
 use crate::flask;
-use crate::manifest::{BOOTS_BY_U_BOOT, Board, Boot, INSTALLS_DEBIAN, SCENARIOS, Scenario, WALKS};
+use crate::manifest::{BOOTS_BY_U_BOOT, INSTALLS_DEBIAN, SCENARIOS, WALKS};
 use crate::privileges;
 use crate::report::Verdict;
+use crate::scenario::{Board, Boot, Scenario};
 
 /// The package with the tests' programs for dom0 and guests.
 const PACKAGE: &str = "pilotfish-tests";

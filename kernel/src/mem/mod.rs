@@ -1,6 +1,7 @@
 //! Memory: the heap, pages that others share with us, and the guest's RAM: all of it, or
 //! what it grants.
 
+mod copy;
 pub mod foreign;
 pub mod granted;
 pub(crate) mod heap;

@@ -1,6 +1,6 @@
 //! Which way bytes go between a guest and us.
 
-use super::shared;
+use super::copy::copy_shared;
 
 /// Which way a copy goes.
 #[derive(Clone, Copy)]
@@ -23,6 +23,6 @@ impl Way {
             Way::ToGuest => (ours, guest),
         };
         // SAFETY: the caller's promise.
-        unsafe { shared::copy_shared(from, to, len) };
+        unsafe { copy_shared(from, to, len) };
     }
 }
