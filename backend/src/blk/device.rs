@@ -327,6 +327,7 @@ impl<S: Storage> Device<S> {
     fn on_status(&mut self, features_ok: bool, driver_ok: bool) {
         if features_ok {
             self.start_cache();
+            // A queue that was made ready earlier had to wait: the features decide what its rings hold.
             for index in 0..self.transport.identity().queues {
                 if let Ok(Some(layout)) = self.transport.layout(index.into()) {
                     self.start_queue(index, layout);

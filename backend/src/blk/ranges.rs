@@ -76,6 +76,7 @@ impl RangeKind {
 
     fn judge(self, entry: &Entry, geometry: &Geometry) -> Result<Operation, Rejected> {
         let max_sectors = self.max_sectors(geometry).ok_or(Rejected::NotOffered)?;
+        // Only for zeroes does the driver choose whether the blocks may be given back.
         let allowed = if self == RangeKind::WriteZeroes { FLAG_UNMAP } else { 0 };
         let flags = entry.flags.get();
         if flags & !allowed != 0 {

@@ -62,6 +62,7 @@ impl Request {
             T_GET_ID => Ok(Request::GetId),
             other => {
                 let kind = RangeKind::new(other).ok_or(Rejected::Unsupported(other))?;
+                // None of these returns more than a status.
                 if in_bytes > 0 {
                     return Err(Rejected::Data);
                 }

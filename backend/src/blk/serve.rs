@@ -54,6 +54,7 @@ impl<S: Storage> Device<S> {
     /// configuration, without telling. Not before the accesses that it left unanswered have
     /// been executed again: one of them may acknowledge an interrupt.
     fn tell_resumed(&mut self) -> bool {
+        // A driver that was not set up has given no requests, and must not be interrupted (section 2.1.2).
         let tell = core::mem::take(&mut self.resumed) && self.transport.status().contains(Status::DRIVER_OK);
         if tell {
             self.irq |= self.transport.raise(INT_USED | INT_CONFIG);
@@ -293,6 +294,7 @@ impl<S: Storage> Device<S> {
 
     /// Shows the driver what was finished.
     fn publish(&mut self, mem: &dyn GuestMemory) {
+        // The device waits for a reset: its rings are left alone.
         if !self.transport.status().is_live() {
             return;
         }

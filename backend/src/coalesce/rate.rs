@@ -30,6 +30,7 @@ impl CompletionRate {
     /// the stub were busy.
     pub(super) fn update(&mut self, completed: u64, now_ns: u64, busy_disks: u32) {
         let (more, elapsed_ns) = (completed.wrapping_sub(self.completed), now_ns.saturating_sub(self.at_ns));
+        // Without a completion the time goes on: the next one counts all of it.
         if more == 0 {
             return;
         }

@@ -46,6 +46,7 @@ impl QueueState {
                 return Err(QueueFault::UsedChanged);
             }
         }
+        // A head outside of the table is no chain of this queue.
         if self.heads.iter().any(|head| head >= layout.size()) {
             return Err(QueueFault::UsedChanged);
         }

@@ -67,6 +67,7 @@ impl Geometry {
             .filter(|_| sector_size_ok)
             .ok_or(ConnectError::BadValue("sector-size"))?;
         let physical = nodes.next()?.and_then(|bytes| u32::try_from(bytes).ok());
+        // It is a hint. One that makes no sense costs speed only, so the disk is not refused.
         let physical = physical.filter(|bytes| bytes.is_power_of_two() && *bytes >= sector_size_bytes);
         let info = nodes.next()?.unwrap_or(0);
         let flush = nodes.next()?.unwrap_or(0) == 1;

@@ -48,6 +48,7 @@ impl Paths {
         let mut node = || answers.next().unwrap_or(Err(StoreError::TimedOut));
         let backend = node().map_err(|error| missing("backend", error))?;
         let backend = String::from_utf8(backend).map_err(|_| ConnectError::BadValue("backend"))?;
+        // It becomes a part of longer paths, and of lines of the log.
         let plain = |byte: &u8| byte.is_ascii_graphic();
         if !backend.starts_with('/')
             || backend.len() > ABS_PATH_MAX / 2
@@ -60,6 +61,7 @@ impl Paths {
         let domid = DomId(domid.ok_or(ConnectError::BadValue("backend-id"))?);
         let ours = xenbus::state_in(node())?;
         let theirs = match known {
+            // What was read is the state in the directory that was known before.
             Some(known) if known.backend == backend => Some(xenbus::state_in(node())?),
             _ => None,
         };

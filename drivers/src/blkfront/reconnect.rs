@@ -228,6 +228,7 @@ impl<H: Hypervisor> Reconnect<H> {
     /// again.
     fn find(&mut self, xs: &mut Xenstore<H>) -> Result<(Paths, XenbusState, XenbusState), ConnectError> {
         let found = Paths::find(xs, self.vdev, self.paths.as_ref());
+        // Then nothing is known of the disk. Any other error says that it is not there now.
         if let Err(error @ ConnectError::Store(_)) = found {
             return Err(error);
         }
@@ -240,6 +241,7 @@ impl<H: Hypervisor> Reconnect<H> {
             }
             self.begin();
         }
+        // The watches stand, and both states came with the same answer: there is nothing more to ask.
         if let Some(paths) = now.filter(|_| self.watching)
             && let Some(Found { ours, theirs: Some(theirs), .. }) = found.as_ref().ok()
         {
