@@ -94,7 +94,7 @@ fn set_up(device: &mut Disk) {
     set(device, regs::STATUS, 15);
 }
 
-fn write_desc(mem: &Memory, at: u64, addr: u64, len: u32, flags: u16, next: u16) {
+fn write_desc(mem: &Memory, at: u64, (addr, len): (u64, u32), flags: u16, next: u16) {
     mem.store(at, addr, Order::Relaxed).expect("RAM");
     mem.store(at + 8, len, Order::Relaxed).expect("RAM");
     mem.store(at + 12, flags, Order::Relaxed).expect("RAM");
@@ -108,16 +108,16 @@ fn write_request(mem: &Memory, workload: &Workload, head: u16) {
     mem.store(header, workload.kind, Order::Relaxed).expect("RAM");
     mem.store(header + 8, place * u64::from(workload.bytes / 512), Order::Relaxed).expect("RAM");
     mem.store(header + 16, 0xeeu8, Order::Relaxed).expect("RAM");
-    write_desc(mem, table, header, 16, 1, 1);
+    write_desc(mem, table, (header, 16), 1, 1);
     let data = DATA + place * u64::from(workload.bytes.max(8192));
     let pieces = u16::try_from(workload.bytes / workload.piece).expect("few");
     for piece in 0..pieces {
         let flags = if workload.kind == 0 { 3 } else { 1 };
         let at = data + u64::from(piece) * u64::from(workload.piece);
-        write_desc(mem, table + (u64::from(piece) + 1) * 16, at, workload.piece, flags, piece + 2);
+        write_desc(mem, table + (u64::from(piece) + 1) * 16, (at, workload.piece), flags, piece + 2);
     }
-    write_desc(mem, table + (u64::from(pieces) + 1) * 16, header + 16, 1, 2, 0);
-    write_desc(mem, DESC + place * 16, table, (u32::from(pieces) + 2) * 16, 4, 0);
+    write_desc(mem, table + (u64::from(pieces) + 1) * 16, (header + 16, 1), 2, 0);
+    write_desc(mem, DESC + place * 16, (table, (u32::from(pieces) + 2) * 16), 4, 0);
 }
 
 /// Offers the first `depth` requests from this index of the available ring on; returns the next one.

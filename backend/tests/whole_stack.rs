@@ -31,7 +31,7 @@ use backend::testkit::{BlkRequest, Framing};
 use common::*;
 use drivers::fake::{BlkBackConfig, Faults};
 use kernel::Hypervisor;
-use kernel::fake::Event;
+use kernel::fake::{Event, GuestAccess};
 use proptest::prelude::*;
 use xen_pv_sys::dm_op::ioreq;
 
@@ -150,7 +150,7 @@ fn backend_errors_fail_just_their_requests() {
 fn an_invalidate_drops_every_mapping_and_is_answered() {
     let mut machine = Machine::ready(Setup::default());
     let before = machine.world.borrow().mem.invalidations();
-    machine.world.borrow_mut().access(1, ioreq::TYPE_INVALIDATE, 0, 4, Some(u64::MAX));
+    machine.world.borrow_mut().access(1, GuestAccess::invalidate());
     assert_eq!(machine.world.borrow().mem.invalidations(), before + 1);
     assert_eq!(machine.read(Disk::Pv, 0, 512).status, S_OK);
 }
@@ -159,7 +159,8 @@ fn an_invalidate_drops_every_mapping_and_is_answered() {
 fn odd_ioreqs_are_answered_as_an_absent_device_would() {
     let machine = Machine::ready(Setup::default());
     let mut world = machine.world.borrow_mut();
-    let mut access = |kind, addr, size| world.access(0, kind, addr, size, None);
+    let mut access =
+        |kind, addr, size_bytes| world.access(0, GuestAccess { kind, size_bytes, ..GuestAccess::read(addr) });
     assert_eq!(access(ioreq::TYPE_COPY, PV_MMIO, 3), u64::MAX, "no width");
     assert_eq!(access(ioreq::TYPE_COPY, RAM_MMIO + 0x1fe, 4), u64::MAX, "across the end");
     assert_eq!(access(0, PV_MMIO, 4), u64::MAX, "port I/O");
@@ -194,7 +195,7 @@ fn the_end_is_disable_answer_drain_destroy_and_leaves_nothing() {
     let machine = Machine::ready(Setup::default());
     let mut world = machine.world.borrow_mut();
     // vCPU 1 waits for an answer when the end comes.
-    let page = world.xen.guest_access(1, ioreq::TYPE_COPY, PV_MMIO, 4, None).expect("claimed");
+    let page = world.xen.guest_access(1, GuestAccess::read(PV_MMIO)).expect("claimed");
     let guest_page = page.clone();
     world.xen.on_idle(move || {
         let answered = slot_state(&guest_page, 1) == ioreq::STATE_RESP_READY;
@@ -230,7 +231,7 @@ fn a_rescue_frees_the_guest_while_the_stub_is_stuck() {
     let mut world = machine.world.borrow_mut();
     let panic_teardown = world.stub().panic_teardown();
     let pages: Vec<_> = (0..4)
-        .map(|vcpu| world.xen.guest_access(vcpu, ioreq::TYPE_COPY, RAM_MMIO, 4, None).expect("claimed"))
+        .map(|vcpu| world.xen.guest_access(vcpu, GuestAccess::read(RAM_MMIO)).expect("claimed"))
         .collect();
     let guest_page = pages[0].clone();
     world.xen.on_idle(move || {
@@ -243,7 +244,7 @@ fn a_rescue_frees_the_guest_while_the_stub_is_stuck() {
     });
     assert_eq!(panic_teardown.run(), TeardownOutcome::Clean);
     assert!((0..4).all(|vcpu| slot_state(&pages[0], vcpu) == ioreq::STATE_NONE));
-    assert!(world.xen.guest_access(0, ioreq::TYPE_COPY, RAM_MMIO, 4, None).is_none(), "nobody claims it");
+    assert!(world.xen.guest_access(0, GuestAccess::read(RAM_MMIO)).is_none(), "nobody claims it");
 }
 
 #[test]

@@ -12,6 +12,15 @@ use alloc::vec::Vec;
 /// Pieces of guest memory.
 pub type Segments = Vec<(u64, usize)>;
 
+/// A descriptor to be written.
+#[derive(Clone, Copy)]
+struct RawDesc {
+    addr: u64,
+    len: usize,
+    flags: u16,
+    next: u16,
+}
+
 struct Flight {
     descs: Vec<u16>,
     writable: Segments,
@@ -240,10 +249,12 @@ impl<B: Bus> Driver<B> {
                 let more = index + 1 < parts.len();
                 let next = u16::try_from(index + 1).expect("a short table");
                 let flags = flags | if more { DESC_F_NEXT } else { 0 };
-                self.poke_desc(table + index as u64 * 16, addr, len, flags, if more { next } else { 0 });
+                let next = if more { next } else { 0 };
+                self.poke_desc(table + index as u64 * 16, RawDesc { addr, len, flags, next });
             }
             let head = self.ring_mut().free.pop().expect("a free descriptor");
-            self.poke_desc(self.desc(head), table, parts.len() * 16, DESC_F_INDIRECT, 0);
+            let desc = RawDesc { addr: table, len: parts.len() * 16, flags: DESC_F_INDIRECT, next: 0 };
+            self.poke_desc(self.desc(head), desc);
             vec![head]
         } else {
             let descs: Vec<u16> =
@@ -251,7 +262,8 @@ impl<B: Bus> Driver<B> {
             for (index, &(addr, len, flags)) in parts.iter().enumerate() {
                 let next = descs.get(index + 1).copied();
                 let flags = flags | if next.is_some() { DESC_F_NEXT } else { 0 };
-                self.poke_desc(self.desc(descs[index]), addr, len, flags, next.unwrap_or(0));
+                let desc = RawDesc { addr, len, flags, next: next.unwrap_or(0) };
+                self.poke_desc(self.desc(descs[index]), desc);
             }
             descs
         };
@@ -262,7 +274,8 @@ impl<B: Bus> Driver<B> {
     }
 
     /// Writes a descriptor.
-    pub fn poke_desc(&self, at: u64, addr: u64, len: usize, flags: u16, next: u16) {
+    fn poke_desc(&self, at: u64, desc: RawDesc) {
+        let RawDesc { addr, len, flags, next } = desc;
         let len = u32::try_from(len).expect("a short buffer");
         let mut bytes = (addr | self.address_bits).to_le_bytes().to_vec();
         bytes.extend(len.to_le_bytes());

@@ -22,6 +22,11 @@ struct Rig {
     pool: SegmentPool,
 }
 
+/// Where the descriptor `index` of a table lies.
+fn at(table: u64, index: u16) -> u64 {
+    table + u64::from(index) * 16
+}
+
 impl Rig {
     fn new(features: RingFeatures) -> Rig {
         let [desc, avail, used] = [BASE, AVAIL, USED].map(GuestAddr::new);
@@ -30,12 +35,12 @@ impl Rig {
         Rig { mem, queue: Queue::new(layout, features), pool: SegmentPool::new(2048) }
     }
 
-    fn desc(&self, table: u64, index: u16, addr: u64, len: u32, flags: u16, next: u16) {
+    fn desc(&self, at: u64, (addr, len): (u64, u32), flags: u16, next: u16) {
         let mut bytes = addr.to_le_bytes().to_vec();
         bytes.extend(len.to_le_bytes());
         bytes.extend(flags.to_le_bytes());
         bytes.extend(next.to_le_bytes());
-        self.mem.poke(table + u64::from(index) * 16, &bytes);
+        self.mem.poke(at, &bytes);
     }
 
     /// Puts heads into the ring from index `from` on and publishes them.
@@ -68,10 +73,10 @@ impl Rig {
 #[test]
 fn a_chain_keeps_its_buffers_in_order() {
     let mut rig = Rig::new(NONE);
-    rig.desc(BASE, 5, BASE + 0x8000, 10, DESC_F_NEXT, 1);
-    rig.desc(BASE, 1, BASE + 0x9000, 0, DESC_F_NEXT, 2);
-    rig.desc(BASE, 2, BASE + 0xa000, 20, DESC_F_NEXT | DESC_F_WRITE, 0);
-    rig.desc(BASE, 0, BASE + 0xb000, 30, DESC_F_WRITE, 7);
+    rig.desc(at(BASE, 5), (BASE + 0x8000, 10), DESC_F_NEXT, 1);
+    rig.desc(at(BASE, 1), (BASE + 0x9000, 0), DESC_F_NEXT, 2);
+    rig.desc(at(BASE, 2), (BASE + 0xa000, 20), DESC_F_NEXT | DESC_F_WRITE, 0);
+    rig.desc(at(BASE, 0), (BASE + 0xb000, 30), DESC_F_WRITE, 7);
     rig.offer(0, &[5]);
     let chain = rig.pop().expect("valid").expect("a chain");
     assert_eq!((chain.head(), chain.readable_bytes(), chain.writable_bytes()), (5, 10, 50));
@@ -96,7 +101,7 @@ fn each_broken_rule_has_its_fault() {
     let chain = |descs: &[(u64, u32, u16, u16)]| {
         let mut rig = Rig::new(ALL);
         for (index, &(addr, len, flags, next)) in (0..).zip(descs) {
-            rig.desc(BASE, index, addr, len, flags, next);
+            rig.desc(at(BASE, index), (addr, len), flags, next);
         }
         rig.offer(0, &[0]);
         rig.fault()
@@ -123,17 +128,17 @@ fn each_broken_rule_has_its_fault() {
 #[test]
 fn an_indirect_table_holds_one_level_and_only_if_negotiated() {
     let mut rig = Rig::new(ALL);
-    rig.desc(BASE, 0, TABLE, 32, DESC_F_INDIRECT, 0);
-    rig.desc(TABLE, 0, TABLE, 32, DESC_F_INDIRECT, 0);
+    rig.desc(at(BASE, 0), (TABLE, 32), DESC_F_INDIRECT, 0);
+    rig.desc(at(TABLE, 0), (TABLE, 32), DESC_F_INDIRECT, 0);
     rig.offer(0, &[0]);
     assert_eq!(rig.fault(), QueueFault::IndirectNested);
     let mut rig = Rig::new(ALL);
-    rig.desc(BASE, 0, TABLE, 32, DESC_F_INDIRECT, 0);
-    rig.desc(TABLE, 0, BASE, 1, DESC_F_NEXT, 2);
+    rig.desc(at(BASE, 0), (TABLE, 32), DESC_F_INDIRECT, 0);
+    rig.desc(at(TABLE, 0), (BASE, 1), DESC_F_NEXT, 2);
     rig.offer(0, &[0]);
     assert_eq!(rig.fault(), QueueFault::NextOutOfTable(2));
     let mut rig = Rig::new(NONE);
-    rig.desc(BASE, 0, TABLE, 32, DESC_F_INDIRECT, 0);
+    rig.desc(at(BASE, 0), (TABLE, 32), DESC_F_INDIRECT, 0);
     rig.offer(0, &[0]);
     assert_eq!(rig.fault(), QueueFault::IndirectNotNegotiated);
 }
@@ -141,16 +146,16 @@ fn an_indirect_table_holds_one_level_and_only_if_negotiated() {
 #[test]
 fn an_indirect_table_need_be_memory_only_as_far_as_its_chain_goes() {
     let mut rig = Rig::new(ALL);
-    rig.desc(BASE, 0, TABLE, 16 * 64, DESC_F_INDIRECT, 0);
-    rig.desc(TABLE, 0, BASE + 0x8000, 1, DESC_F_NEXT, 1);
-    rig.desc(TABLE, 1, BASE + 0x9000, 2, DESC_F_WRITE, 0);
+    rig.desc(at(BASE, 0), (TABLE, 16 * 64), DESC_F_INDIRECT, 0);
+    rig.desc(at(TABLE, 0), (BASE + 0x8000, 1), DESC_F_NEXT, 1);
+    rig.desc(at(TABLE, 1), (BASE + 0x9000, 2), DESC_F_WRITE, 0);
     rig.mem.punch(TABLE + 32..TABLE + 16 * 64);
     rig.offer(0, &[0]);
     let chain = rig.pop().expect("valid").expect("a chain");
     assert_eq!((chain.readable_bytes(), chain.writable_bytes()), (1, 2));
     // A descriptor of the chain that is no memory is another matter.
     rig.mem.punch(TABLE + 16..TABLE + 32);
-    rig.desc(BASE, 1, TABLE, 32, DESC_F_INDIRECT, 0);
+    rig.desc(at(BASE, 1), (TABLE, 32), DESC_F_INDIRECT, 0);
     rig.offer(1, &[1]);
     let hole = GuestAddr::new(TABLE + 16);
     assert_eq!(rig.fault(), QueueFault::Memory(MemFault { addr: hole }));
@@ -159,12 +164,12 @@ fn an_indirect_table_need_be_memory_only_as_far_as_its_chain_goes() {
 #[test]
 fn descriptors_of_a_long_table_are_found_in_any_order() {
     let mut rig = Rig::new(ALL);
-    rig.desc(BASE, 0, TABLE, 16 * 64, DESC_F_INDIRECT, 0);
+    rig.desc(at(BASE, 0), (TABLE, 16 * 64), DESC_F_INDIRECT, 0);
     let order = [0u16, 3, 2, 7, 8, 63, 62, 1, 20, 21, 27, 28, 29];
     for (place, pair) in (1..).zip(order.windows(2)) {
-        rig.desc(TABLE, pair[0], BASE + 0x8000, place, DESC_F_NEXT | DESC_F_WRITE, pair[1]);
+        rig.desc(at(TABLE, pair[0]), (BASE + 0x8000, place), DESC_F_NEXT | DESC_F_WRITE, pair[1]);
     }
-    rig.desc(TABLE, 29, BASE + 0x8000, 13, DESC_F_WRITE, 0);
+    rig.desc(at(TABLE, 29), (BASE + 0x8000, 13), DESC_F_WRITE, 0);
     rig.offer(0, &[0]);
     let chain = rig.pop().expect("valid").expect("a chain");
     let lengths: Vec<u32> = rig.pool.writable(&chain, 0..u64::MAX).map(|run| run.len_bytes).collect();
@@ -175,11 +180,11 @@ fn descriptors_of_a_long_table_are_found_in_any_order() {
 #[test]
 fn buffers_may_precede_an_indirect_table() {
     let mut rig = Rig::new(ALL);
-    rig.desc(BASE, 0, BASE + 0x8000, 16, DESC_F_NEXT, 1);
+    rig.desc(at(BASE, 0), (BASE + 0x8000, 16), DESC_F_NEXT, 1);
     // The write flag of an indirect descriptor means nothing.
-    rig.desc(BASE, 1, TABLE, 32, DESC_F_INDIRECT | DESC_F_WRITE, 0);
-    rig.desc(TABLE, 0, BASE + 0x9000, 4, DESC_F_NEXT, 1);
-    rig.desc(TABLE, 1, BASE + 0xa000, 5, DESC_F_WRITE, 0);
+    rig.desc(at(BASE, 1), (TABLE, 32), DESC_F_INDIRECT | DESC_F_WRITE, 0);
+    rig.desc(at(TABLE, 0), (BASE + 0x9000, 4), DESC_F_NEXT, 1);
+    rig.desc(at(TABLE, 1), (BASE + 0xa000, 5), DESC_F_WRITE, 0);
     rig.offer(0, &[0]);
     let chain = rig.pop().expect("valid").expect("a chain");
     assert_eq!((chain.readable_bytes(), chain.writable_bytes()), (20, 5));
@@ -190,10 +195,10 @@ fn buffers_may_precede_an_indirect_table() {
 fn a_chain_of_1024_buffers_is_taken_and_one_of_1025_is_not() {
     for (count, good) in [(1024u16, true), (1025, false)] {
         let mut rig = Rig::new(ALL);
-        rig.desc(BASE, 0, TABLE, u32::from(count) * 16, DESC_F_INDIRECT, 0);
+        rig.desc(at(BASE, 0), (TABLE, u32::from(count) * 16), DESC_F_INDIRECT, 0);
         for index in 0..count {
             let more = if index + 1 < count { DESC_F_NEXT } else { 0 };
-            rig.desc(TABLE, index, BASE, 1, more, index + 1);
+            rig.desc(at(TABLE, index), (BASE, 1), more, index + 1);
         }
         rig.offer(0, &[0]);
         match rig.pop() {
@@ -210,8 +215,8 @@ fn an_index_that_runs_ahead_or_back_is_a_fault() {
     rig.mem.poke_u16(AVAIL + 2, SIZE + 1);
     assert_eq!(rig.fault(), QueueFault::AvailOverrun { outstanding: 9 });
     let mut rig = Rig::new(NONE);
-    rig.desc(BASE, 0, BASE, 1, 0, 0);
-    rig.desc(BASE, 1, BASE, 1, 0, 0);
+    rig.desc(at(BASE, 0), (BASE, 1), 0, 0);
+    rig.desc(at(BASE, 1), (BASE, 1), 0, 0);
     rig.offer(0, &[0, 1]);
     let chains = [rig.pop().expect("valid"), rig.pop().expect("valid")];
     rig.mem.poke_u16(AVAIL + 2, 1);
@@ -227,7 +232,7 @@ fn an_index_that_runs_ahead_or_back_is_a_fault() {
 #[test]
 fn a_head_is_in_flight_only_once_and_lies_in_the_table() {
     let mut rig = Rig::new(NONE);
-    rig.desc(BASE, 3, BASE, 1, 0, 0);
+    rig.desc(at(BASE, 3), (BASE, 1), 0, 0);
     rig.offer(0, &[3, 3]);
     let first = rig.pop().expect("valid").expect("a chain");
     assert_eq!(rig.fault(), QueueFault::HeadInFlight(3));
@@ -242,8 +247,8 @@ fn a_head_is_in_flight_only_once_and_lies_in_the_table() {
 fn a_short_pool_delays_a_chain_and_loses_nothing() {
     let mut rig = Rig::new(NONE);
     rig.pool = SegmentPool::new(1024);
-    rig.desc(BASE, 0, BASE, 1, 0, 0);
-    rig.desc(BASE, 1, BASE, 1, 0, 0);
+    rig.desc(at(BASE, 0), (BASE, 1), 0, 0);
+    rig.desc(at(BASE, 1), (BASE, 1), 0, 0);
     rig.offer(0, &[0, 1]);
     let first = rig.pop().expect("valid").expect("room for one");
     assert_eq!(rig.pop(), Ok(None));
@@ -254,7 +259,7 @@ fn a_short_pool_delays_a_chain_and_loses_nothing() {
 #[test]
 fn a_signal_follows_the_event_index_across_the_wrap() {
     let mut rig = Rig::new(ALL);
-    rig.desc(BASE, 0, BASE, 1, 0, 0);
+    rig.desc(at(BASE, 0), (BASE, 1), 0, 0);
     let mut signals = 0u32;
     // The driver asks for every 7th buffer, well beyond 65536 of them.
     let mut event = 6u16;
@@ -277,7 +282,7 @@ fn a_signal_follows_the_event_index_across_the_wrap() {
 #[test]
 fn without_event_index_the_flags_decide_on_both_sides() {
     let mut rig = Rig::new(NONE);
-    rig.desc(BASE, 0, BASE, 1, 0, 0);
+    rig.desc(at(BASE, 0), (BASE, 1), 0, 0);
     for (turn, no_interrupt) in (0..).zip([true, false]) {
         rig.mem.poke_u16(AVAIL, no_interrupt.into());
         rig.offer(turn, &[0]);
@@ -298,7 +303,7 @@ fn arming_finds_a_chain_that_came_before_the_driver_could_know() {
         rig.queue.disable_notification(&rig.mem).expect("mapped");
         assert_eq!(rig.queue.enable_notification(&rig.mem, 1), Ok(false));
         rig.queue.disable_notification(&rig.mem).expect("mapped");
-        rig.desc(BASE, 0, BASE, 1, 0, 0);
+        rig.desc(at(BASE, 0), (BASE, 1), 0, 0);
         rig.offer(0, &[0]);
         assert_eq!(rig.queue.enable_notification(&rig.mem, 1), Ok(true));
         assert!(rig.queue.is_notification_enabled());
@@ -310,7 +315,7 @@ fn arming_finds_a_chain_that_came_before_the_driver_could_know() {
 #[test]
 fn a_ring_that_goes_away_is_a_fault() {
     let mut rig = Rig::new(ALL);
-    rig.desc(BASE, 0, BASE, 1, 0, 0);
+    rig.desc(at(BASE, 0), (BASE, 1), 0, 0);
     rig.offer(0, &[0]);
     let chain = rig.pop().expect("valid").expect("a chain");
     rig.mem.punch(AVAIL..USED + 0x1000);
@@ -335,7 +340,7 @@ proptest! {
         // Descriptors that mostly point into the RAM.
         for (index, chunk) in (0u16..8).zip(bytes.chunks(8)) {
             let addr = BASE + u64::from(chunk[0]) * 0x700;
-            rig.desc(BASE, index, addr, u32::from(chunk[1]) * 16, u16::from(chunk[2] % 8), chunk[3].into());
+            rig.desc(at(BASE, index), (addr, u32::from(chunk[1]) * 16), u16::from(chunk[2] % 8), chunk[3].into());
         }
         rig.mem.poke(TABLE, &bytes);
         rig.mem.poke(AVAIL + 4, &bytes[0x80..0x90]);
@@ -379,8 +384,8 @@ proptest! {
         let mut rig = Rig::new(ALL);
         for (turn, &(out, into)) in (0u16..).zip(&lengths) {
             let head = (turn * 3) % SIZE;
-            rig.desc(BASE, head, BASE + 0x8000, out, DESC_F_NEXT, (head + 1) % SIZE);
-            rig.desc(BASE, (head + 1) % SIZE, BASE + 0x9000, into, DESC_F_WRITE, 0);
+            rig.desc(at(BASE, head), (BASE + 0x8000, out), DESC_F_NEXT, (head + 1) % SIZE);
+            rig.desc(at(BASE, (head + 1) % SIZE), (BASE + 0x9000, into), DESC_F_WRITE, 0);
             rig.offer(turn, &[head]);
             let chain = rig.pop().expect("valid").expect("a chain");
             prop_assert_eq!(chain.head(), head);

@@ -12,7 +12,7 @@ use backend::stub::{Attached, Stub};
 use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, Observed, Observer, TestMemory, Touch};
 use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
 use drivers::{BlkFront, Xenstore};
-use kernel::fake::{Event, FakeXen};
+use kernel::fake::{Event, FakeXen, GuestAccess};
 use kernel::{DomId, Hypervisor, Order, SharedPage};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -77,8 +77,8 @@ pub struct World {
 
 impl World {
     /// One access of a vCPU, from trap to answer.
-    pub fn access(&mut self, vcpu: usize, kind: u8, addr: u64, size: u32, write: Option<u64>) -> u64 {
-        let page = self.xen.guest_access(vcpu, kind, addr, size, write).expect("a claimed address");
+    pub fn access(&mut self, vcpu: usize, access: GuestAccess) -> u64 {
+        let page = self.xen.guest_access(vcpu, access).expect("a claimed address");
         *self.slots.borrow_mut() = Some(page.clone());
         self.stub().run_once();
         take_answer(&page, vcpu)
@@ -149,13 +149,14 @@ pub struct GuestBus {
 
 impl Bus for GuestBus {
     fn access(&mut self, access: Access) -> u64 {
-        let size = u32::try_from(access.width.bytes()).expect("small");
+        let size_bytes = u32::try_from(access.width.bytes()).expect("small");
         let write = match access.direction {
             Direction::Read => None,
             // Xen 4.17 passes whole registers: the device masks.
             Direction::Write(value) => Some(value | 0xdead_0000_0000_0000),
         };
-        self.world.borrow_mut().access(self.vcpu, ioreq::TYPE_COPY, self.mmio + access.addr, size, write)
+        let access = GuestAccess { size_bytes, write, ..GuestAccess::read(self.mmio + access.addr) };
+        self.world.borrow_mut().access(self.vcpu, access)
     }
 }
 

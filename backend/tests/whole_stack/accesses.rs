@@ -5,6 +5,7 @@ use super::event_loop::keep_ram_busy;
 use backend::mmio::regs;
 use backend::testkit::Framing;
 use kernel::Hypervisor;
+use kernel::fake::GuestAccess;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use xen_pv_sys::dm_op::ioreq;
@@ -14,7 +15,8 @@ fn access_on_end(machine: &Machine, vcpu: usize, write: Option<u64>, times: u32)
     let xen = machine.world.borrow().xen.clone();
     let (guest, answered) = (xen.clone(), Rc::new(Cell::new(0)));
     // Until the server ends.
-    let begin = move || guest.guest_access(vcpu, ioreq::TYPE_COPY, PV_MMIO + regs::QUEUE_SEL, 4, write);
+    let access = GuestAccess { write, ..GuestAccess::read(PV_MMIO + regs::QUEUE_SEL) };
+    let begin = move || guest.guest_access(vcpu, access);
     let (page, count) = (begin().expect("claimed"), answered.clone());
     xen.before("evtchn_send", move || {
         if slot_state(&page, vcpu) == ioreq::STATE_RESP_READY {
@@ -63,7 +65,7 @@ fn an_invalidate_that_comes_while_the_stub_polls_leaves_work() {
     let machine = Machine::ready(Setup::default());
     machine.run();
     let mut world = machine.world.borrow_mut();
-    let page = world.xen.guest_access(0, ioreq::TYPE_INVALIDATE, 0, 4, Some(u64::MAX)).expect("enabled");
+    let page = world.xen.guest_access(0, GuestAccess::invalidate()).expect("enabled");
     assert!(world.stub().poll(), "pages have become stale");
     take_answer(&page, 0);
     assert!(!world.stub().poll());
@@ -95,7 +97,7 @@ fn an_access_that_comes_in_a_disks_turn_is_answered_before_the_next_disks() {
     let asks = asked.clone();
     xen.before("set_irq_level", move || {
         let addr = PV_MMIO + regs::INTERRUPT_STATUS;
-        let access = || guest.guest_access(0, ioreq::TYPE_COPY, addr, 4, None).expect("claimed");
+        let access = || guest.guest_access(0, GuestAccess::read(addr)).expect("claimed");
         asks.borrow_mut().get_or_insert_with(access);
     });
     // The guest's memory fails the test if it is touched while a vCPU waits.

@@ -7,10 +7,10 @@ use super::event_loop::{
 use backend::mmio::regs;
 use backend::stats::LoopStats;
 use backend::testkit::{Driver, Framing};
+use kernel::fake::GuestAccess;
 use kernel::{Hypervisor, SharedPage};
 use std::cell::RefCell;
 use std::rc::Rc;
-use xen_pv_sys::dm_op::ioreq;
 
 /// Less than any poll in vain takes.
 const SOON_NS: u64 = 10_000;
@@ -22,7 +22,7 @@ pub fn loop_stats(machine: &Machine) -> LoopStats {
 /// An access of vCPU 0 that begins now and is answered by whatever the stub does next.
 fn begin_access(machine: &Machine) -> SharedPage {
     let world = machine.world.borrow();
-    world.xen.guest_access(0, ioreq::TYPE_COPY, PV_MMIO, 4, None).expect("a claimed address")
+    world.xen.guest_access(0, GuestAccess::read(PV_MMIO)).expect("a claimed address")
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn an_access_that_comes_while_the_stub_polls_is_answered_without_a_block() {
         if seen.borrow().is_some() {
             return false;
         }
-        let access = guest.guest_access(0, ioreq::TYPE_COPY, PV_MMIO, 4, None);
+        let access = guest.guest_access(0, GuestAccess::read(PV_MMIO));
         *seen.borrow_mut() = Some(access.expect("a claimed address"));
         true
     });

@@ -5,9 +5,9 @@ use super::common::*;
 use backend::mmio::regs;
 use backend::testkit::{Driver, Framing};
 use drivers::fake::{Faults, Misdeed};
+use kernel::fake::GuestAccess;
 use kernel::{DomId, Errno, GrantRef, Hypervisor, Order};
 use std::cell::RefCell;
-use xen_pv_sys::dm_op::ioreq;
 use xen_pv_sys::io::ring::RSP_PROD;
 
 /// More rounds than any state here needs until it is dealt with.
@@ -315,7 +315,7 @@ fn after_an_access_the_stub_does_not_block() {
     let machine = Machine::ready(Setup::default());
     machine.run();
     let mut world = machine.world.borrow_mut();
-    let page = world.xen.guest_access(0, ioreq::TYPE_COPY, PV_MMIO, 4, None).expect("claimed");
+    let page = world.xen.guest_access(0, GuestAccess::read(PV_MMIO)).expect("claimed");
     assert!(world.round(), "the next register is read at once");
     take_answer(&page, 0);
     assert!(!world.round());

@@ -3,6 +3,7 @@
 use super::common::*;
 use backend::testkit::{BlkRequest, Framing};
 use drivers::fake::{BlkBackConfig, Faults, Misdeed};
+use kernel::fake::GuestAccess;
 use kernel::{DomId, Hypervisor};
 use proptest::prelude::*;
 
@@ -316,7 +317,7 @@ fn accesses_are_answered_while_there_is_no_backend() {
     machine.run();
     for _ in 0..100 {
         // `World::access` fails if the answer is not there at once.
-        assert_eq!(machine.world.borrow_mut().access(0, 1, PV_MMIO, 4, None), 0x7472_6976);
+        assert_eq!(machine.world.borrow_mut().access(0, GuestAccess::read(PV_MMIO)), 0x7472_6976);
     }
 }
 

@@ -82,6 +82,13 @@ impl Grants {
     }
 }
 
+/// A request to read or write, whichever layout it came in.
+struct Transfer {
+    operation: u8,
+    first_sector: u64,
+    segments: Vec<Segment>,
+}
+
 impl Disk {
     /// An empty disk.
     #[must_use]
@@ -136,7 +143,8 @@ impl Disk {
         };
         // Both layouts have the sector number in the same place.
         let done = segments
-            .and_then(|segments| self.transfer(operation, request.sector_number, &segments, grants, rules));
+            .map(|segments| Transfer { operation, first_sector: request.sector_number, segments })
+            .and_then(|transfer| self.transfer(&transfer, grants, rules));
         self.counts.malformed += u64::from(done.is_none());
         (operation, done.map_or(BLKIF_RSP_ERROR, |()| BLKIF_RSP_OKAY))
     }
@@ -166,14 +174,8 @@ impl Disk {
         (range.end <= self.cached.len() && !range.is_empty()).then_some(range)
     }
 
-    fn transfer(
-        &mut self,
-        operation: u8,
-        first_sector: u64,
-        segments: &[Segment],
-        grants: &mut Grants,
-        rules: Rules,
-    ) -> Option<()> {
+    fn transfer(&mut self, transfer: &Transfer, grants: &mut Grants, rules: Rules) -> Option<()> {
+        let &Transfer { operation, first_sector, ref segments } = transfer;
         let good = |segment: &Segment| segment.first_sect <= segment.last_sect && segment.last_sect < 8;
         if !segments.iter().all(good) || (operation == BLKIF_OP_WRITE && rules.read_only) {
             return None;

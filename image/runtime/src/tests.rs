@@ -18,7 +18,7 @@ use backend::event_loop::EventLoop;
 use backend::testkit::{BlkRequest, Bus, Driver, Framing, TestMemory};
 use core::cell::RefCell;
 use drivers::fake::{BlkBack, BlkBackConfig, XenStored};
-use kernel::fake::{CountedHeap, FakeXen};
+use kernel::fake::{CountedHeap, FakeXen, GuestAccess};
 use kernel::{BootInfo, DomId, Hypervisor, Order, SharedPage};
 use xen_pv_sys::dm_op::ioreq;
 
@@ -94,7 +94,7 @@ impl World {
 
     /// An access of vCPU `vcpu` that nobody has answered yet.
     fn begin_access(&self, vcpu: usize) -> Option<SharedPage> {
-        self.xen.guest_access(vcpu, ioreq::TYPE_COPY, MMIO, 4, None)
+        self.xen.guest_access(vcpu, GuestAccess::read(MMIO))
     }
 
     /// A node below `data/pilotfish`.
@@ -128,13 +128,13 @@ struct GuestBus(Rc<RefCell<World>>, u64);
 impl Bus for GuestBus {
     fn access(&mut self, access: Access) -> u64 {
         let mut world = self.0.borrow_mut();
-        let size = u32::try_from(access.width.bytes()).expect("small");
+        let size_bytes = u32::try_from(access.width.bytes()).expect("small");
         let write = match access.direction {
             Direction::Read => None,
             Direction::Write(value) => Some(value),
         };
-        let addr = self.1 + access.addr;
-        let page = world.xen.guest_access(0, ioreq::TYPE_COPY, addr, size, write).expect("claimed");
+        let access = GuestAccess { size_bytes, write, ..GuestAccess::read(self.1 + access.addr) };
+        let page = world.xen.guest_access(0, access).expect("claimed");
         world.stub().run_once();
         take_answer(&page, 0).expect("an answer")
     }

@@ -33,6 +33,39 @@ pub enum Event {
     Shutdown(DomId, ShutdownReason),
 }
 
+/// An access of a guest, as an ioreq tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestAccess {
+    /// `TYPE_COPY`, `TYPE_INVALIDATE` or what no stub expects.
+    pub kind: u8,
+    /// Guest physical address.
+    pub addr: u64,
+    /// Bytes.
+    pub size_bytes: u32,
+    /// What is written; `None`: a read.
+    pub write: Option<u64>,
+}
+
+impl GuestAccess {
+    /// A read of 4 bytes.
+    #[must_use]
+    pub const fn read(addr: u64) -> GuestAccess {
+        GuestAccess { kind: ioreq::TYPE_COPY, addr, size_bytes: 4, write: None }
+    }
+
+    /// A write of 4 bytes.
+    #[must_use]
+    pub const fn write(addr: u64, value: u64) -> GuestAccess {
+        GuestAccess { write: Some(value), ..GuestAccess::read(addr) }
+    }
+
+    /// The guest's memory map has changed.
+    #[must_use]
+    pub const fn invalidate() -> GuestAccess {
+        GuestAccess { kind: ioreq::TYPE_INVALIDATE, ..GuestAccess::write(0, u64::MAX) }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Channel {
     Unbound { remote: DomId },
@@ -248,16 +281,10 @@ impl FakeXen {
     }
 
     /// As Xen on a guest's access: puts a request into vCPU `vcpu`'s slot of the enabled
-    /// server that claims `addr` and notifies. `None` if nobody does (the guest would abort).
+    /// server that claims the address and notifies. `None` if nobody does (the guest would abort).
     /// The caller then runs the server and reads the reply from the returned page.
-    pub fn guest_access(
-        &self,
-        vcpu: usize,
-        kind: u8,
-        addr: u64,
-        size_bytes: u32,
-        write: Option<u64>,
-    ) -> Option<SharedPage> {
+    pub fn guest_access(&self, vcpu: usize, access: GuestAccess) -> Option<SharedPage> {
+        let GuestAccess { kind, addr, size_bytes, write } = access;
         let (page, port, target) = {
             let machine = self.machine.borrow();
             let claims = |server: &&Server| {

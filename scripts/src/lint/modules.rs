@@ -40,46 +40,11 @@ impl Modules {
     /// # Errors
     /// When a file cannot be read, or a module's file is not where Rust looks for it.
     pub fn read(root: &Path, checkout: &Path) -> Result<Self> {
-        let mut modules = Self::default();
         let dir = root.parent().context("a root file without a folder")?;
-        modules.add(Vec::new(), root, dir, &|file| Ok(fs::read_to_string(file)?), checkout)?;
-        Ok(modules)
-    }
-
-    /// Adds the module `path` in `file`, whose children are in `dir`.
-    fn add(
-        &mut self,
-        path: ModulePath,
-        file: &Path,
-        dir: &Path,
-        read: &dyn Fn(&Path) -> Result<String>,
-        checkout: &Path,
-    ) -> Result<()> {
-        let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let source =
-            Source::parse(&text).with_context(|| format!("cannot read {} as Rust", file.display()))?;
-        let shown = file.strip_prefix(checkout).unwrap_or(file).to_path_buf();
-        let inside = BTreeSet::from([Vec::new()]).into_iter().chain(source.inline.iter().cloned());
-        for within in inside {
-            let references = source.references.iter().filter(|one| one.within == within).cloned();
-            let imports = source.imports.get(&within).cloned().unwrap_or_default();
-            let module = Module { file: shown.clone(), imports, references: references.collect() };
-            self.all.insert([&*path, &*within].concat(), module);
-        }
-        for (within, children) in source.children.clone() {
-            let dir = within.iter().fold(dir.to_path_buf(), |dir, part| dir.join(part));
-            for child in children {
-                let own = dir.join(&child);
-                let candidates = [own.with_extension("rs"), own.join("mod.rs")];
-                let Some(file) = candidates.iter().find(|file| read(file).is_ok()) else {
-                    bail!("no file of mod {child} in {}", dir.display());
-                };
-                let path = [&*path, &*within, &[child]].concat();
-                self.add(path, file, &own, read, checkout)?;
-            }
-        }
-        self.files.insert(shown, source);
-        Ok(())
+        let text = |file: &Path| Ok(fs::read_to_string(file)?);
+        let mut reader = Reader { modules: Self::default(), text: &text, checkout };
+        reader.add(Vec::new(), root, dir)?;
+        Ok(reader.modules)
     }
 
     /// The module that holds what `segments` mean in the module `from`; `None` when that is in
@@ -133,6 +98,46 @@ impl Modules {
     }
 }
 
+/// Reads a crate's files, from its root on.
+struct Reader<'a> {
+    /// What was found so far.
+    modules: Modules,
+    /// A file's text.
+    text: &'a dyn Fn(&Path) -> Result<String>,
+    /// What files are told relative to.
+    checkout: &'a Path,
+}
+
+impl Reader<'_> {
+    /// Adds the module `path` in `file`, whose children are in `dir`.
+    fn add(&mut self, path: ModulePath, file: &Path, dir: &Path) -> Result<()> {
+        let text = (self.text)(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let source =
+            Source::parse(&text).with_context(|| format!("cannot read {} as Rust", file.display()))?;
+        let shown = file.strip_prefix(self.checkout).unwrap_or(file).to_path_buf();
+        let inside = BTreeSet::from([Vec::new()]).into_iter().chain(source.inline.iter().cloned());
+        for within in inside {
+            let references = source.references.iter().filter(|one| one.within == within).cloned();
+            let imports = source.imports.get(&within).cloned().unwrap_or_default();
+            let module = Module { file: shown.clone(), imports, references: references.collect() };
+            self.modules.all.insert([&*path, &*within].concat(), module);
+        }
+        for (within, children) in source.children.clone() {
+            let dir = within.iter().fold(dir.to_path_buf(), |dir, part| dir.join(part));
+            for child in children {
+                let own = dir.join(&child);
+                let candidates = [own.with_extension("rs"), own.join("mod.rs")];
+                let Some(file) = candidates.iter().find(|file| (self.text)(file).is_ok()) else {
+                    bail!("no file of mod {child} in {}", dir.display());
+                };
+                self.add([&*path, &*within, &[child]].concat(), file, &own)?;
+            }
+        }
+        self.modules.files.insert(shown, source);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -140,10 +145,10 @@ pub(super) mod tests {
     /// A crate of these files, by name.
     pub fn of(files: &[(&str, &str)]) -> Modules {
         let files: BTreeMap<PathBuf, &str> = files.iter().map(|(name, text)| (name.into(), *text)).collect();
-        let read = |file: &Path| files.get(file).map(|text| (*text).to_owned()).context("no such file");
-        let mut modules = Modules::default();
-        modules.add(Vec::new(), Path::new("lib.rs"), Path::new(""), &read, Path::new("")).unwrap();
-        modules
+        let text = |file: &Path| files.get(file).map(|text| (*text).to_owned()).context("no such file");
+        let mut reader = Reader { modules: Modules::default(), text: &text, checkout: Path::new("") };
+        reader.add(Vec::new(), Path::new("lib.rs"), Path::new("")).unwrap();
+        reader.modules
     }
 
     fn path(text: &str) -> Vec<String> {

@@ -120,6 +120,14 @@ fn compare(input: &mut Input<'_>, their_mem: &GuestMemoryMmap<()>) -> bool {
     compared
 }
 
+/// A descriptor, good or not.
+struct RawDesc {
+    addr: u64,
+    len: u32,
+    flags: u16,
+    next: u16,
+}
+
 impl Both<'_> {
     fn poke(&mut self, at: u64, bytes: &[u8]) {
         let old = self.mem.peek_u16(AVAIL + 2);
@@ -128,7 +136,8 @@ impl Both<'_> {
         self.their_mem.write_slice(bytes, GuestAddress(at)).expect("inside");
     }
 
-    fn desc(&mut self, at: u64, addr: u64, len: u32, flags: u16, next: u16) {
+    fn desc(&mut self, at: u64, desc: RawDesc) {
+        let RawDesc { addr, len, flags, next } = desc;
         let mut bytes = addr.to_le_bytes().to_vec();
         bytes.extend(len.to_le_bytes());
         bytes.extend(flags.to_le_bytes());
@@ -153,17 +162,21 @@ impl Both<'_> {
         let at = BASE + u64::from(head) * 16;
         let parts = input.u8() % 8;
         if parts == 0 {
-            self.desc(at, BUFFERS, input.u16().into(), input.choose(&[0, DESC_F_WRITE]), 0);
+            let len = input.u16().into();
+            let flags = input.choose(&[0, DESC_F_WRITE]);
+            self.desc(at, RawDesc { addr: BUFFERS, len, flags, next: 0 });
         } else {
             let table = TABLE + u64::from(head) * 128;
-            self.desc(at, table, u32::from(parts) * 16, DESC_F_INDIRECT, 0);
+            let len = u32::from(parts) * 16;
+            self.desc(at, RawDesc { addr: table, len, flags: DESC_F_INDIRECT, next: 0 });
             let readable = input.u8() % 8;
             for index in 0..parts {
                 let write = if index >= readable { DESC_F_WRITE } else { 0 };
                 let next = if index + 1 < parts { DESC_F_NEXT } else { 0 };
                 let addr = BUFFERS + u64::from(input.u16());
                 let slot = table + u64::from(index) * 16;
-                self.desc(slot, addr, input.u16().into(), write | next, u16::from(index) + 1);
+                let len = input.u16().into();
+                self.desc(slot, RawDesc { addr, len, flags: write | next, next: u16::from(index) + 1 });
             }
         }
         self.publish(head);
@@ -179,7 +192,9 @@ impl Both<'_> {
                 input.choose(&[TABLE, BUFFERS, BASE, BASE + RAM as u64 - 16])
             };
             let len = input.choose(&[16u32, 32, 48, 0, 24, 512, 4096]) << (input.u8() % 4 * 4);
-            self.desc(table + index * 16, addr, len, u16::from(input.u8() % 8), u16::from(input.u8() % 20));
+            let flags = u16::from(input.u8() % 8);
+            let next = u16::from(input.u8() % 20);
+            self.desc(table + index * 16, RawDesc { addr, len, flags, next });
         }
         let head = u16::from(input.u8() % 20);
         self.publish(head);

@@ -5,7 +5,7 @@ use crate::access::{Access, Direction, Reply, Width};
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use kernel::Order;
-use kernel::fake::{Event, FakeXen};
+use kernel::fake::{Event, FakeXen, GuestAccess};
 
 const GUEST: DomId = DomId(5);
 const BASE: u64 = 0x0200_0000;
@@ -37,7 +37,7 @@ fn an_access_is_taken_and_answered_for_its_vcpu_only() {
     let xen = xen(2);
     let mut server = start(&xen);
     assert_eq!(server.ports().len(), 2);
-    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE + 4, 4, None).expect("claimed");
+    let page = xen.guest_access(1, GuestAccess::read(BASE + 4)).expect("claimed");
     assert!(server.take(0).is_none());
     let slot = server.take(1).expect("an access");
     let access = Access { addr: BASE + 4, width: Width::Four, direction: Direction::Read };
@@ -54,7 +54,7 @@ fn an_access_is_taken_and_answered_for_its_vcpu_only() {
 fn a_dropped_slot_answers_all_ones_and_keeps_its_neighbours() {
     let xen = xen(1);
     let server = start(&xen);
-    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let page = xen.guest_access(0, GuestAccess::read(BASE)).expect("claimed");
     let port: u32 = page.load(ioreq::VP_EPORT, Order::Relaxed).expect("inside");
     drop(server.take(0).expect("an access"));
     let bits: u8 = page.load(ioreq::STATE_BITS, Order::Relaxed).expect("inside");
@@ -68,7 +68,7 @@ fn an_access_whose_event_is_cleared_is_told_of() {
     let xen = xen(2);
     let server = start(&xen);
     assert!(!server.enable_events(), "the ports were pending from the start");
-    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let page = xen.guest_access(1, GuestAccess::read(BASE)).expect("claimed");
     assert!(server.enable_events());
     assert!(!xen.evtchn_take_pending(server.ports()[1]), "nothing else would wake the stub");
     server.take(1).expect("an access").answer(Reply(0));
@@ -86,7 +86,7 @@ fn an_access_that_comes_just_before_its_event_is_cleared_is_told_of() {
         let (guest, cleared) = (xen.clone(), Rc::new(Cell::new(0)));
         xen.before("evtchn_take_pending", move || {
             if cleared.replace(cleared.get() + 1) == nth {
-                guest.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+                guest.guest_access(0, GuestAccess::read(BASE)).expect("claimed");
             }
         });
         let more = server.enable_events();
@@ -99,7 +99,7 @@ fn an_access_that_comes_just_before_its_event_is_cleared_is_told_of() {
 fn a_vcpu_that_was_answered_and_perhaps_not_told_is_told_after_a_restart() {
     let xen = xen(2);
     let server = start(&xen);
-    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let page = xen.guest_access(1, GuestAccess::read(BASE)).expect("claimed");
     let state = server.state();
     // A panic between the answer and its event.
     page.store(ioreq::SIZE + ioreq::STATE_BITS, ioreq::STATE_RESP_READY, Order::AcqRel).expect("inside");
@@ -118,7 +118,7 @@ fn a_vcpu_that_was_answered_and_perhaps_not_told_is_told_after_a_restart() {
 fn the_end_answers_every_slot_and_waits_before_it_destroys() {
     let xen = xen(2);
     let mut server = start(&xen);
-    let page = xen.guest_access(1, ioreq::TYPE_COPY, BASE, 4, Some(1)).expect("claimed");
+    let page = xen.guest_access(1, GuestAccess::write(BASE, 1)).expect("claimed");
     let (guest_page, log) = (page.clone(), xen.clone());
     let mut waited = 0;
     xen.on_idle(move || {
@@ -141,7 +141,7 @@ fn the_end_answers_every_slot_and_waits_before_it_destroys() {
 fn a_vcpu_that_never_runs_again_keeps_the_server_from_being_destroyed() {
     let xen = xen(1);
     let mut server = start(&xen);
-    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let page = xen.guest_access(0, GuestAccess::read(BASE)).expect("claimed");
     let id = server.parts.id;
     drop(xen.take_events());
     let yields = Rc::new(Cell::new(0));
@@ -159,7 +159,7 @@ fn a_vcpu_that_never_runs_again_keeps_the_server_from_being_destroyed() {
     // Where it does not.
     xen.set_tick_ns(1_000_000);
     let mut server = start(&xen);
-    xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    xen.guest_access(0, GuestAccess::read(BASE)).expect("claimed");
     assert_eq!(server.end(), TeardownOutcome::Undrained(1));
     assert!((190..=210).contains(&yields.get()), "200 ms at most: {} yields", yields.get());
 }
@@ -194,7 +194,7 @@ fn a_rescue_releases_the_guest_while_the_server_still_stands() {
     let xen = xen(1);
     let server = start(&xen);
     let panic_teardown = server.panic_teardown();
-    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let page = xen.guest_access(0, GuestAccess::read(BASE)).expect("claimed");
     let stuck = server.take(0).expect("an access");
     run_when_told(&xen, &page);
     assert_eq!(panic_teardown.run(), TeardownOutcome::Clean);
@@ -216,7 +216,7 @@ fn a_failed_start_leaves_nothing_behind() {
         let xen = xen(2);
         xen.fail_next(step, Errno::ENOMEM);
         assert!(Server::start(&xen, GUEST, &[BASE..=BASE + 0x1ff]).is_err(), "{step}");
-        assert!(xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).is_none(), "{step}");
+        assert!(xen.guest_access(0, GuestAccess::read(BASE)).is_none(), "{step}");
         assert_eq!(xen.open_ports(), 0, "{step}");
         let created = !["nr_vcpus", "ioreq_server_create"].contains(&step);
         let destroyed = |event: &Event| matches!(event, Event::ServerDestroyed(_));
@@ -234,7 +234,7 @@ fn the_end_tells_a_vcpu_that_was_answered_and_not_told() {
     let xen = xen(1);
     let server = start(&xen);
     let teardown = server.panic_teardown();
-    let page = xen.guest_access(0, ioreq::TYPE_COPY, BASE, 4, None).expect("claimed");
+    let page = xen.guest_access(0, GuestAccess::read(BASE)).expect("claimed");
     // A panic between the answer and its event.
     page.store(ioreq::STATE_BITS, ioreq::STATE_RESP_READY, Order::AcqRel).expect("inside");
     core::mem::forget(server);

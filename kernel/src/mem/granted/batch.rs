@@ -45,20 +45,12 @@ impl Batch {
         self.pages.push(page.clone());
     }
 
-    /// Adds a copy of `len` bytes between the guest's `addr` and `ours`.
+    /// Adds a copy of as many bytes as `ours` has, between it and the guest's `addr`.
     ///
     /// # Safety
-    /// `ours` is valid for `len` bytes until [`Batch::finish`] has been called: for reading to the guest,
-    /// for writing from it.
-    pub(super) unsafe fn add(
-        &mut self,
-        grants: &dyn GuestGrants,
-        addr: u64,
-        ours: *mut u8,
-        len: usize,
-        way: Way,
-    ) {
-        let own = ours.expose_provenance() as u64;
+    /// `ours` is valid until [`Batch::finish`] has been called: for reading to the guest, for writing from it.
+    pub(super) unsafe fn add(&mut self, grants: &dyn GuestGrants, addr: u64, ours: *mut [u8], way: Way) {
+        let (own, len) = (ours.expose_provenance() as u64, ours.len());
         let mut done = 0;
         while done < len {
             // No end wraps: the segments' ends were checked, and memory of ours does not.

@@ -9,6 +9,7 @@ use crate::mem::way::Way;
 use alloc::boxed::Box;
 use core::cell::RefCell;
 use core::fmt;
+use core::ptr::slice_from_raw_parts_mut;
 
 /// What was done so far, and what is held now.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -109,8 +110,9 @@ impl GrantMap {
     #[inline(never)]
     unsafe fn copy(&self, addr: u64, ours: *mut u8, len: usize, way: Way) -> Result<(), GrantFault> {
         let mut batch = self.batch.borrow_mut();
+        let ours = slice_from_raw_parts_mut(ours, len);
         // SAFETY: the caller's promise; `finish` comes before the return.
-        unsafe { batch.add(&*self.grants, addr, ours, len, way) };
+        unsafe { batch.add(&*self.grants, addr, ours, way) };
         batch.finish(&*self.grants)
     }
 
@@ -150,11 +152,11 @@ impl GrantMap {
     }
 
     fn collect(&self, addr: u64, slice: PageSlice<'_>, way: Way) -> Result<(), GrantFault> {
-        let ours = slice.at().map_err(|_| GrantFault { addr })?;
+        let ours = slice_from_raw_parts_mut(slice.at().map_err(|_| GrantFault { addr })?, slice.len);
         let mut batch = self.batch.borrow_mut();
-        // SAFETY: `ours` is valid for `len` bytes (`at`), as long as the page lives: the borrow keeps it now,
+        // SAFETY: `ours` is valid (`at`), as long as the page lives: the borrow keeps it now,
         // `hold` from here on until all of it is copied.
-        unsafe { batch.add(&*self.grants, addr, ours, slice.len, way) };
+        unsafe { batch.add(&*self.grants, addr, ours, way) };
         batch.hold(&*self.grants, slice.page);
         Ok(())
     }
