@@ -6,7 +6,7 @@
 
 use backend::access::Reply;
 use backend::ioreq::{Event, PanicTeardown, Server, TeardownOutcome};
-use kernel::fake::{Event as XenEvent, FakeXen};
+use kernel::fake::{Event as XenEvent, FakeXen, GuestAccess};
 use kernel::{DomId, Hypervisor, Order, Port, SharedPage};
 use proofs::explore::{Choices, explore};
 use proofs::interleaved::Interleaved;
@@ -72,7 +72,7 @@ impl Vcpu {
     }
 
     fn send(&self, guest: &FakeXen) -> State {
-        let page = guest.guest_access(self.number, ioreq::TYPE_COPY, self.address(), 4, None);
+        let page = guest.guest_access(self.number, GuestAccess::read(self.address()));
         let Some(page) = page else { return State::Aborted };
         let port: u32 =
             page.load(self.number * ioreq::SIZE + ioreq::VP_EPORT, Order::Relaxed).expect("inside");
