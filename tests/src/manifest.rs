@@ -272,7 +272,7 @@ pub const SCENARIOS: &[Scenario] = &[
         memory_mib: MEMORY_MIB,
     },
     Scenario {
-        boards: &[Board::USUAL, Board::LSE],
+        boards: &[Board::USUAL, Board::LSE, Board::FLASK],
         ..shared(
             "hostile-shared-page",
             180,
