@@ -8,6 +8,7 @@
 //! - [`qemu`]: one emulated machine with its serial console, never outliving us.
 //! - [`agent`]: the conversation with dom0's agent over that console.
 //! - [`lint`]: rules that no compiler checks: no circles, nothing long.
+//! - [`tcb`]: what has to be trusted, counted.
 //! - [`system`]: all of the above put together: "boot me Xen 4.20 and run a scenario".
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ pub mod qemu;
 pub mod setup;
 pub mod shell;
 pub mod system;
+pub mod tcb;
 pub mod terminal;
 pub mod toolchain;
 pub mod ui;

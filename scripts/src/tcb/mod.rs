@@ -1,0 +1,74 @@
+//! `cargo xtask tcb`: what has to be trusted, counted from the sources that the stub's image is made of.
+//!
+//! - [`cfg`]: what of a source file is compiled into the image.
+//! - [`count`]: its lines of code, its `unsafe`, the words that it uses.
+//! - [`crates`]: which crates the image has, with their features.
+//! - [`others`]: what a device model in a Linux domain runs, as Debian has it.
+//! - [`table`]: all of it as a document.
+
+pub mod cfg;
+pub mod count;
+pub mod crates;
+pub mod others;
+pub mod table;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::paths;
+
+/// The document that is made.
+#[must_use]
+pub fn document_path() -> PathBuf {
+    paths::root().join("docs/tcb.md")
+}
+
+/// Counts everything and shows it; writes the document anew if that is wanted.
+///
+/// # Errors
+/// When a source cannot be read.
+pub fn run(write: bool) -> Result<bool> {
+    let counted = crates::counted()?;
+    print!("{}", table::ours(&counted)?);
+    let others = others::find();
+    print!("{}", table::others(&others));
+    if write {
+        let path = document_path();
+        let text = table::document(&counted, &others)?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Figures of the document may differ by so many percent from what is counted now.
+    const PERCENT: u64 = 5;
+
+    /// The lines of the document, with each number by itself.
+    fn parts(text: &str) -> Vec<(String, Vec<u64>)> {
+        let line = |line: &str| {
+            let words = line.split(|c: char| !c.is_ascii_digit() && c != ',');
+            let numbers = words.filter_map(|word| word.replace(',', "").parse().ok()).collect();
+            (line.chars().filter(|c| !c.is_ascii_digit() && *c != ',').collect(), numbers)
+        };
+        text.lines().map(line).collect()
+    }
+
+    #[test]
+    fn the_document_says_what_is_counted() {
+        let document = fs::read_to_string(document_path()).unwrap();
+        let said = table::ours_of(&document).expect("the document has a part of ours");
+        let counted = table::ours(&crates::counted().unwrap()).unwrap();
+        for ((said, before), (now, after)) in parts(said).into_iter().zip(parts(&counted)) {
+            let near = |(a, b): (&u64, &u64)| a.abs_diff(*b) * 100 <= (*a).max(*b) * PERCENT + 200;
+            let same = said == now && before.len() == after.len() && before.iter().zip(&after).all(near);
+            assert!(same, "run `cargo xtask tcb --write`:\n{said} {before:?}\n{now} {after:?}");
+        }
+        assert_eq!(said.lines().count(), counted.lines().count(), "run `cargo xtask tcb --write`");
+    }
+}
