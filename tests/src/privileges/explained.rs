@@ -64,10 +64,11 @@ fn done(row: &Row, runs: &[Run]) -> Vec<&'static str> {
     done
 }
 
-/// Whether an ordinary guest of the stub's deployment may do the same to itself. A guest of B is one of A+.
+/// Whether an ordinary guest of the stub's deployment may do the same to itself. A guest of B, and of its start, is one
+/// of A+.
 fn a_guest_has(row: &Row, stub: &[Run]) -> bool {
     let guest = |run: &Run| {
-        let deployment = if run.deployment == "B" { "A+" } else { &run.deployment };
+        let deployment = if run.deployment.starts_with('B') { "A+" } else { &run.deployment };
         Run { deployment: deployment.to_owned(), role: Role::Guest, xen: run.xen.clone() }
     };
     done(row, &stub.iter().map(guest).collect::<Vec<_>>()).contains(&ITSELF)
