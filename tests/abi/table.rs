@@ -135,6 +135,8 @@ fn numbers(checks: &mut Vec<Check>) {
         sched::SCHEDOP_POLL = "SCHEDOP_poll";
         sched::SHUTDOWN_POWEROFF = "SHUTDOWN_poweroff";
         sched::SHUTDOWN_CRASH = "SHUTDOWN_crash";
+        memory::XENMEM_DECREASE_RESERVATION = "XENMEM_decrease_reservation";
+        memory::XENMEM_POPULATE_PHYSMAP = "XENMEM_populate_physmap";
         memory::XENMEM_ADD_TO_PHYSMAP = "XENMEM_add_to_physmap";
         memory::XENMEM_REMOVE_FROM_PHYSMAP = "XENMEM_remove_from_physmap";
         memory::XENMEM_ADD_TO_PHYSMAP_BATCH = "XENMEM_add_to_physmap_batch";
@@ -247,14 +249,12 @@ fn hypercall_arguments(checks: &mut Vec<Check>) {
             host_addr = "host_addr", dev_bus_addr = "dev_bus_addr", handle = "handle", status = "status",
         }
         grant_table::GnttabCopy as "struct gnttab_copy" {
-            source = "source", dest = "dest", len = "len", flags = "flags", status = "status",
-        }
-        hvm::HvmParam as "struct xen_hvm_param" {
-            domid = "domid", pad = "pad", index = "index", value = "value",
-        }
-        memory::AddToPhysmap as "struct xen_add_to_physmap" {
-            domid = "domid", size = "size", space = "space", idx = "idx", gpfn = "gpfn",
-        }
+            source = "source", dest = "dest", len = "len", flags = "flags", status = "status" }
+        hvm::HvmParam as "struct xen_hvm_param" { domid = "domid", pad = "pad", index = "index", value = "value" }
+        memory::MemoryReservation as "struct xen_memory_reservation" { extent_start = "extent_start",
+            nr_extents = "nr_extents", extent_order = "extent_order", mem_flags = "mem_flags", domid = "domid" }
+        memory::AddToPhysmap as "struct xen_add_to_physmap" { domid = "domid", size = "size", space = "space",
+            idx = "idx", gpfn = "gpfn" }
         memory::AddToPhysmapBatch as "struct xen_add_to_physmap_batch" {
             domid = "domid", space = "space", size = "size", foreign_domid = "u.foreign_domid",
             idxs = "idxs", gpfns = "gpfns", errs = "errs",

@@ -187,6 +187,29 @@ END_OF_CONFIG
     xl unpause "$name"
 }
 
+# told_attacks DOMAIN SECONDS: each attack that the domain tells of (PF attack=NAME VERDICT MS WHY [TRIES]) is a
+# check, as it comes, until it tells how many there were. Leaves them in /run/attacks.
+told_attacks() {
+    local seen=0 over=no deadline name verdict ms words tries
+    deadline=$(($(now_ms) + $2 * 1000))
+    until [ $over = yes ] || [ "$(now_ms)" -gt "$deadline" ]; do
+        sleep 1
+        # First: what is told before it is over is seen below.
+        ! pf_logged "$1" 'PF \(attacks\|error\)=' || over=yes
+        sed -n 's/^.*PF attack=\([^[:cntrl:]]*\).*/\1/p' "$(guest_log "$1")" >/run/attacks
+        tail -n +$((seen + 1)) /run/attacks >/run/attacks.new
+        while read -r name verdict ms words; do
+            seen=$((seen + 1))
+            tries=${words##*[}
+            check "$name: ${tries%]} ($ms ms) ${words%%[*}" test "$verdict" = success
+        done </run/attacks.new
+    done
+    equal "each attack was made and told" "$(guest_value "$1" attacks)" $seen
+    equal "none could not be made" "" "$(guest_value "$1" error)"
+    fact attacks $seen
+    fact slowest_attack_ms "$(awk '{ print $3 }' /run/attacks | sort -n | tail -n 1)"
+}
+
 # start_bystander ROUNDS: an innocent guest with an honest stub that does verified I/O.
 start_bystander() {
     bystander_image=$(raw_disk bystander 32)

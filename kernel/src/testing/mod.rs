@@ -1,5 +1,7 @@
 //! For tests only, each part behind its own feature. No shipped image has any of it.
 
+#[cfg(all(feature = "guest", target_os = "none"))]
+pub mod balloon;
 #[cfg(feature = "guest")]
 pub mod event_memory;
 #[cfg(any(test, feature = "fake"))]

@@ -6,6 +6,27 @@ use crate::arch::{self, BLOCK_SIZE, MapError};
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use xen_pv_sys::arch_arm::{GUEST_VIRTIO_MMIO_BASE, GUEST_VIRTIO_MMIO_SIZE};
 
+/// How much an access moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// 1 byte.
+    Byte,
+    /// 2 bytes.
+    Half,
+    /// 4 bytes, as all of virtio's registers have.
+    Word,
+    /// 8 bytes.
+    Double,
+}
+
+impl Width {
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        1 << (self as usize)
+    }
+}
+
 /// The window of one device.
 #[derive(Debug)]
 pub struct Registers {
@@ -43,21 +64,53 @@ impl Registers {
         self.len
     }
 
-    fn at(&self, offset: usize) -> Option<*mut u32> {
-        let inside = offset.is_multiple_of(4) && offset.checked_add(4)? <= self.len;
+    fn at(&self, offset: usize, width: Width) -> Option<*mut u32> {
+        let bytes = width.bytes();
+        let inside = offset.is_multiple_of(bytes) && offset.checked_add(bytes)? <= self.len;
         inside.then(|| self.base.as_ptr().wrapping_byte_add(offset))
+    }
+
+    /// Reads that much at `offset`; all ones outside the window, or where the offset is no multiple of the
+    /// width.
+    #[must_use]
+    pub fn read_of(&self, width: Width, offset: usize) -> u64 {
+        // SAFETY: aligned and inside the window, which `map` mapped; it holds no Rust object.
+        self.at(offset, width).map_or(u64::MAX, |at| unsafe {
+            match width {
+                Width::Byte => u64::from(arch::read_register_8(at.cast())),
+                Width::Half => u64::from(arch::read_register_16(at.cast())),
+                Width::Word => u64::from(arch::read_register(at)),
+                Width::Double => arch::read_register_64(at.cast()),
+            }
+        })
+    }
+
+    /// Writes the low part of `value` that is as wide at `offset`; nothing where [`Registers::read_of`]
+    /// reads nothing.
+    pub fn write_of(&self, width: Width, offset: usize, value: u64) {
+        let Some(at) = self.at(offset, width) else { return };
+        let [low, ..] = value.to_le_bytes();
+        // SAFETY: as above.
+        unsafe {
+            match width {
+                Width::Byte => arch::write_register_8(at.cast(), low),
+                Width::Half => arch::write_register_16(at.cast(), (value & 0xffff) as u16),
+                Width::Word => arch::write_register(at, (value & 0xffff_ffff) as u32),
+                Width::Double => arch::write_register_64(at.cast(), value),
+            }
+        }
     }
 
     /// Reads the register at `offset`; all ones outside the window.
     #[must_use]
     pub fn read(&self, offset: usize) -> u32 {
         // SAFETY: aligned and inside the window, which `map` mapped; it holds no Rust object.
-        self.at(offset).map_or(u32::MAX, |at| unsafe { arch::read_register(at) })
+        self.at(offset, Width::Word).map_or(u32::MAX, |at| unsafe { arch::read_register(at) })
     }
 
     /// Writes the register at `offset`; nothing outside the window.
     pub fn write(&self, offset: usize, value: u32) {
-        if let Some(at) = self.at(offset) {
+        if let Some(at) = self.at(offset, Width::Word) {
             // SAFETY: as above.
             unsafe { arch::write_register(at, value) };
         }

@@ -1,5 +1,9 @@
 //! `public/memory.h`: mapping frames into the caller's physical address space.
 
+/// `XENMEM_decrease_reservation`.
+pub const XENMEM_DECREASE_RESERVATION: u64 = 1;
+/// `XENMEM_populate_physmap`.
+pub const XENMEM_POPULATE_PHYSMAP: u64 = 6;
 /// `XENMEM_add_to_physmap`.
 pub const XENMEM_ADD_TO_PHYSMAP: u64 = 7;
 /// `XENMEM_remove_from_physmap`.
@@ -19,6 +23,24 @@ pub const XENMAPSPACE_GMFN_FOREIGN: u16 = 4;
 pub const XENMEM_RESOURCE_IOREQ_SERVER: u16 = 0;
 /// `XENMEM_resource_ioreq_server_frame_ioreq(0)`: the synchronous page.
 pub const XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0: u64 = 1;
+
+/// `struct xen_memory_reservation`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryReservation {
+    /// In: address of an array of `nr_extents` u64, the frames.
+    pub extent_start: u64,
+    /// In: how many there are.
+    pub nr_extents: u64,
+    /// In: pages of each, as a power of two.
+    pub extent_order: u32,
+    /// In: `XENMEMF_*`.
+    pub mem_flags: u32,
+    /// In: the domain, or [`DOMID_SELF`](crate::xen::DOMID_SELF).
+    pub domid: u16,
+    /// Padding.
+    pub pad: [u16; 3],
+}
 
 /// `struct xen_add_to_physmap`.
 #[repr(C)]

@@ -3,6 +3,7 @@
 
 use crate::hal::{Identity, transport};
 use crate::pattern::{self, SECTOR};
+use crate::registers::map;
 use crate::say::say;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -46,8 +47,7 @@ fn cuts(sectors: usize, sizes: &'static [usize]) -> impl Iterator<Item = Range<u
 
 /// Uses the disk in `window`; what it writes is marked with `tag`.
 pub fn run(xen: &Xen, window: &Range<u64>, tag: &str) -> Result<(), String> {
-    let len = usize::try_from(window.end - window.start).map_err(|_| "a window too large")?;
-    let registers = Registers::map(window.start, len).ok_or("the registers cannot be mapped")?;
+    let registers = map(window)?;
     let mut disk = open(&registers)?;
     let sectors = usize::try_from(disk.capacity()).map_err(|_| "a disk too large")?;
     say(xen, "sectors", sectors);

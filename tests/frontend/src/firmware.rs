@@ -2,6 +2,7 @@
 //! interrupts; and the ways in which such drivers cut their requests, start over and give up.
 
 use crate::pattern::{self, SECTOR};
+use crate::registers::map;
 use crate::say::say;
 use crate::virtio::{
     ACKNOWLEDGE, Bytes, DRIVER, DRIVER_OK, Device, F_VERSION_1, FEATURES_OK, NEEDS_RESET, NO_INTERRUPT,
@@ -12,7 +13,6 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use kernel::testing::registers::Registers;
 use kernel::{Hypervisor, Xen};
 
 const IN: u32 = 0;
@@ -25,7 +25,7 @@ const PAGES: usize = 4;
 const NO_STATUS: u8 = 0xff;
 
 /// How a driver uses the queue.
-struct Framing {
+pub struct Framing {
     name: &'static str,
     queue: u16,
     /// Sectors of a request.
@@ -40,7 +40,8 @@ struct Framing {
 
 const WHOLE: &[usize] = &[usize::MAX];
 
-const FRAMINGS: [Framing; 5] = [
+/// The ways that are tried.
+pub const FRAMINGS: [Framing; 5] = [
     // Header and data in one descriptor, or data and status.
     Framing { name: "merged", queue: 2, sectors: 7, header_at: 0, cuts: WHOLE, flags: NO_INTERRUPT },
     Framing { name: "three", queue: 4, sectors: 8, header_at: 4080, cuts: WHOLE, flags: NO_INTERRUPT },
@@ -58,7 +59,7 @@ const FRAMINGS: [Framing; 5] = [
 ];
 
 /// A device that serves, and the memory for its requests.
-struct Live<'a> {
+pub struct Live<'a> {
     device: &'a Device<'a>,
     framing: &'a Framing,
     queue: Queue,
@@ -68,7 +69,7 @@ struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// From reset to DRIVER_OK, with VERSION_1 and nothing else.
-    fn start(device: &'a Device<'a>, framing: &'a Framing) -> Result<Live<'a>, String> {
+    pub fn start(device: &'a Device<'a>, framing: &'a Framing) -> Result<Live<'a>, String> {
         Live::start_with(device, framing, F_VERSION_1)
     }
 
@@ -97,9 +98,8 @@ impl<'a> Live<'a> {
         self.from_driver.write(header_at + HEADER, data)?;
         self.from_device.write(0, &vec![0xa5; room])?;
         self.from_device.write(room, &[NO_STATUS])?;
-        let mut pieces = Vec::new();
-        self.from_driver.pieces(header_at, HEADER + data.len(), cuts, false, &mut pieces)?;
-        self.from_device.pieces(0, room + 1, cuts, true, &mut pieces)?;
+        let mut pieces = self.from_driver.pieces(header_at, HEADER + data.len(), cuts, false)?;
+        pieces.extend(self.from_device.pieces(0, room + 1, cuts, true)?);
         let head = self.queue.head();
         self.queue.offer(&pieces)?;
         self.device.notify();
@@ -119,7 +119,7 @@ impl<'a> Live<'a> {
     }
 
     /// Writes and reads `range` in requests of the framing's size.
-    fn write_and_verify(&mut self, range: &Range<u64>, tag: &str) -> Result<u64, String> {
+    pub fn write_and_verify(&mut self, range: &Range<u64>, tag: &str) -> Result<u64, String> {
         let mut requests = 0;
         for kind in [OUT, IN] {
             let mut at = range.start;
@@ -146,8 +146,7 @@ impl<'a> Live<'a> {
 
 /// Uses the disk in `window`; what it writes is marked with `tag`.
 pub fn run(xen: &Xen, window: &Range<u64>, tag: &str) -> Result<(), String> {
-    let len = usize::try_from(window.end - window.start).map_err(|_| "a window too large")?;
-    let registers = Registers::map(window.start, len).ok_or("the registers cannot be mapped")?;
+    let registers = map(window)?;
     let device = Device::new(xen, &registers)?;
     say(xen, "offered", format_args!("{:#x}", device.offered()));
     let sectors = device.capacity();
@@ -185,9 +184,8 @@ fn not_offered(device: &Device<'_>) -> Result<(), String> {
     device.add_status(DRIVER_OK);
     say(device.xen, "driver_ok_not_offered", u8::from(device.status() & DRIVER_OK != 0));
     let (from_driver, from_device) = (Bytes::new(1)?, Bytes::new(2)?);
-    let mut pieces = Vec::new();
-    from_driver.pieces(0, HEADER, WHOLE, false, &mut pieces)?;
-    from_device.pieces(0, SECTOR + 1, WHOLE, true, &mut pieces)?;
+    let mut pieces = from_driver.pieces(0, HEADER, WHOLE, false)?;
+    pieces.extend(from_device.pieces(0, SECTOR + 1, WHOLE, true)?);
     queue.offer(&pieces)?;
     device.notify();
     device.sleep_ms(300);
@@ -235,9 +233,8 @@ fn no_status_byte(device: &Device<'_>, tag: &str) -> Result<(), String> {
     const ONE: Framing =
         Framing { name: "one", queue: 1, sectors: 1, header_at: 0, cuts: WHOLE, flags: NO_INTERRUPT };
     let mut live = Live::start(device, &ONE)?;
-    let mut pieces = Vec::new();
     live.from_driver.write(0, &[0; HEADER])?;
-    live.from_driver.pieces(0, HEADER, WHOLE, false, &mut pieces)?;
+    let pieces = live.from_driver.pieces(0, HEADER, WHOLE, false)?;
     live.queue.offer(&pieces)?;
     device.notify();
     let asked = wait(device.xen, || device.status() & NEEDS_RESET != 0);

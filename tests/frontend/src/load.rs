@@ -8,13 +8,13 @@
 
 use crate::devices;
 use crate::pattern::SECTOR;
+use crate::registers::map;
 use crate::say::{say, sleep};
 use crate::virtio::{Bytes, DRIVER_OK, Device, F_VERSION_1, NO_INTERRUPT, Piece, Queue};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
-use kernel::testing::registers::Registers;
 use kernel::{BootInfo, Hypervisor, Xen};
 
 /// Reads under way at once.
@@ -104,10 +104,9 @@ impl<'a> Load<'a> {
             header[8..].copy_from_slice(&sector.to_le_bytes());
             self.frames.write(n * HEADER, &header)?;
             self.frames.write(statuses + n, &[0xff])?;
-            let mut pieces = Vec::with_capacity(3);
-            self.frames.pieces(n * HEADER, HEADER, &[HEADER], false, &mut pieces)?;
+            let mut pieces = self.frames.pieces(n * HEADER, HEADER, &[HEADER], false)?;
             pieces.push(Piece { addr, len: usize::try_from(len).unwrap_or(0), writable: true });
-            self.frames.pieces(statuses + n, 1, &[1], true, &mut pieces)?;
+            pieces.extend(self.frames.pieces(statuses + n, 1, &[1], true)?);
             self.queue.offer(&pieces)?;
         }
         self.device.notify();
@@ -224,18 +223,11 @@ pub fn run(xen: &Xen, windows: &[Range<u64>], boot: &'static BootInfo) -> Result
     Ok(())
 }
 
-/// A device's registers.
-fn map(window: &Range<u64>) -> Result<Registers, String> {
-    let len = usize::try_from(window.end - window.start).map_err(|_| "a window too large")?;
-    Registers::map(window.start, len).ok_or_else(|| String::from("the registers cannot be mapped"))
-}
-
 /// Reads to the same pages until it is destroyed.
 fn forever(device: &Device<'_>) -> Result<(), String> {
     let mut load = Load::start(device)?;
     let buffers = Bytes::new(BATCH)?;
-    let mut pieces = Vec::new();
-    buffers.pieces(0, BATCH * 4096, &[4096], true, &mut pieces)?;
+    let pieces = buffers.pieces(0, BATCH * 4096, &[4096], true)?;
     let addresses: Vec<u64> = pieces.iter().map(|piece| piece.addr).collect();
     loop {
         load.batch(&addresses, PAGE)?;

@@ -2,7 +2,8 @@
 //!
 //! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]), `firmware`
 //! (a driver written here, see [`firmware`]), `roundtrip` (a register is read over and over, see
-//! [`roundtrip`]), `load` (reads without end, see [`load`]), `receive` or `send` (events, see [`events`]; no
+//! [`roundtrip`]), `load` (reads without end, see [`load`]), `attacks` (a hostile driver, see [`attacks`]; `only=`
+//! names one), `patient` (one of two disks may fail, see [`patient`]), `receive` or `send` (events, see [`events`]; no
 //! disk); `disk=` which of the disks, by address, from 0;
 //! `tag=` marks what it writes. What it sees, it prints as `PF key=value`; `PF done=1` is the
 //! last line, and `PF error=` says what was wrong.
@@ -16,6 +17,8 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod attacks;
+#[cfg(target_os = "none")]
 mod by_crate;
 #[cfg(target_os = "none")]
 mod devices;
@@ -28,7 +31,11 @@ mod hal;
 #[cfg(target_os = "none")]
 mod load;
 #[cfg(target_os = "none")]
+mod patient;
+#[cfg(target_os = "none")]
 mod pattern;
+#[cfg(target_os = "none")]
+mod registers;
 #[cfg(target_os = "none")]
 mod roundtrip;
 #[cfg(target_os = "none")]
@@ -39,7 +46,7 @@ mod virtio;
 #[cfg(target_os = "none")]
 mod frontend {
     use crate::say::say;
-    use crate::{by_crate, devices, events, firmware, load, roundtrip};
+    use crate::{attacks, by_crate, devices, events, firmware, load, patient, roundtrip};
     use alloc::string::{String, ToString};
     use kernel::{BootInfo, ShutdownReason, Xen};
 
@@ -61,6 +68,8 @@ mod frontend {
         say(xen, "devices", found.len());
         match boot.option("mode") {
             Some("roundtrip") => return roundtrip::run(xen, &(FIRST_WINDOW..FIRST_WINDOW + 0x200)),
+            Some("attacks") => return attacks::run(xen, &found, boot.option("only")),
+            Some("patient") => return patient::run(xen, &found),
             Some("load") => return load::run(xen, &found, boot),
             Some("receive") => return events::receive(xen, boot),
             Some("send") => return events::send(xen, boot),
@@ -72,7 +81,10 @@ mod frontend {
         match boot.option("mode") {
             Some("crate") => by_crate::run(xen, &window, tag),
             Some("firmware") => firmware::run(xen, &window, tag),
-            _ => Err("mode= is crate, firmware, roundtrip, load, receive or send".to_string()),
+            _ => {
+                Err("mode= is crate, firmware, roundtrip, load, attacks, patient, receive or send"
+                    .to_string())
+            }
         }
     }
 }

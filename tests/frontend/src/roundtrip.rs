@@ -4,6 +4,7 @@
 //! each after a sleep in which a stub may have given its CPU away. Told over and over, in
 //! nanoseconds, until the domain is destroyed: dom0 pauses it when it measures another.
 
+use crate::registers::map;
 use crate::say::{say, sleep};
 use alloc::format;
 use alloc::string::String;
@@ -26,8 +27,7 @@ const PAUSE_NS: u64 = 5_000_000;
 
 /// Measures without end.
 pub fn run(xen: &Xen, window: &Range<u64>) -> Result<(), String> {
-    let len = usize::try_from(window.end - window.start).map_err(|_| "a window too long")?;
-    let registers = Registers::map(window.start, len).ok_or("not a device's window")?;
+    let registers = map(window)?;
     let mut line = 0_u32;
     loop {
         let hot = Times::take(BATCHES, || timed(xen, &registers, BATCH));

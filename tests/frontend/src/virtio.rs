@@ -1,32 +1,17 @@
 //! virtio-mmio and one split queue by hand, with no more than firmware has: no interrupts, one
 //! request at a time, polling (virtio 1.3, sections 2.7, 3.1 and 4.2).
 
+use crate::registers::{
+    CONFIG, CONFIG_GENERATION, DEVICE_FEATURES, DEVICE_FEATURES_SEL, DEVICE_ID, DRIVER_FEATURES,
+    DRIVER_FEATURES_SEL, INTERRUPT_STATUS, MAGIC_VALUE, QUEUE_DESC, QUEUE_DEVICE, QUEUE_DRIVER, QUEUE_NOTIFY,
+    QUEUE_READY, QUEUE_SEL, QUEUE_SIZE, QUEUE_SIZE_MAX, STATUS, VERSION,
+};
 use crate::say::sleep;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use kernel::testing::registers::Registers;
 use kernel::{Hypervisor, Order, OutOfPage, SharedPage, Xen, full_barrier};
-
-const MAGIC_VALUE: usize = 0x00;
-const VERSION: usize = 0x04;
-const DEVICE_ID: usize = 0x08;
-const DEVICE_FEATURES: usize = 0x10;
-const DEVICE_FEATURES_SEL: usize = 0x14;
-const DRIVER_FEATURES: usize = 0x20;
-const DRIVER_FEATURES_SEL: usize = 0x24;
-const QUEUE_SEL: usize = 0x30;
-const QUEUE_SIZE_MAX: usize = 0x34;
-const QUEUE_SIZE: usize = 0x38;
-const QUEUE_READY: usize = 0x44;
-const QUEUE_NOTIFY: usize = 0x50;
-const INTERRUPT_STATUS: usize = 0x60;
-const STATUS: usize = 0x70;
-const QUEUE_DESC: usize = 0x80;
-const QUEUE_DRIVER: usize = 0x90;
-const QUEUE_DEVICE: usize = 0xa0;
-const CONFIG_GENERATION: usize = 0xfc;
-const CONFIG: usize = 0x100;
 
 /// Status bits.
 pub const ACKNOWLEDGE: u32 = 1;
@@ -43,8 +28,12 @@ pub const F_VERSION_1: u64 = 1 << 32;
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
 pub const NO_INTERRUPT: u16 = 1;
 
-const DESC_NEXT: u16 = 1;
-const DESC_WRITE: u16 = 2;
+/// `VIRTQ_DESC_F_NEXT`.
+pub const DESC_NEXT: u16 = 1;
+/// `VIRTQ_DESC_F_WRITE`.
+pub const DESC_WRITE: u16 = 2;
+/// `VIRTQ_DESC_F_INDIRECT`.
+pub const DESC_INDIRECT: u16 = 4;
 const PAGE: usize = 4096;
 /// The longest wait for a device, on a slow emulator.
 const PATIENCE_NS: u64 = 20_000_000_000;
@@ -151,14 +140,19 @@ impl<'a> Device<'a> {
         if most < u32::from(queue.size) || self.registers.read(QUEUE_READY) != 0 {
             return Err(format!("a queue of {most} at most, or in use"));
         }
-        self.registers.write(QUEUE_SIZE, queue.size.into());
-        let places = [(QUEUE_DESC, &queue.desc), (QUEUE_DRIVER, &queue.avail), (QUEUE_DEVICE, &queue.used)];
-        for (register, page) in places {
-            self.registers.write(register, low(page.addr()));
-            self.registers.write(register + 4, low(page.addr() >> 32));
+        self.place_queue(queue.size.into(), [&queue.desc, &queue.avail, &queue.used].map(SharedPage::addr));
+        Ok(())
+    }
+
+    /// Tells the device the size of the chosen queue and where its parts are, descriptors, available and
+    /// used ring, and makes it ready. Nothing is checked.
+    pub fn place_queue(&self, size: u32, parts: [u64; 3]) {
+        self.registers.write(QUEUE_SIZE, size);
+        for (register, addr) in [QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE].into_iter().zip(parts) {
+            self.registers.write(register, low(addr));
+            self.registers.write(register + 4, low(addr >> 32));
         }
         self.registers.write(QUEUE_READY, 1);
-        Ok(())
     }
 
     /// Tells the device to look at queue 0.
@@ -184,7 +178,7 @@ impl<'a> Device<'a> {
 }
 
 /// The low half.
-fn low(number: u64) -> u32 {
+pub fn low(number: u64) -> u32 {
     u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0)
 }
 
@@ -202,6 +196,33 @@ pub struct Piece {
     pub len: usize,
     /// Whether the device writes it.
     pub writable: bool,
+}
+
+/// `struct virtq_desc`.
+#[derive(Clone, Copy)]
+pub struct Descriptor {
+    /// Guest physical address.
+    pub addr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// `VIRTQ_DESC_F_*`.
+    pub flags: u16,
+    /// Index of the next one, with `VIRTQ_DESC_F_NEXT`.
+    pub next: u16,
+}
+
+impl Descriptor {
+    /// Writes it as entry `index` of a table that fills a page.
+    pub fn write(&self, table: &SharedPage, index: u16) -> Result<(), String> {
+        let at = usize::from(index) * 16;
+        let store = || -> Result<(), OutOfPage> {
+            table.store(at, self.addr, Order::Relaxed)?;
+            table.store(at + 8, self.len, Order::Relaxed)?;
+            table.store(at + 12, self.flags, Order::Relaxed)?;
+            table.store(at + 14, self.next, Order::Relaxed)
+        };
+        store().map_err(outside)
+    }
 }
 
 /// A split queue, emptied before its descriptors are used again.
@@ -233,15 +254,10 @@ impl Queue {
             let next = (index + 1) % self.size;
             let last = n + 1 == pieces.len();
             let flags = if last { 0 } else { DESC_NEXT } | if piece.writable { DESC_WRITE } else { 0 };
-            let at = usize::from(index) * 16;
-            let store = || -> Result<(), OutOfPage> {
-                self.desc.store(at, piece.addr, Order::Relaxed)?;
-                self.desc.store(at + 8, low(piece.len as u64), Order::Relaxed)?;
-                self.desc.store(at + 12, flags, Order::Relaxed)?;
-                self.desc.store(at + 14, if last { 0 } else { next }, Order::Relaxed)
-            };
-            store().map_err(outside)?;
-            index = next;
+            let next = if last { 0 } else { next };
+            let desc = Descriptor { addr: piece.addr, len: low(piece.len as u64), flags, next };
+            desc.write(&self.desc, index)?;
+            index = (index + 1) % self.size;
         }
         let slot = 4 + 2 * usize::from(self.offered % self.size);
         self.avail.store(slot, self.head, Order::Relaxed).map_err(outside)?;
@@ -339,8 +355,8 @@ impl Bytes {
         len: usize,
         cuts: &[usize],
         writable: bool,
-        to: &mut Vec<Piece>,
-    ) -> Result<(), String> {
+    ) -> Result<Vec<Piece>, String> {
+        let mut pieces = Vec::new();
         let end = at + len;
         for cut in cuts.iter().cycle() {
             if at >= end {
@@ -348,9 +364,9 @@ impl Bytes {
             }
             let len = (*cut).min(end - at).min(PAGE - at % PAGE);
             let addr = self.page(at)?.addr() + (at % PAGE) as u64;
-            to.push(Piece { addr, len, writable });
+            pieces.push(Piece { addr, len, writable });
             at += len;
         }
-        Ok(())
+        Ok(pieces)
     }
 }

@@ -1,14 +1,18 @@
-//! Hostile stubs: images that misuse what a stub is given, to see what Xen makes of it.
+//! Hostile stubs: images that misuse what a stub is given, to see what Xen makes of it; and a hostile
+//! storage backend, to see what a stub makes of it.
 //!
 //! Each is a domain with a guest as its target, launched by a scenario's script in the place
 //! of the honest stub. What it sees, it prints on its console as `PF key=value`.
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 use core::fmt::Display;
 
 use kernel::{BootInfo, Delay, DelayNs, DomId, Errno, Hypervisor};
 
+pub mod blkback;
 pub mod server;
 
 /// Prints a value for the scenario's script.

@@ -29,4 +29,7 @@ pub(crate) use mmu::map_block;
 #[cfg(feature = "guest")]
 pub(crate) use mmu::map_registers;
 #[cfg(feature = "guest")]
-pub(crate) use registers::{read_register, write_register};
+pub(crate) use registers::{
+    read_register, read_register_8, read_register_16, read_register_64, write_register, write_register_8,
+    write_register_16, write_register_64,
+};

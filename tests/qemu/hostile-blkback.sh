@@ -1,0 +1,48 @@
+# The storage backend is not honest: a driver domain with an image of ours (tests/hostile, blkback/) does to the
+# stub what a back end can do: ring, ids, pages, events, xenbus states, nodes. The same stub serves a second disk,
+# from dom0, to the same guest, which writes and reads both in turn.
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+begin
+cat >/run/evil.cfg <<END_OF_CONFIG
+name = 'evil'
+type = 'pvh'
+kernel = '$pf_hostile/blkback.img'
+memory = 16
+vcpus = 1
+driver_domain = 1
+on_poweroff = 'preserve'
+on_crash = 'preserve'
+END_OF_CONFIG
+: >"$(guest_log evil)"
+check "the driver domain starts" timeout 60 xl create /run/evil.cfg
+check "it waits for a disk" wait_guest_line evil 'PF waiting=1' 20
+cat >/disks/far.pilotfish <<END_OF_FILE
+storage = "pv"
+backend = "evil"
+target = "/dev/xvda"
+backend-timeout-ms = 3000
+END_OF_FILE
+near=$(raw_disk near 8)
+log_mark
+start_frontend steady 'mode=patient' "$(virtio_disk xvda /disks/far.pilotfish)" "$(virtio_disk xvdb "$near")" ||
+    die "xl create"
+stub=$(stub_of steady)
+stub_domid=$(domid "$stub")
+told_attacks evil 400
+check "there are as many as there were" test "$(wc -l </run/attacks)" -ge 30
+turns=$(guest_value steady turns)
+fact turns "${turns%% *}"
+echo "the guest: $turns"
+equal "the guest saw no request unanswered, and its other disk served" "" "$(guest_value steady error)"
+equal "the stub is the same" "$stub_domid" "$(domid "$stub")"
+check "it did not panic" sh -c "! grep -q PANIC '$(guest_log "$stub")'"
+check "its console stays short" test "$(stat -c %s "$(guest_log "$stub")")" -lt 65536
+fact stub_console_bytes "$(stat -c %s "$(guest_log "$stub")")"
+check "the daemon's log stays short" test "$(daemon_lines | wc -l)" -lt 30
+tail -n 40 "$(guest_log "$stub")"
+check "the guest is destroyed" xl destroy steady
+check "the driver domain is destroyed" xl destroy evil
+nothing_left
+finish
