@@ -34,6 +34,7 @@ pub mod blkfront;
 pub mod evtchn;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod frontend;
 pub mod gnttab;
 pub mod ring;
 pub mod xenbus;

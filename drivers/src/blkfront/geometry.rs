@@ -1,10 +1,8 @@
 //! What blkback says about the disk, checked.
 
 use super::ConnectError;
-use crate::xenstore::{StoreError, Xenstore, number};
-use alloc::vec::Vec;
-use alloc::{format, vec};
-use core::slice;
+use crate::frontend::Numbers;
+use crate::xenstore::Xenstore;
 use kernel::Hypervisor;
 use xen_pv_sys::io::blkif::SECTOR_SIZE;
 
@@ -111,41 +109,5 @@ impl Geometry {
         let block = u64::from(self.sector_size_bytes).checked_div(SECTOR_SIZE).unwrap_or(1);
         let inside = first_sector.checked_add(sectors).is_some_and(|end| end <= self.sectors);
         inside && sectors > 0 && first_sector.is_multiple_of(block) && sectors.is_multiple_of(block)
-    }
-}
-
-/// Numbers in nodes of blkback, one after the other.
-pub(super) struct Numbers<'a> {
-    keys: slice::Iter<'a, &'static str>,
-    answers: vec::IntoIter<Result<Vec<u8>, StoreError>>,
-}
-
-impl<'a> Numbers<'a> {
-    /// Reads them all.
-    ///
-    /// # Errors
-    /// A failure of the connection to xenstored.
-    pub(super) fn read<H: Hypervisor>(
-        xs: &mut Xenstore<H>,
-        backend: &str,
-        keys: &'a [&'static str],
-    ) -> Result<Numbers<'a>, StoreError> {
-        let nodes = keys.iter().map(|key| format!("{backend}/{key}")).collect();
-        Ok(Numbers { keys: keys.iter(), answers: xs.read_all(nodes)?.into_iter() })
-    }
-
-    /// The next one; `None` if there is no such node.
-    ///
-    /// # Errors
-    /// What xenstored said of it, or that it holds something else.
-    #[inline(never)]
-    pub(super) fn next(&mut self) -> Result<Option<u64>, ConnectError> {
-        let (Some(&key), Some(answer)) = (self.keys.next(), self.answers.next()) else { return Ok(None) };
-        match answer.and_then(|value| number(&value)) {
-            Ok(number) => Ok(Some(number)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(StoreError::Refused(kernel::Errno::EINVAL)) => Err(ConnectError::BadValue(key)),
-            Err(error) => Err(ConnectError::Store(error)),
-        }
     }
 }

@@ -201,7 +201,7 @@ impl<H: Hypervisor> BlkFront<H> {
     pub fn break_off(&mut self, fault: PeerFault) {
         // The first fault is the one that explains the others.
         if self.health == Health::Connected {
-            log::error!("blkfront {}: {fault}; the connection is given up", self.paths.frontend);
+            log::error!("blkfront {}: {fault}; the connection is given up", self.session.paths.frontend);
             self.health = Health::Broken(fault);
         }
     }

@@ -18,32 +18,33 @@ mod error;
 mod geometry;
 mod io;
 mod negotiate;
-mod paths;
 mod pool;
-mod reconnect;
 mod slots;
 mod stale;
 mod wire;
 
-pub use connect::{CONNECT_TIMEOUT_NS, WatchOutcome};
-pub use error::{ConnectError, Health, IoError, PeerFault, SubmitError};
+pub use crate::frontend::ConnectError;
+pub use connect::WatchOutcome;
+pub use error::{Health, IoError, PeerFault, SubmitError};
 pub use geometry::{Discard, Geometry};
 pub use pool::{Bounce, PoolCount};
-pub use reconnect::Reconnect;
 pub use stale::close_stale;
 
 use crate::evtchn::OwnedPort;
+use crate::frontend::{self, Device, Session};
 use crate::gnttab::GrantedPage;
 use crate::ring::FrontRing;
 use alloc::vec::Vec;
 use kernel::{DomId, Hypervisor, Port, SharedPage};
-use paths::Paths;
 use pool::Pool;
 use slots::Slots;
 
 /// The largest pool. Linux's blkback keeps up to 1056 persistent grants of a queue; the
 /// pool and its indirect pages (one for each 12 pages) stay below.
 pub const MAX_POOL_PAGES: u16 = 960;
+
+/// A disk without a connection, on its way to one.
+pub type Reconnect<H> = frontend::Reconnect<H, BlkFront<H>>;
 
 /// A request. Sectors are 512-byte units, whatever the disk's logical block. Data starts at
 /// the first byte of the first page and is dense.
@@ -137,8 +138,7 @@ pub struct Disconnected {
 #[derive(Debug)]
 pub struct BlkFront<H: Hypervisor> {
     hv: H,
-    vdev: u32,
-    pool_pages: u16,
+    session: Session<u16>,
     ring: FrontRing,
     slots: Slots,
     pool: Pool<H>,
@@ -154,10 +154,6 @@ pub struct BlkFront<H: Hypervisor> {
     health: Health,
     /// Notifications of blkback.
     sends: u64,
-    paths: Paths,
-    /// The pause before this connection, and its beginning.
-    pause_ns: u64,
-    connected_at_ns: u64,
 }
 
 impl<H: Hypervisor> BlkFront<H> {
@@ -170,7 +166,7 @@ impl<H: Hypervisor> BlkFront<H> {
     /// Blkback's domain.
     #[must_use]
     pub fn backend_domid(&self) -> DomId {
-        self.paths.domid
+        self.session.paths.domid
     }
 
     /// The ring's event channel.
@@ -257,14 +253,6 @@ impl<H: Hypervisor> BlkFront<H> {
             log::warn!("blkfront: {} pages still mapped by blkback are lost", report.busy_pages);
         }
         report
-    }
-
-    /// Closes the port and gives up the ring; what is left are the pages, still granted.
-    fn into_pages(self) -> Vec<GrantedPage<H>> {
-        let BlkFront { ring, pool, indirect, ring_pages, port, .. } = self;
-        // Nobody of ours uses the ring any more before its pages go.
-        drop((ring, port));
-        pool.into_pages().into_iter().chain(indirect).chain(ring_pages).collect()
     }
 }
 

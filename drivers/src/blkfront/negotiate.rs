@@ -1,7 +1,7 @@
 //! What is agreed with blkback before the ring is offered.
 
 use super::ConnectError;
-use super::geometry::Numbers;
+use crate::frontend::Numbers;
 use crate::ring::ring_entries;
 use crate::xenstore::Xenstore;
 use kernel::Hypervisor;

@@ -1,8 +1,8 @@
 //! Closing a connection that an earlier incarnation of this domain left.
 
+use super::BlkFront;
 use super::ConnectError;
-use super::connect::wait_for_within;
-use super::paths::{Found, Paths};
+use crate::frontend::{Device, Found, Name, Paths, wait_for_within};
 use crate::xenbus::{self, Phase, Step};
 use crate::xenstore::{StoreError, Xenstore};
 use alloc::format;
@@ -34,7 +34,8 @@ pub fn close_stale<H: Hypervisor>(
     vdev: u32,
     ring_page: impl Fn(GrantRef) -> Option<SharedPage>,
 ) -> Result<(), ConnectError> {
-    let Found { paths, ours, .. } = Paths::find(xs, vdev, None)?;
+    let Found { paths, ours, .. } =
+        Paths::find(xs, Name { class: <BlkFront<H> as Device<H>>::CLASS, number: vdev }, None)?;
     // Nothing was offered, so blkback has nothing of ours.
     if matches!(ours, XenbusState::Unknown | XenbusState::Initialising) {
         return Ok(());

@@ -1,59 +1,73 @@
-//! The fake blkback's side of a block ring.
+//! A fake's side of a ring whose frontend is ours.
 
-use super::disk::Grants;
-use alloc::collections::VecDeque;
+use crate::ring::ring_entries;
 use alloc::vec::Vec;
 use kernel::fake::FakeXen;
-use kernel::{GrantRef, Hypervisor, Order, Port, SharedPage};
-use xen_pv_sys::io::blkif::{RING_ENTRY_SIZE, Response};
-use xen_pv_sys::io::ring::{HEADER_SIZE, RSP_EVENT, RSP_PROD};
-use zerocopy::IntoBytes;
+use kernel::{DomId, GrantRef, Hypervisor, Order, Port, SharedPage};
+use xen_pv_sys::io::ring::{HEADER_SIZE, REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD};
 
-/// A request taken from the ring and not completed yet.
-pub(super) struct Held {
-    pub(super) entry: Vec<u8>,
-    pub(super) number: u64,
-    pub(super) wait_steps: u32,
-}
-
-/// A connected ring.
-pub(super) struct Connection {
-    pub(super) pages: Vec<SharedPage>,
-    pub(super) grefs: Vec<GrantRef>,
-    pub(super) entries: u32,
-    pub(super) port: Port,
-    pub(super) req_cons: u32,
+/// A ring that is mapped.
+pub(super) struct BackRing {
+    pages: Vec<SharedPage>,
+    grefs: Vec<GrantRef>,
+    entry_bytes: usize,
+    entries: u32,
+    req_cons: u32,
     pub(super) rsp_prod: u32,
-    pub(super) grants: Grants,
-    pub(super) held: VecDeque<Held>,
-    pub(super) responses: u64,
-    pub(super) silent: bool,
 }
 
-impl Connection {
-    pub(super) fn word(&self, field: usize) -> u32 {
+impl BackRing {
+    /// Maps the pages that `owner` has granted, and goes on where the ring is.
+    pub(super) fn map(me: &FakeXen, owner: DomId, grefs: Vec<GrantRef>, entry_bytes: usize) -> BackRing {
+        let pages: Vec<_> =
+            grefs.iter().map(|gref| me.map_grant(owner, *gref, true).expect("a granted ring")).collect();
+        let entries = ring_entries(pages.len(), entry_bytes);
+        let mut ring = BackRing { pages, grefs, entry_bytes, entries, req_cons: 0, rsp_prod: 0 };
+        ring.rsp_prod = ring.word(RSP_PROD);
+        ring.req_cons = ring.rsp_prod;
+        ring
+    }
+
+    pub(super) fn unmap(&self, me: &FakeXen, owner: DomId) {
+        for gref in &self.grefs {
+            me.unmap_grant(owner, *gref).expect("mapped");
+        }
+    }
+
+    fn word(&self, field: usize) -> u32 {
         self.pages[0].load(field, Order::AcqRel).expect("inside")
     }
 
-    pub(super) fn set_word(&self, field: usize, value: u32) {
+    fn set_word(&self, field: usize, value: u32) {
         self.pages[0].store(field, value, Order::AcqRel).expect("inside");
     }
 
     fn byte(&self, index: u32, byte: usize) -> (&SharedPage, usize) {
-        let at = HEADER_SIZE + (index % self.entries) as usize * RING_ENTRY_SIZE + byte;
+        let at = HEADER_SIZE + (index % self.entries) as usize * self.entry_bytes + byte;
         (&self.pages[at / 4096], at % 4096)
     }
 
-    pub(super) fn entry(&self, index: u32) -> Vec<u8> {
+    /// Takes the next request, if there is one.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        if self.word(REQ_PROD) == self.req_cons {
+            return None;
+        }
         let one = |byte| {
-            let (page, offset) = self.byte(index, byte);
+            let (page, offset) = self.byte(self.req_cons, byte);
             page.load(offset, Order::Relaxed).expect("inside")
         };
-        (0..RING_ENTRY_SIZE).map(one).collect()
+        let entry = (0..self.entry_bytes).map(one).collect();
+        self.req_cons = self.req_cons.wrapping_add(1);
+        Some(entry)
     }
 
-    pub(super) fn put(&mut self, response: Response) {
-        for (byte, value) in response.as_bytes().iter().enumerate() {
+    /// Asks to be notified of the next request.
+    pub(super) fn enable_events(&self) {
+        self.set_word(REQ_EVENT, self.req_cons.wrapping_add(1));
+    }
+
+    pub(super) fn put(&mut self, response: &[u8]) {
+        for (byte, value) in response.iter().enumerate() {
             let (page, offset) = self.byte(self.rsp_prod, byte);
             page.store(offset, *value, Order::Relaxed).expect("inside");
         }
@@ -61,12 +75,12 @@ impl Connection {
     }
 
     /// Shows the responses; notifies if the frontend asked for one of them.
-    pub(super) fn push(&self, me: &FakeXen) {
+    pub(super) fn push(&self, me: &FakeXen, port: Port) {
         let old = self.word(RSP_PROD);
         self.set_word(RSP_PROD, self.rsp_prod);
         let event = self.word(RSP_EVENT);
         if self.rsp_prod.wrapping_sub(event) < self.rsp_prod.wrapping_sub(old) {
-            me.evtchn_send(self.port).expect("connected");
+            me.evtchn_send(port).expect("connected");
         }
     }
 }

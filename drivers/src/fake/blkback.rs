@@ -5,11 +5,10 @@
 
 mod serve;
 
-use super::backring::Connection;
+use super::backring::BackRing;
 use super::disk::{Disk, Grants};
 use super::faults::{Faults, Misdeed, Random};
 use super::xenstored::XenStored;
-use crate::ring::ring_entries;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::rc::Rc;
@@ -18,9 +17,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Ref, RefCell, RefMut};
 use kernel::fake::FakeXen;
-use kernel::{DomId, GrantRef, Hypervisor};
+use kernel::{DomId, GrantRef, Hypervisor, Port};
 use xen_pv_sys::io::blkif::RING_ENTRY_SIZE;
-use xen_pv_sys::io::ring::RSP_PROD;
 
 /// The disk and what blkback offers.
 #[derive(Clone, Debug)]
@@ -66,6 +64,23 @@ impl Default for BlkBackConfig {
             hangs_at_start: false,
         }
     }
+}
+
+/// A request taken from the ring and not completed yet.
+struct Held {
+    entry: Vec<u8>,
+    number: u64,
+    wait_steps: u32,
+}
+
+/// A connected ring.
+struct Connection {
+    ring: BackRing,
+    port: Port,
+    grants: Grants,
+    held: VecDeque<Held>,
+    responses: u64,
+    silent: bool,
 }
 
 struct Inner {
@@ -220,9 +235,7 @@ impl BlkBack {
         let Inner { kept, me, stub, .. } = &mut *inner;
         for mut connection in kept.drain(..) {
             connection.grants.unmap_all();
-            for gref in &connection.grefs {
-                me.unmap_grant(*stub, *gref).expect("mapped");
-            }
+            connection.ring.unmap(me, *stub);
         }
     }
 
@@ -347,25 +360,15 @@ impl Inner {
         // What the nodes name may be what is left of an earlier connection.
         let Ok(port) = self.me.evtchn_bind_interdomain(self.stub, remote_port) else { return self.go_to(5) };
         let grefs: Vec<_> = grefs.into_iter().map(GrantRef).collect();
-        let pages: Vec<_> = grefs
-            .iter()
-            .map(|gref| self.me.map_grant(self.stub, *gref, true).expect("a granted ring"))
-            .collect();
         let persistent = self.config.persistent && number("feature-persistent") == Some(1);
-        let mut connection = Connection {
-            entries: ring_entries(pages.len(), RING_ENTRY_SIZE),
-            pages,
-            grefs,
+        let connection = Connection {
+            ring: BackRing::map(&self.me, self.stub, grefs, RING_ENTRY_SIZE),
             port,
-            req_cons: 0,
-            rsp_prod: 0,
             grants: Grants::new(self.me.clone(), self.stub, persistent),
             held: VecDeque::new(),
             responses: 0,
             silent: false,
         };
-        connection.rsp_prod = connection.word(RSP_PROD);
-        connection.req_cons = connection.rsp_prod;
         self.connection = Some(connection);
         self.connections += 1;
         self.write_properties();
@@ -406,8 +409,6 @@ impl Inner {
             return;
         }
         connection.grants.unmap_all();
-        for gref in &connection.grefs {
-            self.me.unmap_grant(self.stub, *gref).expect("mapped");
-        }
+        connection.ring.unmap(&self.me, self.stub);
     }
 }

@@ -1,6 +1,7 @@
 //! What is agreed on at the start, and what is refused.
 
 use super::*;
+use crate::frontend::CONNECT_TIMEOUT_NS;
 
 #[test]
 fn a_connection_takes_what_linux_offers() {

@@ -1,13 +1,11 @@
 //! What the fake does with a connection's requests.
 
-use super::Inner;
-use crate::fake::backring::Held;
+use super::{Held, Inner};
 use crate::fake::disk::Rules;
 use crate::fake::faults::Misdeed;
 use kernel::Hypervisor;
 use xen_pv_sys::io::blkif::{BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR, Request, Response};
-use xen_pv_sys::io::ring::{REQ_EVENT, REQ_PROD};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 impl Inner {
     /// Takes requests if notified; completes some of those held. True if anything moved.
@@ -15,14 +13,12 @@ impl Inner {
         let Some(connection) = &mut self.connection else { return false };
         let mut moved = false;
         if self.me.evtchn_take_pending(connection.port) {
-            while connection.word(REQ_PROD) != connection.req_cons {
-                let entry = connection.entry(connection.req_cons);
+            while let Some(entry) = connection.ring.take() {
                 let held = Held { entry, number: self.requests, wait_steps: self.faults.delay_steps };
                 connection.held.push_back(held);
-                connection.req_cons = connection.req_cons.wrapping_add(1);
                 self.requests += 1;
             }
-            connection.set_word(REQ_EVENT, connection.req_cons.wrapping_add(1));
+            connection.ring.enable_events();
             self.most_held = self.most_held.max(connection.held.len());
             moved = true;
         }
@@ -43,7 +39,7 @@ impl Inner {
             self.complete(which);
         }
         if let Some(connection) = &self.connection {
-            connection.push(&self.me);
+            connection.ring.push(&self.me, connection.port);
         }
         true
     }
@@ -80,13 +76,15 @@ impl Inner {
             None | Some(Misdeed::Silence) => {}
             Some(Misdeed::BogusId) => response.id ^= 1 << 40,
             Some(Misdeed::WrongOperation) => response.operation ^= 1,
-            Some(Misdeed::Duplicate) => connection.put(response),
-            Some(Misdeed::IndexJump(by)) => connection.rsp_prod = connection.rsp_prod.wrapping_add(by),
+            Some(Misdeed::Duplicate) => connection.ring.put(response.as_bytes()),
+            Some(Misdeed::IndexJump(by)) => {
+                connection.ring.rsp_prod = connection.ring.rsp_prod.wrapping_add(by)
+            }
             Some(Misdeed::Vanish) => {
                 self.disconnect();
                 return self.go_to(6);
             }
         }
-        connection.put(response);
+        connection.ring.put(response.as_bytes());
     }
 }

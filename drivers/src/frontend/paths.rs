@@ -1,4 +1,4 @@
-//! Where the two halves of a disk live in xenstore, and which domain the other one is.
+//! Where the two halves of a device live in xenstore, and which domain the other one is.
 
 use super::ConnectError;
 use crate::xenbus;
@@ -10,39 +10,39 @@ use xen_pv_sys::io::xenbus::XenbusState;
 use xen_pv_sys::io::xs_wire::ABS_PATH_MAX;
 use xen_pv_sys::xen::DOMID_FIRST_RESERVED;
 
-/// Our nodes and blkback's.
+/// Our nodes and those of the other end.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Paths {
+pub(crate) struct Paths {
     /// Our directory, relative to our domain's.
-    pub(super) frontend: String,
-    /// Blkback's, absolute.
-    pub(super) backend: String,
-    pub(super) domid: DomId,
-    /// Of the watches on our `backend` node and on blkback's state.
-    pub(super) token: String,
+    pub(crate) frontend: String,
+    /// The other end's, absolute.
+    pub(crate) backend: String,
+    pub(crate) domid: DomId,
+    /// Of the watches on our `backend` node and on the other end's state.
+    pub(crate) token: String,
 }
 
-/// What xenstore says of the disk now.
-pub(super) struct Found {
-    pub(super) paths: Paths,
+/// What xenstore says of the device now.
+pub(crate) struct Found {
+    pub(crate) paths: Paths,
     /// Our state.
-    pub(super) ours: XenbusState,
-    /// Blkback's; not read if it is another one than was known.
-    pub(super) theirs: Option<XenbusState>,
+    pub(crate) ours: XenbusState,
+    /// The other end's; not read if it is another one than was known.
+    pub(crate) theirs: Option<XenbusState>,
 }
 
 impl Paths {
-    /// Reads what the toolstack wrote for the disk, and the states of both ends.
+    /// Reads what the toolstack wrote for the device, and the states of both ends.
     ///
     /// # Errors
-    /// [`ConnectError::Missing`] if there is no such disk now.
-    pub(super) fn find<H: Hypervisor>(
+    /// [`ConnectError::Missing`] if there is no such device now.
+    pub(crate) fn find<H: Hypervisor>(
         xs: &mut Xenstore<H>,
-        vdev: u32,
+        name: Name,
         known: Option<&Paths>,
     ) -> Result<Found, ConnectError> {
-        let frontend = frontend(vdev);
-        let mut nodes = vec![pointer(vdev), format!("{frontend}/backend-id"), xenbus::state_path(&frontend)];
+        let frontend = name.frontend();
+        let mut nodes = vec![name.pointer(), format!("{frontend}/backend-id"), xenbus::state_path(&frontend)];
         nodes.extend(known.map(|paths| xenbus::state_path(&paths.backend)));
         let mut answers = xs.read_all(nodes)?.into_iter();
         let mut node = || answers.next().unwrap_or(Err(StoreError::TimedOut));
@@ -65,11 +65,11 @@ impl Paths {
             Some(known) if known.backend == backend => Some(xenbus::state_in(node())?),
             _ => None,
         };
-        Ok(Found { paths: Paths { frontend, backend, domid, token: token(vdev) }, ours, theirs })
+        Ok(Found { paths: Paths { frontend, backend, domid, token: name.token() }, ours, theirs })
     }
 
-    /// Whether an event at `path` is about blkback.
-    pub(super) fn is_backend(&self, path: &str) -> bool {
+    /// Whether an event at `path` is about the other end.
+    pub(crate) fn is_backend(&self, path: &str) -> bool {
         is_below(path, &self.backend)
     }
 }
@@ -78,26 +78,35 @@ fn missing(key: &'static str, error: StoreError) -> ConnectError {
     if error.is_not_found() { ConnectError::Missing(key) } else { ConnectError::Store(error) }
 }
 
-/// Our directory.
-#[inline(never)]
-pub(super) fn frontend(vdev: u32) -> String {
-    format!("device/vbd/{vdev}")
+/// Class and number of a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Name {
+    pub(crate) class: &'static str,
+    pub(crate) number: u32,
 }
 
-/// Our node that names blkback: the toolstack writes it again when it attaches the disk
-/// again.
-#[inline(never)]
-pub(super) fn pointer(vdev: u32) -> String {
-    format!("device/vbd/{vdev}/backend")
-}
+impl Name {
+    /// Our directory.
+    #[inline(never)]
+    pub(crate) fn frontend(self) -> String {
+        format!("device/{}/{}", self.class, self.number)
+    }
 
-/// Of all the disk's watches.
-#[inline(never)]
-pub(super) fn token(vdev: u32) -> String {
-    format!("vbd-{vdev}")
+    /// Our node that names the other end: the toolstack writes it again when it attaches the device
+    /// again.
+    #[inline(never)]
+    pub(crate) fn pointer(self) -> String {
+        format!("device/{}/{}/backend", self.class, self.number)
+    }
+
+    /// Of all the device's watches.
+    #[inline(never)]
+    pub(crate) fn token(self) -> String {
+        format!("{}-{}", self.class, self.number)
+    }
 }
 
 /// Whether `path` is `ancestor` or lies below it.
-pub(super) fn is_below(path: &str, ancestor: &str) -> bool {
+pub(crate) fn is_below(path: &str, ancestor: &str) -> bool {
     path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -9,20 +9,19 @@
 //! Nothing here waits: [`Reconnect::step`] makes at most one transition, a bounded number of
 //! requests to xenstored. So a caller with other work (vCPUs to be answered) can go on between.
 //!
-//! **The old connection is over before the next one begins.** Blkback closes it (Closed),
-//! and has let go of *every* page of it: a blkback unmaps the pages of a request when the
+//! **The old connection is over before the next one begins.** The other end closes it
+//! (Closed), and has let go of *every* page of it: a blkback unmaps the pages of a request when the
 //! request is done, so a page that cannot be taken back may belong to a write that is still on
-//! its way to the disk and would overwrite what a later one wrote. Until then the disk waits;
+//! its way to the disk and would overwrite what a later one wrote. Until then the device waits;
 //! no page is leaked, reused or freed, and no more memory is taken. That also bounds what a
-//! hostile blkback can hold: the pages of one connection.
+//! hostile peer can hold: the pages of one connection.
 //!
-//! A blkback that keeps failing is tried after growing pauses, as is one whose connections do
-//! not last.
+//! A peer that keeps failing is tried after growing pauses, as is one whose connections do not last.
 
-use super::geometry::Numbers;
-use super::negotiate::Negotiated;
-use super::paths::{self, Found, Paths};
-use super::{BlkFront, ConnectError, Geometry};
+use super::nodes::close;
+use super::numbers::Numbers;
+use super::paths::{self, Found, Name, Paths};
+use super::{ConnectError, Device, Session};
 use crate::gnttab::GrantedPage;
 use crate::xenbus::{self, Phase, Step};
 use crate::xenstore::{Ask, StoreError, Xenstore};
@@ -33,7 +32,7 @@ use xen_pv_sys::io::xenbus::XenbusState;
 
 /// An event can be dropped when too many come, so check now and then without one.
 const POLL_INTERVAL_NS: u64 = 2_000_000_000;
-/// How often to try to take back pages that blkback still has mapped.
+/// How often to try to take back pages that the other end still has mapped.
 const PAGES_INTERVAL_NS: u64 = 50_000_000;
 /// Pause after a failure, doubled at each that follows.
 const PAUSE_MIN_NS: u64 = 100_000_000;
@@ -49,36 +48,36 @@ enum Stage {
     Closing,
     /// We are Closed.
     Closed,
-    /// Blkback has closed; our pages come back.
+    /// The other end has closed; our pages come back.
     Release,
     /// We are Initialising.
     Start,
-    /// Ring and port are in xenstore, and we are Initialised.
+    /// Ring and port are in xenstore, and our state says so.
     Offered,
 }
 
 /// What one transition led to.
-pub(super) enum Advance<H: Hypervisor> {
+pub(crate) enum Advance<D> {
     /// Another can follow at once.
     Again,
-    /// Blkback, in this state, is to move.
+    /// The other end, in this state, is to move.
     Wait(XenbusState),
-    Connected(Box<BlkFront<H>>),
+    Connected(Box<D>),
 }
 
-/// A disk without a connection, on its way to one.
+/// A device without a connection, on its way to one.
 #[derive(Debug)]
-pub struct Reconnect<H: Hypervisor> {
+pub struct Reconnect<H: Hypervisor, D: Device<H>> {
     hv: H,
-    vdev: u32,
-    pool_pages: u16,
+    number: u32,
+    options: D::Options,
     stage: Stage,
     /// Our own `backend` node is watched.
     watching: bool,
-    /// Blkback that is watched.
+    /// The other end that is watched.
     paths: Option<Paths>,
-    offered: Option<Box<BlkFront<H>>>,
-    /// Pages of earlier connections that blkback may still reach.
+    offered: Option<Box<D>>,
+    /// Pages of earlier connections that the other end may still reach.
     old_pages: Vec<GrantedPage<H>>,
     pause_ns: u64,
     /// No new connection before this.
@@ -90,13 +89,13 @@ pub struct Reconnect<H: Hypervisor> {
     reported: Option<ConnectError>,
 }
 
-impl<H: Hypervisor> Reconnect<H> {
-    /// A disk that was never connected.
-    pub(super) fn new(hv: &H, vdev: u32, pool_pages: u16) -> Self {
+impl<H: Hypervisor, D: Device<H>> Reconnect<H, D> {
+    /// A device that was never connected.
+    pub(crate) fn new(hv: &H, number: u32, options: D::Options) -> Self {
         Reconnect {
             hv: hv.clone(),
-            vdev,
-            pool_pages,
+            number,
+            options,
             stage: Stage::Begin,
             watching: false,
             paths: None,
@@ -111,23 +110,28 @@ impl<H: Hypervisor> Reconnect<H> {
     }
 
     /// What is left of a connection that is over.
-    pub(super) fn after(front: BlkFront<H>) -> Self {
-        let now_ns = front.hv.now_ns();
+    pub(crate) fn after(hv: &H, front: D) -> Self {
+        let now_ns = hv.now_ns();
+        let Session { number, options, paths, pause_ns, connected_at_ns } = front.session().clone();
         // A connection that broke at once counts as a failure to connect, whatever the handshake said.
-        let lasted = now_ns.saturating_sub(front.connected_at_ns) >= LASTING_NS;
-        let pause_ns = if lasted { 0 } else { longer(front.pause_ns) };
-        let mut next = Reconnect::new(&front.hv, front.vdev, front.pool_pages);
+        let lasted = now_ns.saturating_sub(connected_at_ns) >= LASTING_NS;
+        let pause_ns = if lasted { 0 } else { longer(pause_ns) };
+        let mut next = Reconnect::new(hv, number, options);
         next.watching = true;
-        next.paths = Some(front.paths.clone());
+        next.paths = Some(paths);
         next.old_pages = front.into_pages();
         next.pause_ns = pause_ns;
         next.not_before_ns = now_ns.saturating_add(pause_ns);
         next
     }
 
+    pub(super) fn name(&self) -> Name {
+        Name { class: D::CLASS, number: self.number }
+    }
+
     /// Does what can be done now, if anything is due, and returns the connection when it
     /// stands. Call it after each [`Reconnect::on_watch`] and at [`Reconnect::due_ns`].
-    pub fn step(&mut self, xs: &mut Xenstore<H>) -> Option<BlkFront<H>> {
+    pub fn step(&mut self, xs: &mut Xenstore<H>) -> Option<D> {
         let now_ns = self.hv.now_ns();
         // Each step asks xenstored, whose rate limit all of this domain shares.
         if now_ns < self.due_at_ns {
@@ -149,15 +153,15 @@ impl<H: Hypervisor> Reconnect<H> {
         self.due_at_ns
     }
 
-    /// Pages of the old connection that blkback has not let go of yet.
+    /// Pages of the old connection that the other end has not let go of yet.
     #[must_use]
     pub fn pages_out(&self) -> usize {
         self.old_pages.len()
     }
 
-    /// Takes note of a watch event, if it is about this disk.
+    /// Takes note of a watch event, if it is about this device.
     pub fn on_watch(&mut self, path: &str) {
-        let ours = paths::is_below(path, &paths::frontend(self.vdev))
+        let ours = paths::is_below(path, &self.name().frontend())
             || self.paths.as_ref().is_some_and(|paths| paths.is_backend(path));
         if ours {
             self.set_due();
@@ -174,10 +178,10 @@ impl<H: Hypervisor> Reconnect<H> {
         self.not_before_ns = self.hv.now_ns().saturating_add(pause_ns);
     }
 
-    /// One transition, if blkback's state allows one.
-    pub(super) fn advance(&mut self, xs: &mut Xenstore<H>) -> Result<Advance<H>, ConnectError> {
+    /// One transition, if the other end's state allows one.
+    pub(crate) fn advance(&mut self, xs: &mut Xenstore<H>) -> Result<Advance<D>, ConnectError> {
         let (paths, ours, state) = self.find(xs)?;
-        if !self.stage.is_shown_by(ours) {
+        if !self.stage.is_shown_by(ours, D::OFFERED) {
             // The toolstack made our directory again.
             self.begin();
         }
@@ -185,7 +189,7 @@ impl<H: Hypervisor> Reconnect<H> {
         match self.stage {
             Stage::Begin => {
                 use XenbusState as S;
-                // A blkback that is Connected or Closing without us is so with an earlier connection.
+                // One that is Connected or Closing without us is so with an earlier connection.
                 let fresh = matches!(ours, S::Unknown | S::Initialising);
                 if fresh && !matches!(state, S::Connected | S::Closing) {
                     self.stage = Stage::Release;
@@ -218,22 +222,22 @@ impl<H: Hypervisor> Reconnect<H> {
         paths: &Paths,
         stage: Stage,
         ours: XenbusState,
-    ) -> Result<Advance<H>, ConnectError> {
+    ) -> Result<Advance<D>, ConnectError> {
         xenbus::write_state(xs, &paths.frontend, ours)?;
         self.stage = stage;
         Ok(Advance::Again)
     }
 
-    /// Who blkback is now, our state and its. Another one than before: everything begins
+    /// Who the other end is now, our state and its. Another one than before: everything begins
     /// again.
     fn find(&mut self, xs: &mut Xenstore<H>) -> Result<(Paths, XenbusState, XenbusState), ConnectError> {
-        let found = Paths::find(xs, self.vdev, self.paths.as_ref());
-        // Then nothing is known of the disk. Any other error says that it is not there now.
+        let found = Paths::find(xs, self.name(), self.paths.as_ref());
+        // Then nothing is known of the device. Any other error says that it is not there now.
         if let Err(error @ ConnectError::Store(_)) = found {
             return Err(error);
         }
         let now = found.as_ref().ok().map(|found| &found.paths);
-        // What was begun with another blkback is of no use with this one.
+        // What was begun with another one is of no use with this one.
         if self.paths.as_ref() != now {
             if let Some(old) = self.paths.take() {
                 // Best effort: the watch may have gone with the node.
@@ -251,7 +255,7 @@ impl<H: Hypervisor> Reconnect<H> {
         // requests xenstored does first.
         let mut asks = Vec::new();
         if !self.watching {
-            asks.push(Ask::Watch(paths::pointer(self.vdev), paths::token(self.vdev)));
+            asks.push(Ask::Watch(self.name().pointer(), self.name().token()));
         }
         if let Some(paths) = now {
             let state = xenbus::state_path(&paths.backend);
@@ -272,7 +276,7 @@ impl<H: Hypervisor> Reconnect<H> {
     fn begin(&mut self) {
         self.stage = Stage::Begin;
         if let Some(front) = self.offered.take() {
-            // Blkback may have mapped them by now.
+            // The other end may have mapped them by now.
             self.old_pages.extend(front.into_pages());
         }
     }
@@ -289,12 +293,12 @@ impl<H: Hypervisor> Reconnect<H> {
             self.report(ConnectError::PagesOut(pages));
             return Ok(false);
         }
-        // A blkback that fails at once is not asked as fast as the stub can ask.
+        // One that fails at once is not asked as fast as the stub can ask.
         if now_ns < self.not_before_ns {
             self.due_at_ns = self.not_before_ns;
             return Ok(false);
         }
-        // The toolstack takes the disk away: there is nothing to begin.
+        // The toolstack takes the device away: there is nothing to begin.
         Ok(Numbers::read(xs, &paths.backend, &["online"])?.next()? != Some(0))
     }
 
@@ -305,7 +309,7 @@ impl<H: Hypervisor> Reconnect<H> {
         paths: &Paths,
         ours: XenbusState,
         state: XenbusState,
-    ) -> Result<Advance<H>, ConnectError> {
+    ) -> Result<Advance<D>, ConnectError> {
         if !self.may_start(xs, paths)? {
             return Ok(Advance::Wait(state));
         }
@@ -322,7 +326,7 @@ impl<H: Hypervisor> Reconnect<H> {
         xs: &mut Xenstore<H>,
         paths: &Paths,
         state: XenbusState,
-    ) -> Result<Advance<H>, ConnectError> {
+    ) -> Result<Advance<D>, ConnectError> {
         match xenbus::step(Phase::Start, state) {
             Step::Offer => self.offer(xs, paths),
             // It closes what we have not begun: follow it, or it never gets to the end.
@@ -332,25 +336,30 @@ impl<H: Hypervisor> Reconnect<H> {
         }
     }
 
-    fn offer(&mut self, xs: &mut Xenstore<H>, paths: &Paths) -> Result<Advance<H>, ConnectError> {
-        let agreed = Negotiated::read(xs, &paths.backend, self.pool_pages)?;
-        let front = BlkFront::allocate(&self.hv, paths, agreed, self.vdev).map_err(|(errno, pages)| {
+    fn offer(&mut self, xs: &mut Xenstore<H>, paths: &Paths) -> Result<Advance<D>, ConnectError> {
+        let session = Session {
+            number: self.number,
+            options: self.options,
+            paths: paths.clone(),
+            pause_ns: self.pause_ns,
+            connected_at_ns: 0,
+        };
+        let front = D::prepare(&self.hv, xs, session).map_err(|(error, pages)| {
             self.old_pages.extend(pages);
-            ConnectError::Xen(errno)
+            error
         })?;
         self.offered.insert(Box::new(front)).offer(xs)?;
-        self.go_to(xs, paths, Stage::Offered, XenbusState::Initialised)
+        self.go_to(xs, paths, Stage::Offered, D::OFFERED)
     }
 
-    fn connect(&mut self, xs: &mut Xenstore<H>, paths: &Paths) -> Result<Advance<H>, ConnectError> {
-        let geometry = Geometry::read(xs, &paths.backend)?;
-        xenbus::write_state(xs, &paths.frontend, XenbusState::Connected)?;
-        let Some(mut front) = self.offered.take() else {
-            return Err(ConnectError::Xen(Errno::EINVAL));
-        };
-        front.geometry = geometry;
-        front.pause_ns = self.pause_ns;
-        front.connected_at_ns = self.hv.now_ns();
+    fn connect(&mut self, xs: &mut Xenstore<H>, paths: &Paths) -> Result<Advance<D>, ConnectError> {
+        let Some(front) = &mut self.offered else { return Err(ConnectError::Xen(Errno::EINVAL)) };
+        front.complete(xs)?;
+        if D::OFFERED != XenbusState::Connected {
+            xenbus::write_state(xs, &paths.frontend, XenbusState::Connected)?;
+        }
+        let Some(mut front) = self.offered.take() else { return Err(ConnectError::Xen(Errno::EINVAL)) };
+        front.session_mut().connected_at_ns = self.hv.now_ns();
         Ok(Advance::Connected(front))
     }
 
@@ -358,7 +367,7 @@ impl<H: Hypervisor> Reconnect<H> {
         let now_ns = self.hv.now_ns();
         self.begin();
         self.report(error);
-        // No pause for a disk that is simply not there.
+        // No pause for a device that is simply not there.
         if let ConnectError::Missing(_) = error {
             // Detached: an event comes when it is attached again.
             return;
@@ -372,35 +381,35 @@ impl<H: Hypervisor> Reconnect<H> {
     fn report(&mut self, error: ConnectError) {
         // It may fail in the same way for hours.
         if self.reported != Some(error) {
-            log::warn!("blkfront {}: no connection yet: {error}", paths::frontend(self.vdev));
+            log::warn!("{} {}: no connection yet: {error}", D::NAME, self.name().frontend());
             self.reported = Some(error);
         }
     }
 
     /// Gives up: closes what was offered, waits for it, and ends the watches.
-    pub(super) fn abandon(mut self, xs: &mut Xenstore<H>) {
-        if let Some(mut front) = self.offered.take() {
+    pub(crate) fn abandon(mut self, xs: &mut Xenstore<H>) {
+        if let Some(front) = self.offered.take() {
             // It may have mapped our pages by now: ask for them back before they go.
-            let _ = front.close(xs);
-            front.disconnect();
+            let _ = close(xs, D::CLASS, front.session());
+            drop(front.into_pages());
         }
         // Best effort: the error that led here is the one to report.
         if let Some(paths) = &self.paths {
             let _ = xs.unwatch(&xenbus::state_path(&paths.backend), &paths.token);
         }
-        let _ = xs.unwatch(&paths::pointer(self.vdev), &paths::token(self.vdev));
+        let _ = xs.unwatch(&self.name().pointer(), &self.name().token());
     }
 }
 
 impl Stage {
     /// Whether our own state is the one that we wrote for this stage.
-    fn is_shown_by(self, ours: XenbusState) -> bool {
+    fn is_shown_by(self, ours: XenbusState, offered: XenbusState) -> bool {
         match self {
             Stage::Begin | Stage::Release => true,
             Stage::Closing => ours == XenbusState::Closing,
             Stage::Closed => ours == XenbusState::Closed,
             Stage::Start => ours == XenbusState::Initialising,
-            Stage::Offered => ours == XenbusState::Initialised,
+            Stage::Offered => ours == offered,
         }
     }
 }
