@@ -8,6 +8,7 @@
 //! - [`ring`]: the frontend of a shared request and response ring
 //! - [`xenstore`], [`xenbus`]: the configuration store and the handshake over it
 //! - [`blkfront`]: a block device of another domain
+//! - [`netfront`]: a network interface of another domain
 //! - `fake` (feature `fake`): stateful peers for host tests
 #![no_std]
 #![forbid(unsafe_code)]
@@ -36,9 +37,11 @@ pub mod evtchn;
 pub mod fake;
 mod frontend;
 pub mod gnttab;
+pub mod netfront;
 pub mod ring;
 pub mod xenbus;
 pub mod xenstore;
 
 pub use blkfront::BlkFront;
+pub use netfront::NetFront;
 pub use xenstore::Xenstore;

@@ -55,6 +55,7 @@ const PROLOGUE: &str = r"
 #include <xen/hvm/ioreq.h>
 #include <xen/io/xenbus.h>
 #include <xen/io/blkif.h>
+#include <xen/io/netif.h>
 #include <xen/io/console.h>
 #include <xen/io/xs_wire.h>
 #define LAST_WORD(field, value) \

@@ -10,7 +10,7 @@ use core::mem::{offset_of, size_of};
 use xen_privcmd::call::{self, ask, label, list};
 use xen_pv_sys::dm_op::ioreq;
 use xen_pv_sys::io::xenbus::XenbusState;
-use xen_pv_sys::io::{blkif, console, ring, xs_wire};
+use xen_pv_sys::io::{console, xs_wire};
 use xen_pv_sys::{
     PAGE_SHIFT, PAGE_SIZE, arch_arm, dm_op, errno, event_channel, grant_table, hvm, memory, sched, vcpu, xen,
 };
@@ -60,6 +60,8 @@ macro_rules! layouts {
     )*};
 }
 
+mod rings;
+
 fn bytes(n: usize) -> i128 {
     i128::try_from(n).unwrap_or(i128::MAX)
 }
@@ -71,7 +73,8 @@ pub fn checks() -> Vec<Check> {
     errnos(&mut checks);
     hypercall_arguments(&mut checks);
     shared_pages(&mut checks);
-    block_ring(&mut checks);
+    rings::block(&mut checks);
+    rings::network(&mut checks);
     domctls(&mut checks);
     checks
 }
@@ -402,49 +405,5 @@ fn shared_pages(checks: &mut Vec<Check>) {
         xs_wire::XsdSockmsg as "struct xsd_sockmsg" {
             msg_type = "type", req_id = "req_id", tx_id = "tx_id", len = "len",
         }
-    }
-}
-
-fn block_ring(checks: &mut Vec<Check>) {
-    consts! { checks:
-        blkif::BLKIF_OP_READ = "BLKIF_OP_READ";
-        blkif::BLKIF_OP_WRITE = "BLKIF_OP_WRITE";
-        blkif::BLKIF_OP_WRITE_BARRIER = "BLKIF_OP_WRITE_BARRIER";
-        blkif::BLKIF_OP_FLUSH_DISKCACHE = "BLKIF_OP_FLUSH_DISKCACHE";
-        blkif::BLKIF_OP_DISCARD = "BLKIF_OP_DISCARD";
-        blkif::BLKIF_OP_INDIRECT = "BLKIF_OP_INDIRECT";
-        blkif::BLKIF_DISCARD_SECURE = "BLKIF_DISCARD_SECURE";
-        blkif::BLKIF_RSP_OKAY = "BLKIF_RSP_OKAY";
-        blkif::BLKIF_RSP_ERROR = "BLKIF_RSP_ERROR";
-        blkif::BLKIF_RSP_EOPNOTSUPP = "BLKIF_RSP_EOPNOTSUPP";
-    }
-    sizes! { checks:
-        blkif::MAX_SEGMENTS_PER_REQUEST = "BLKIF_MAX_SEGMENTS_PER_REQUEST";
-        blkif::MAX_INDIRECT_PAGES_PER_REQUEST = "BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST";
-        blkif::SEGMENTS_PER_INDIRECT_PAGE = "((1u << XEN_PAGE_SHIFT) / sizeof(struct blkif_request_segment))";
-        blkif::RING_ENTRY_SIZE = "sizeof(union blkif_sring_entry)";
-        ring::REQ_PROD = "__builtin_offsetof(struct blkif_sring, req_prod)";
-        ring::REQ_EVENT = "__builtin_offsetof(struct blkif_sring, req_event)";
-        ring::RSP_PROD = "__builtin_offsetof(struct blkif_sring, rsp_prod)";
-        ring::RSP_EVENT = "__builtin_offsetof(struct blkif_sring, rsp_event)";
-        ring::HEADER_SIZE = "__builtin_offsetof(struct blkif_sring, ring)";
-    }
-    layouts! { checks:
-        blkif::Segment as "struct blkif_request_segment" {
-            gref = "gref", first_sect = "first_sect", last_sect = "last_sect",
-        }
-        blkif::Request as "struct blkif_request" {
-            operation = "operation", nr_segments = "nr_segments", handle = "handle", id = "id",
-            sector_number = "sector_number", seg = "seg",
-        }
-        blkif::RequestDiscard as "struct blkif_request_discard" {
-            operation = "operation", flag = "flag", handle = "handle", id = "id",
-            sector_number = "sector_number", nr_sectors = "nr_sectors",
-        }
-        blkif::RequestIndirect as "struct blkif_request_indirect" {
-            operation = "operation", indirect_op = "indirect_op", nr_segments = "nr_segments", id = "id",
-            sector_number = "sector_number", handle = "handle", indirect_grefs = "indirect_grefs",
-        }
-        blkif::Response as "struct blkif_response" { id = "id", operation = "operation", status = "status" }
     }
 }

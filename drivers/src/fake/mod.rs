@@ -13,10 +13,12 @@ mod backring;
 pub mod blkback;
 pub mod disk;
 pub mod faults;
+pub mod netback;
 pub mod tree;
 pub mod xenstored;
 
 pub use blkback::{BlkBack, BlkBackConfig};
 pub use disk::{Counts, Disk};
 pub use faults::{Faults, Misdeed};
+pub use netback::{NetBack, NetMisdeed};
 pub use xenstored::XenStored;

@@ -11,6 +11,7 @@
 //! - [`blk_chain`]: well-offered chains of any content through a whole device
 //! - [`xenstore_wire`]: our xenstore client against a hostile daemon
 //! - [`blkif_ring`]: our block frontend against a hostile storage backend
+//! - [`netif_rings`]: our network frontend against a hostile netback
 //! - [`nbd_stream`]: our NBD client against a hostile server
 //! - [`config_parse`]: the stub's command line
 //! - [`virtq_differential`]: our queue beside rust-vmm's, over the same memory
@@ -23,6 +24,7 @@ pub mod corpus;
 mod input;
 mod mmio_seq;
 mod nbd_stream;
+mod netif_rings;
 mod rig;
 mod virtq_differential;
 mod virtq_mem;
@@ -35,6 +37,7 @@ pub use config_parse::config_parse;
 pub use input::Input;
 pub use mmio_seq::mmio_seq;
 pub use nbd_stream::nbd_stream;
+pub use netif_rings::netif_rings;
 pub use virtq_differential::virtq_differential;
 pub use virtq_mem::virtq_mem;
 pub use xenstore_wire::xenstore_wire;
@@ -43,12 +46,13 @@ pub use xenstore_wire::xenstore_wire;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("mmio_seq", mmio_seq),
     ("virtq_mem", virtq_mem),
     ("blk_chain", blk_chain),
     ("xenstore_wire", xenstore_wire),
     ("blkif_ring", blkif_ring),
+    ("netif_rings", netif_rings),
     ("nbd_stream", nbd_stream),
     ("config_parse", config_parse),
     ("virtq_differential", virtq_differential),

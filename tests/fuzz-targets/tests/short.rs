@@ -56,6 +56,11 @@ fn any_storage_backend_is_survived() {
 }
 
 #[test]
+fn any_netback_is_survived() {
+    run(SLOW_CASES, 20, fuzz_targets::netif_rings);
+}
+
+#[test]
 fn any_nbd_server_is_survived() {
     run(SLOW_CASES, 15, fuzz_targets::nbd_stream);
 }
