@@ -7,7 +7,6 @@
 
 use core::mem::{offset_of, size_of};
 
-use xen_privcmd::call::{self, ask, label, list};
 use xen_pv_sys::dm_op::ioreq;
 use xen_pv_sys::io::xenbus::XenbusState;
 use xen_pv_sys::io::{console, xs_wire};
@@ -60,6 +59,7 @@ macro_rules! layouts {
     )*};
 }
 
+mod dom0;
 mod rings;
 
 fn bytes(n: usize) -> i128 {
@@ -75,7 +75,7 @@ pub fn checks() -> Vec<Check> {
     shared_pages(&mut checks);
     rings::block(&mut checks);
     rings::network(&mut checks);
-    domctls(&mut checks);
+    dom0::checks(&mut checks);
     checks
 }
 
@@ -147,6 +147,7 @@ fn numbers(checks: &mut Vec<Check>) {
         memory::XENMAPSPACE_SHARED_INFO = "XENMAPSPACE_shared_info";
         memory::XENMAPSPACE_GRANT_TABLE = "XENMAPSPACE_grant_table";
         memory::XENMAPSPACE_GMFN_FOREIGN = "XENMAPSPACE_gmfn_foreign";
+        memory::XENMEM_RESOURCE_GRANT_TABLE = "XENMEM_resource_grant_table";
         memory::XENMEM_RESOURCE_IOREQ_SERVER = "XENMEM_resource_ioreq_server";
         memory::XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0 = "XENMEM_resource_ioreq_server_frame_ioreq(0)";
         dm_op::DMOP_CREATE_IOREQ_SERVER = "XEN_DMOP_create_ioreq_server";
@@ -273,87 +274,6 @@ fn hypercall_arguments(checks: &mut Vec<Check>) {
         vcpu::RegisterVcpuInfo as "struct vcpu_register_vcpu_info" { mfn = "mfn", offset = "offset", rsvd = "rsvd" }
     }
     sizes! { checks: dm_op::DMOP_HEADER_SIZE = "__builtin_offsetof(struct xen_dm_op, u)"; }
-}
-
-/// What dom0's side asks, in `xen-privcmd`.
-fn domctls(checks: &mut Vec<Check>) {
-    consts! { checks:
-        call::DOMCTL_PAUSE = "XEN_DOMCTL_pausedomain";
-        call::DOMCTL_UNPAUSE = "XEN_DOMCTL_unpausedomain";
-        call::DOMCTL_GETDOMAININFO = "XEN_DOMCTL_getdomaininfo";
-        call::DOMCTL_SET_TARGET = "XEN_DOMCTL_set_target";
-        call::SCHEDOP_REMOTE_SHUTDOWN = "SCHEDOP_remote_shutdown";
-        call::DOMINF_DYING = "XEN_DOMINF_dying";
-        call::DOMINF_SHUTDOWN = "XEN_DOMINF_shutdown";
-        call::DOMINF_PAUSED = "XEN_DOMINF_paused";
-        call::DOMINF_SHUTDOWN_SHIFT = "XEN_DOMINF_shutdownshift";
-        list::HYPERVISOR_SYSCTL = "__HYPERVISOR_sysctl";
-        list::SYSCTL_GETDOMAININFOLIST = "XEN_SYSCTL_getdomaininfolist";
-        ask::HYPERVISOR_XSM_OP = "__HYPERVISOR_xsm_op";
-        ask::FLASK_GETENFORCE = "FLASK_GETENFORCE";
-        ask::FLASK_INTERFACE_VERSION = "XEN_FLASK_INTERFACE_VERSION";
-        label::FLASK_CONTEXT_TO_SID = "FLASK_CONTEXT_TO_SID";
-        label::FLASK_SID_TO_CONTEXT = "FLASK_SID_TO_CONTEXT";
-        label::FLASK_ACCESS = "FLASK_ACCESS";
-    }
-    sizes! { checks:
-        call::DOMCTL_UNION = "__builtin_offsetof(struct xen_domctl, u)";
-        call::INFO_TOT_PAGES = "__builtin_offsetof(struct xen_domctl_getdomaininfo, tot_pages)";
-        call::INFO_CPU_TIME = "__builtin_offsetof(struct xen_domctl_getdomaininfo, cpu_time)";
-        call::INFO_HANDLE = "__builtin_offsetof(struct xen_domctl_getdomaininfo, handle)";
-        label::INFO_SSIDREF = "__builtin_offsetof(struct xen_domctl_getdomaininfo, ssidref)";
-        label::FLASK_UNION = "__builtin_offsetof(struct xen_flask_op, u)";
-        label::SID_CONTEXT_POINTER = "__builtin_offsetof(struct xen_flask_sid_context, context)";
-        label::ACCESS_ALLOWED = "__builtin_offsetof(struct xen_flask_access, allowed)";
-        list::SYSCTL_UNION = "__builtin_offsetof(struct xen_sysctl, u)";
-        list::LIST_MAX_DOMAINS = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, max_domains)";
-        list::LIST_BUFFER = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, buffer)";
-        list::LIST_NUM_DOMAINS = "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, num_domains)";
-    }
-    let one_of = |name: &str, versions: &[u32]| {
-        let each: Vec<String> = versions.iter().map(|version| format!("{name} == {version:#x}")).collect();
-        format!("({})", each.join(" || "))
-    };
-    // Places that the code has as literals: what `decode_info` reads, what `set_target` and
-    // `crash` write, and that one of the versions tried is the one of these headers.
-    for (name, theirs, ours) in [
-        (
-            "the domain in getdomaininfo's answer",
-            "__builtin_offsetof(struct xen_domctl_getdomaininfo, domain)",
-            0,
-        ),
-        (
-            "the flags in getdomaininfo's answer",
-            "__builtin_offsetof(struct xen_domctl_getdomaininfo, flags)",
-            4,
-        ),
-        ("the target of set_target", "__builtin_offsetof(struct xen_domctl_set_target, target)", 0),
-        ("the interface version of a domctl", "__builtin_offsetof(struct xen_domctl, interface_version)", 4),
-        ("the domain of a domctl", "__builtin_offsetof(struct xen_domctl, domain)", 8),
-        ("the reason of remote_shutdown", "__builtin_offsetof(struct sched_remote_shutdown, reason)", 4),
-        ("the interface version of a sysctl", "__builtin_offsetof(struct xen_sysctl, interface_version)", 4),
-        (
-            "the first domain of a list",
-            "__builtin_offsetof(struct xen_sysctl_getdomaininfolist, first_domain)",
-            0,
-        ),
-        ("a list's entry fits into half a page", "(sizeof(struct xen_domctl_getdomaininfo) <= 2048)", 1),
-        ("a sysctl fits before it", "(sizeof(struct xen_sysctl) <= 2048)", 1),
-        ("the version of a FLASK operation", "__builtin_offsetof(struct xen_flask_op, interface_version)", 4),
-        ("the number of a label", "__builtin_offsetof(struct xen_flask_sid_context, sid)", 0),
-        ("the length of a label", "__builtin_offsetof(struct xen_flask_sid_context, size)", 4),
-        ("the subject of an access", "__builtin_offsetof(struct xen_flask_access, ssid)", 0),
-        ("the object of an access", "__builtin_offsetof(struct xen_flask_access, tsid)", 4),
-        ("the class of an access", "__builtin_offsetof(struct xen_flask_access, tclass)", 8),
-        (
-            "the domctl interface version",
-            &one_of("XEN_DOMCTL_INTERFACE_VERSION", &call::INTERFACE_VERSIONS),
-            1,
-        ),
-        ("the sysctl interface version", &one_of("XEN_SYSCTL_INTERFACE_VERSION", &list::SYSCTL_VERSIONS), 1),
-    ] {
-        checks.push(Check { name: name.to_owned(), theirs: theirs.to_owned(), ours });
-    }
 }
 
 fn shared_pages(checks: &mut Vec<Check>) {

@@ -92,13 +92,59 @@ seclabel() {
 # label NAME guest|stub: the label of that guest or of its stub.
 label() { /usr/sbin/pilotfishd --policy "$1" | sed -n "s/^# The $2's label:  *//p"; }
 
+# A machine whose guests grant their memory (mode B) has /pf/grants. There each guest has a stub that waits for it.
+
+# waiting_stub NAME: the name under which the stub of the guest NAME waits.
+waiting_stub() { echo "waiting-$1"; }
+
+# granting_disk NAME DISK: the disk line for the guest NAME, with the stub that waits for it where guests grant.
+granting_disk() {
+    case $2 in
+        *,backend=*) echo "$2" ;;
+        *,backendtype=standalone,*) echo "${2/,backendtype=standalone,/,backendtype=standalone,backend=$(waiting_stub "$1"),}" ;;
+        *) echo "$2" ;;
+    esac
+}
+
+pf_waits() { xl list "$1" 2>/dev/null | awk 'NR == 2 { print $5 }' | grep -q p; }
+
+# stub_waits NAME: sees to it that a stub waits for the guest NAME, where guests grant. The daemon that runs is
+# followed by one that knows of the guest.
+stub_waits() {
+    local entry config=/etc/pilotfish/pilotfishd.toml
+    [ -e /pf/grants ] || return 0
+    entry="{ name = \"$(waiting_stub "$1")\", guest = \"$1\" }"
+    if ! grep -q -F "$entry" $config 2>/dev/null; then
+        mkdir -p /etc/pilotfish
+        [ -e $config ] || printf 'grant-stub-memory = "%s"\ngrant-stubs = [\n]\n' "${waiting_memory:-32MiB}" >$config
+        sed -i "s|^]|    $entry,\n]|" $config
+        daemon_stop
+        daemon_start
+    fi
+    wait_for 20 pf_waits "$(waiting_stub "$1")"
+}
+
+# no_stub_waits: ends the waiting of all stubs, for the daemon too.
+no_stub_waits() {
+    local name
+    [ -e /etc/pilotfish/pilotfishd.toml ] && [ -e /pf/grants ] || return 0
+    daemon_stop
+    rm /etc/pilotfish/pilotfishd.toml
+    for name in $(xl list | awk '$1 ~ /^waiting-/ { print $1 }'); do xl destroy "$name"; done
+    daemon_start
+}
+
 # guest_config NAME SCENARIO DISK...: writes /run/NAME.cfg; the guest runs
 # /guest/SCENARIO.sh. kernel=, memory=, vcpus=, extra= (kernel arguments), on_reboot= and on_crash=
 # may be set before the call: `memory=256 vcpus=2 guest_config ...`. Prints the path.
 guest_config() {
     local name=$1 scenario=$2 disks="" disk
     shift 2
-    for disk; do disks="$disks'$disk', "; done
+    if [ -e /pf/grants ]; then local kernel=${kernel:-/guest/Image-grants}; fi
+    for disk; do
+        if [ -e /pf/grants ]; then disk=$(granting_disk "$name" "$disk"); fi
+        disks="$disks'$disk', "
+    done
     cat >"/run/$name.cfg" <<END
 name = '$name'
 memory = ${memory:-192}
@@ -118,6 +164,7 @@ END
 start_guest() {
     local config
     config=$(guest_config "$@")
+    stub_waits "$1" || echo "no stub waits for $1"
     : >"$(guest_log "$1")"
     timeout 60 xl create "$config"
 }
@@ -146,8 +193,9 @@ wait_gone() { wait_for "$2" pf_absent "$1"; }
 
 # --- leftovers -------------------------------------------------------------------
 
-# domains: names of all domains but dom0, one per line; a zombie's name is (null).
-domains() { xl list 2>/dev/null | awk 'NR > 1 && $2 != 0 { print $1 }'; }
+# domains: names of all domains but dom0 and stubs that wait for a guest of the scenario, one per line; a zombie's
+# name is (null).
+domains() { xl list 2>/dev/null | awk 'NR > 1 && $2 != 0 && $1 !~ /^waiting-/ { print $1 }'; }
 
 # count_stubs: how many stub domains there are.
 count_stubs() { domains | grep -c '^pilotfish-'; }

@@ -35,9 +35,16 @@ fn stub_on_guest(reach: Reach) -> Rules {
         Reach::Mappings => &["mmu map_read", "mmu map_write"],
         Reach::Grants => &["grant map_read", "grant map_write", "grant unmap", "grant copy"],
     };
-    let server = ["domain2 resource_map", "hvm dm"];
-    set(&DOMAIN_ON_DOMAIN).into_iter().chain(set(&server)).chain(set(memory)).collect()
+    let server: &[&str] = match reach {
+        Reach::Mappings => &["domain2 resource_map", "hvm dm"],
+        Reach::Grants => &["hvm dm"],
+    };
+    set(&DOMAIN_ON_DOMAIN).into_iter().chain(set(server)).chain(set(memory)).collect()
 }
+/// The type of the stub that uses grants, until it is set up.
+const BUILDING: &str = "pf_stub_grants_t_building";
+/// What it may do to its guest.
+const BUILDING_ON_GUEST: [&str; 2] = ["domain2 resource_map", "hvm dm"];
 /// What the guest may do to its stub.
 fn guest_on_stub(reach: Reach) -> Rules {
     let copy: &[&str] = if reach == Reach::Grants { &["grant copy"] } else { &[] };
@@ -51,11 +58,36 @@ fn the_stub_has_exactly_its_rights_on_its_guest() {
     for (policy, (reach, guest, stub)) in each() {
         assert_eq!(policy.rights(stub, guest), stub_on_guest(reach), "{}", policy.name);
         let (theirs, ours) = (format!("{guest}_channel"), format!("{stub}_channel"));
-        assert_eq!(policy.rights(stub, &theirs), set(&["event create"]), "{}", policy.name);
-        assert_eq!(policy.rights(&theirs, stub), set(&["event bind"]), "{}", policy.name);
+        let first = if reach == Reach::Grants { BUILDING } else { stub };
+        assert_eq!(policy.rights(first, &theirs), set(&["event create"]), "{}", policy.name);
+        assert_eq!(policy.rights(&theirs, first), set(&["event bind"]), "{}", policy.name);
         assert_eq!(policy.rights(&ours, guest), set(&["event bind"]), "{}", policy.name);
         let own = set(&["event create", "event send", "event status"]);
         assert_eq!(policy.rights(stub, &ours), own, "{}", policy.name);
+    }
+}
+
+/// The right to map resources is one to write the guest's grant table.
+#[test]
+fn no_label_may_map_its_guests_resources_and_use_its_grants() {
+    const SERVING: &str = "pf_stub_grants_t";
+    const GUEST: &str = "pf_guest_grants_t";
+    for policy in policies() {
+        let building = set(&DOMAIN_ON_DOMAIN).into_iter().chain(set(&BUILDING_ON_GUEST)).collect();
+        assert_eq!(policy.rights(BUILDING, GUEST), building, "{}", policy.name);
+        assert_eq!(policy.rights(SERVING, &format!("{GUEST}_channel")), Rules::new(), "{}", policy.name);
+        let all = policy.subject(SERVING);
+        assert!(!all.iter().any(|(_, right)| right == "domain2 resource_map"), "{}", policy.name);
+        let relabels = |subject: &str, object: &str| -> Rules {
+            let rights = policy.rights(subject, object).into_iter();
+            rights.filter(|right| right.contains("relabel") || right == "domain transition").collect()
+        };
+        assert_eq!(relabels("dom0_t", BUILDING), set(&["domain2 relabelfrom"]), "{}", policy.name);
+        assert_eq!(relabels("dom0_t", SERVING), set(&["domain2 relabelto"]), "{}", policy.name);
+        assert_eq!(relabels(BUILDING, SERVING), set(&["domain transition"]), "{}", policy.name);
+        for (from, to) in [(SERVING, BUILDING), (SERVING, GUEST), (SERVING, SERVING), (BUILDING, BUILDING)] {
+            assert_eq!(relabels(from, to), Rules::new(), "{}: {from} {to}", policy.name);
+        }
     }
 }
 
@@ -69,16 +101,20 @@ fn the_guest_has_no_right_on_its_stub_but_to_have_its_grants_copied() {
 /// Whatever types there are, Xen's own and those of other guests.
 #[test]
 fn the_stub_has_no_right_elsewhere_that_an_ordinary_guest_lacks() {
-    for (policy, (_, guest, stub)) in each() {
+    let firsts = policies().iter().map(|policy| (policy, ("pf_guest_grants_t", BUILDING)));
+    let all = each().map(|(policy, (_, guest, stub))| (policy, (guest, stub))).chain(firsts);
+    for (policy, (guest, subject)) in all {
+        let stub = subject.trim_end_matches("_building");
         let types = [
             guest.to_owned(),
             stub.to_owned(),
             format!("{guest}_channel"),
             format!("{stub}_channel"),
             format!("{stub}_self"),
+            subject.to_owned(),
         ];
         let others: Rules = policy
-            .subject(stub)
+            .subject(subject)
             .into_iter()
             .filter(|(object, _)| !types.contains(object))
             .map(|(object, right)| format!("{object}:{right}"))
@@ -89,7 +125,7 @@ fn the_stub_has_no_right_elsewhere_that_an_ordinary_guest_lacks() {
         assert!(more.is_empty(), "{}: {more:?}", policy.name);
         let own_self = format!("{guest}_self");
         for object in ["domU_t", "dm_dom_t", &own_self, "pf_guest_two_t", "pf_stub_two_t"] {
-            assert_eq!(policy.rights(stub, object), set(&DOMAIN_ON_DOMAIN), "{}: {object}", policy.name);
+            assert_eq!(policy.rights(subject, object), set(&DOMAIN_ON_DOMAIN), "{}: {object}", policy.name);
         }
     }
 }
@@ -125,15 +161,19 @@ fn what_the_daemon_asks_for_is_allowed_by_the_module_and_all_that_it_adds() {
     for (policy, (reach, guest, stub)) in each() {
         let pair = Pair::of_guest(&format!("system_u:system_r:{guest}")).unwrap();
         let kind = |object: Object| object.label(&pair).rsplit(':').next().unwrap().to_owned();
-        let mut asked = Rules::new();
+        let (mut asked, mut asked_first) = (Rules::new(), Rules::new());
         for right in rights(reach) {
             let (subject, object) = (kind(right.subject), kind(right.object));
             let right = format!("{} {}", right.class.1, right.permission.1);
             assert!(policy.rights(&subject, &object).contains(&right), "{}: {right}", policy.name);
             if (subject.as_str(), object.as_str()) == (stub, guest) {
                 asked.insert(right);
+            } else if subject == BUILDING && object == guest {
+                asked_first.insert(right);
             }
         }
+        let first = if reach == Reach::Grants { set(&BUILDING_ON_GUEST) } else { Rules::new() };
+        assert_eq!(asked_first, first, "{}", policy.name);
         let added: Rules = stub_on_guest(reach).difference(&set(&DOMAIN_ON_DOMAIN)).cloned().collect();
         assert_eq!(asked, added, "{}", policy.name);
     }

@@ -7,6 +7,7 @@ begin() {
         echo "starting the daemon, which did not run"
         daemon_start
     fi
+    no_stub_waits
     no_domains 20 || die "dom0 is not alone at the start: $(domains | tr '\n' ' ')"
     free_before=$(free_mib)
 }
@@ -20,6 +21,9 @@ interface() {
         *) echo 24 ;;
     esac
 }
+
+# label_of NAME: the FLASK label that a domain has.
+label_of() { xl list -Z "$1" | awk 'NR == 2 { print $NF }'; }
 
 # free_mib: memory that Xen has to give, in MiB.
 free_mib() { xl info | awk '$1 == "free_memory" { print $3 }'; }
@@ -118,6 +122,7 @@ pf_memory_back() { [ "$(free_mib)" -ge $((free_before - 1)) ]; }
 
 # nothing_left: after the last guest has gone, nothing of it or its stub is left.
 nothing_left() {
+    no_stub_waits
     wait_for 25 pf_no_domains
     equal "no guest, stub or zombie is left" "" "$(domains | tr '\n' ' ')"
     wait_for 10 pf_no_backends
@@ -164,7 +169,7 @@ disk_refused() {
 pf_hostile=/usr/lib/pilotfish/hostile
 
 # launch_stub NAME IMAGE GUEST-DOMID [ARGUMENT...]: what the daemon does, by hand, with an image
-# of tests/hostile: made paused, given its target (unless targeted=no or it has a label=), let run.
+# of tests/hostile: made paused, given its target (unless targeted=no or it has a label=, made with first_label= if it has that too), let run.
 launch_stub() {
     local name=$1 image=$2 guest=$3
     shift 3
@@ -178,6 +183,7 @@ vcpus = 1
 on_poweroff = 'preserve'
 on_crash = 'preserve'
 ${label:+seclabel = '$label'}
+${first_label:+init_seclabel = '$first_label'}
 END_OF_CONFIG
     : >"$(guest_log "$name")"
     timeout 60 xl create -p "/run/$name.cfg" || return 1

@@ -4,8 +4,6 @@
 . /scenarios/checks.sh
 
 begin
-# label_of NAME: the label that a domain has.
-label_of() { xl list -Z "$1" | awk 'NR == 2 { print $NF }'; }
 # answer STUB KEY EXPECTED
 answer() { equal "$1: $2 is answered with $3" "$3" "$(guest_value "$1" "$2")"; }
 # refused_as WHAT CONFIGURATION PATTERN: xl create fails, and the daemon says so.
@@ -50,7 +48,7 @@ refused_as "a guest whose policy lacks rights" "$(guest_config lame rounds "$(vi
 
 domctl=$(interface domctl)
 words="other=$(domid one) domctl=$domctl"
-device_model='server server_page server_range server_off nr_vcpus map'
+device_model='server server_page server_range server_off nr_vcpus map grant_table'
 domctls='getdomaininfo pausedomain destroydomain'
 label=$(label victim stub) check "a hostile stub with the stub's label runs" launch_stub probe probe "$(domid victim)" "$words"
 check "it has asked for everything" wait_guest_line probe 'PF done=1' 40
@@ -84,6 +82,31 @@ done
 answer neighbour port_dom0 ok
 xl destroy neighbour
 xl destroy victim
+
+# Of a guest that grants its memory: one label for the set-up of the ioreq server, one for what comes after. Who may
+# map resources may write the guest's grant table.
+check "a guest that grants its memory is made" xl create -p "$(guest_config grants mmio)"
+first=$(label grants stub)_building
+label=$first check "the same runs with the first label of its stub" launch_stub starting probe "$(domid grants)" "$words"
+check "it has asked for everything" wait_guest_line starting 'PF done=1' 40
+for what in server server_page server_range server_off nr_vcpus grant_table port; do answer starting "${what}_target" ok; done
+answer starting map_target EACCES
+xl destroy starting
+label=$(label grants stub) first_label=$first check "the same runs with the second label" \
+    launch_stub serving probe "$(domid grants)" "$words"
+check "it has asked for everything" wait_guest_line serving 'PF done=1' 40
+# A port of its own is nobody's until the guest takes it.
+for what in nr_vcpus port; do answer serving "${what}_target" ok; done
+for what in server server_page grant_table map; do answer serving "${what}_target" EACCES; done
+xl destroy serving
+for whose in other dom0; do
+    for what in $device_model; do
+        for name in starting serving; do answer $name "${what}_$whose" EACCES; done
+    done
+done
+equal "who may write the grant table may not use what it grants" refused "$(guest_value starting forged)"
+equal "and who may use grants may not write the table" "no table" "$(guest_value serving forged)"
+xl destroy grants
 xl destroy one
 nothing_left
 finish

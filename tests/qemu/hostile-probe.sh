@@ -14,7 +14,7 @@ check "a guest for the hostile stub is made" xl create -p "$(guest_config victim
 target=$(domid victim)
 domctl=$(interface domctl)
 
-device_model='server server_page server_range server_off nr_vcpus map'
+device_model='server server_page server_range server_off nr_vcpus map grant_table'
 control='pausedomain destroydomain'
 # answers STUB KEY EXPECTED...
 answer() { equal "$1: $2 is answered with $3" "$3" "$(guest_value "$1" "$2")"; }
@@ -31,6 +31,8 @@ answer probe getdomaininfo_target ok
 for what in $control set_target; do answer probe "${what}_target" EPERM; done
 for what in getdomaininfo $control set_target; do answer probe "${what}_other" EPERM; done
 for what in getdomaininfo $control; do answer probe "${what}_dom0" EPERM; done
+# The right to map resources is also one to the grant table: a page that nobody has granted.
+equal "it reads its guest's memory by a grant that it forged" read "$(guest_value probe forged)"
 xl destroy probe
 
 targeted=no check "the same stub runs without a target" launch_stub unarmed probe "$target" "other=$other" "domctl=$domctl"
@@ -38,6 +40,7 @@ check "it has asked for everything" wait_guest_line unarmed 'PF done=1' 40
 for whose in target other dom0; do
     for what in $device_model buffered_server irq getdomaininfo $control; do answer unarmed "${what}_$whose" EPERM; done
 done
+equal "it gets no grant table to forge in" "no table" "$(guest_value unarmed forged)"
 xl destroy unarmed
 xl destroy victim
 

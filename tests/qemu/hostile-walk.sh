@@ -31,10 +31,12 @@ walks() {
 
 # stub_walks DEPLOYMENT GUEST: a domain walks that has a stub's rights over the guest, which is made for it.
 stub_walks() {
-    local run=$1/stub/$xen guest=$2 stub_label=
+    local run=$1/stub/$xen guest=$2 stub_label= first=
     [ $flask = no ] || stub_label=$(label "$guest" stub)
+    # It serves: what it may while it is set up, flask-guests asks.
+    [ "$1" != B ] || first=${stub_label}_building
     check "$run: its guest is made" xl create -p "$(guest_config "$guest" mmio)"
-    label=$stub_label check "$run: a domain with a stub's rights walks" \
+    label=$stub_label first_label=$first check "$run: a domain with a stub's rights walks" \
         launch_stub walker walk "$(domid "$guest")" "other=$other" "$versions"
     walks "$run"
     check "$run: the bystander does verified I/O meanwhile" more_rounds bystander 2 60

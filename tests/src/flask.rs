@@ -43,19 +43,21 @@ const GUESTS: &[&str] = &[
     "victim",
 ];
 
-/// The guests of which a stub has only what they grant to it.
-const GRANTING: &[&str] = &["granting"];
+/// Guests that grant their memory to their stubs on every machine.
+const GRANTING: &[&str] = &["granting", "grants", "grants-heavy", "grants-plain"];
 
 /// A guest whose module lacks these rights of its stub.
 const LAME: (&str, [&str; 2]) = ("lame", [":hvm dm;", " map_write"]);
 
-/// Compiles the policy of a Xen; returns the file that `xl loadpolicy` takes.
+/// Compiles the policy of a Xen; returns the file that `xl loadpolicy` takes. With `grants` no stub may map its guest's
+/// memory.
 ///
 /// # Errors
 /// When it does not compile.
-pub fn policy(fixture: &Fixture) -> Result<PathBuf> {
+pub fn policy(fixture: &Fixture, grants: bool) -> Result<PathBuf> {
+    let usual = if grants { Reach::Grants } else { Reach::Mappings };
     let mut modules = Vec::new();
-    for (guests, reach) in [(GUESTS, Reach::Mappings), (GRANTING, Reach::Grants)] {
+    for (guests, reach) in [(GUESTS, usual), (GRANTING, Reach::Grants)] {
         for guest in guests {
             modules.push(Module::new(guest, reach)?);
         }
@@ -63,7 +65,8 @@ pub fn policy(fixture: &Fixture) -> Result<PathBuf> {
     modules.push(lame()?);
     let modules: Vec<flask::Module> =
         modules.into_iter().map(|Module { name, text, .. }| flask::Module { name, text }).collect();
-    let dir = paths::target().join(format!("qemu/policy-{}", fixture.version));
+    let kind = if grants { "-grants" } else { "" };
+    let dir = paths::target().join(format!("qemu/policy-{}{kind}", fixture.version));
     flask::compile(&fixture.policy, &modules, &dir)
 }
 

@@ -145,6 +145,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     Scenario {
         xens: &[XenVersion::V4_20],
+        boards: &[Board::USUAL, Board::FLASK],
         ..shared(
             "grants",
             300,

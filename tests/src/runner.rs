@@ -36,6 +36,8 @@ pub struct Selection {
     pub cpu: Option<String>,
     /// Each on its machines with a FLASK policy, whether or not it usually has one.
     pub flask: bool,
+    /// Each with guests that grant their memory.
+    pub grants: bool,
     /// More words for dom0's command line, for scenarios that read some.
     pub dom0_args: String,
 }
@@ -55,7 +57,7 @@ impl Selection {
 
     /// The machines on which a scenario may run with this Xen.
     fn boards(&self, scenario: &Scenario, xen: XenVersion) -> impl Iterator<Item = Board> {
-        scenario.boards(xen).map(|board| board.machine(self.flask))
+        scenario.boards(xen).map(|board| board.machine(self.flask, self.grants))
     }
 
     /// Whether no scenario runs where it is asked for.
@@ -112,15 +114,22 @@ struct Extras {
     grant_kernel: Option<PathBuf>,
 }
 
+/// Whether a machine of that board needs the kernel that grants its pages for a scenario.
+fn wants_grant_kernel(board: Board, scenario: &Scenario) -> bool {
+    board.grants || scenario.wants_grant_kernel()
+}
+
 /// Makes or finds what a scenario that is `wanted` boots, if there is such a scenario. Those are taken out,
 /// and counted, if its source cannot be had.
 fn extra(
     machines: &mut Vec<Load>,
-    wanted: fn(&Scenario) -> bool,
+    wanted: fn(Board, &Scenario) -> bool,
     make: fn() -> Result<PathBuf>,
 ) -> Result<(Option<PathBuf>, usize)> {
-    let all = || machines.iter().flat_map(|(.., scenarios)| scenarios).filter(|scenario| wanted(scenario));
-    let mut names: Vec<&str> = all().map(|scenario| scenario.name).collect();
+    let of = |(_, board, scenarios): &Load| {
+        scenarios.iter().filter(|one| wanted(*board, one)).map(|one| one.name).collect::<Vec<_>>()
+    };
+    let mut names: Vec<&str> = machines.iter().flat_map(of).collect();
     if names.is_empty() {
         return Ok((None, 0));
     }
@@ -131,8 +140,8 @@ fn extra(
     let count = names.len();
     names.dedup();
     println!("skip  {}: {missing}", names.join(", "));
-    for (.., scenarios) in &mut *machines {
-        scenarios.retain(|scenario| !wanted(scenario));
+    for (_, board, scenarios) in &mut *machines {
+        scenarios.retain(|scenario| !wanted(*board, scenario));
     }
     machines.retain(|(.., scenarios)| !scenarios.is_empty());
     Ok((None, count))
@@ -155,8 +164,8 @@ pub struct Run {
 pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Result<Run> {
     let mut machines = selection.machines();
     let ready = setup::ensure(selection.xen)?;
-    let (u_boot, no_u_boot) = extra(&mut machines, |one| one.name == BOOTS_BY_U_BOOT, setup::u_boot)?;
-    let (grant_kernel, no_grants) = extra(&mut machines, Scenario::wants_grant_kernel, setup::grant_kernel)?;
+    let (u_boot, no_u_boot) = extra(&mut machines, |_, one| one.name == BOOTS_BY_U_BOOT, setup::u_boot)?;
+    let (grant_kernel, no_grants) = extra(&mut machines, wants_grant_kernel, setup::grant_kernel)?;
     let (extras, mut skipped) = (Extras { u_boot, grant_kernel }, no_u_boot + no_grants);
     let mut products = build::all(&ready.toolchain)?;
     // They go where the hostile images go: scenarios run them in dom0 as they launch those.
@@ -247,7 +256,10 @@ impl Machine<'_> {
         options.gic = self.board.gic;
         options.dom0_args = self.dom0_args.to_owned();
         if self.board.flask {
-            options.flask_policy = Some(flask::policy(self.fixture)?);
+            options.flask_policy = Some(flask::policy(self.fixture, self.board.grants)?);
+        }
+        if self.board.grants {
+            options.files.push(("pf/grants", String::new()));
         }
         if rest.iter().any(|scenario| scenario.tools) {
             options.tools = Some(setup::tools(self.fixture.version)?);
@@ -255,7 +267,7 @@ impl Machine<'_> {
         if rest.iter().any(|scenario| scenario.name == BOOTS_BY_U_BOOT) {
             options.u_boot.clone_from(&self.extras.u_boot);
         }
-        if rest.iter().any(Scenario::wants_grant_kernel) {
+        if rest.iter().any(|scenario| wants_grant_kernel(self.board, scenario)) {
             options.grant_kernel.clone_from(&self.extras.grant_kernel);
         }
         if rest.iter().any(|scenario| scenario.name == INSTALLS_DEBIAN) {
@@ -313,6 +325,28 @@ mod tests {
         let machines = flask.machines();
         assert_eq!(machines.iter().map(|(.., scenarios)| scenarios.len()).collect::<Vec<_>>(), [1]);
         assert!(machines.iter().all(|(_, board, _)| board.flask));
+    }
+
+    #[test]
+    fn with_grants_each_scenario_runs_once_and_its_guests_have_the_kernel_for_it() {
+        for flask in [false, true] {
+            let selection = Selection {
+                names: vec!["demo".to_owned()],
+                xen: Some(XenVersion::V4_20),
+                flask,
+                grants: true,
+                ..Selection::default()
+            };
+            let machines = selection.machines();
+            let told: Vec<_> = machines.iter().map(|(_, on, all)| (on.flask, on.grants, all.len())).collect();
+            assert!(
+                told.contains(&(flask, true, 1)) && told.iter().all(|(_, grants, _)| *grants),
+                "{told:?}"
+            );
+            assert!(machines.iter().all(|(_, on, all)| wants_grant_kernel(*on, &all[0])));
+        }
+        let demo = SCENARIOS.iter().find(|one| one.name == "demo").unwrap();
+        assert!(demo.boards(XenVersion::V4_20).all(|board| !wants_grant_kernel(board, demo)));
     }
 
     #[test]

@@ -39,28 +39,34 @@ pub struct Board {
     pub xens: &'static [XenVersion],
     /// Whether Xen enforces a FLASK policy, under which each guest has a label ([`crate::flask`]).
     pub flask: bool,
+    /// Whether its guests grant their memory: their kernel does, and their disk lines name a stub that waits for
+    /// them (`/pf/grants`, which dom0's lib.sh looks for).
+    pub grants: bool,
 }
 
 impl Board {
-    pub(crate) const USUAL: Board = Board { cpu: DEFAULT_CPU, gic: Gic::V3, xens: EVERY_XEN, flask: false };
+    pub(crate) const USUAL: Board =
+        Board { cpu: DEFAULT_CPU, gic: Gic::V3, xens: EVERY_XEN, flask: false, grants: false };
     pub(crate) const LSE: Board = Board { cpu: LSE_CPU, ..Board::USUAL };
     /// Of the age of the boards that people have.
     pub(crate) const OLD: Board =
-        Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20], flask: false };
-    pub(crate) const MAX: Board =
-        Board { cpu: MAX_CPU, gic: Gic::V3, xens: &[XenVersion::V4_20], flask: false };
+        Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20], ..Board::USUAL };
+    pub(crate) const MAX: Board = Board { cpu: MAX_CPU, xens: &[XenVersion::V4_20], ..Board::USUAL };
     pub(crate) const FLASK: Board = Board { flask: true, xens: &[XenVersion::V4_20], ..Board::USUAL };
 
     /// Its name, in verdicts and file names.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}{}", self.cpu, if self.flask { "+flask" } else { "" })
+        let flask = if self.flask { "+flask" } else { "" };
+        let grants = if self.grants { "+grants" } else { "" };
+        format!("{}{flask}{grants}", self.cpu)
     }
 
-    /// The machine itself, whichever Xen boots on it; with `flask` always under a FLASK policy.
+    /// The machine itself, whichever Xen boots on it; with `flask` always under a FLASK policy, with `grants` always
+    /// with guests that grant their memory.
     #[must_use]
-    pub const fn machine(self, flask: bool) -> Board {
-        Board { xens: EVERY_XEN, flask: self.flask || flask, ..self }
+    pub const fn machine(self, flask: bool, grants: bool) -> Board {
+        Board { xens: EVERY_XEN, flask: self.flask || flask, grants: self.grants || grants, ..self }
     }
 }
 

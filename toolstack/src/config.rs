@@ -1,6 +1,8 @@
 //! The daemon's configuration file. The commented defaults are `pilotfishd.toml` beside the
 //! sources, which `--print-config` prints and the parser itself reads the defaults from.
 
+mod grant_stub;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+pub use self::grant_stub::GrantStubEntry;
 use crate::text::toml_error;
 
 /// The default configuration, with an explanation of every key.
@@ -20,9 +23,6 @@ const MIN_STUB_MEMORY: u64 = 4 << 20;
 
 /// The most RAM of a stub that waits: its RAM disks are in it.
 const GRANT_STUB_MEMORY_MAX: u64 = 64 << 30;
-/// Domain names longer than this are refused.
-const NAME_MAX: usize = 64;
-
 /// Smallest and largest window of a stub, in bytes: the image numbers its chunks of 2 MiB with 16 bits.
 const MAP_WINDOW_MIN: u64 = 2 << 20;
 const MAP_WINDOW_LIMIT: u64 = 64 << 30;
@@ -109,7 +109,7 @@ struct File {
     stub_log: Option<Level>,
     poll_us: Option<u64>,
     stub_seclabel: Option<String>,
-    grant_stubs: Option<Vec<String>>,
+    grant_stubs: Option<Vec<GrantStubEntry>>,
     grant_stub_memory: Option<ByteSize>,
     block_script: Option<BlockScript>,
     backend_timeout_ms: Option<u64>,
@@ -142,8 +142,8 @@ pub struct Config {
     pub poll_us: u64,
     /// The stub's FLASK label; empty: none.
     pub stub_seclabel: String,
-    /// Names of the stubs that wait for guests which grant their memory.
-    pub grant_stubs: Vec<String>,
+    /// The stubs that wait for guests which grant their memory.
+    pub grant_stubs: Vec<GrantStubEntry>,
     /// RAM of each of them with its RAM disks, bytes.
     pub grant_stub_memory: u64,
     /// Who attaches the stub's PV disks.
@@ -258,27 +258,9 @@ impl Config {
                 bail!("{key} = \"{}\": must be an absolute path, without quotes", path.display());
             }
         }
-        self.check_names()?;
+        grant_stub::check(&self.grant_stubs)?;
         if !fit_for_xl(&self.stub_seclabel) {
             bail!("stub-seclabel: must hold neither quotes nor control characters");
-        }
-        Ok(())
-    }
-
-    fn check_names(&self) -> Result<()> {
-        let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        for (at, name) in self.grant_stubs.iter().enumerate() {
-            // All digits would be a domain's number to xl.
-            let number = name.chars().all(|c| c.is_ascii_digit());
-            if number || name.len() > NAME_MAX || !name.chars().all(fit) || name.starts_with("pilotfish-") {
-                bail!(
-                    "grant-stubs: \"{name}\": must be a domain's name: letters, digits, '.', '_', '-'; not only \
-                     digits, and not pilotfish-..."
-                );
-            }
-            if self.grant_stubs.iter().take(at).any(|other| other == name) {
-                bail!("grant-stubs: \"{name}\": is named twice");
-            }
         }
         Ok(())
     }

@@ -152,10 +152,7 @@ impl Daemon {
     pub fn finish(&mut self, outcome: Outcome) -> Option<Task> {
         let guest = match outcome {
             Outcome::Done => return None,
-            Outcome::Prepared(name, result) => {
-                if let Err(e) = result {
-                    log::error!("{e:#}; trying again");
-                }
+            Outcome::Prepared(name) => {
                 self.waiting.prepared(&name);
                 // Its watch.
                 let found = self.waiting.look(&*self.store, &*self.host);

@@ -39,6 +39,9 @@ pub trait Host: Send + Sync {
     /// The FLASK label of a domain; `None` where Xen has no labels, and for a domain that is gone.
     fn label(&self, domid: u16) -> Result<Option<String>>;
 
+    /// Gives a domain another FLASK label.
+    fn relabel(&self, domid: u16, label: &str) -> Result<()>;
+
     /// What Xen's FLASK policy allows one label over another in the class of that number: a bit for each
     /// permission. `None` if it does not know one of the labels.
     fn allowed(&self, subject: &str, object: &str, class: u16) -> Result<Option<u32>>;

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
@@ -14,6 +15,9 @@ use crate::stub::record::Stub;
 use crate::stub::stop::stop;
 use crate::stub::waiting::prepare;
 use crate::xenstore::Store;
+
+/// How long after a failure a stub that is to wait is made again.
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// What a worker does.
 #[derive(Debug)]
@@ -33,8 +37,8 @@ pub enum Task {
 pub enum Outcome {
     /// There is a stub, or a reason why not.
     Launched(u16, Result<Stub>),
-    /// There is a stub that waits, or not.
-    Prepared(String, Result<()>),
+    /// There is a stub that waits, or it is time to try again.
+    Prepared(String),
     /// The stub has gone, or not.
     Stopped(u16, Result<()>),
     /// Nothing more to do.
@@ -45,7 +49,13 @@ pub enum Outcome {
 pub fn perform(env: &Env<'_>, task: &Task) -> Outcome {
     match task {
         Task::Launch(job) => Outcome::Launched(job.identity.guest, launch(env, job)),
-        Task::Prepare(name) => Outcome::Prepared(name.clone(), prepare(env, name)),
+        Task::Prepare(name) => {
+            if let Err(e) = prepare(env, name) {
+                log::error!("{e:#}; trying again");
+                env.host.wait(PREPARE_AGAIN_AFTER);
+            }
+            Outcome::Prepared(name.clone())
+        }
         Task::Stop(guest) => Outcome::Stopped(*guest, stop(env, *guest)),
         Task::ApplyCrashPolicy(stub, failure) => {
             apply_crash_policy(env, stub, failure);
@@ -86,7 +96,10 @@ fn panicked(task: &Task) -> Outcome {
     let error = anyhow!("internal error: a worker panicked");
     match task {
         Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(error)),
-        Task::Prepare(name) => Outcome::Prepared(name.clone(), Err(error)),
+        Task::Prepare(name) => {
+            log::error!("grant-stubs: {name}: {error:#}");
+            Outcome::Prepared(name.clone())
+        }
         Task::Stop(guest) => Outcome::Stopped(*guest, Err(error)),
         Task::ApplyCrashPolicy(..) => Outcome::Done,
     }
@@ -100,7 +113,6 @@ mod tests {
     use crate::xenstore::paths::Place;
     use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::channel;
-    use std::time::Duration;
 
     #[test]
     fn a_task_that_panics_is_reported_as_failed() {

@@ -122,6 +122,10 @@ impl Host for XlHost {
         Ok(self.privcmd.label(domid)?)
     }
 
+    fn relabel(&self, domid: u16, label: &str) -> Result<()> {
+        Ok(self.privcmd.relabel(domid, label)?)
+    }
+
     fn allowed(&self, subject: &str, object: &str, class: u16) -> Result<Option<u32>> {
         Ok(self.privcmd.allowed(subject, object, class)?)
     }

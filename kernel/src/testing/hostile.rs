@@ -78,6 +78,14 @@ pub fn foreign_map(xen: &Xen, domain: DomId, gfn: u64) -> Result<SharedPage, Err
     xen.foreign_page(domain, gfn)
 }
 
+/// Maps the first page of a domain's grant table.
+///
+/// # Errors
+/// What Xen answers.
+pub fn grant_table(xen: &Xen, domain: DomId) -> Result<SharedPage, Errno> {
+    xen.grant_table_page(domain)
+}
+
 /// The page that this domain shares with Xen: event bits that Xen changes atomically.
 #[must_use]
 pub fn shared_info(xen: &Xen) -> SharedPage {

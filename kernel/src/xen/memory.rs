@@ -142,14 +142,25 @@ impl Physmap {
 
     /// Maps the synchronous page of an ioreq server.
     pub(super) fn ioreq_page(&self, target: DomId, id: IoservId) -> Result<SharedPage, Errno> {
+        let frame = XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0;
+        self.resource_page(target, (XENMEM_RESOURCE_IOREQ_SERVER, u32::from(id.0)), frame)
+    }
+
+    /// The first page of a domain's grant table.
+    #[cfg(feature = "hostile")]
+    pub(super) fn grant_table_page(&self, target: DomId) -> Result<SharedPage, Errno> {
+        self.resource_page(target, (xen_pv_sys::memory::XENMEM_RESOURCE_GRANT_TABLE, 0), 0)
+    }
+
+    fn resource_page(&self, target: DomId, (kind, id): (u16, u32), frame: u64) -> Result<SharedPage, Errno> {
         self.page_by(|gfn| {
             let mut arg = AcquireResource {
                 domid: target.0,
-                resource_type: XENMEM_RESOURCE_IOREQ_SERVER,
-                id: u32::from(id.0),
+                resource_type: kind,
+                id,
                 nr_frames: 1,
                 pad: 0,
-                frame: XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0,
+                frame,
                 frame_list: (&raw const gfn).addr() as u64,
             };
             // SAFETY: the structure belongs to the command; Xen reads one u64 from

@@ -128,6 +128,10 @@ impl Xen {
         self.0.physmap.foreign_page(domain, gfn)
     }
 
+    pub(crate) fn grant_table_page(&self, domain: DomId) -> Result<SharedPage, Errno> {
+        self.0.physmap.grant_table_page(domain)
+    }
+
     /// A block of frames at which nothing is, and of which this domain will use none.
     pub(crate) fn unused_gfns(&self) -> Result<Range<u64>, Errno> {
         self.0.physmap.unused_gfns()

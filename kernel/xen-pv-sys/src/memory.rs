@@ -21,6 +21,8 @@ pub const XENMAPSPACE_GRANT_TABLE: u16 = 1;
 pub const XENMAPSPACE_GMFN_FOREIGN: u16 = 4;
 /// `XENMEM_resource_ioreq_server`.
 pub const XENMEM_RESOURCE_IOREQ_SERVER: u16 = 0;
+/// `XENMEM_resource_grant_table`.
+pub const XENMEM_RESOURCE_GRANT_TABLE: u16 = 1;
 /// `XENMEM_resource_ioreq_server_frame_ioreq(0)`: the synchronous page.
 pub const XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ_0: u64 = 1;
 

@@ -24,6 +24,9 @@ struct Cli {
     /// On a machine whose Xen enforces a FLASK policy, also what usually runs without one.
     #[arg(long)]
     flask: bool,
+    /// With guests that grant their memory to stubs that wait for them (mode B).
+    #[arg(long)]
+    grants: bool,
     /// More words for dom0's command line, for scenarios that read some.
     #[arg(long, value_name = "WORDS", default_value = "")]
     dom0_args: String,
@@ -44,8 +47,8 @@ fn run(cli: Cli) -> Result<bool> {
         bail!("no scenario is called {unknown:?}; --list shows them");
     }
     interrupt::install()?;
-    let Cli { names, xen, cpu, flask, dom0_args, .. } = cli;
-    let selection = runner::Selection { names, xen, cpu, flask, dom0_args };
+    let Cli { names, xen, cpu, flask, grants, dom0_args, .. } = cli;
+    let selection = runner::Selection { names, xen, cpu, flask, grants, dom0_args };
     if selection.is_empty() {
         bail!(
             "nothing to run: no such scenario runs on that Xen and CPU; tests/src/manifest.rs says where each runs"

@@ -1,11 +1,17 @@
 //! Labels: `user:role:type`, and a range behind it where the policy has levels.
 
+use crate::reach::Reach;
+
 /// What the type of a guest begins with.
 pub(crate) const GUEST_PREFIX: &str = "pf_guest_";
 /// What the type of its stub begins with.
 pub(crate) const STUB_PREFIX: &str = "pf_stub_";
 /// What both end with.
 pub(crate) const TYPE_SUFFIX: &str = "_t";
+/// What the stub's type ends with while it is not set up: Xen's macros call it so.
+const BUILDING_SUFFIX: &str = "_building";
+/// dom0's label in Xen's own policy.
+const DOM0: &str = "system_u:system_r:dom0_t";
 /// User and role of both.
 pub(crate) const USER_AND_ROLE: &str = "system_u:system_r:";
 /// The role of whatever is no domain.
@@ -70,6 +76,28 @@ impl Pair {
         self.domain(STUB_PREFIX)
     }
 
+    /// The label that a stub which uses grants has until it is set up.
+    #[must_use]
+    pub fn building(&self) -> String {
+        let Pair { user, role, word, range } = self;
+        format!("{user}:{role}:{STUB_PREFIX}{word}{TYPE_SUFFIX}{BUILDING_SUFFIX}{range}")
+    }
+
+    /// The label that the stub is made with.
+    #[must_use]
+    pub fn made_as(&self, reach: Reach) -> String {
+        match reach {
+            Reach::Mappings => self.stub(),
+            Reach::Grants => self.building(),
+        }
+    }
+
+    /// dom0's label.
+    #[must_use]
+    pub fn dom0(&self) -> String {
+        format!("{DOM0}{}", self.range)
+    }
+
     /// The label of the guest's event channels.
     #[must_use]
     pub fn guest_channel(&self) -> String {
@@ -115,6 +143,10 @@ mod tests {
         let pair = Pair::of_guest(&module.guest_label).unwrap();
         assert_eq!(pair.guest(), module.guest_label);
         assert!(module.text.contains(&format!("stub's label:  {}\n", pair.stub())));
+        assert_eq!(pair.made_as(crate::Reach::Mappings), pair.stub());
+        let module = crate::Module::new("a-b c", crate::Reach::Grants).unwrap();
+        let first = format!("first label:   {}\n", pair.made_as(crate::Reach::Grants));
+        assert!(module.text.contains(&first), "{}", module.text);
     }
 
     #[test]

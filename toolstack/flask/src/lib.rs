@@ -7,8 +7,10 @@
 
 mod label;
 mod module;
+mod reach;
 mod right;
 
 pub use label::Pair;
-pub use module::{Module, Reach};
+pub use module::Module;
+pub use reach::Reach;
 pub use right::{Object, Right, rights};

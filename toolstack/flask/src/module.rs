@@ -5,44 +5,14 @@ use std::fmt::Write as _;
 use anyhow::{Result, ensure};
 
 use crate::label::{GUEST_PREFIX, STUB_PREFIX, TYPE_SUFFIX, USER_AND_ROLE};
+use crate::reach::Reach;
 
-/// The module, with `@NAME@`, `@COMMAND@`, `@MODULE@`, `@MEMORY@`, `@GUEST@` and `@STUB@` to be filled in.
+/// The module. What stands between two `@` is to be filled in.
 const TEMPLATE: &str = include_str!("module.te");
-
-/// How a stub gets at its guest's memory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reach {
-    /// It maps any page of its guest.
-    Mappings,
-    /// It maps and copies what its guest grants to it.
-    Grants,
-}
-
-impl Reach {
-    /// The rules for it.
-    const fn rules(self) -> &'static str {
-        match self {
-            Self::Mappings => {
-                "# Rings and data: Xen asks for both rights with each foreign mapping.\n\
-                 allow @STUB@ @GUEST@:mmu { map_read map_write };"
-            }
-            Self::Grants => {
-                "# Rings and data: what the guest grants to its stub. Each copy is a right of the domain that is \
-                 read.\n\
-                 allow @STUB@ @GUEST@:grant { map_read map_write unmap copy };\n\
-                 allow @GUEST@ @STUB@:grant copy;"
-            }
-        }
-    }
-
-    /// The command that prints a module with them.
-    const fn command(self) -> &'static str {
-        match self {
-            Self::Mappings => "pilotfishd --policy",
-            Self::Grants => "pilotfishd --policy --grants",
-        }
-    }
-}
+/// The rules of a stub that maps its guest's memory.
+const MAPPINGS: &str = include_str!("mappings.te");
+/// The rules of one that is granted it.
+const GRANTS: &str = include_str!("grants.te");
 
 /// A policy module.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -79,14 +49,29 @@ impl Module {
         let word = word(name);
         let (module, guest) = (format!("pf_{word}"), format!("{GUEST_PREFIX}{word}{TYPE_SUFFIX}"));
         // The name is only in a comment. It goes last, since it may hold a placeholder itself.
+        let (rules, types, first_label) = stub_rules(reach);
         let text = TEMPLATE
-            .replace("@MEMORY@", reach.rules())
-            .replace("@COMMAND@", reach.command())
+            .replace("@STUB_RULES@", rules)
+            .replace("@TYPES@", types)
+            .replace("@FIRST_LABEL@", first_label)
+            .replace("@OPTION@", reach.option())
             .replace("@MODULE@", &module)
             .replace("@GUEST@", &guest)
             .replace("@STUB@", &format!("{STUB_PREFIX}{word}{TYPE_SUFFIX}"))
             .replace("@NAME@", &name.escape_default().to_string());
         Ok(Module { name: module, text, guest_label: format!("{USER_AND_ROLE}{guest}") })
+    }
+}
+
+/// The rules of its stub, its types behind that of the guest, and the line for a second label.
+const fn stub_rules(reach: Reach) -> (&'static str, &'static str, &'static str) {
+    match reach {
+        Reach::Mappings => (MAPPINGS, "@GUEST@ @STUB@", ""),
+        Reach::Grants => (
+            GRANTS,
+            "@GUEST@ @STUB@ @STUB@_building",
+            "# Its first label:   system_u:system_r:@STUB@_building\n",
+        ),
     }
 }
 
@@ -119,10 +104,14 @@ mod tests {
         for reach in REACHES {
             let Module { name, text, guest_label } = Module::new("web1", reach).unwrap();
             assert!(text.contains("\nallow pf_stub_web1_t pf_guest_web1_t:hvm dm;\n"), "{text}");
+            assert!(
+                text.ends_with(" };\n") && text.contains("\nrole system_r types { pf_guest_web1_t pf_stub_"),
+                "{text}"
+            );
             assert_eq!((name.as_str(), text.contains("\"pf_web1 = on\"")), ("pf_web1", true), "{text}");
             assert!(text.contains("system_u:system_r:pf_stub_web1_t\n"), "{text}");
             assert!(text.contains(&format!("guest's label: {guest_label}\n")), "{text}");
-            assert!(text.contains(&format!("by {}.\n", reach.command())), "{text}");
+            assert!(text.contains(&format!("by pilotfishd --policy{}.\n", reach.option())), "{text}");
             assert!(!text.contains('@'), "{text}");
             assert!(!text.contains("set_target"), "{text}");
         }

@@ -4,9 +4,10 @@
 //! a class (`access_vectors`, from 0). They are the same from Xen 4.17 to 4.22; a test compares.
 
 use crate::label::Pair;
-use crate::module::Reach;
+use crate::reach::Reach;
 
-/// `hvm`, `domain2`, `mmu`, `event` and `grant` of `security_classes`.
+/// `domain`, `domain2`, `hvm`, `mmu`, `event` and `grant` of `security_classes`.
+const DOMAIN: (u16, &str) = (3, "domain");
 const DOMAIN2: (u16, &str) = (4, "domain2");
 const HVM: (u16, &str) = (5, "hvm");
 const MMU: (u16, &str) = (6, "mmu");
@@ -22,6 +23,10 @@ pub enum Object {
     GuestChannel,
     /// The stub.
     Stub,
+    /// The stub that uses grants, until it is set up.
+    Building,
+    /// dom0.
+    Dom0,
     /// An event channel of the stub.
     StubChannel,
 }
@@ -34,6 +39,8 @@ impl Object {
             Self::Guest => pair.guest(),
             Self::GuestChannel => pair.guest_channel(),
             Self::Stub => pair.stub(),
+            Self::Building => pair.building(),
+            Self::Dom0 => pair.dom0(),
             Self::StubChannel => pair.stub_channel(),
         }
     }
@@ -55,13 +62,18 @@ pub struct Right {
 /// All that must be allowed for a stub that gets at its guest's memory by `reach`, beyond what every
 /// domain of the policy has.
 pub fn rights(reach: Reach) -> impl Iterator<Item = Right> {
-    use Object::{Guest, GuestChannel, Stub, StubChannel};
+    use Object::{Building, Dom0, Guest, GuestChannel, Stub, StubChannel};
     let right = |subject, object, class, permission| Right { subject, object, class, permission };
+    // Who sets the ioreq server up.
+    let first = match reach {
+        Reach::Mappings => Stub,
+        Reach::Grants => Building,
+    };
     let server = [
-        right(Stub, Guest, HVM, (11, "dm")),
-        right(Stub, Guest, DOMAIN2, (21, "resource_map")),
-        right(Stub, GuestChannel, EVENT, (3, "create")),
-        right(GuestChannel, Stub, EVENT, (0, "bind")),
+        right(first, Guest, HVM, (11, "dm")),
+        right(first, Guest, DOMAIN2, (21, "resource_map")),
+        right(first, GuestChannel, EVENT, (3, "create")),
+        right(GuestChannel, first, EVENT, (0, "bind")),
         right(StubChannel, Guest, EVENT, (0, "bind")),
     ];
     let memory = match reach {
@@ -69,6 +81,10 @@ pub fn rights(reach: Reach) -> impl Iterator<Item = Right> {
             vec![right(Stub, Guest, MMU, (0, "map_read")), right(Stub, Guest, MMU, (1, "map_write"))]
         }
         Reach::Grants => vec![
+            right(Dom0, Building, DOMAIN2, (0, "relabelfrom")),
+            right(Dom0, Stub, DOMAIN2, (1, "relabelto")),
+            right(Building, Stub, DOMAIN, (5, "transition")),
+            right(Stub, Guest, HVM, (11, "dm")),
             right(Stub, Guest, GRANT, (0, "map_read")),
             right(Stub, Guest, GRANT, (1, "map_write")),
             right(Stub, Guest, GRANT, (2, "unmap")),

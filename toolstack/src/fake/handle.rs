@@ -197,7 +197,22 @@ impl Host for Handle {
     }
 
     fn label(&self, domid: u16) -> Result<Option<String>> {
-        Ok(self.alive()?.domains.get(&domid).and_then(|domain| domain.label.clone()))
+        let state = self.alive()?;
+        if domid == 0 {
+            return Ok(state.flask.then(|| "system_u:system_r:dom0_t".to_owned()));
+        }
+        Ok(state.domains.get(&domid).and_then(|domain| domain.label.clone()))
+    }
+
+    fn relabel(&self, domid: u16, label: &str) -> Result<()> {
+        self.change(|s| {
+            if s.relabel_fails {
+                bail!("another label for a domain: EACCES");
+            }
+            let Some(domain) = s.domains.get_mut(&domid) else { bail!("relabel: no such domain") };
+            domain.label = Some(label.to_owned());
+            Ok(())
+        })?
     }
 
     fn allowed(&self, subject: &str, object: &str, class: u16) -> Result<Option<u32>> {

@@ -75,6 +75,10 @@ pub struct State {
     pub before_lock: Option<Hook>,
     /// What the FLASK policy lacks, by class and permission.
     pub denied: Vec<(u16, u8)>,
+    /// Xen has labels: dom0 has one.
+    pub flask: bool,
+    /// No domain gets another label.
+    pub relabel_fails: bool,
     /// A label that the policy does not know.
     pub unknown_label: Option<String>,
     /// The policy is not enforced.
@@ -107,6 +111,8 @@ impl World {
             after_create: None,
             before_lock: None,
             denied: Vec::new(),
+            flask: false,
+            relabel_fails: false,
             unknown_label: None,
             permissive: false,
             most_stubs: 0,

@@ -110,6 +110,8 @@ fn take(env: &Env<'_>, job: &Job) -> Result<(Vec<u32>, Vec<DiskNode>)> {
     let nodes = settled(env, job.place)?;
     let disks = target::resolve(env.store, env.host, &nodes)?;
     let privilege = Privilege::of(env, guest, Reach::Grants)?;
+    privilege.fits(env, domid, &job.identity.console_name())?;
+    tell_label(guest, &privilege);
     let plan = Plan::granted(env.config, job.identity.clone(), &disks)?;
     tell_plan(guest, &plan);
     for vbd in &plan.vbds {
@@ -123,6 +125,8 @@ fn take(env: &Env<'_>, job: &Job) -> Result<(Vec<u32>, Vec<DiskNode>)> {
     privilege.give(env, domid, guest)?;
     env.host.unpause(domid)?;
     wait_until_serving(env, job, domid).map_err(|error| target::name_disk(error, &disks))?;
+    // Before libxl hears of it: the guest has not run yet, so the stub is what it was made as.
+    privilege.confine(env, domid)?;
     // libxl has looked the name up for each disk by now. The next stub gets it.
     env.host.rename(domid, &job.identity.name())?;
     Ok((plan.disks, nodes))
@@ -132,13 +136,19 @@ fn take(env: &Env<'_>, job: &Job) -> Result<(Vec<u32>, Vec<DiskNode>)> {
 fn plan(env: &Env<'_>, job: &Job, privilege: &Privilege, disks: &[Disk]) -> Result<Plan> {
     let guest = job.identity.guest;
     let mut config = Cow::Borrowed(env.config);
+    tell_label(guest, privilege);
     if let Some(label) = privilege.stub_label() {
-        log::info!("guest {guest}: its stub is {label}, and has what Xen's policy allows that");
         config.to_mut().stub_seclabel = label;
     }
     let plan = Plan::new(&config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
     tell_plan(guest, &plan);
     Ok(plan)
+}
+
+fn tell_label(guest: u16, privilege: &Privilege) {
+    if let Some(label) = privilege.stub_label() {
+        log::info!("guest {guest}: its stub is {label}, and has what Xen's policy allows that");
+    }
 }
 
 fn tell_plan(guest: u16, plan: &Plan) {

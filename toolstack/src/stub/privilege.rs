@@ -5,10 +5,14 @@
 //! With any other, or without FLASK, the stub gets a target.
 
 use anyhow::{Context, Result, bail, ensure};
-use pilotfish_flask::{Pair, Reach, rights};
+use pilotfish_flask::{Module, Pair, Reach, rights};
 
 use crate::env::Env;
 use crate::text::printable;
+
+const DOM0: u16 = 0;
+/// How many rights that the policy lacks are named.
+const NAMED: usize = 4;
 
 /// What gives a stub its rights.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,7 +20,7 @@ pub enum Privilege {
     /// `set_target`. The guest's label, if it has any.
     Target(Option<String>),
     /// The policy.
-    Policy(Pair),
+    Policy(Pair, Reach),
 }
 
 impl Privilege {
@@ -27,27 +31,35 @@ impl Privilege {
     pub fn of(env: &Env<'_>, guest: u16, reach: Reach) -> Result<Privilege> {
         let Some(label) = env.host.label(guest)? else { return Ok(Privilege::Target(None)) };
         let Some(pair) = Pair::of_guest(&label) else { return Ok(Privilege::Target(Some(label))) };
-        let missing = missing(env, &pair, reach)?;
-        if !missing.is_empty() {
-            let what = format!(
-                "Xen's FLASK policy does not allow {}; remedy: compile it with what `pilotfishd --policy {}` \
-                 prints, and `xl loadpolicy` it",
-                missing.join(", "),
-                printable(&pair.name(), 80)
-            );
-            ensure!(!env.host.enforces_policy()?, what);
-            log::warn!("guest {guest}: {what}. It is not enforced now");
-        }
-        Ok(Privilege::Policy(pair))
+        demand(env, &pair, reach)?;
+        Ok(Privilege::Policy(pair, reach))
     }
 
-    /// The label that the stub must get; `None`: that of the configuration.
+    /// The label that the stub must be made with; `None`: that of the configuration.
     #[must_use]
     pub fn stub_label(&self) -> Option<String> {
         match self {
             Privilege::Target(_) => None,
-            Privilege::Policy(pair) => Some(pair.stub()),
+            Privilege::Policy(pair, reach) => Some(pair.made_as(*reach)),
         }
+    }
+
+    /// Checks that `stub`, which waited under the name `waited_as`, has the label that it must have.
+    ///
+    /// # Errors
+    /// It has another one: it can never serve this guest.
+    pub fn fits(&self, env: &Env<'_>, stub: u16, waited_as: &str) -> Result<()> {
+        let Privilege::Policy(pair, reach) = self else { return Ok(()) };
+        let label = env.host.label(stub)?;
+        ensure!(
+            label.as_deref() == Some(&pair.made_as(*reach)),
+            "the stub that waits as {waited_as} has the label {}, and this guest's must have {}; remedy: \
+             grant-stubs = [ {{ name = \"NAME\", guest = \"{}\" }} ], and backend=NAME in its disk lines",
+            printable(&label.unwrap_or_default(), 200),
+            pair.made_as(*reach),
+            printable(&pair.name(), 80)
+        );
+        Ok(())
     }
 
     /// Gives the rights to `stub`, which does not run yet.
@@ -65,9 +77,62 @@ impl Privilege {
                 ),
                 None => "the stub cannot become the guest's device model".to_owned(),
             }),
-            Privilege::Policy(pair) => alone(env, pair, stub, guest),
+            Privilege::Policy(pair, reach) => alone(env, pair, *reach, (stub, guest)),
         }
     }
+
+    /// Takes from `stub`, which serves and whose guest has not run, what it needed for its set-up alone.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn confine(&self, env: &Env<'_>, stub: u16) -> Result<()> {
+        match self {
+            Privilege::Policy(pair, Reach::Grants) => {
+                env.host.relabel(stub, &pair.stub()).context("the stub cannot get its second label")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The label that the stub of the guest called `guest` must get before there is that guest; `None` where Xen has
+/// no labels.
+///
+/// # Errors
+/// As [`Privilege::of`].
+pub fn stub_label_for(env: &Env<'_>, guest: &str, reach: Reach) -> Result<Option<String>> {
+    // Where there are labels dom0 has one.
+    if env.host.label(DOM0)?.is_none() {
+        return Ok(None);
+    }
+    let pair =
+        Pair::of_guest(&Module::new(guest, reach)?.guest_label).context("its guest's name makes no label")?;
+    demand(env, &pair, reach)?;
+    Ok(Some(pair.made_as(reach)))
+}
+
+/// Checks that the policy has all that the stub needs. Where it is not enforced, what it lacks is only logged.
+fn demand(env: &Env<'_>, pair: &Pair, reach: Reach) -> Result<()> {
+    let mut missing = missing(env, pair, reach)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // What is said at a guest's start is cut off at some length, and the remedy comes last.
+    let more = missing.len().saturating_sub(NAMED);
+    missing.truncate(NAMED);
+    if more > 0 {
+        missing.push(format!("and {more} more"));
+    }
+    let what = format!(
+        "Xen's FLASK policy does not allow {}; remedy: compile it with what `pilotfishd --policy {}{}` prints, and \
+         `xl loadpolicy` it",
+        missing.join(", "),
+        printable(&pair.name(), 80),
+        reach.option(),
+    );
+    ensure!(!env.host.enforces_policy()?, what);
+    log::warn!("{}: {what}. It is not enforced now", pair.guest());
+    Ok(())
 }
 
 /// What the policy does not allow, for people.
@@ -85,16 +150,20 @@ fn missing(env: &Env<'_>, pair: &Pair, reach: Reach) -> Result<Vec<String>> {
 
 /// Checks that nobody else has the labels of guest and stub. The policy knows labels alone: another domain
 /// with the guest's could be mapped by the stub, one with the stub's could map the guest.
-fn alone(env: &Env<'_>, pair: &Pair, stub: u16, guest: u16) -> Result<()> {
-    let owners = [(guest, pair.guest()), (stub, pair.stub())];
+fn alone(env: &Env<'_>, pair: &Pair, reach: Reach, (stub, guest): (u16, u16)) -> Result<()> {
+    let mut owners = vec![(Some(guest), pair.guest()), (Some(stub), pair.made_as(reach))];
+    if reach == Reach::Grants {
+        // That of one that serves: nobody has it yet.
+        owners.push((None, pair.stub()));
+    }
     for (domid, state) in env.host.domains()? {
         let label = if state.dying { None } else { env.host.label(domid)? };
         for (owner, theirs) in &owners {
             let has = label.as_ref() == Some(theirs);
-            if domid == *owner && !has {
+            if Some(domid) == *owner && !has {
                 bail!("domain {domid} has not the label {theirs} but {}", label.unwrap_or_default());
             }
-            if domid != *owner && has {
+            if Some(domid) != *owner && has {
                 bail!(
                     "domain {domid} has the label {theirs} too: what one may reach, the other may; remedy: a \
                      label for each guest, by `pilotfishd --policy`"
@@ -126,6 +195,11 @@ mod tests {
             world.label(2, stub);
         }
         world
+    }
+
+    fn of_grants(world: &World) -> Result<Privilege> {
+        let (config, store, host) = (Config::default_for_tests(), world.store(), world.host());
+        Privilege::of(&Env { config: &config, store: &store, host: &host }, 1, Reach::Grants)
     }
 
     fn of(world: &World) -> Result<Privilege> {
@@ -168,6 +242,14 @@ mod tests {
         let over = format!("of {STUB} over {GUEST}");
         assert!(error.contains(&format!("does not allow hvm dm {over}, mmu map_write {over};")), "{error}");
         assert!(error.contains("`pilotfishd --policy a-b` prints"), "{error}");
+        world.state().denied = vec![(10, 2)];
+        let error = why(of_grants(&world));
+        assert!(
+            error.contains("grant unmap") && error.contains("`pilotfishd --policy a-b --grants` prints"),
+            "{error}"
+        );
+        of(&world).unwrap();
+        world.state().denied = vec![(5, 11)];
         world.state().permissive = true;
         assert_eq!(of(&world).unwrap().stub_label().as_deref(), Some(STUB));
     }
@@ -177,8 +259,8 @@ mod tests {
         let world = world(Some(GUEST), STUB);
         world.state().unknown_label = Some(STUB.to_owned());
         let error = why(of(&world));
-        for right in ["hvm dm", "domain2 resource_map", "event bind", "mmu map_read", "mmu map_write"] {
-            assert!(error.contains(right), "{error}");
+        for part in ["hvm dm", "domain2 resource_map", "event bind", ", and 2 more; remedy: "] {
+            assert!(error.contains(part), "{error}");
         }
     }
 

@@ -6,13 +6,17 @@
 //! (`launch`). Then it is called like any other stub, and another one is made under that name: the
 //! guest's next boot finds a fresh stub.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
+use pilotfish_flask::Reach;
 
 use super::identity::{Identity, NO_GUEST, recorded_guest};
+use super::privilege;
 use super::xl_config;
+use crate::config::GrantStubEntry;
 use crate::env::Env;
 use crate::host::Host;
 use crate::xenstore::Store;
@@ -67,13 +71,28 @@ pub fn place_of(store: &dyn Store, host: &dyn Host, guest: u16) -> Result<Place>
 /// Makes a stub that waits under the name `name`.
 ///
 /// # Errors
-/// xl cannot make it.
+/// xl cannot make it; or Xen's policy has not all that it will need.
 pub fn prepare(env: &Env<'_>, name: &str) -> Result<()> {
+    make(env, name).with_context(|| format!("grant-stubs: {name}"))
+}
+
+fn make(env: &Env<'_>, name: &str) -> Result<()> {
     let identity = Identity::new(NO_GUEST)?;
-    let xl_config = xl_config::waiting(env.config, &identity, name);
+    let mut config = Cow::Borrowed(env.config);
+    if let Some(label) = label(env, name)? {
+        log::info!("grant-stubs: {name} is {label}");
+        config.to_mut().stub_seclabel = label;
+    }
+    let xl_config = xl_config::waiting(&config, &identity, name);
     let deadline = env.host.now() + env.config.launch_timeout;
-    let made = env.host.create_paused(name, &xl_config, deadline, &AtomicBool::new(false));
-    made.with_context(|| format!("grant-stubs: {name}"))
+    env.host.create_paused(name, &xl_config, deadline, &AtomicBool::new(false))
+}
+
+/// The label that the stub of that name must get; `None`: that of the configuration.
+fn label(env: &Env<'_>, name: &str) -> Result<Option<String>> {
+    let entry = env.config.grant_stubs.iter().find(|entry| entry.name == name);
+    let guest = entry.and_then(|entry| entry.guest.as_ref());
+    guest.map_or(Ok(None), |guest| privilege::stub_label_for(env, guest, Reach::Grants))
 }
 
 /// What the daemon knows of such stubs.
@@ -97,10 +116,10 @@ pub struct Found {
 }
 
 impl Waiting {
-    /// One has to wait under each of these names.
+    /// One has to wait for each of these entries.
     #[must_use]
-    pub fn new(names: &[String]) -> Waiting {
-        Waiting { names: names.to_vec(), ..Waiting::default() }
+    pub fn new(entries: &[GrantStubEntry]) -> Waiting {
+        Waiting { names: entries.iter().map(|entry| entry.name.clone()).collect(), ..Waiting::default() }
     }
 
     /// Looks which ones there are, and has the disks of their guests watched.

@@ -1,12 +1,26 @@
 //! Guests that grant their memory: a stub waits for them, and another one comes after it.
 
 use super::*;
+use crate::config::GrantStubEntry;
 use crate::fake::{Domain, Manner};
+use crate::stub::waiting::prepare;
 
 /// A daemon that keeps a stub waiting under the name `granted`.
 fn rig() -> Rig {
-    let mut rig =
-        Rig::with(Config { grant_stubs: vec!["granted".to_owned()], ..Config::default_for_tests() });
+    let mut rig = Rig::with(config(None));
+    rig.settle();
+    rig
+}
+
+fn config(guest: Option<&str>) -> Config {
+    let entry = GrantStubEntry { name: "granted".to_owned(), guest: guest.map(str::to_owned) };
+    Config { grant_stubs: vec![entry], ..Config::default_for_tests() }
+}
+
+/// The same under FLASK, for the guest `web1`.
+fn labelled_rig() -> Rig {
+    let mut rig = Rig::with(config(Some("web1")));
+    rig.world.state().flask = true;
     rig.settle();
     rig
 }
@@ -185,4 +199,112 @@ fn disks_with_grants_and_without_are_not_one_guests() {
     // Neither those in dom0 nor, once they are gone, the other one.
     assert_eq!(rig.world.stubs().len(), 1, "{:?}", rig.world.stubs());
     waiting(&rig);
+}
+
+#[test]
+fn under_flask_the_stub_waits_with_its_guests_label_and_gets_no_target() {
+    let mut rig = labelled_rig();
+    let (domid, stub) = waiting(&rig);
+    assert_eq!(stub.label.as_deref(), Some("system_u:system_r:pf_stub_web1_t_building"));
+    let place = guest_at(&rig, domid);
+    rig.world.label(place.guest, "system_u:system_r:pf_guest_web1_t");
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+    let stub = rig.world.state().domains[&domid].clone();
+    assert_eq!((stub.target, stub.paused), (None, false));
+    assert_eq!(stub.label.as_deref(), Some("system_u:system_r:pf_stub_web1_t"));
+    // The next one waits for the guest's next boot, and that boot is served too.
+    let next = waiting(&rig).0;
+    settle_destroy(&mut rig, place);
+    let place = guest_at(&rig, next);
+    rig.world.label(place.guest, "system_u:system_r:pf_guest_web1_t");
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+}
+
+#[test]
+fn a_guest_at_the_stub_of_another_guest_is_refused_and_takes_it_with_it() {
+    let mut rig = labelled_rig();
+    let (domid, _) = waiting(&rig);
+    let place = guest_at(&rig, domid);
+    rig.world.label(place.guest, "system_u:system_r:pf_guest_web2_t");
+    rig.settle();
+    let said = last_error(&rig);
+    assert!(
+        said.contains("waits as granted has the label system_u:system_r:pf_stub_web1_t_building,"),
+        "{said}"
+    );
+    assert!(said.contains("guest = \"web2\""), "{said}");
+    assert!(rig.world.disk_states_at(place).is_empty() && waiting(&rig).0 != domid);
+}
+
+#[test]
+fn a_stub_that_keeps_its_first_label_serves_nobody() {
+    let mut rig = labelled_rig();
+    let (domid, _) = waiting(&rig);
+    rig.world.state().relabel_fails = true;
+    let place = guest_at(&rig, domid);
+    rig.world.label(place.guest, "system_u:system_r:pf_guest_web1_t");
+    rig.settle();
+    assert!(last_error(&rig).contains("second label: another label"), "{}", last_error(&rig));
+    assert!(rig.world.disk_states_at(place).is_empty() && waiting(&rig).0 != domid);
+}
+
+#[test]
+fn a_stub_of_the_guest_that_serves_already_is_alone() {
+    let mut rig = labelled_rig();
+    let (domid, _) = waiting(&rig);
+    rig.world.domain_appears(99, Some("left"), "00000000-0000-0000-0000-000000000000");
+    rig.world.label(99, "system_u:system_r:pf_stub_web1_t");
+    let place = guest_at(&rig, domid);
+    rig.world.label(place.guest, "system_u:system_r:pf_guest_web1_t");
+    rig.settle();
+    assert!(last_error(&rig).contains("domain 99 has the label"), "{}", last_error(&rig));
+    assert!(rig.world.disk_states_at(place).is_empty());
+}
+
+#[test]
+fn without_flask_the_stubs_guest_says_nothing() {
+    let mut rig = Rig::with(config(Some("web1")));
+    rig.settle();
+    let (domid, stub) = waiting(&rig);
+    assert_eq!(stub.label, None);
+    let place = guest_at(&rig, domid);
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+    assert_eq!(rig.world.state().domains[&domid].target, Some(place.guest));
+}
+
+#[test]
+fn no_stub_waits_while_the_policy_lacks_what_it_will_need() {
+    let world = World::new();
+    world.state().flask = true;
+    world.state().denied = vec![(10, 5)];
+    let (config, store, host) = (config(Some("web1")), world.store(), world.host());
+    let env = Env { config: &config, store: &store, host: &host };
+    let error = format!("{:#}", prepare(&env, "granted").unwrap_err());
+    for part in [
+        "grant-stubs: granted: ",
+        "grant copy of system_u:system_r:pf_stub_web1_t",
+        "--policy web1 --grants`",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    let from = host.now();
+    perform(&env, &Task::Prepare("granted".to_owned()));
+    assert!(world.stubs().is_empty() && host.now() > from, "it takes its time to try again");
+    world.state().denied.clear();
+    perform(&env, &Task::Prepare("granted".to_owned()));
+    assert_eq!(world.stubs().len(), 1);
+}
+
+#[test]
+fn a_right_that_the_policy_lacks_is_named_at_the_guests_start() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    let place = guest_at(&rig, domid);
+    rig.world.label(place.guest, "system_u:system_r:pf_guest_web1_t");
+    rig.world.state().denied = vec![(10, 0)];
+    rig.settle();
+    assert!(last_error(&rig).contains("grant map_read of"), "{}", last_error(&rig));
 }

@@ -14,6 +14,8 @@ pub const FLASK_CONTEXT_TO_SID: u32 = 4;
 pub const FLASK_SID_TO_CONTEXT: u32 = 5;
 /// `FLASK_ACCESS`.
 pub const FLASK_ACCESS: u32 = 6;
+/// `FLASK_RELABEL_DOMAIN`.
+pub const FLASK_RELABEL_DOMAIN: u32 = 24;
 /// Offset of the union `u` in `struct xen_flask_op`.
 pub const FLASK_UNION: usize = 8;
 /// Offset of `context` in `struct xen_flask_sid_context`; before it: `sid` and `size`.
@@ -69,6 +71,20 @@ impl Privcmd {
         Ok(page.get(FLASK_UNION + ACCESS_ALLOWED).map(u32::from_le_bytes))
     }
 
+    /// Gives a domain another label.
+    ///
+    /// # Errors
+    /// What Xen says: the policy has no such label, or does not allow the change.
+    pub fn relabel(&self, domid: u16, label: &str) -> Result<(), Error> {
+        let sid = self.sid(label).map_err(|e| Error::Refused("a label", e))?;
+        let mut page = self.lock();
+        page.set(&operation(FLASK_RELABEL_DOMAIN, &relabel_arguments(domid, sid)));
+        self.device
+            .hypercall(HYPERVISOR_XSM_OP, [0; 5], 0, &mut page)
+            .map(|_| ())
+            .map_err(|e| Error::Refused("another label for a domain", e))
+    }
+
     /// The label behind a number of Xen's.
     fn context(&self, sid: u32) -> io::Result<String> {
         let mut page = self.lock();
@@ -102,6 +118,11 @@ fn operation(command: u32, args: &[u8]) -> Vec<u8> {
     head.iter().flat_map(|word| word.to_le_bytes()).chain(args.iter().copied()).collect()
 }
 
+/// `struct xen_flask_relabel`.
+fn relabel_arguments(domid: u16, sid: u32) -> Vec<u8> {
+    [u32::from(domid), sid].iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
 /// `struct xen_flask_sid_context` without its pointer.
 fn sid_context(sid: u32, bytes: usize) -> Vec<u8> {
     let size = u32::try_from(bytes).unwrap_or(0);
@@ -117,5 +138,7 @@ mod tests {
         let args = operation(FLASK_CONTEXT_TO_SID, &sid_context(0x0102_0304, 0x0506));
         assert_eq!(args, [4, 0, 0, 0, 1, 0, 0, 0, 4, 3, 2, 1, 6, 5, 0, 0]);
         assert_eq!(args.len(), FLASK_UNION + SID_CONTEXT_POINTER);
+        let args = operation(FLASK_RELABEL_DOMAIN, &relabel_arguments(0x0102, 0x0304_0506));
+        assert_eq!(args, [24, 0, 0, 0, 1, 0, 0, 0, 2, 1, 0, 0, 6, 5, 4, 3]);
     }
 }
