@@ -7,7 +7,6 @@
 use crate::guest_mem::{GuestAddr, GuestRange, MemFault};
 use alloc::boxed::Box;
 use alloc::vec;
-use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Descriptors copied at once at most: a table of Linux's longest request.
@@ -74,7 +73,7 @@ impl Chain {
 /// Room for the segments of every chain in flight of one device.
 #[derive(Debug)]
 pub struct SegmentPool {
-    nodes: Vec<Node>,
+    nodes: Box<[Node]>,
     free: u16,
     free_count: u16,
     /// Room for copies of descriptors while a chain is read.

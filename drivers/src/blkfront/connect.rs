@@ -2,7 +2,7 @@
 
 use super::negotiate::Negotiated;
 use super::pool::Pool;
-use super::slots::Slots;
+use super::slots::{Slots, numbers};
 use super::{BlkFront, ConnectError, Geometry, Health, MAX_POOL_PAGES, PeerFault, Reconnect};
 use crate::evtchn::OwnedPort;
 use crate::frontend::{self, Device, Numbers, Session, is_below};
@@ -138,7 +138,7 @@ impl<H: Hypervisor> BlkFront<H> {
             ring,
             slots: Slots::new(entries),
             pool: Pool::new(pages, port.port().0),
-            indirect_free: (0..agreed.indirect_pages()).collect(),
+            indirect_free: numbers(agreed.indirect_pages()),
             indirect,
             ring_pages,
             port,

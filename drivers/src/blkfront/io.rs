@@ -173,8 +173,8 @@ impl<H: Hypervisor> BlkFront<H> {
                 return None;
             }
         };
-        // Never grows: it held all of them at the start.
-        self.indirect_free.extend(request.indirect_page);
+        // There is room: it held all of them at the start.
+        let _full = request.indirect_page.and_then(|page| self.indirect_free.push(page).err());
         let outcome = match status {
             BLKIF_RSP_OKAY => Ok(()),
             // It may offer a feature and then turn out not to have it: Linux's does so with flushes.

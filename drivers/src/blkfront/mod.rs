@@ -36,6 +36,7 @@ use crate::gnttab::GrantedPage;
 use crate::ring::FrontRing;
 use alloc::vec::Vec;
 use kernel::{DomId, Hypervisor, Port, SharedPage};
+use negotiate::RING_ENTRIES_MAX;
 use pool::Pool;
 use slots::Slots;
 
@@ -144,7 +145,7 @@ pub struct BlkFront<H: Hypervisor> {
     pool: Pool<H>,
     /// Pages for segments, and which of them are free.
     indirect: Vec<GrantedPage<H>>,
-    indirect_free: Vec<u16>,
+    indirect_free: heapless::Vec<u16, RING_ENTRIES_MAX>,
     ring_pages: Vec<GrantedPage<H>>,
     port: OwnedPort<H>,
     /// The low bits of the virtual device number; Linux's blkback ignores it.

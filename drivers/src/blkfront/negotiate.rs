@@ -10,6 +10,8 @@ use xen_pv_sys::io::blkif::{MAX_SEGMENTS_PER_REQUEST, RING_ENTRY_SIZE};
 /// Ring pages at most: `2^2`, 128 entries. Linux's blkback makes 264 allocations for each entry
 /// before it connects, while a guest waits for its start.
 const MAX_RING_PAGE_ORDER: u32 = 2;
+/// Entries of the largest ring, 32 to a page.
+pub(super) const RING_ENTRIES_MAX: usize = 32 << MAX_RING_PAGE_ORDER;
 /// Segments of one request at most; one indirect page holds them.
 const MAX_SEGMENTS: u16 = 256;
 /// Segments that a request needs before it takes an indirect page.

@@ -9,6 +9,7 @@
 //! read succeeded. New pages are zeroed, so nothing of the stub's own is ever shown.
 
 use crate::gnttab::GrantedPage;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use kernel::{Hypervisor, SharedPage};
 
@@ -47,9 +48,9 @@ pub struct PoolCount {
 pub(super) struct Pool<H: Hypervisor> {
     /// Tells its bounces from those of another pool.
     id: u32,
-    pages: Vec<GrantedPage<H>>,
+    pages: Box<[GrantedPage<H>]>,
     /// For each page, the next in its list: the free list or a bounce's.
-    next: Vec<u16>,
+    next: Box<[u16]>,
     free_head: u16,
     free: u16,
 }
@@ -61,7 +62,7 @@ impl<H: Hypervisor> Pool<H> {
         let after = |index: u16| Some(index.saturating_add(1)).filter(|&next| next != count);
         Pool {
             id,
-            pages,
+            pages: pages.into(),
             next: (0..count).map(|index| after(index).unwrap_or(END)).collect(),
             free_head: if count == 0 { END } else { 0 },
             free: count,
@@ -138,7 +139,7 @@ impl<H: Hypervisor> Pool<H> {
 
     /// Takes the pool apart, for revocation.
     pub(super) fn into_pages(self) -> Vec<GrantedPage<H>> {
-        self.pages
+        self.pages.into()
     }
 }
 

@@ -3,9 +3,11 @@
 //! An id on the wire is a slot's number and the slot's generation, both ours. An id that is
 //! unknown, answered already, or of an earlier use of its slot finds nothing.
 
+use super::negotiate::RING_ENTRIES_MAX;
 use super::pool::Bounce;
 use super::wire::RequestKind;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
+use heapless::Vec;
 
 /// A request under way.
 #[derive(Debug)]
@@ -35,15 +37,23 @@ struct Slot {
 /// As many slots as the ring has entries.
 #[derive(Debug)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
+    slots: Box<[Slot]>,
     /// Numbers of the empty ones.
-    free: Vec<u16>,
+    free: Vec<u16, RING_ENTRIES_MAX>,
+}
+
+/// The numbers below `count`, no more than there is room for, the lowest on top.
+pub(super) fn numbers(count: u16) -> Vec<u16, RING_ENTRIES_MAX> {
+    let mut numbers = Vec::new();
+    // What had no number would stay unused.
+    let _full = (0..count).rev().try_for_each(|number| numbers.push(number));
+    numbers
 }
 
 impl Slots {
     pub(super) fn new(count: u16) -> Slots {
         let slots = core::iter::repeat_with(Slot::default).take(count.into()).collect();
-        Slots { slots, free: (0..count).rev().collect() }
+        Slots { slots, free: numbers(count) }
     }
 
     /// The id that [`Slots::insert`] will use; `None` if every slot is taken.
@@ -78,8 +88,8 @@ impl Slots {
         }
         let request = slot.request.take().ok_or(Mismatch::UnknownId)?;
         slot.generation = slot.generation.wrapping_add(1);
-        // Never grows: there are no more free numbers than slots.
-        self.free.push(number);
+        // There is room: it was taken out when the slot was filled.
+        let _full = self.free.push(number);
         Ok(request)
     }
 
