@@ -124,6 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn every_event_is_passed_by_the_indices_that_step_over_it() {
+        // Only differences count, so a few starts stand for all.
+        for old in [0, 1, 32_767, 65_500, 65_535] {
+            for moved in [0, 1, 2, 3, 8, 255, 256, 1023, 1024] {
+                let new = u16::wrapping_add(old, moved);
+                for event in 0..=u16::MAX {
+                    assert_eq!(
+                        check(event, new, old),
+                        event.wrapping_sub(old) < moved,
+                        "{event} {new} {old}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_event_is_passed_exactly_once_also_across_65535() {
         // Old index, new index, events that lie between them.
         assert!(check(4, 5, 4));

@@ -229,11 +229,16 @@ impl BlkBack {
         self.inner.borrow().connection.as_ref().map_or(0, |connection| connection.responses)
     }
 
-    /// Unmaps what [`Faults::keep_grants`] made it keep.
+    /// Unmaps what [`Faults::keep_grants`] made it keep. The requests that it had taken reach the disk only
+    /// now: that is why it kept the pages.
     pub fn let_go(&self) {
         let mut inner = self.inner.borrow_mut();
-        let Inner { kept, me, stub, .. } = &mut *inner;
+        let rules = inner.rules();
+        let Inner { kept, me, stub, disk, .. } = &mut *inner;
         for mut connection in kept.drain(..) {
+            for held in core::mem::take(&mut connection.held) {
+                disk.serve(&held.entry, &mut connection.grants, rules);
+            }
             connection.grants.unmap_all();
             connection.ring.unmap(me, *stub);
         }

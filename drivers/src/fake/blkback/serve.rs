@@ -44,14 +44,19 @@ impl Inner {
         true
     }
 
-    fn complete(&mut self, which: usize) {
-        let rules = Rules {
+    /// What it accepts.
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
             read_only: self.config.read_only,
             flush: self.config.flush,
             discard: self.config.discard,
             secure_discard: self.config.secure_discard,
             max_indirect_segments: self.config.max_indirect_segments.unwrap_or(0).into(),
-        };
+        }
+    }
+
+    fn complete(&mut self, which: usize) {
+        let rules = self.rules();
         let connection = self.connection.as_mut().expect("connected");
         if self.faults.misdeed_at == Some((connection.responses, Misdeed::Silence)) {
             connection.responses += 1;
