@@ -1,0 +1,311 @@
+//! The client and a host at the other end of a fake network.
+
+mod nbd_over_tcp;
+
+use crate::fake::{Application, FarHost, Faults};
+use crate::{Address, Ipv4Addr, TX_BUFFER_BYTES, TcpClient, TcpState};
+use drivers::NetFront;
+use drivers::fake::{NetBack, XenStored};
+use drivers::netfront::FRAME_MAX_BYTES;
+use drivers::xenstore::Xenstore;
+use kernel::fake::FakeXen;
+use kernel::{DomId, Hypervisor};
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const ADDRESS: Address = Address {
+    ours: Ipv4Addr::new(10, 0, 0, 7),
+    prefix_bits: 24,
+    gateway: None,
+    server: Ipv4Addr::new(10, 0, 0, 5),
+    server_port: 10809,
+};
+
+/// Sends back what comes.
+#[derive(Default)]
+struct Echo {
+    bytes: Vec<u8>,
+    opened: u32,
+}
+
+impl Application for Echo {
+    fn open(&mut self) {
+        self.bytes.clear();
+        self.opened += 1;
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn send(&mut self, max: usize) -> Vec<u8> {
+        let count = max.min(self.bytes.len());
+        self.bytes.drain(..count).collect()
+    }
+}
+
+struct Machine {
+    xen: FakeXen,
+    xs: Xenstore<FakeXen>,
+    back: NetBack,
+    host: FarHost<Echo>,
+    client: TcpClient<FakeXen>,
+}
+
+impl Machine {
+    fn new(address: Address) -> Machine {
+        let xen = FakeXen::new(DomId(5));
+        let store = XenStored::start(&xen);
+        let back = NetBack::attach(&xen, &store, 0);
+        let mut xs = Xenstore::new(&xen).unwrap();
+        let front = NetFront::connect(&xen, &mut xs, 0).unwrap();
+        let client = TcpClient::new(&xen, front, address);
+        let host = FarHost::start(&xen, &back, Ipv4Addr::new(10, 0, 0, 5), 10809, Echo::default());
+        Machine { xen, xs, back, host, client }
+    }
+
+    /// As the main loop does, until `done` or for so long; whether it was done.
+    fn run(&mut self, time_ns: u64, mut done: impl FnMut(&mut TcpClient<FakeXen>) -> bool) -> bool {
+        let end_ns = self.xen.now_ns() + time_ns;
+        while self.xen.now_ns() < end_ns {
+            self.xs.poll_events().unwrap();
+            while let Some(event) = self.xs.next_event() {
+                self.client.on_watch(&mut self.xs, &event.path).unwrap();
+            }
+            self.client.service(&mut self.xs);
+            self.client.poll();
+            if done(&mut self.client) {
+                return true;
+            }
+            if self.client.enable_events() {
+                continue;
+            }
+            let due_ns = self.client.due_ns().unwrap_or(end_ns).min(end_ns);
+            let ports: Vec<_> = self.client.port().into_iter().chain([self.xs.port()]).collect();
+            self.xen.poll(&ports, Some(due_ns)).unwrap();
+            for port in ports {
+                self.xen.evtchn_take_pending(port);
+            }
+        }
+        false
+    }
+
+    fn open(&mut self) {
+        self.client.open();
+        assert!(self.run(SECOND_NS, |client| client.state() == TcpState::Open), "it opens");
+    }
+
+    /// Sends the bytes and returns as many that come back, if they do in that time.
+    fn echo(&mut self, bytes: &[u8], time_ns: u64) -> Option<Vec<u8>> {
+        let mut rest = bytes;
+        let mut back = Vec::new();
+        let done = self.run(time_ns, |client| {
+            let now = rest.len().min(client.send_room()).min(60_000);
+            let (part, later) = rest.split_at(now);
+            assert!(client.send(part));
+            rest = later;
+            client.poll();
+            client.receive(|bytes| {
+                back.extend_from_slice(bytes);
+                bytes.len()
+            });
+            back.len() >= bytes.len()
+        });
+        done.then_some(back)
+    }
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| u8::try_from((at + at / 1000) % 251).unwrap()).collect()
+}
+
+#[test]
+fn bytes_go_and_come() {
+    let mut machine = Machine::new(ADDRESS);
+    assert_eq!(machine.client.state(), TcpState::Closed);
+    assert_eq!((machine.client.send_room(), machine.client.send(b"x")), (0, false), "there is no connection");
+    machine.open();
+    assert_eq!(machine.client.send_room(), TX_BUFFER_BYTES);
+    let bytes = pattern(1_000_000);
+    assert!(machine.echo(&bytes, 10 * SECOND_NS).unwrap() == bytes);
+    assert_eq!(machine.host.with(|echo| echo.opened), 1);
+}
+
+#[test]
+fn a_send_is_all_or_nothing() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    assert!(!machine.client.send(&pattern(TX_BUFFER_BYTES + 1)));
+    assert_eq!(machine.client.send_room(), TX_BUFFER_BYTES);
+    assert!(machine.client.send(&pattern(TX_BUFFER_BYTES)));
+    assert_eq!((machine.client.send_room(), machine.client.send(b"x")), (0, false));
+}
+
+#[test]
+fn what_is_not_taken_stays() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    assert!(machine.client.send(b"abcdef"));
+    assert!(machine.run(SECOND_NS, |client| client.received() == 6));
+    machine.client.receive(|_| 0);
+    let mut seen = Vec::new();
+    machine.client.receive(|bytes| {
+        seen.push(bytes[0]);
+        1
+    });
+    assert_eq!(seen, b"abcdef");
+}
+
+#[test]
+fn a_refused_connection_is_closed() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.host.listen(false);
+    machine.client.open();
+    assert_eq!(machine.client.state(), TcpState::Opening);
+    assert!(machine.run(SECOND_NS, |client| client.state() == TcpState::Closed));
+    machine.host.listen(true);
+    machine.open();
+}
+
+#[test]
+fn nobody_there_is_closed_after_a_while() {
+    let mut machine = Machine::new(Address { server: Ipv4Addr::new(10, 0, 0, 99), ..ADDRESS });
+    machine.client.open();
+    assert!(!machine.run(10 * SECOND_NS, |client| client.state() == TcpState::Closed));
+    assert!(machine.run(10 * SECOND_NS, |client| client.state() == TcpState::Closed));
+}
+
+#[test]
+fn a_server_on_another_network_needs_a_gateway() {
+    let far = Address { server: Ipv4Addr::new(10, 9, 0, 5), ..ADDRESS };
+    let mut machine = Machine::new(far);
+    machine.client.open();
+    machine.run(SECOND_NS, |_| false);
+    assert_eq!(machine.host.frames(), 0, "no way, no frame");
+    let mut machine = Machine::new(Address { gateway: Some(Ipv4Addr::new(10, 0, 0, 5)), ..far });
+    machine.client.open();
+    machine.run(SECOND_NS, |_| false);
+    assert!(
+        machine.host.frames() >= 3,
+        "a question for the gateway's address, its answer, and a frame for it"
+    );
+}
+
+#[test]
+fn a_connection_that_the_server_ends_can_be_read_to_its_end() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    assert!(machine.client.send(b"abc"));
+    assert!(machine.run(SECOND_NS, |client| client.received() == 3));
+    machine.host.close();
+    assert!(machine.run(SECOND_NS, |client| client.state() == TcpState::Ending));
+    let mut count = 0;
+    machine.client.receive(|bytes| {
+        count += bytes.len();
+        bytes.len()
+    });
+    assert_eq!(count, 3);
+    machine.open();
+    assert!(machine.echo(b"again", SECOND_NS).is_some());
+    assert_eq!(machine.host.connections(), 2);
+}
+
+#[test]
+fn a_dead_server_is_noticed() {
+    for idle in [false, true] {
+        let mut machine = Machine::new(ADDRESS);
+        machine.open();
+        machine.host.set_faults(Faults { is_cut: true, ..Faults::default() });
+        if !idle {
+            assert!(machine.client.send(b"abc"));
+        }
+        assert!(machine.run(40 * SECOND_NS, |client| client.state() == TcpState::Closed), "idle: {idle}");
+    }
+}
+
+#[test]
+fn the_connection_outlives_a_restarted_netback() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    assert!(machine.echo(b"before", SECOND_NS).is_some());
+    machine.back.unbind();
+    machine.back.set_node("state", "5");
+    machine.run(SECOND_NS / 10, |client| client.port().is_none());
+    assert_eq!(machine.client.port(), None);
+    assert!(machine.client.send(b"after"), "it waits in the buffer");
+    machine.back.bind();
+    machine.back.set_node("state", "6");
+    let mut back = Vec::new();
+    assert!(machine.run(10 * SECOND_NS, |client| {
+        client.receive(|bytes| {
+            back.extend_from_slice(bytes);
+            bytes.len()
+        });
+        back == b"after"
+    }));
+    assert_eq!((machine.host.connections(), machine.back.connections()), (1, 2));
+}
+
+#[test]
+fn a_new_connection_begins_with_nothing_of_the_old_one() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    assert!(machine.client.send(&pattern(100_000)));
+    machine.run(SECOND_NS / 100, |client| client.received() > 0);
+    machine.open();
+    assert_eq!((machine.client.received(), machine.client.send_room()), (0, TX_BUFFER_BYTES));
+    assert!(machine.echo(b"fresh", SECOND_NS).unwrap() == b"fresh");
+}
+
+#[test]
+fn a_netback_that_sends_nothing_does_not_keep_us_awake() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    machine.back.hold_tx(true);
+    // The window grows with each answer, until all pages of netfront are out.
+    for _ in 0..100 {
+        let room = machine.client.send_room();
+        assert!(machine.client.send(&pattern(room)));
+        machine.run(SECOND_NS / 100, |_| false);
+    }
+    machine.back.deliver(&[0xff; 60]);
+    machine.xen.run_peers(10);
+    assert!(machine.client.frames() > 0, "a frame waits");
+    machine.client.poll();
+    assert!(!machine.client.enable_events());
+    assert!(machine.client.due_ns().unwrap() > machine.xen.now_ns());
+}
+
+#[test]
+fn frames_of_any_content_are_survived() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    for len in 14..200 {
+        machine.back.deliver(&pattern(len));
+        let mut broadcast = std::vec![0xff; len];
+        broadcast[12..14].copy_from_slice(&[8, if len % 2 == 0 { 0 } else { 6 }]);
+        machine.back.deliver(&broadcast);
+    }
+    machine.back.deliver(&std::vec![0; FRAME_MAX_BYTES]);
+    assert!(machine.echo(b"still here", SECOND_NS).unwrap() == b"still here");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    /// Whatever the network loses and however slowly the server reads: the bytes are the same.
+    #[test]
+    fn bytes_survive_losses(
+        lose_every in 8u64..40,
+        reads_at_once in prop::option::of(100usize..5000),
+        len in 1usize..200_000,
+    ) {
+        let mut machine = Machine::new(ADDRESS);
+        machine.open();
+        machine.host.set_faults(Faults { lose_every: Some(lose_every), reads_at_once, ..Faults::default() });
+        let bytes = pattern(len);
+        let back = machine.echo(&bytes, 3000 * SECOND_NS);
+        prop_assert!(back.is_some_and(|back| back == bytes));
+    }
+}
