@@ -15,8 +15,8 @@ mod driver_domain {
 
     /// Requests that are served before an attack, and after it.
     const HONEST: u64 = 12;
-    /// How long a frontend may take to come back: longer than its longest pause between two tries.
-    const PATIENCE_NS: u64 = 40_000_000_000;
+    /// How long a frontend may take to come back: twice the pause after a disk that is not the one it knew.
+    const PATIENCE_NS: u64 = 60_000_000_000;
 
     kernel::main!(run);
 

@@ -155,8 +155,13 @@ impl Blkback {
             let number = store.read_number(&path).map_err(failed("the frontend's offer"))?;
             u32::try_from(number).map_err(failed("the frontend's offer"))
         };
-        let gref = number(&mut self.store, format!("{}/ring-ref", self.frontend))?;
-        let port = number(&mut self.store, format!("{}/event-channel", self.frontend))?;
+        let (gref, port) =
+            (format!("{}/ring-ref", self.frontend), format!("{}/event-channel", self.frontend));
+        if self.store.read(&gref).is_err() {
+            // A ring of several pages, since an attack offered one: this back end has no use for it.
+            return self.set_state(XenbusState::Closing);
+        }
+        let (gref, port) = (number(&mut self.store, gref)?, number(&mut self.store, port)?);
         let link = Link::new(&self.xen, self.grants, self.peer, gref, port)?;
         self.link = Some(link);
         self.connections = self.connections.wrapping_add(1);
