@@ -1,6 +1,6 @@
 //! `cargo xtask tcb`: what has to be trusted, counted from the sources that the stub's image is made of.
 //!
-//! - [`cfg`]: what of a source file is compiled into the image.
+//! - [`mod@cfg`]: what of a source file is compiled into the image.
 //! - [`count`]: its lines of code, its `unsafe`, the words that it uses.
 //! - [`crates`]: which crates the image has, with their features.
 //! - [`others`]: what a device model in a Linux domain runs, as Debian has it.
