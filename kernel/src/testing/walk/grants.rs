@@ -2,8 +2,10 @@
 
 use super::{Answer, DomId, Op, Walker};
 use xen_pv_sys::PAGE_SHIFT;
-use xen_pv_sys::xen::{DOMID_SELF, HYPERVISOR_GRANT_TABLE_OP};
+use xen_pv_sys::xen::{DOMID_FIRST_RESERVED, DOMID_SELF, HYPERVISOR_GRANT_TABLE_OP};
 
+/// `GNTTABOP_query_size`.
+const QUERY_SIZE: u32 = 6;
 /// `GNTMAP_host_map`.
 const HOST_MAP: u32 = 1 << 1;
 /// `GNTCOPY_source_gref`.
@@ -13,7 +15,7 @@ const CACHE_CLEAN: u32 = 1;
 
 /// `GNTTABOP_*` of `public/grant_table.h`.
 pub(super) const GRANTS: &[Op] = &[
-    Op::each("query_size", 6, query_size),
+    Op::each("query_size", QUERY_SIZE, query_size),
     Op::each("get_version", 10, get_version),
     Op::each("setup_table", 2, setup_table),
     Op::each("get_status_frames", 9, get_status_frames),
@@ -50,6 +52,12 @@ pub(super) fn status_name(status: i16) -> &'static str {
 }
 
 impl Walker {
+    /// This domain's number, if its label has a grant table of its own and that of nobody else.
+    pub(super) fn own_domid_by_grants(&mut self) -> Option<DomId> {
+        let mut domains = (1..DOMID_FIRST_RESERVED).map(DomId);
+        domains.find(|&domain| query_size(self, QUERY_SIZE, domain) == Answer::Done)
+    }
+
     /// One operation. Its status, if it has one, is a word of 16 bits at `status`.
     fn grant_op(&mut self, op: u32, status: Option<usize>) -> Answer {
         let argument = self.frame.argument();
