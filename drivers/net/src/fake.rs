@@ -190,6 +190,13 @@ impl<A: Application + 'static> FarHost<A> {
         self.inner.borrow().connections
     }
 
+    /// The client's port, if there is a connection.
+    #[must_use]
+    pub fn client_port(&self) -> Option<u16> {
+        let inner = self.inner.borrow();
+        inner.sockets.get::<Socket<'_>>(inner.socket).remote_endpoint().map(|endpoint| endpoint.port)
+    }
+
     /// Frames that went through or were lost, in both directions.
     #[must_use]
     pub fn frames(&self) -> u64 {

@@ -21,7 +21,8 @@ pub const TX_BUFFER_BYTES: usize = 256 << 10;
 const FRAMES_AT_ONCE: usize = 256;
 /// Without an answer for so long the connection is over.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// An idle connection is tried so often: a server that has gone is noticed before somebody needs it.
+/// An idle connection is tried so often: a server that has gone is noticed before somebody needs it, and one
+/// that has nothing to say is not taken for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How often to look whether netback has sent something, when it has no room and makes no event.
 const FULL_PAUSE_NS: u64 = 10_000_000;

@@ -199,6 +199,7 @@ fn a_connection_that_the_server_ends_can_be_read_to_its_end() {
     machine.open();
     assert!(machine.client.send(b"abc"));
     assert!(machine.run(SECOND_NS, |client| client.received() == 3));
+    let first_port = machine.host.client_port().unwrap();
     machine.host.close();
     assert!(machine.run(SECOND_NS, |client| client.state() == TcpState::Ending));
     let mut count = 0;
@@ -209,6 +210,7 @@ fn a_connection_that_the_server_ends_can_be_read_to_its_end() {
     assert_eq!(count, 3);
     machine.open();
     assert!(machine.echo(b"again", SECOND_NS).is_some());
+    assert_ne!(machine.host.client_port(), Some(first_port), "the server may still know the first");
     assert_eq!(machine.host.connections(), 2);
 }
 
@@ -223,6 +225,13 @@ fn a_dead_server_is_noticed() {
         }
         assert!(machine.run(40 * SECOND_NS, |client| client.state() == TcpState::Closed), "idle: {idle}");
     }
+}
+
+#[test]
+fn an_idle_connection_stays_open() {
+    let mut machine = Machine::new(ADDRESS);
+    machine.open();
+    assert!(!machine.run(60 * SECOND_NS, |client| client.state() != TcpState::Open));
 }
 
 #[test]
@@ -274,6 +283,7 @@ fn a_netback_that_sends_nothing_does_not_keep_us_awake() {
     machine.xen.run_peers(10);
     assert!(machine.client.frames() > 0, "a frame waits");
     machine.client.poll();
+    assert!(machine.client.frames() > 0, "it stays: an answer to it could not be sent");
     assert!(!machine.client.enable_events());
     assert!(machine.client.due_ns().unwrap() > machine.xen.now_ns());
 }

@@ -20,9 +20,15 @@ use crate::setup::{self, XenVersion};
 use crate::toolchain::Target;
 use crate::{lint, paths, process, ui, workspace};
 
-/// The packages of bare-metal images.
-const BARE_PACKAGES: [&str; 4] =
-    ["pilotfish-image", "pilotfish-runtime", "pilotfish-hostile", "pilotfish-frontend"];
+/// The packages of bare-metal images, and those that none holds yet.
+const BARE_PACKAGES: [&str; 6] = [
+    "pilotfish-image",
+    "pilotfish-runtime",
+    "pilotfish-hostile",
+    "pilotfish-frontend",
+    "pilotfish-nbd",
+    "pilotfish-net",
+];
 /// The package of the fuzz targets, whose tests are a step of their own.
 const FUZZ_PACKAGE: &str = "pilotfish-fuzz-targets";
 
