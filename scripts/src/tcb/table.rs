@@ -20,8 +20,10 @@ const OPERATIONS: [&str; 8] =
 /// Names that begin so and are no operations.
 const NO_OPERATIONS: [&str; 3] = ["XENMEM_RESOURCE_", "DMOP_HEADER_", "DMOP_IO_RANGE_"];
 /// Files that speak to xenstore.
-const XENSTORE_FILES: [&str; 5] = [
+const XENSTORE_FILES: [&str; 7] = [
     "drivers/src/blkfront",
+    "drivers/src/frontend",
+    "drivers/src/netfront",
     "drivers/src/xenbus.rs",
     "image/runtime/src/lib.rs",
     "image/runtime/src/report.rs",
