@@ -69,6 +69,8 @@ pub fn stub(toolchain: &Toolchain) -> Result<Products> {
     let image = paths::target().join("pilotfish.img");
     raw_image(&elf, &image)?;
     small_enough(fs::metadata(&image)?.len())?;
+    let named = places_in(&fs::read(&image)?, &[Some(paths::root()), paths::cargo_home()]);
+    ensure!(named.is_empty(), "the stub image depends on where it was built: it names {named:?}");
     cargo(&toolchain.dom0, "pilotfish-toolstack", DAEMON_PROFILE, &[])?;
     // One place to install from, whichever target it was built for.
     let dom0 = paths::target().join("dom0");
@@ -133,6 +135,15 @@ fn forbidden_in(symbols: &str) -> Vec<&str> {
     names.filter(|name| FORBIDDEN.iter().any(|part| name.contains(part))).collect()
 }
 
+/// Which of these places on this machine an image names.
+fn places_in(image: &[u8], places: &[Option<PathBuf>]) -> Vec<PathBuf> {
+    let names = |place: &Path| {
+        let name = place.as_os_str().as_encoded_bytes();
+        !name.is_empty() && image.windows(name.len()).any(|bytes| bytes == name)
+    };
+    places.iter().flatten().filter(|place| names(place)).cloned().collect()
+}
+
 /// The image has a limit, so that it grows on purpose only.
 fn small_enough(bytes: u64) -> Result<()> {
     ensure!(
@@ -162,6 +173,13 @@ mod tests {
         let name = "_RNvNtCs_4core9panicking18panic_bounds_check";
         assert_eq!(forbidden_in(&format!("{good}000000004001ab24 t {name}\n")), [name]);
         assert_eq!(forbidden_in("0 t panic_const_div_by_zero").len(), 1);
+    }
+
+    #[test]
+    fn a_place_of_this_machine_in_an_image_is_found() {
+        let places = [Some(PathBuf::from("/home/a/.cargo")), Some(PathBuf::from("/src/b")), None];
+        assert!(places_in(b"registry/log/src/lib.rs", &places).is_empty());
+        assert_eq!(places_in(b"x/home/a/.cargo/registry", &places), [PathBuf::from("/home/a/.cargo")]);
     }
 
     #[test]

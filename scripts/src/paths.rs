@@ -37,3 +37,10 @@ pub fn cache() -> Result<PathBuf> {
         .context("neither XDG_CACHE_HOME nor HOME is set; set one to an absolute path")?;
     Ok(base.join("pilotfish"))
 }
+
+/// Where cargo keeps the sources of dependencies, if the environment says so.
+#[must_use]
+pub fn cargo_home() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)
+}

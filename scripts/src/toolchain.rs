@@ -134,6 +134,7 @@ fn rustup() -> Result<Toolchain> {
     let env = vec![
         pair("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld"),
         pair("CARGO_TARGET_AARCH64_UNKNOWN_NONE_LINKER", "rust-lld"),
+        pair("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", &without_home("")),
     ];
     let target = |triple| Target {
         triple,
@@ -158,7 +159,7 @@ fn debian(install: fn(&[&str]) -> Result<()>) -> Result<Toolchain> {
         pair("RUSTC_BOOTSTRAP", "1"),
         pair("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc"),
         pair("CARGO_TARGET_AARCH64_UNKNOWN_NONE_LINKER", "aarch64-linux-gnu-ld"),
-        pair("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", "-Clinker-flavor=ld"),
+        pair("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", &without_home("-Clinker-flavor=ld")),
     ];
     let target = |triple: &'static str, extra: &[&str]| Target {
         triple,
@@ -175,6 +176,19 @@ fn debian(install: fn(&[&str]) -> Result<()>) -> Result<Toolchain> {
         ),
         dom0: target(DOM0_DEBIAN, &["-Zbuild-std=std,panic_abort"]),
     })
+}
+
+/// The compiler's flags that make an image the same wherever it is built: messages name the files of
+/// dependencies, which are in somebody's home.
+fn without_home(flags: &str) -> String {
+    let sources = crate::paths::cargo_home().map(|home| home.join("registry/src").display().to_string());
+    match sources {
+        // Cargo takes a space for the end of a flag.
+        Some(sources) if !sources.contains(char::is_whitespace) => {
+            format!("{flags} --remap-path-prefix={sources}=registry").trim_start().to_owned()
+        }
+        _ => flags.to_owned(),
+    }
 }
 
 fn debian_installed() -> bool {
