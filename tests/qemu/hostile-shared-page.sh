@@ -85,5 +85,21 @@ check "Xen answers" xl info
 for name in shared neighbour victim bystander; do
     [ -z "$(domid $name)" ] || check "$name is destroyed" xl destroy $name
 done
+# By the labels of a stub that has what its guest grants and no more: the one for its set-up, then the other.
+if [ -e /pf/xenpolicy ] && [ ! -e /pf/grants ]; then
+    check "a guest that grants its memory starts" start_frontend granting 'mode=receive peer=0'
+    check "it tells where its pages are" wait_guest_line granting 'PF vcpu_info=' 20
+    for suffix in _building ''; do
+        stub=granted$suffix first=
+        [ -n "$suffix" ] || first=$(label granting stub)_building
+        label=$(label granting stub)$suffix first_label=$first check "the hostile stub runs as $stub" \
+            launch_stub $stub shared_page "$(domid granting)" "shared-info=$(guest_value granting shared_info)" \
+            "vcpu-info=$(guest_value granting vcpu_info)"
+        check "$stub has tried the mapping" wait_guest_line $stub 'PF done=1' 20
+        equal "Xen refuses $stub its guest's pages" EACCES "$(guest_value $stub mapped)"
+        xl destroy $stub
+    done
+    check "the guest that grants its memory is destroyed" xl destroy granting
+fi
 nothing_left
 finish

@@ -33,8 +33,11 @@ walks() {
 stub_walks() {
     local run=$1/stub/$xen guest=$2 stub_label= first=
     [ $flask = no ] || stub_label=$(label "$guest" stub)
-    # It serves: what it may while it is set up, flask-guests asks.
-    [ "$1" != B ] || first=${stub_label}_building
+    # It is set up with its first label (B-start), and serves with the other.
+    case $1 in
+        B-start) stub_label=${stub_label}_building ;;
+        B) first=${stub_label}_building ;;
+    esac
     check "$run: its guest is made" xl create -p "$(guest_config "$guest" mmio)"
     label=$stub_label first_label=$first check "$run: a domain with a stub's rights walks" \
         launch_stub walker walk "$(domid "$guest")" "other=$other" "$versions"
@@ -73,6 +76,7 @@ else
     # What FLASK refuses Xen tells on the serial line that dom0's rows take, in the middle of them.
     check "Xen's log is quiet" xl set-parameters 'loglvl=none guest_loglvl=none'
     stub_walks A+ victim
+    stub_walks B-start granting
     stub_walks B granting
     guest_walks A+
     check "Xen's log tells again" xl set-parameters 'loglvl=info guest_loglvl=info'
