@@ -116,7 +116,7 @@ stub_waits() {
     entry="{ name = \"$(waiting_stub "$1")\", guest = \"$1\" }"
     if ! grep -q -F "$entry" $config 2>/dev/null; then
         mkdir -p /etc/pilotfish
-        [ -e $config ] || printf 'grant-stub-memory = "%s"\ngrant-stubs = [\n]\n' "${waiting_memory:-32MiB}" >$config
+        [ -e $config ] || printf 'grant-stub-memory = "32MiB"\ngrant-stubs = [\n]\n' >$config
         sed -i "s|^]|    $entry,\n]|" $config
         daemon_stop
         daemon_start

@@ -35,7 +35,6 @@ direct_guest() {
 begin
 fact xen_version "$(xl info | sed -n 's/^xen_version *: //p')"
 fact dom0_kernel "$(uname -r)"
-fact reach "$(if [ -e /pf/grants ]; then echo grants; else echo mappings; fi)"
 [ -z "$workloads" ] || direct_guest
 [ -z "$buffered" ] || buffered_guest
 

@@ -2,8 +2,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 
 meter=$pf_hostile/meter
-# Where guests grant their memory: room for a RAM disk of 64 MiB.
-waiting_memory=96MiB
 tools=/guest/tools.img
 
 # filled NAME MIB: an image of real pages; prints its path.

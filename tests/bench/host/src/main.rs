@@ -52,8 +52,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use xtask::cli::{self, Machine};
+use xtask::paths;
 use xtask::system::Options;
-use xtask::{paths, setup};
 
 use crate::curves::plan::Curve;
 use crate::measured::Measured;
@@ -90,14 +90,8 @@ struct Cli {
     /// Only these workloads, e.g. randread-4k-16,write-1024k-4,cached-read,ext4-fsync-8k.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     workloads: Vec<String>,
-    /// Guests boot the Linux that can grant its memory; their stub maps it all the same, unless --grants is there.
-    #[arg(long)]
-    grant_kernel: bool,
-    /// Guests grant their memory to their stub (mode B).
-    #[arg(long)]
-    grants: bool,
     /// How cost grows: all curves, or these of depth, block-size, vcpus, disks, guests, map.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads", "grants", "grant_kernel"])]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads"])]
     curves: Option<Vec<Curve>>,
     #[command(flatten)]
     machine: Machine,
@@ -120,7 +114,6 @@ impl Cli {
         plan.seconds = self.seconds.unwrap_or(plan.seconds);
         ensure!((0.2..=600.0).contains(&plan.seconds), "--seconds is 0.2 to 600");
         plan.vcpus = self.vcpus;
-        plan.grant_kernel = self.grant_kernel || self.grants;
         if !self.workloads.is_empty() {
             plan.keep(&self.workloads)?;
         }
@@ -185,13 +178,6 @@ fn main() -> ExitCode {
         }
         let plan = cli.plan()?;
         let limit = plan.limit() + Duration::from_secs(240);
-        let mut options = cli.machine.options("bench", limit);
-        if plan.grant_kernel {
-            options.grant_kernel = Some(setup::grant_kernel()?);
-        }
-        if cli.grants {
-            options.files.push(("pf/grants", String::new()));
-        }
-        run(&plan, &options)
+        run(&plan, &cli.machine.options("bench", limit))
     })
 }

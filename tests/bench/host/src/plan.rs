@@ -24,8 +24,6 @@ pub struct Plan {
     pub idle_seconds: u32,
     /// Turns of bare round trips for each of the two stubs.
     pub turns: u32,
-    /// Whether guests boot the Linux that can grant its memory.
-    pub grant_kernel: bool,
     /// vCPUs of the guest.
     pub vcpus: u32,
     /// Size of each disk.
@@ -45,7 +43,6 @@ impl Plan {
             seconds: 1.5,
             idle_seconds: 5,
             turns: 8,
-            grant_kernel: false,
             vcpus: 1,
             mib: 64,
             workloads: Self::all_workloads(),
@@ -146,9 +143,6 @@ impl Plan {
             // Writing into a String cannot fail.
             let _ = writeln!(text, "{key}={value}");
         }
-        if self.grant_kernel {
-            text.push_str("kernel=/guest/Image-grants\n");
-        }
         text
     }
 }
@@ -168,14 +162,6 @@ mod tests {
             config.contains("\nbuffered=cached-read,cached-reread,")
                 && config.contains("latency_seconds=3\n")
         );
-    }
-
-    #[test]
-    fn guests_have_the_usual_kernel_unless_asked_otherwise() {
-        let mut plan = Plan::full();
-        assert!(!plan.config().contains("kernel="));
-        plan.grant_kernel = true;
-        assert!(plan.config().ends_with("\nkernel=/guest/Image-grants\n"));
     }
 
     #[test]

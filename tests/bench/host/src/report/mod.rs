@@ -100,9 +100,6 @@ impl Report {
             self.plan.mib,
             self.wall.as_secs_f64()
         )?;
-        if self.fact("reach") == "grants" {
-            writeln!(out, "The guest grants its memory to its stub (mode B).")?;
-        }
         let aside = self.measured.aside.len();
         if aside == 0 {
             return Ok(());
