@@ -20,7 +20,7 @@ use xen_pv_sys::io::netif::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A broken rule, or bad luck. Of the receive ring but for the last three.
+/// A broken rule, or bad luck. Of the receive ring but for the last four.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NetMisdeed {
     /// The next response carries this id.
@@ -35,6 +35,8 @@ pub enum NetMisdeed {
     RxIndexJump(u32),
     /// The next response of the transmit ring has another id.
     TxBogusId,
+    /// It has this one.
+    TxId(u16),
     /// It is given twice.
     TxDuplicate,
     /// It says that the frame was dropped.
@@ -42,6 +44,8 @@ pub enum NetMisdeed {
 }
 
 struct Connection {
+    /// It found no place for a frame, and waits to be told of one.
+    rx_waits: bool,
     tx: BackRing,
     rx: BackRing,
     port: Port,
@@ -255,7 +259,12 @@ impl Inner {
         let port = number("event-channel").map(|port| self.me.evtchn_bind_interdomain(self.stub, port));
         let Some(Ok(port)) = port else { return self.go_to(5) };
         let map = |gref, entry| BackRing::map(&self.me, self.stub, vec![GrantRef(gref)], entry);
-        self.connection = Some(Connection { tx: map(tx, TX_ENTRY_SIZE), rx: map(rx, RX_ENTRY_SIZE), port });
+        self.connection = Some(Connection {
+            rx_waits: false,
+            tx: map(tx, TX_ENTRY_SIZE),
+            rx: map(rx, RX_ENTRY_SIZE),
+            port,
+        });
         self.connections += 1;
         self.go_to(4);
     }
@@ -289,10 +298,11 @@ impl Inner {
             connection.tx.push(&self.me, connection.port);
         }
         let mut moved = notified;
-        // It knows the places that it was told of, and those that came without a word are none.
-        while let Some(frame) = self.incoming.front() {
+        connection.rx_waits &= !notified;
+        while let Some(frame) = self.incoming.front().filter(|_| !connection.rx_waits) {
             let Some(entry) = connection.rx.take() else {
                 connection.rx.enable_events();
+                connection.rx_waits = true;
                 break;
             };
             let (request, _) = RxRequest::read_from_prefix(&entry).expect("an entry");
@@ -313,6 +323,7 @@ fn answer_tx(ring: &mut BackRing, id: u16, misdeed: &mut Option<NetMisdeed>) {
     let mut response = TxResponse { id, status: NETIF_RSP_OKAY };
     match *misdeed {
         Some(NetMisdeed::TxBogusId) => response.id ^= 1 << 8,
+        Some(NetMisdeed::TxId(other)) => response.id = other,
         Some(NetMisdeed::TxDuplicate) => ring.put(response.as_bytes()),
         Some(NetMisdeed::TxDropped) => response.status = NETIF_RSP_DROPPED,
         _ => return ring.put(response.as_bytes()),
