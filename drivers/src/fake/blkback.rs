@@ -8,6 +8,7 @@ mod serve;
 use super::backring::BackRing;
 use super::disk::{Disk, Grants};
 use super::faults::{Faults, Misdeed, Random};
+use super::toolstack::Device;
 use super::xenstored::XenStored;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -152,24 +153,8 @@ impl BlkBack {
         let mut inner = self.inner.borrow_mut();
         inner.disconnect();
         let Inner { stub, vdev, store, front_dir, back_dir, .. } = &*inner;
-        store.rm(front_dir);
-        if !back_dir.is_empty() {
-            store.rm(back_dir);
-        }
-        let (front_dir, stub) = (front_dir.clone(), *stub);
-        let back_dir = format!("/local/domain/{backend}/backend/vbd/{stub}/{vdev}");
-        let nodes = [
-            (&front_dir, "backend", back_dir.clone()),
-            (&front_dir, "backend-id", backend.to_string()),
-            (&front_dir, "state", "1".to_string()),
-            (&back_dir, "frontend", front_dir.clone()),
-            (&back_dir, "frontend-id", stub.to_string()),
-            (&back_dir, "online", "1".to_string()),
-            (&back_dir, "state", "1".to_string()),
-        ];
-        for (dir, key, value) in nodes {
-            store.write(&format!("{dir}/{key}"), &value);
-        }
+        let device = Device { store, front_dir, class: "vbd", number: *vdev, stub: *stub, backend };
+        let back_dir = device.make(back_dir, &[], &[("frontend", front_dir)]);
         inner.me = inner.me.domain(backend);
         inner.back_dir = back_dir;
         inner.is_bound = true;

@@ -1,6 +1,6 @@
 //! Stateful fakes of the peers, for host tests over [`kernel::fake::FakeXen`].
 //!
-//! Both register with `on_idle`, so they run whenever the driver waits. They keep the
+//! Blkback and netback register with `on_idle`, so they run whenever the driver waits. They keep the
 //! protocol's rules unless a test asks them to break one.
 #![expect(clippy::expect_used, reason = "a fake that cannot go on ends its test")]
 #![expect(
@@ -14,6 +14,7 @@ pub mod blkback;
 pub mod disk;
 pub mod faults;
 pub mod netback;
+mod toolstack;
 pub mod tree;
 pub mod xenstored;
 

@@ -4,6 +4,7 @@
 //! either hangs here as it would on Xen.
 
 use super::backring::BackRing;
+use super::toolstack::Device;
 use super::xenstored::XenStored;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -114,26 +115,12 @@ impl NetBack {
         let mut inner = self.inner.borrow_mut();
         inner.disconnect();
         let Inner { stub, number, store, front_dir, back_dir, .. } = &*inner;
-        store.rm(front_dir);
-        if !back_dir.is_empty() {
-            store.rm(back_dir);
-        }
-        let (front_dir, stub) = (front_dir.clone(), *stub);
-        let back_dir = format!("/local/domain/{backend}/backend/vif/{stub}/{number}");
-        let nodes = [
-            (&front_dir, "backend", back_dir.clone()),
-            (&front_dir, "backend-id", backend.to_string()),
-            (&front_dir, "mac", "00:16:3e:01:02:03".to_string()),
-            (&front_dir, "mtu", "1500".to_string()),
-            (&front_dir, "state", "1".to_string()),
-            (&back_dir, "frontend-id", stub.to_string()),
-            (&back_dir, "online", "1".to_string()),
-            (&back_dir, "feature-rx-copy", "1".to_string()),
-            (&back_dir, "state", "1".to_string()),
-        ];
-        for (dir, key, value) in nodes {
-            store.write(&format!("{dir}/{key}"), &value);
-        }
+        let device = Device { store, front_dir, class: "vif", number: *number, stub: *stub, backend };
+        let back_dir = device.make(
+            back_dir,
+            &[("mac", "00:16:3e:01:02:03"), ("mtu", "1500")],
+            &[("feature-rx-copy", "1")],
+        );
         inner.me = inner.me.domain(backend);
         inner.back_dir = back_dir;
         inner.is_bound = true;
