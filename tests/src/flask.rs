@@ -11,6 +11,7 @@ use xtask::setup::{Fixture, flask};
 const GUESTS: &[&str] = &[
     "again",
     "balloon",
+    "bench",
     "bystander",
     "crashing",
     "cut",
@@ -44,7 +45,7 @@ const GUESTS: &[&str] = &[
 ];
 
 /// Guests that grant their memory to their stubs on every machine.
-const GRANTING: &[&str] = &["granting", "grants", "grants-heavy", "grants-plain"];
+const GRANTING: &[&str] = &["bench-grants", "granting", "grants", "grants-heavy", "grants-plain"];
 
 /// A guest whose module lacks these rights of its stub.
 const LAME: (&str, [&str; 2]) = ("lame", [":hvm dm;", " map_write"]);

@@ -32,10 +32,34 @@ direct_guest() {
     gone bench
 }
 
+# two_guests: measures the workloads of $workloads in a guest whose memory its stub maps, and in one that grants it, in
+# turns. They have the same kernel.
+two_guests() {
+    local native image words="pf.tools=xvdd pf.idle=0 pf.workloads=$workloads pf.mib=$mib"
+    native=$(filled native "$mib")
+    image=$(filled pilotfish "$mib")
+    # For the functions of lib.sh: this one grants.
+    touch /pf/grants
+    linux bench-grants bench "$guest_mib" "$vcpus" "$words pf.grants=granted" \
+        "$(virtio_disk xvda "$(filled granted "$mib")")" "$(pv_disk xvdd "$tools" ro)" ||
+        die "xl create of a guest that grants its memory"
+    rm /pf/grants
+    kernel=/guest/Image-grants linux bench bench "$guest_mib" "$vcpus" "$words pf.grants=beside" \
+        "$(virtio_disk xvda "$image")" "$(pv_disk xvdc "$native")" "$(pv_disk xvdd "$tools" ro)" ||
+        die "xl create of the guest beside it"
+    # shellcheck disable=SC2046
+    check "both guests measure to their end" "$meter" $(watched bench) $(watched bench-grants)
+    gone bench bench-grants
+}
+
 begin
 fact xen_version "$(xl info | sed -n 's/^xen_version *: //p')"
 fact dom0_kernel "$(uname -r)"
-[ -z "$workloads" ] || direct_guest
+if [ -n "$grants" ]; then
+    two_guests
+elif [ -n "$workloads" ]; then
+    direct_guest
+fi
 [ -z "$buffered" ] || buffered_guest
 
 # --- a stub beside a large guest -------------------------------------------------------

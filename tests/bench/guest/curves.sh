@@ -35,12 +35,6 @@ at_vcpus() {
     measure "vcpus.$2.$3.$1" "$(device_of "$2")" 4k 16 "$3"
 }
 
-# turn: waits until it is this guest's, and no other's.
-turn() {
-    echo "PF turn"
-    read -r _
-}
-
 # first COUNT: names of that many disks of the stub.
 first() {
     count=$1

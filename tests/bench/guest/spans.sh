@@ -89,6 +89,12 @@ ready() {
     done
 }
 
+# turn: waits until it is this guest's, and no other's.
+turn() {
+    echo "PF turn"
+    read -r _
+}
+
 # begin DEVICE...: waits until they are there and everybody who measures is ready.
 begin() {
     for device; do
@@ -129,7 +135,7 @@ tell_queue() {
 device_of() {
     case $1 in
         native) echo xvdc ;;
-        pilotfish) echo vda ;;
+        pilotfish | granted) echo vda ;;
         ram) echo vdb ;;
     esac
 }

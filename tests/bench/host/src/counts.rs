@@ -63,7 +63,7 @@ impl Asked {
     pub fn per_request(&self, kind: Kind, words: &str, key: &str) -> Vec<f64> {
         let disk = match kind {
             Kind::Native => return Vec::new(),
-            Kind::Pilotfish => 0,
+            Kind::Pilotfish | Kind::Granted => 0,
             Kind::Ram => 1,
         };
         let is_span = |span: &Option<(Kind, String)>| {

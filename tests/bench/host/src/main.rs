@@ -90,8 +90,14 @@ struct Cli {
     /// Only these workloads, e.g. randread-4k-16,write-1024k-4,cached-read,ext4-fsync-8k.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     workloads: Vec<String>,
+    /// In place of the RAM disk, and with 4 KiB alone: a second guest, which grants its memory to its stub.
+    #[arg(long)]
+    grants: bool,
+    /// With --grants: Xen enforces a FLASK policy, so that the two guests are those of A+ and B.
+    #[arg(long, requires = "grants")]
+    flask: bool,
     /// How cost grows: all curves, or these of depth, block-size, vcpus, disks, guests, map.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads"])]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads", "grants"])]
     curves: Option<Vec<Curve>>,
     #[command(flatten)]
     machine: Machine,
@@ -117,21 +123,26 @@ impl Cli {
         if !self.workloads.is_empty() {
             plan.keep(&self.workloads)?;
         }
+        if self.grants {
+            plan.with_grants(!self.workloads.is_empty());
+            ensure!(!plan.workloads.is_empty(), "none of these workloads is of the guests of --grants");
+        }
         Ok(plan)
     }
 }
 
 const SCENARIO: &str = "bench";
 
-/// Runs the benchmark; true when all that was planned was measured, whatever the figures.
+/// Runs the benchmark, with `flask` under a policy; true when all that was planned was measured, whatever the figures.
 ///
 /// # Errors
 /// When set-up, build or boot fail, or nothing came of the measurement.
-pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
+pub fn run(plan: &Plan, flask: bool, options: &Options) -> Result<bool> {
     let spans = plan.spans();
     let what = format!("{spans} spans of {} s in {} rounds", plan.seconds, plan.rounds);
     let config = plan.config();
-    let job = run::Job { scenario: SCENARIO, config: &config, what: &what, spans, limit: plan.limit() };
+    let (limit, grants) = (plan.limit(), plan.grants());
+    let job = run::Job { scenario: SCENARIO, config: &config, what: &what, spans, limit, grants, flask };
     let run = run::measure(job, options)?;
     let mut measured = Measured::read(&run.outcome.facts);
     measured.set_aside(|key| run.is_disturbed(key));
@@ -142,6 +153,7 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
         facts: run.outcome.facts,
         others: run.others,
         image_bytes: run.image_bytes,
+        flask,
         cpu: run.cpu,
         xen: run.xen,
         wall: run.wall,
@@ -178,6 +190,6 @@ fn main() -> ExitCode {
         }
         let plan = cli.plan()?;
         let limit = plan.limit() + Duration::from_secs(240);
-        run(&plan, &cli.machine.options("bench", limit))
+        run(&plan, cli.flask, &cli.machine.options("bench", limit))
     })
 }

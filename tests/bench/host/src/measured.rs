@@ -18,7 +18,7 @@ pub struct Measured {
     pub work: BTreeMap<(u32, Kind, String), Work>,
     /// The stub's counters.
     pub counts: Asked,
-    /// Those of that other guest's stub.
+    /// Those of another guest's stub: [`crate::buffered`]'s, or the one that is granted memory.
     pub guest_counts: Asked,
     /// With all disks left alone.
     pub idle: Option<Span>,

@@ -32,6 +32,8 @@ pub struct Plan {
     pub workloads: Vec<Workload>,
     /// What to do in the guest whose memory is churned.
     pub buffered: Vec<buffered::Workload>,
+    /// What is compared.
+    pub kinds: [Kind; 3],
 }
 
 impl Plan {
@@ -47,6 +49,7 @@ impl Plan {
             mib: 64,
             workloads: Self::all_workloads(),
             buffered: buffered::ALL.to_vec(),
+            kinds: Kind::ALL,
         }
     }
 
@@ -102,11 +105,27 @@ impl Plan {
         Ok(())
     }
 
+    /// In place of the RAM disk: a second guest, which grants its memory to its stub. Only 4 KiB unless workloads
+    /// were `named`, and nothing but these two guests.
+    pub fn with_grants(&mut self, named: bool) {
+        self.kinds = Kind::GRANTS;
+        self.workloads.retain(|workload| named || workload.block_kib == 4);
+        self.buffered.clear();
+        self.idle_seconds = 0;
+        self.turns = 0;
+    }
+
+    /// Whether a guest grants its memory.
+    #[must_use]
+    pub fn grants(&self) -> bool {
+        self.kinds == Kind::GRANTS
+    }
+
     /// How many spans are measured.
     #[must_use]
     pub fn spans(&self) -> usize {
         let rounds = usize::try_from(self.rounds).unwrap_or(usize::MAX);
-        let direct = self.workloads.len().saturating_mul(Kind::ALL.len());
+        let direct = self.workloads.len().saturating_mul(self.kinds.len());
         rounds.saturating_mul(direct.saturating_add(buffered::spans(self.buffered.len())))
     }
 
@@ -135,6 +154,7 @@ impl Plan {
             ("guest_mib", GUEST_MIB.to_string()),
             ("large_mib", LARGE_GUEST_MIB.to_string()),
             ("workloads", workloads.join(",")),
+            ("grants", if self.grants() { "yes" } else { "" }.to_owned()),
             ("buffered", buffered.join(",")),
             ("buffered_guest_mib", buffered::GUEST_MIB.to_string()),
             ("buffered_disk_mib", buffered::DISK_MIB.to_string()),
@@ -162,6 +182,21 @@ mod tests {
             config.contains("\nbuffered=cached-read,cached-reread,")
                 && config.contains("latency_seconds=3\n")
         );
+    }
+
+    #[test]
+    fn with_grants_a_guest_that_grants_takes_the_place_of_the_ram_disk() {
+        let mut plan = Plan::full();
+        assert!(!plan.grants() && plan.config().contains("\ngrants=\n"));
+        plan.with_grants(false);
+        assert_eq!((plan.spans(), plan.turns, plan.idle_seconds), (6 * 3 * 5, 0, 0));
+        let config = plan.config();
+        assert!(config.contains("\ngrants=yes\n") && config.contains("\nbuffered=\n"), "{config}");
+        assert!(config.contains("randwrite-4k-64\n") && !config.contains("randread-64k"), "{config}");
+        let mut plan = Plan::full();
+        plan.keep(&["randread-64k-16".to_owned()]).unwrap();
+        plan.with_grants(true);
+        assert_eq!(plan.spans(), 3 * 5);
     }
 
     #[test]

@@ -61,11 +61,14 @@ const ORANGE: RGBColor = RGBColor(0xe0, 0x8a, 0x2c);
 /// # Errors
 /// When the file cannot be written.
 pub fn ratios(measured: &Measured, plan: &Plan, to: &Path) -> Result<()> {
-    let series = [(Kind::Pilotfish, "Pilotfish, PV", BLUE), (Kind::Ram, "Pilotfish, RAM disk", ORANGE)].map(
-        |(kind, name, colour)| {
-            Series::new(name, colour, plan, |workload| targets::rate(measured, kind, workload))
-        },
-    );
+    let other = if plan.grants() {
+        (Kind::Granted, "Pilotfish, PV, granted memory", ORANGE)
+    } else {
+        (Kind::Ram, "Pilotfish, RAM disk", ORANGE)
+    };
+    let series = [(Kind::Pilotfish, "Pilotfish, PV", BLUE), other].map(|(kind, name, colour)| {
+        Series::new(name, colour, plan, |workload| targets::rate(measured, kind, workload))
+    });
     bars("I/O rate as a ratio to native PV (median, min..max; more is better)", plan, &series, to)
 }
 

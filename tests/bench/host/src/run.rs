@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use pilotfish_tests::flask;
 use xtask::agent::Outcome;
 use xtask::protocol::Event;
 use xtask::system::{self, Options};
@@ -68,18 +69,24 @@ pub struct Job<'a> {
     pub spans: usize,
     /// How long it may take.
     pub limit: Duration,
+    /// Whether a guest grants its memory.
+    pub grants: bool,
+    /// Whether Xen enforces a FLASK policy.
+    pub flask: bool,
 }
 
 /// Sets up, builds, boots and runs a scenario.
 ///
 /// # Errors
 /// When set-up, build or boot fail.
-pub fn measure(Job { scenario, config, what, spans, limit }: Job<'_>, options: &Options) -> Result<Run> {
+pub fn measure(job: Job<'_>, options: &Options) -> Result<Run> {
+    let Job { scenario, config, what, spans, limit, .. } = job;
     ui::heading("Set-up");
     setup::packages::ensure()?;
     let toolchain = setup::toolchain()?;
     let fixture = setup::fixture(options.xen)?;
     let tools = setup::tools(fixture.version)?;
+    let grant_kernel = job.grants.then(setup::grant_kernel).transpose()?;
     ui::heading("Build");
     let mut products = build::all(&toolchain)?;
     products.hostile.push(build::program(&toolchain, "pilotfish-tests", "set-target")?);
@@ -87,6 +94,8 @@ pub fn measure(Job { scenario, config, what, spans, limit }: Job<'_>, options: &
     let mut options = options.clone();
     options.memory_mib = MACHINE_MIB;
     options.tools = Some(tools);
+    options.grant_kernel = grant_kernel;
+    options.flask_policy = job.flask.then(|| flask::policy(&fixture, false)).transpose()?;
     options.files.push(("pf/bench.conf", config.to_owned()));
     ui::heading("Run");
     let date = process::output(Command::new("date").arg("+%F"))?.trim().to_owned();

@@ -11,11 +11,15 @@ pub enum Kind {
     Pilotfish,
     /// The stub's RAM disk.
     Ram,
+    /// As [`Kind::Pilotfish`], of a guest that grants its memory to its stub.
+    Granted,
 }
 
 impl Kind {
-    /// All of them.
+    /// Those of one guest.
     pub const ALL: [Self; 3] = [Self::Native, Self::Pilotfish, Self::Ram];
+    /// Those by which a stub reaches memory, and the native one: of two guests.
+    pub const GRANTS: [Self; 3] = [Self::Native, Self::Pilotfish, Self::Granted];
 
     /// Its name, in the guest's script and in the report.
     #[must_use]
@@ -24,13 +28,14 @@ impl Kind {
             Self::Native => "native",
             Self::Pilotfish => "pilotfish",
             Self::Ram => "ram",
+            Self::Granted => "granted",
         }
     }
 
     /// The kind of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().chain(Self::GRANTS).find(|kind| kind.name() == name)
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! | line | answer |
 //! |---|---|
-//! | `ready` | a line, once every guest is ready |
+//! | `ready` | one line, once every guest is ready, however often a guest says so |
 //! | `turn` | a line, when the guest that had the turn has given it back by its own `turn` or its end, and every guest waits for one: in turns, so that they never measure at once |
 //! | `begin WORDS`, `end LABEL WORDS` | none: at both, Xen is asked for the CPU time of that guest's domains. The span is told as the fact `m.LABEL`: the words of both marks, and what each domain has run in between, in nanoseconds |
 //! | `stats LABEL` | a line, once the domain named `stub` has told its counters: the fact `s.LABEL` |
@@ -35,6 +35,7 @@ struct Guest {
     domains: Vec<Domain>,
     begun: Option<Mark>,
     ready: bool,
+    started: bool,
     done: bool,
 }
 
@@ -46,6 +47,20 @@ impl Guest {
     fn domid(&self, name: &str) -> Option<u16> {
         self.domains.iter().find(|domain| domain.name == name).map(|domain| domain.domid)
     }
+}
+
+/// The guest says that it is ready; whether it is to be told now that all are. A guest that waits says it again and again,
+/// and a second answer would be taken for that to something else.
+fn starts(guests: &mut [Guest], from: usize) -> bool {
+    if let Some(guest) = guests.get_mut(from) {
+        guest.ready = true;
+    }
+    let all = guests.iter().all(|guest| guest.ready);
+    let guest = guests.get_mut(from).filter(|guest| all && !guest.started);
+    guest.is_some_and(|guest| {
+        guest.started = true;
+        true
+    })
 }
 
 /// Who may measure.
@@ -102,7 +117,14 @@ fn open(arguments: &[String]) -> Result<(Vec<Guest>, Receiver<Line>)> {
         let console = console.with_context(|| argument.clone())?;
         let answers = console.try_clone()?;
         read_lines(guests.len(), console, sender.clone());
-        guests.push(Guest { answers, domains: Vec::new(), begun: None, ready: false, done: false });
+        guests.push(Guest {
+            answers,
+            domains: Vec::new(),
+            begun: None,
+            ready: false,
+            started: false,
+            done: false,
+        });
     }
     ensure!(!guests.is_empty(), "usage: meter [unpause] TTY NAME=DOMID... [TTY NAME=DOMID...]");
     Ok((guests, lines))
@@ -184,8 +206,7 @@ impl Watch {
         let guest = self.guests.get_mut(from).context("a line of nobody")?;
         match word {
             "ready" => {
-                guest.ready = true;
-                if self.guests.iter().all(|guest| guest.ready) {
+                if starts(&mut self.guests, from) {
                     self.guests.get_mut(from).context("nobody")?.answer()?;
                 }
             }
@@ -220,6 +241,20 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_guest_is_told_once_that_all_are_ready() -> Result<()> {
+        let guest = || -> Result<Guest> {
+            let answers = File::open("/dev/null")?;
+            Ok(Guest { answers, domains: Vec::new(), begun: None, ready: false, started: false, done: false })
+        };
+        let mut guests = [guest()?, guest()?];
+        assert_eq!(
+            [0, 0, 1, 0, 0, 1, 2].map(|from| starts(&mut guests, from)),
+            [false, false, true, true, false, false, false]
+        );
+        Ok(())
+    }
 
     #[test]
     fn guests_measure_in_turns_and_the_first_waits_for_the_last() {

@@ -41,7 +41,9 @@ pub fn run(plan: &Plan, options: &Options) -> Result<bool> {
         plan.rounds
     );
     let (config, spans) = (plan.config(), plan.spans());
-    let job = Job { scenario: SCENARIO, config: &config, what: &what, spans, limit: plan.limit() };
+    let limit = plan.limit();
+    let job =
+        Job { scenario: SCENARIO, config: &config, what: &what, spans, limit, grants: false, flask: false };
     let run = measure(job, options)?;
     let measured = Measured::read(&run.outcome.facts, |key| run.is_disturbed(key));
     let report = Report { plan: plan.clone(), measured, run };

@@ -19,7 +19,8 @@ asked by dom0 when the guest's marks arrive on its console. An I/O is one of fio
 the block size. others_cpus is how many of this machine's CPUs others than QEMU took since the \
 span before; spans with more than 0.15 are set aside and in no figure. Ratios are of two spans of the same round. buffered \
 is what a guest of its own did that has a native disk and one of Pilotfish and whose free memory is spread; it counts \
-its work itself (fio, or the fixed amount that was done), per_second is of that. raw has what was told, verbatim.";
+its work itself (fio, or the fixed amount that was done), per_second is of that. With --grants there is no ram but granted: \
+as pilotfish, in a second guest of the same kernel that grants its memory; the guests measure in turns. raw has what was told, verbatim.";
 
 impl Report {
     /// With every raw number, and how it was made.
@@ -48,6 +49,7 @@ impl Report {
             "machine": {
                 "qemu_cpu": self.cpu,
                 "xen": self.xen,
+                "flask": self.flask,
                 "dom0_kernel": self.fact("dom0_kernel"),
                 "guest_kernel": self.fact("guest_kernel"),
                 "fio": self.fact("guest_fio"),

@@ -36,6 +36,8 @@ pub struct Report {
     pub cpu: String,
     /// Xen's version.
     pub xen: String,
+    /// Whether Xen enforced a FLASK policy.
+    pub flask: bool,
     /// Whether the run came to its end with every check held.
     pub complete: bool,
     /// How long it took.
@@ -82,9 +84,10 @@ impl Report {
         }
         writeln!(
             out,
-            "\nXen {}, dom0 Linux {}, guest Linux {} with {} vCPU, {}; QEMU emulates a {}, so only \
+            "\nXen {}{}, dom0 Linux {}, guest Linux {} with {} vCPU, {}; QEMU emulates a {}, so only \
              ratios within this run mean anything.",
             self.xen,
+            if self.flask { " with FLASK" } else { "" },
             self.fact("dom0_kernel"),
             self.fact("guest_kernel"),
             self.plan.vcpus,
@@ -185,6 +188,7 @@ mod tests {
             image_bytes: 150 * 1024,
             cpu: "cortex-a57".to_owned(),
             xen: "4.20.4".to_owned(),
+            flask: false,
             complete: true,
             wall: Duration::from_secs(9),
         }
@@ -220,6 +224,29 @@ mod tests {
         assert_eq!(verdict("stub image"), Some(json!("met")));
         assert_eq!(verdict("bare round trip"), Some(json!("not measured")));
         assert_eq!(json["spans"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn with_grants_the_second_guests_disk_and_counters_are_in_the_tables() {
+        let counters = |asked: u32, requests: u32, calls: u32| {
+            format!("asked={asked} grant_calls={calls} disk=0 requests={requests}")
+        };
+        let facts = BTreeMap::from([
+            ("m.1.native.randread-4k-1".to_owned(), span(8000, 1000)),
+            ("m.1.granted.randread-4k-1".to_owned(), span(4000, 1000)),
+            ("s.guest.0.start.start".to_owned(), counters(1, 10, 10)),
+            ("s.guest.1.granted.randread-4k-1".to_owned(), counters(3, 110, 410)),
+        ]);
+        let mut report = report(facts);
+        report.plan.with_grants(true);
+        let text = report.text();
+        let row = |table: &str, start: &str| {
+            let rest = text.split_once(table).map_or("", |(_, rest)| rest);
+            rest.lines().find(|line| line.contains(start)).unwrap_or_default().to_owned()
+        };
+        assert!(text.contains("granted/native") && !text.contains("ram/native"), "{text}");
+        assert!(row("Rate as", "4 KiB").ends_with("0.50 (0.50..0.50) |"), "{text}");
+        assert!(row("What the stub did", "granted").contains(" 4.00 |"), "{text}");
     }
 
     #[test]

@@ -9,18 +9,21 @@ use crate::workload::Kind;
 
 impl Report {
     pub(super) fn rates(&self) -> Table {
-        let mut table = Table::new(["workload", "native IOPS", "MiB/s", "pilotfish/native", "ram/native"]);
+        let others: Vec<Kind> = self.plan.kinds.into_iter().filter(|kind| *kind != Kind::Native).collect();
+        let ratios: Vec<String> = others.iter().map(|kind| format!("{}/native", kind.name())).collect();
+        let heads = ["workload", "native IOPS", "MiB/s"];
+        let mut table = Table::new(heads.into_iter().chain(ratios.iter().map(String::as_str)));
         for &workload in &self.plan.workloads {
             let of = |value: &dyn Fn(&Span) -> f64| {
                 Spread::of(self.measured.by_round(Kind::Native, workload, value).into_values())
             };
-            table.row([
+            let rate = |&kind: &Kind| shown(targets::rate(&self.measured, kind, workload), 2);
+            let native = [
                 workload.to_string(),
                 shown(of(&|span| span.iops(workload)), 0),
                 median(of(&Span::mib_per_second), 1),
-                shown(targets::rate(&self.measured, Kind::Pilotfish, workload), 2),
-                shown(targets::rate(&self.measured, Kind::Ram, workload), 2),
-            ]);
+            ];
+            table.row(native.into_iter().chain(others.iter().map(rate)));
         }
         table
     }
@@ -38,7 +41,7 @@ impl Report {
             "total ratio",
         ]);
         for &workload in &self.plan.workloads {
-            for kind in Kind::ALL {
+            for kind in self.plan.kinds {
                 let of = |part: fn(Cpu) -> u64| {
                     let rounds =
                         self.measured.by_round(kind, workload, |span| span.us_per_io(workload, part));
@@ -79,13 +82,18 @@ impl Report {
             "with work",
             "blocks",
             "map misses",
+            "grant calls",
             "KiB",
         ]);
         for &workload in &self.plan.workloads {
-            for kind in [Kind::Pilotfish, Kind::Ram] {
+            for kind in self.plan.kinds.into_iter().filter(|kind| *kind != Kind::Native) {
                 let words = workload.words();
+                let counts = match kind {
+                    Kind::Granted => &self.measured.guest_counts,
+                    _ => &self.measured.counts,
+                };
                 let count = |key, unit: f64| {
-                    let counts = self.measured.counts.per_request(kind, &words, key);
+                    let counts = counts.per_request(kind, &words, key);
                     Spread::of(counts.into_iter().map(|count| count / unit))
                 };
                 let of = |key| median(count(key, 1.0), 2);
@@ -100,6 +108,7 @@ impl Report {
                     of("worked"),
                     of("blocks"),
                     of("map_misses"),
+                    of("grant_calls"),
                     median(count("data_bytes", 1024.0), 1),
                 ]);
             }
