@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use pilotfish_tests::flask;
 use xtask::agent::Outcome;
+use xtask::build::Products;
 use xtask::protocol::Event;
+use xtask::setup::Fixture;
 use xtask::system::{self, Options};
 use xtask::{build, interrupt, process, setup, ui};
 
@@ -75,28 +77,32 @@ pub struct Job<'a> {
     pub flask: bool,
 }
 
+/// What a job needs of the set-up, and its machine.
+fn ready(job: Job<'_>, options: &Options) -> Result<(Fixture, Products, Options)> {
+    ui::heading("Set-up");
+    setup::packages::ensure()?;
+    let toolchain = setup::toolchain()?;
+    let fixture = setup::fixture(options.xen)?;
+    let mut options = options.clone();
+    options.memory_mib = MACHINE_MIB;
+    options.tools = Some(setup::tools(fixture.version)?);
+    options.grant_kernel = job.grants.then(setup::grant_kernel).transpose()?;
+    options.flask_policy = job.flask.then(|| flask::policy(&fixture, false)).transpose()?;
+    options.files.push(("pf/bench.conf", job.config.to_owned()));
+    ui::heading("Build");
+    let mut products = build::all(&toolchain)?;
+    products.hostile.push(build::program(&toolchain, "pilotfish-tests", "set-target")?);
+    products.hostile.push(build::program(&toolchain, "pilotfish-meter", "meter")?);
+    Ok((fixture, products, options))
+}
+
 /// Sets up, builds, boots and runs a scenario.
 ///
 /// # Errors
 /// When set-up, build or boot fail.
 pub fn measure(job: Job<'_>, options: &Options) -> Result<Run> {
-    let Job { scenario, config, what, spans, limit, .. } = job;
-    ui::heading("Set-up");
-    setup::packages::ensure()?;
-    let toolchain = setup::toolchain()?;
-    let fixture = setup::fixture(options.xen)?;
-    let tools = setup::tools(fixture.version)?;
-    let grant_kernel = job.grants.then(setup::grant_kernel).transpose()?;
-    ui::heading("Build");
-    let mut products = build::all(&toolchain)?;
-    products.hostile.push(build::program(&toolchain, "pilotfish-tests", "set-target")?);
-    products.hostile.push(build::program(&toolchain, "pilotfish-meter", "meter")?);
-    let mut options = options.clone();
-    options.memory_mib = MACHINE_MIB;
-    options.tools = Some(tools);
-    options.grant_kernel = grant_kernel;
-    options.flask_policy = job.flask.then(|| flask::policy(&fixture, false)).transpose()?;
-    options.files.push(("pf/bench.conf", config.to_owned()));
+    let Job { scenario, what, spans, limit, .. } = job;
+    let (fixture, products, options) = ready(job, options)?;
     ui::heading("Run");
     let date = process::output(Command::new("date").arg("+%F"))?.trim().to_owned();
     let started = Instant::now();
