@@ -2,46 +2,13 @@
 # block device, and the stub's PV disk leads there. It is killed under I/O and made again.
 . /pf/lib.sh
 . /scenarios/checks.sh
-
-# driver_initrd FILE: dom0's userland, packed for a driver domain.
-driver_initrd() {
-    rm -rf /run/driver
-    mkdir -p /run/driver
-    # Everything of the root file system but what is large and not needed there.
-    (cd / && find . -xdev \( -path ./guest -o -path ./scenarios -o -path ./var/log \) -prune -o -print |
-        cpio -o -H newc) >"$1" 2>/dev/null
-    (cd /run/driver && cpio -i -d modules/xen_blkfront.ko </guest/initrd 2>/dev/null &&
-        { cat /modules/list && echo xen_blkfront; } >modules/list &&
-        mkdir -p var/log && find . | cpio -o -H newc) >>"$1" 2>/dev/null
-}
-
-# start_driver: makes the driver domain; its disk is an image of dom0.
-start_driver() {
-    : >"$(guest_log driver)"
-    timeout 60 xl create /run/driver.cfg
-}
+. /scenarios/driver-domains.sh
 
 begin
 image=$(raw_disk far 32)
-driver_initrd /run/driver.initrd
-cat >/run/driver.cfg <<END_OF_CONFIG
-name = 'driver'
-memory = 320
-vcpus = 1
-kernel = '/guest/Image'
-ramdisk = '/run/driver.initrd'
-extra = 'console=hvc0 rdinit=/pf/driver-init.sh loglevel=4 panic=5'
-driver_domain = 1
-disk = [ '$(pv_disk xvda "$image")' ]
-END_OF_CONFIG
-check "a driver domain starts" start_driver
-check "it has the data" wait_guest_line driver 'PF driver=65536' 60
-cat >/disks/far.pilotfish <<END_OF_FILE
-storage = "pv"
-backend = "driver"
-target = "/dev/xvda"
-END_OF_FILE
-extra="pf.rounds=30 pf.tag=far" check "xl create" start_guest far driver-domain "$(virtio_disk xvda /disks/far.pilotfish)"
+driver_config "disk = [ '$(pv_disk xvda "$image")' ]"
+start_driver 65536
+extra="pf.rounds=30 pf.tag=far" check "xl create" start_guest far driver-domain "$(virtio_disk xvda "$(far_disk far /dev/xvda)")"
 check "the guest does verified I/O" more_rounds far 2 60
 equal "dom0 has no storage backend but the driver domain's" "$(domid driver)/51712" "$(backends vbd | tr '\n' ' ' | sed 's/ $//')"
 stub=$(stub_of far)
@@ -52,11 +19,8 @@ sleep 2
 at=$(rounds_of far)
 sleep 3
 equal "the guest waits" "$at" "$(rounds_of far)"
-check "another driver domain starts" start_driver
-check "it has the data" wait_guest_line driver 'PF driver=65536' 60
-check "the stub's disk is detached from the dead one" timeout 60 xl block-detach "$stub" xvda
-check "and attached to the new one" timeout 60 xl block-attach "$stub" \
-    'vdev=xvda,format=raw,backendtype=phy,backend=driver,access=rw,target=/dev/xvda'
+start_driver 65536
+attach_again "$stub" /dev/xvda
 check "the guest goes on" more_rounds far 2 60
 
 tail -n 20 "$(guest_log "$stub")"

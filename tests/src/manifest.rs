@@ -216,6 +216,14 @@ pub const SCENARIOS: &[Scenario] = &[
         xens: &[XenVersion::V4_20],
         ..shared("driver-domain", 240, "the data may be another domain's, which is killed and made again")
     },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        ..shared(
+            "paused-driver-domain",
+            180,
+            "a guest destroyed while its storage's domain is paused is dying until that goes on, then freed",
+        )
+    },
     shared(
         "backend-restart",
         200,
