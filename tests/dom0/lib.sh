@@ -82,6 +82,21 @@ virtio_disk() {
 # pv_disk VDEV TARGET [rw|ro]: a disk line for Xen's own PV disk, without any stub.
 pv_disk() { echo "vdev=$1,format=raw,access=${3:-rw},target=$2"; }
 
+# load_modules LIST: loads the modules of /modules/LIST that are not loaded yet, in order.
+load_modules() {
+    local module
+    while read -r module; do
+        [ -d "/sys/module/$module" ] || insmod "/modules/$module.ko" || return 1
+    done <"/modules/$1"
+}
+
+# network_start: dom0 gets a bridge xenbr0 with the address 10.0.0.1 for PV network interfaces, unless it has it.
+network_start() {
+    [ ! -e /sys/class/net/xenbr0 ] || return 0
+    load_modules network && ip link set lo up && brctl addbr xenbr0 &&
+        ip addr add 10.0.0.1/24 dev xenbr0 && ip link set xenbr0 up
+}
+
 # --- guests ----------------------------------------------------------------------
 
 # seclabel NAME: the line of a configuration that gives the guest NAME its FLASK label, where there is a policy.

@@ -29,6 +29,9 @@ const PACKAGES: &[&str] = &[
     "mount",
     "kexec-tools",
     "libgcc-s1",
+    "nbd-server",
+    "nbd-client",
+    "nbdkit",
 ];
 const KERNEL: &str = "linux-image-cloud-arm64";
 
@@ -55,6 +58,18 @@ const DOM0_PROGRAMS: &[&str] = &[
     "xenstore-rm",
     "xenstore-watch",
     "xenstore-write",
+    "nbd-server",
+    "nbd-client",
+    "nbdkit",
+];
+/// What dom0's nbdkit can serve, and what it can do wrong on purpose: its plugins and filters below
+/// [`LIBRARIES`].
+const NBDKIT_FILES: &[&str] = &[
+    "nbdkit/plugins/nbdkit-file-plugin.so",
+    "nbdkit/plugins/nbdkit-memory-plugin.so",
+    "nbdkit/filters/nbdkit-cow-filter.so",
+    "nbdkit/filters/nbdkit-delay-filter.so",
+    "nbdkit/filters/nbdkit-error-filter.so",
 ];
 /// Programs for guests.
 const GUEST_PROGRAMS: &[&str] = &["mke2fs", "e2fsck", "blockdev", "blkdiscard", "fallocate", "kexec"];
@@ -63,6 +78,10 @@ const DLOPENED: &[&str] = &["libgcc_s.so.1"];
 
 const DOM0_MODULES: &[&str] =
     &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "loop", "xen-blkback", "ext4"];
+/// Modules that dom0 has and no boot loads, with their lists: for PV network interfaces of other domains
+/// (`network`), and for a driver domain with storage of the network (`network-storage`).
+const DOM0_SPARE_MODULES: &[(&str, &[&str])] =
+    &[("network", &["bridge", "xen-netback"]), ("network-storage", &["xen-netfront", "nbd"])];
 const GUEST_MODULES: &[&str] = &["virtio_mmio", "virtio_blk", "xen-blkfront", "ext4"];
 /// Modules for the guests that mount the tools' image (see `tools`); no initramfs has them.
 const TOOLS_MODULES: &[&str] = &["xfs"];
@@ -85,7 +104,7 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
     let mut recipe = format!(
         "{REVISION} {} {PACKAGES:?} {KERNEL} {XEN_PROGRAMS:?} {DOM0_PROGRAMS:?} \
          {GUEST_PROGRAMS:?} {DLOPENED:?} {DOM0_MODULES:?} {GUEST_MODULES:?} {TOOLS_MODULES:?} \
-         {STACK_MODULES:?}",
+         {STACK_MODULES:?} {NBDKIT_FILES:?} {DOM0_SPARE_MODULES:?}",
         version.suite()
     );
     let built = if version.is_packaged() { None } else { Some(xen_tools::ensure(cache, version)?) };
@@ -256,14 +275,15 @@ fn add_programs(tree: &mut Tree, root: &Path, programs: &[(String, PathBuf)]) ->
     tree.file("etc/mke2fs.conf", &existing(root, &["etc/mke2fs.conf"])?)
 }
 
-fn add_modules(tree: &mut Tree, modules_dir: &Path, wanted: &[&str]) -> Result<()> {
+/// Adds modules with their list of that name in loading order.
+fn add_modules(tree: &mut Tree, name: &str, modules_dir: &Path, wanted: &[&str]) -> Result<()> {
     let mut list = String::new();
     for module in modules::collect(modules_dir, wanted)? {
         list.push_str(&module.name);
         list.push('\n');
         tree.bytes(&format!("modules/{}.ko", module.name), module.content, 0o644);
     }
-    tree.bytes("modules/list", list, 0o644);
+    tree.bytes(&format!("modules/{name}"), list, 0o644);
     Ok(())
 }
 
@@ -287,6 +307,10 @@ fn plain(root: &Path, names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
 fn dom0_tree(root: &Path, modules_dir: &Path, version: XenVersion) -> Result<Tree> {
     let mut tree = skeleton();
     let mut programs = plain(root, DOM0_PROGRAMS)?;
+    for name in NBDKIT_FILES {
+        let path = format!("{LIBRARIES}/{name}");
+        programs.push((path.clone(), root.join(path)));
+    }
     let xen = xen_programs(version);
     for name in XEN_PROGRAMS {
         programs.push((format!("{xen}/{name}"), root.join(&xen).join(name)));
@@ -297,13 +321,16 @@ fn dom0_tree(root: &Path, modules_dir: &Path, version: XenVersion) -> Result<Tre
     tree.file("etc/xen/xl.conf", &root.join("etc/xen/xl.conf"))?;
     tree.bytes("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644);
     tree.bytes("etc/group", "root:x:0:\n", 0o644);
-    add_modules(&mut tree, modules_dir, DOM0_MODULES)?;
+    add_modules(&mut tree, "list", modules_dir, DOM0_MODULES)?;
+    for (list, wanted) in DOM0_SPARE_MODULES {
+        add_modules(&mut tree, list, modules_dir, wanted)?;
+    }
     Ok(tree)
 }
 
 fn guest_tree(root: &Path, modules_dir: &Path) -> Result<Tree> {
     let mut tree = skeleton();
     add_programs(&mut tree, root, &plain(root, GUEST_PROGRAMS)?)?;
-    add_modules(&mut tree, modules_dir, GUEST_MODULES)?;
+    add_modules(&mut tree, "list", modules_dir, GUEST_MODULES)?;
     Ok(tree)
 }
