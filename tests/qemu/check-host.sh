@@ -16,6 +16,8 @@ host_check() {
 # says WHAT PATTERN: whether a line of the check matches.
 says() { check "$1" grep -q -E -- "$2" /run/check.out; }
 
+# For NBD disks.
+network_start
 host_check
 fact check_host_ms "$check_ms"
 equal "all is well here" 0 "$check_rc"
@@ -50,6 +52,13 @@ insmod /modules/loop.ko
 rmmod xen_blkback && host_check
 equal "without blkback only warnings: disks in RAM work" 3 "$check_rc"
 says "blkback is missing" '^warning .*xen-blkback: .*remedy: modprobe xen-blkback'
+
+rmmod xen_netback && host_check
+says "netback is missing" '^warning .*NBD disks: .*remedy: modprobe xen-netback'
+insmod /modules/xen_netback.ko
+printf '%s\n' 'stub-bridge = "none0"' >/run/bad.toml
+host_check --config /run/bad.toml
+says "a bridge is missing" '^warning .*NBD disks: there is no bridge none0; remedy'
 
 # The daemon logs the same, and starts meanwhile.
 daemon_stop

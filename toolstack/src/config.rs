@@ -6,12 +6,12 @@ mod grant_stub;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
 pub use self::grant_stub::GrantStubEntry;
-use crate::text::toml_error;
+use crate::text::{printable, toml_error};
 
 /// The default configuration, with an explanation of every key.
 pub const DEFAULTS: &str = include_str!("../pilotfishd.toml");
@@ -32,6 +32,9 @@ pub const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 
 /// The longest that a stub may poll before it blocks.
 const POLL_MAX_US: u64 = 100_000;
+
+/// A network interface's name in Linux (`IFNAMSIZ`, without the end mark).
+const BRIDGE_MAX: usize = 15;
 
 /// What happens to a guest whose stub died.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
@@ -102,6 +105,8 @@ pub enum Level {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
     stub_image: Option<PathBuf>,
+    stub_net_image: Option<PathBuf>,
+    stub_bridge: Option<String>,
     stub_memory: Option<ByteSize>,
     map_window: Option<MapWindow>,
     map_window_max: Option<ByteSize>,
@@ -126,8 +131,12 @@ struct File {
 /// The configuration in use. `pilotfishd.toml` explains each value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
-    /// The image every stub boots.
+    /// The image every stub boots, but one with an NBD disk.
     pub stub_image: PathBuf,
+    /// The image of a stub with an NBD disk.
+    pub stub_net_image: PathBuf,
+    /// dom0's bridge that the stubs' network interfaces join, where a disk file names no other.
+    pub stub_bridge: String,
     /// RAM of a stub without its RAM disks, bytes.
     pub stub_memory: u64,
     /// Guest memory a stub may map at once.
@@ -198,6 +207,8 @@ impl Config {
         }
         let config = Config {
             stub_image: value!(stub_image),
+            stub_net_image: value!(stub_net_image),
+            stub_bridge: value!(stub_bridge),
             stub_memory: value!(stub_memory).as_u64(),
             map_window: value!(map_window),
             map_window_max: value!(map_window_max).as_u64(),
@@ -253,11 +264,18 @@ impl Config {
         if self.stub_log == Level::Trace {
             bail!("stub-log = \"trace\": must be error, warn, info or debug");
         }
-        for (key, path) in [("stub-image", &self.stub_image), ("run-dir", &self.run_dir)] {
+        let paths = [
+            ("stub-image", &self.stub_image),
+            ("stub-net-image", &self.stub_net_image),
+            ("run-dir", &self.run_dir),
+        ];
+        for (key, path) in paths {
             if !path.is_absolute() || path.to_str().is_none_or(|p| !fit_for_xl(p)) {
                 bail!("{key} = \"{}\": must be an absolute path, without quotes", path.display());
             }
         }
+        check_bridge(&self.stub_bridge)
+            .with_context(|| format!("stub-bridge = \"{}\"", printable(&self.stub_bridge, 60)))?;
         grant_stub::check(&self.grant_stubs)?;
         if !fit_for_xl(&self.stub_seclabel) {
             bail!("stub-seclabel: must hold neither quotes nor control characters");
@@ -297,6 +315,19 @@ impl Config {
 #[must_use]
 pub fn fit_for_xl(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() || matches!(c, '"' | '\'' | '\\'))
+}
+
+/// Checks the name of a bridge, which becomes a part of the stub's xl configuration.
+///
+/// # Errors
+/// The rule.
+pub fn check_bridge(name: &str) -> Result<()> {
+    let fit = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    ensure!(
+        !name.is_empty() && name.len() <= BRIDGE_MAX && name.bytes().all(fit),
+        "must be the name of a bridge: 1 to {BRIDGE_MAX} letters, digits, '.', '_', '-'"
+    );
+    Ok(())
 }
 
 #[cfg(test)]
@@ -339,6 +370,8 @@ mod tests {
             ("map-window-max = \"65GiB\"\n", "c.toml", "map-window-max"),
             ("stub-log = \"trace\"\n", "c.toml", "stub-log"),
             ("stub-image = \"stub.img\"\n", "c.toml", "stub.img"),
+            ("stub-net-image = \"net.img\"\n", "c.toml", "net.img"),
+            ("stub-bridge = \"a,b\"\n", "c.toml", "stub-bridge = \"a,b\""),
             ("run-dir = '/run/a\"b'\n", "c.toml", "run-dir"),
             ("quiet-ms = 9000\n", "c.toml", "quiet-ms"),
             ("backend-timeout-ms = 86400001\n", "c.toml", "backend-timeout-ms"),

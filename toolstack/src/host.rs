@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::config::Config;
+
 /// A domain as Xen sees it; see [`xen_privcmd::DomainState`].
 pub use xen_privcmd::DomainState;
 
@@ -23,6 +25,9 @@ pub trait Host: Send + Sync {
         deadline: Instant,
         cancel: &AtomicBool,
     ) -> Result<()>;
+
+    /// Whether a stub can get a network interface on that bridge, and has an image that makes use of it.
+    fn check_network(&self, config: &Config, bridge: &str) -> Result<()>;
 
     /// Attaches a PV disk, of xl's syntax, to a domain.
     fn attach_disk(&self, domid: u16, disk: &str, deadline: Instant, cancel: &AtomicBool) -> Result<()>;

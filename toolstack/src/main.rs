@@ -14,13 +14,16 @@ mod command;
 mod config;
 mod daemon;
 mod disk;
+mod driver;
 mod env;
 #[cfg(test)]
 mod fake;
 mod guest;
 mod host;
+mod image;
 mod instance;
 mod logger;
+mod network;
 mod preflight;
 mod run;
 mod stub;

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::disk::lock::Lock;
 use crate::disk::loops;
 use crate::host::{DomainState, Host, HotplugLock};
+use crate::network;
 
 /// How long a new name may take.
 const RENAME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,6 +86,10 @@ impl Host for XlHost {
         let path = file.path.to_str().context("run-dir")?;
         // Paused: it gets its rights before it runs. -e: no xl stays in the background to watch it.
         self.run(&["create", "-p", "-e", path], || in_vain(deadline, cancel))
+    }
+
+    fn check_network(&self, config: &Config, bridge: &str) -> Result<()> {
+        network::check(config, bridge)
     }
 
     fn attach_disk(&self, domid: u16, disk: &str, deadline: Instant, cancel: &AtomicBool) -> Result<()> {

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, access};
 
+use super::found::Found;
+use super::network::Network;
 use crate::command;
 use crate::config::Config;
+use crate::driver::Driver;
+use crate::image::{Image, image};
 use crate::instance::{self, LOCK_FILE};
 use crate::preflight::{self, XEN_RUN_DIR};
 use crate::xenstore::{Client, Store};
@@ -25,9 +29,6 @@ const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The loop driver's own device.
 const LOOP_CONTROL: &str = "/dev/loop-control";
-
-/// A fact, or why it could not be found out.
-pub type Found<T> = Result<T, String>;
 
 /// All that is judged.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct Facts {
     pub free_loop: Found<String>,
     /// The stub's image and its length.
     pub image: Found<(PathBuf, u64)>,
+    /// For NBD disks.
+    pub network: Network,
     /// `run-dir`.
     pub run_dir: Found<PathBuf>,
     /// libxl's directory.
@@ -89,17 +92,6 @@ pub struct Xl {
     pub version: Option<(u32, u32)>,
 }
 
-/// A driver of dom0's kernel.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Driver {
-    /// It is there.
-    Loaded,
-    /// udev loads it when a device wants it.
-    OnDemand,
-    /// Neither.
-    Absent,
-}
-
 impl Facts {
     /// Gathers all facts.
     pub fn gather(config: &Config) -> Facts {
@@ -127,11 +119,12 @@ impl Facts {
                 .filter(|(d, _)| !Path::new(d).exists())
                 .map(|(_, m)| *m)
                 .collect(),
-            blkback: blkback(),
+            blkback: Driver::of("vbd"),
             free_loop: free_loop(),
-            image: preflight::image(config)
+            image: image(config, Image::Usual)
                 .map(|bytes| (config.stub_image.clone(), bytes))
                 .map_err(|e| format!("{e:#}")),
+            network: Network::of(config),
             run_dir: usable_dir(&config.run_dir),
             xen_run_dir: usable_dir(Path::new(XEN_RUN_DIR)),
             daemon: instance::running(Path::new(LOCK_FILE)).map_err(|e| format!("{e:#}")),
@@ -202,17 +195,6 @@ fn dom0_in_xenstore() -> Found<bool> {
     let store = Client::connect(|_| ()).map_err(|e| format!("{e:#}"))?;
     let domid = store.read("/local/domain/0/domid").map_err(|e| format!("{e:#}"))?;
     Ok(domid.is_some())
-}
-
-fn blkback() -> Driver {
-    if Path::new("/sys/bus/xen-backend/drivers/vbd").exists() {
-        return Driver::Loaded;
-    }
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let aliases = fs::read_to_string(format!("/lib/modules/{}/modules.alias", release.trim()));
-    // udev loads a driver by its alias, if it runs.
-    let known = aliases.is_ok_and(|text| text.contains("xen-backend:vbd"));
-    if known && Path::new("/run/udev/control").exists() { Driver::OnDemand } else { Driver::Absent }
 }
 
 /// A directory that can be written to, or can be made.

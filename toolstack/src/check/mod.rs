@@ -3,9 +3,12 @@
 //!
 //! [`facts`] gathers what is so, and changes nothing; [`judge`] decides what that means.
 
+mod autoballoon;
 mod facts;
+mod found;
 mod judge;
 mod line;
+mod network;
 mod xsm;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
+use super::nbd::{Export, Network};
 use crate::config::BACKEND_TIMEOUT_MAX_MS;
 use crate::text::{printable, toml_error};
 
@@ -23,11 +24,23 @@ const NAME_MAX: usize = 64;
 const RAM_UNIT: u64 = 4096;
 
 /// Where the disk's data is.
-#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Storage {
     Ram,
     Pv,
+    Nbd,
+}
+
+impl Storage {
+    /// As the file writes it.
+    fn word(self) -> &'static str {
+        match self {
+            Storage::Ram => "ram",
+            Storage::Pv => "pv",
+            Storage::Nbd => "nbd",
+        }
+    }
 }
 
 /// The file as it stands.
@@ -38,6 +51,10 @@ struct File {
     size: Option<ByteSize>,
     target: Option<String>,
     backend: Option<String>,
+    server: Option<String>,
+    address: Option<String>,
+    gateway: Option<String>,
+    bridge: Option<String>,
     serial: Option<String>,
     #[serde(rename = "backend-timeout-ms")]
     backend_timeout_ms: Option<u64>,
@@ -46,7 +63,7 @@ struct File {
 /// What a disk file says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DiskFile {
-    /// RAM disk, or the path of an image or a block device.
+    /// Memory, a path or an export.
     pub storage: DiskStorage,
     /// The serial number the guest reads.
     pub serial: Option<String>,
@@ -65,6 +82,13 @@ pub enum DiskStorage {
         target: String,
         /// The domain that has it, by name; `None`: dom0.
         backend: Option<String>,
+    },
+    /// On an NBD server.
+    Nbd {
+        /// Which disk of which server.
+        export: Export,
+        /// The stub's own place on the network.
+        network: Network,
     },
 }
 
@@ -91,34 +115,67 @@ impl DiskFile {
         let file: File =
             toml::from_str(source).map_err(|e| anyhow::Error::msg(toml_error(name, source, &e)))?;
         let checked = file.checked();
-        checked.map_err(|why| anyhow::Error::msg(format!("{name}: {why}")))
+        checked.map_err(|why| anyhow::Error::msg(format!("{name}: {why:#}")))
     }
 }
 
 impl File {
     /// What the file says, if its keys fit together.
     fn checked(self) -> Result<DiskFile> {
+        self.check_keys()?;
         self.check_serial()?;
         self.check_backend()?;
-        let storage = match (self.storage, self.size, self.target) {
-            (Storage::Ram, Some(size), None) => DiskStorage::Ram(ram_bytes(size)?),
-            (Storage::Pv, None, Some(target)) => DiskStorage::Pv { target, backend: self.backend },
-            (Storage::Ram, None, _) => bail!("storage = \"ram\": needs size = \"...\""),
-            (Storage::Ram, _, Some(_)) => bail!("target: storage = \"ram\" has none"),
-            (Storage::Pv, _, None) => bail!("storage = \"pv\": needs target = \"/...\""),
-            (Storage::Pv, Some(_), _) => bail!("size: storage = \"pv\" has that of its target"),
-        };
-        if let Some(ms) = self.backend_timeout_ms {
-            if matches!(storage, DiskStorage::Ram(_)) {
-                bail!("backend-timeout-ms: storage = \"ram\" has no backend");
+        self.check_timeout()?;
+        let (serial, backend_timeout_ms) = (self.serial.clone(), self.backend_timeout_ms);
+        Ok(DiskFile { storage: self.storage()?, serial, backend_timeout_ms })
+    }
+
+    /// Each key belongs to the kind of storage.
+    fn check_keys(&self) -> Result<()> {
+        use Storage::{Nbd, Pv, Ram};
+        let keys: [(&str, bool, &[Storage]); 8] = [
+            ("size", self.size.is_some(), &[Ram]),
+            ("target", self.target.is_some(), &[Pv]),
+            ("backend", self.backend.is_some(), &[Pv]),
+            ("backend-timeout-ms", self.backend_timeout_ms.is_some(), &[Pv, Nbd]),
+            ("server", self.server.is_some(), &[Nbd]),
+            ("address", self.address.is_some(), &[Nbd]),
+            ("gateway", self.gateway.is_some(), &[Nbd]),
+            ("bridge", self.bridge.is_some(), &[Nbd]),
+        ];
+        match keys.iter().find(|(_, given, of)| *given && !of.contains(&self.storage)) {
+            Some((key, ..)) => bail!("{key}: storage = \"{}\" has no such key", self.storage.word()),
+            None => Ok(()),
+        }
+    }
+
+    fn storage(self) -> Result<DiskStorage> {
+        let needs = |key: &str| format!("storage = \"{}\": needs {key} = \"...\"", self.storage.word());
+        match self.storage {
+            Storage::Ram => Ok(DiskStorage::Ram(ram_bytes(self.size.with_context(|| needs("size"))?)?)),
+            Storage::Pv => {
+                let target = self.target.with_context(|| needs("target"))?;
+                Ok(DiskStorage::Pv { target, backend: self.backend })
             }
-            if ms > BACKEND_TIMEOUT_MAX_MS {
-                bail!(
-                    "backend-timeout-ms = {ms}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for no limit"
-                );
+            Storage::Nbd => {
+                let server = self.server.with_context(|| needs("server"))?;
+                let address = self.address.with_context(|| needs("address"))?;
+                let export = Export::parse(&server)
+                    .with_context(|| format!("server = \"{}\"", printable(&server, 120)))?;
+                let server = *export.server.ip();
+                let network = Network::parse(&address, self.gateway.as_deref(), self.bridge, server)?;
+                Ok(DiskStorage::Nbd { export, network })
             }
         }
-        Ok(DiskFile { storage, serial: self.serial, backend_timeout_ms: self.backend_timeout_ms })
+    }
+
+    fn check_timeout(&self) -> Result<()> {
+        match self.backend_timeout_ms {
+            Some(ms) if ms > BACKEND_TIMEOUT_MAX_MS => bail!(
+                "backend-timeout-ms = {ms}: must be at most {BACKEND_TIMEOUT_MAX_MS}, or 0 for no limit"
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn check_serial(&self) -> Result<()> {
@@ -141,9 +198,6 @@ impl File {
         if backend.is_empty() || backend.len() > NAME_MAX || !backend.bytes().all(fit) {
             let shown = printable(backend, 60);
             bail!("backend = \"{shown}\": must be a domain's name: letters, digits, '.', '_', '-'");
-        }
-        if self.storage == Storage::Ram {
-            bail!("backend: storage = \"ram\" has none");
         }
         Ok(())
     }
@@ -182,6 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn an_nbd_disk_is_read() {
+        let source = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/web1\"\naddress = \"10.0.0.6/24\"\n";
+        let read = |more: &str| DiskFile::parse("d", &format!("{source}{more}")).unwrap();
+        let DiskStorage::Nbd { export, network } = read("").storage else { panic!() };
+        assert_eq!(export.to_string(), "nbd://10.0.0.5:10809/web1");
+        assert_eq!((network.address.octets(), network.bridge), ([10, 0, 0, 6], None));
+        let file = read("bridge = \"br-1\"\ngateway = \"10.0.0.1\"\nserial = \"s\"\nbackend-timeout-ms = 7");
+        assert_eq!((file.serial.as_deref(), file.backend_timeout_ms), (Some("s"), Some(7)));
+        let DiskStorage::Nbd { network, .. } = file.storage else { panic!() };
+        assert_eq!(network.bridge.as_deref(), Some("br-1"));
+        assert_eq!(network.gateway.map(|g| g.octets()), Some([10, 0, 0, 1]));
+    }
+
+    #[test]
     fn what_is_no_file_or_too_long_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
@@ -217,6 +285,15 @@ mod tests {
             ("storage = \"ram\"\nsize = \"1MiB\"\nbackend-timeout-ms = 5", "backend-timeout-ms"),
             ("storage = \"pv\"\ntarget = \"/x\"\nbackend-timeout-ms = 86400001", "86400001"),
             ("storage = \"pv\"\ntarget = \"/x\"\nbackend-timeout-ms = -1", "-1"),
+            ("storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"", "needs address"),
+            ("storage = \"nbd\"\naddress = \"10.0.0.6/24\"", "needs server"),
+            ("storage = \"nbd\"\ntarget = \"/x\"", "target: storage = \"nbd\" has no such key"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nbridge = \"b\"", "bridge: storage = \"pv\""),
+            (
+                "storage = \"nbd\"\nserver = \"nbd://h/x\"\naddress = \"10.0.0.6/24\"",
+                "\"nbd://h/x\": its host",
+            ),
+            ("storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"6\"", "address = \"6\""),
             ("storage = \"pv\"\ntarget = \"/x\"\nseriel = \"a\"", "seriel"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a b\"", "a b"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"123456789012345678901\"", "serial"),

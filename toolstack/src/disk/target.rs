@@ -1,4 +1,4 @@
-//! What a disk's target stands for: a PV disk of the stub, or memory of the stub.
+//! What a disk's target stands for: a PV disk of the stub, memory of the stub, or an NBD server's export.
 
 use anyhow::{Context, Result, bail};
 
@@ -20,7 +20,7 @@ const PATH_MAX: usize = 1024;
 pub struct Disk {
     /// As libxl wrote it.
     pub node: DiskNode,
-    /// A checked path, or bytes of RAM.
+    /// A checked path, bytes of RAM, or an export.
     pub storage: DiskStorage,
     /// The serial number the guest reads; `None`: the stub's default.
     pub serial: Option<String>,
@@ -44,6 +44,9 @@ pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result
     for node in nodes {
         let label = node.label();
         let (disk, data) = follow(node).with_context(|| format!("disk {label}"))?;
+        if let Some(other) = same_export(&disks, &disk) {
+            bail!("disk {label}: {}: is disk {} too", disk.node.target, other.node.label());
+        }
         if let Some(data) = data {
             in_use::check(store, exists, &blocks, &data, !node.read_only)
                 .with_context(|| format!("disk {label}"))?;
@@ -74,6 +77,17 @@ fn clash<'a>(
     Some((other, if *theirs == data { "is" } else { "holds data of" }))
 }
 
+/// The disk among those `seen` that has the same export, unless both only read it.
+fn same_export<'a>(seen: &'a [Disk], disk: &Disk) -> Option<&'a Disk> {
+    let export = |disk: &Disk| match &disk.storage {
+        DiskStorage::Nbd { export, .. } => Some(export.clone()),
+        DiskStorage::Ram(_) | DiskStorage::Pv { .. } => None,
+    };
+    let ours = export(disk)?;
+    seen.iter()
+        .find(|other| export(other).as_ref() == Some(&ours) && !(other.node.read_only && disk.node.read_only))
+}
+
 /// Adds the disk that an error of xl, its hotplug script or the stub is about, where the error names the
 /// path of the disk's data or the disk's number.
 pub fn name_disk(error: anyhow::Error, disks: &[Disk]) -> anyhow::Error {
@@ -81,7 +95,7 @@ pub fn name_disk(error: anyhow::Error, disks: &[Disk]) -> anyhow::Error {
     let concerns = |disk: &&Disk| {
         let by_path = match &disk.storage {
             DiskStorage::Pv { target, .. } => text.contains(&format!(" {target}: ")),
-            DiskStorage::Ram(_) => false,
+            DiskStorage::Ram(_) | DiskStorage::Nbd { .. } => false,
         };
         by_path || text.contains(&format!(": disk {}: ", disk.node.disk))
     };
@@ -102,7 +116,7 @@ fn follow(node: &DiskNode) -> Result<(Disk, Option<Data>)> {
         DiskFile { storage, serial: None, backend_timeout_ms: None }
     };
     let data = match &file.storage {
-        DiskStorage::Ram(_) => None,
+        DiskStorage::Ram(_) | DiskStorage::Nbd { .. } => None,
         DiskStorage::Pv { target: path, backend } => {
             let place = || if named { format!("{target}: target") } else { "target".to_owned() };
             check_path(path).with_context(place)?;
@@ -137,6 +151,9 @@ pub fn describe(path: &str) -> Result<String> {
         DiskStorage::Pv { target, backend: None } => format!("PV disk of {target}"),
         DiskStorage::Pv { target, backend: Some(domain) } => {
             format!("PV disk of {target} in domain {domain}")
+        }
+        DiskStorage::Nbd { export, network } => {
+            format!("NBD disk of {export}, by the address {}", network.address)
         }
     };
     Ok(disk.serial.map_or(storage.clone(), |serial| format!("{storage}, serial {serial}")))
@@ -189,6 +206,32 @@ mod tests {
         let expected =
             DiskStorage::Pv { target: "/not/in/this/domain".into(), backend: Some("store".into()) };
         assert_eq!(storage, expected);
+    }
+
+    #[test]
+    fn an_export_is_one_disk_of_a_guest_unless_it_is_only_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let write = |name: &str, export: &str| {
+            let source = "storage = \"nbd\"\naddress = \"10.0.0.6/24\"\nserver = \"nbd://10.0.0.5";
+            std::fs::write(path(name), format!("{source}{export}\"")).unwrap();
+        };
+        write("a.pilotfish", "/x");
+        write("b.pilotfish", ":10809/x");
+        write("c.pilotfish", ":10810/x");
+        let world = World::new();
+        let resolved = |second: &str, read_only: bool| {
+            let mut nodes = [node(&path("a.pilotfish")), node(&path(second))];
+            nodes[1].disk = 51728;
+            nodes.iter_mut().for_each(|node| node.read_only = read_only);
+            resolve(&world.store(), &world.host(), &nodes)
+        };
+        let error = format!("{:#}", resolved("b.pilotfish", false).unwrap_err());
+        assert!(error.ends_with("b.pilotfish: is disk xvda (51712) too"), "{error}");
+        assert_eq!(resolved("b.pilotfish", true).unwrap().len(), 2);
+        assert_eq!(resolved("c.pilotfish", false).unwrap().len(), 2);
+        let told = describe(&path("a.pilotfish")).unwrap();
+        assert_eq!(told, "NBD disk of nbd://10.0.0.5:10809/x, by the address 10.0.0.6");
     }
 
     #[test]

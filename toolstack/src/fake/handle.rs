@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::world::{Domain, Manner, State, World};
+use crate::config::Config;
 use crate::host::{DomainState, Host, HotplugLock};
 use crate::xenstore::{Store, paths};
 
@@ -139,6 +140,13 @@ impl Host for Handle {
             bail!("xl create: not done within launch-timeout-ms")
         }
         Ok(())
+    }
+
+    fn check_network(&self, config: &Config, bridge: &str) -> Result<()> {
+        match &self.alive()?.no_network {
+            Some(why) => bail!("{}, {bridge}: {why}", config.stub_net_image.display()),
+            None => Ok(()),
+        }
     }
 
     fn attach_disk(&self, domid: u16, disk: &str, _: Instant, _: &AtomicBool) -> Result<()> {

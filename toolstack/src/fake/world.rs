@@ -83,6 +83,8 @@ pub struct State {
     pub unknown_label: Option<String>,
     /// The policy is not enforced.
     pub permissive: bool,
+    /// Why no stub gets a network interface.
+    pub no_network: Option<String>,
     /// Stub domains that existed at once for one guest, at most.
     pub most_stubs: usize,
 }
@@ -115,6 +117,7 @@ impl World {
             relabel_fails: false,
             unknown_label: None,
             permissive: false,
+            no_network: None,
             most_stubs: 0,
         })))
     }

@@ -141,6 +141,11 @@ fn plan(env: &Env<'_>, job: &Job, privilege: &Privilege, disks: &[Disk]) -> Resu
         config.to_mut().stub_seclabel = label;
     }
     let plan = Plan::new(&config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
+    if let Some(interface) = &plan.interface {
+        interface
+            .check_alone(env.store, &|domid| env.host.domain(domid).map_or(true, |found| found.is_some()))?;
+        env.host.check_network(env.config, &interface.bridge)?;
+    }
     tell_plan(guest, &plan);
     Ok(plan)
 }

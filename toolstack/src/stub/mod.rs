@@ -1,6 +1,6 @@
 //! The stub domain of a guest, from its making to its end.
 //!
-//! [`plan`] lays out what to make, [`launch`] makes it and waits until it serves, [`health`] knows
+//! [`plan`] lays out what to make, with the [`network`] interface that NBD disks need, [`launch`] makes it and waits until it serves, [`health`] knows
 //! how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
 //! [`privilege`] gives it its rights over its guest.
 //! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
@@ -9,6 +9,7 @@
 pub mod health;
 pub mod identity;
 pub mod launch;
+pub mod network;
 pub mod plan;
 pub mod policy;
 pub mod privilege;

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use bytesize::ByteSize;
 
 use super::identity::Identity;
+use super::network::Interface;
 use super::xl_config::{self, Domain, MAPPED_BY_TABLE};
 use crate::config::{BlockScript, Config, Level, MapWindow, OnStubCrash, fit_for_xl};
 use crate::disk::disk_file::DiskStorage;
@@ -33,6 +34,8 @@ const BYTES_BY_WINDOW_GIB: u64 = 150 << 10;
 /// room for the 200 KiB that each has of its own (`image/runtime/src/tests/memory.rs`).
 const PV_DISK_BYTES: u64 = 4 << 20;
 const PV_DISKS_BYTES_MAX: u64 = 8 << 20;
+/// What each NBD disk adds: the buffers of its connection, and its share of the network interface's.
+const NBD_DISK_BYTES: u64 = 4 << 20;
 
 /// A stub domain to be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +50,8 @@ pub struct Plan {
     pub xl_config: String,
     /// Its PV disks, each as xl writes a disk.
     pub vbds: Vec<String>,
+    /// Its network interface, if a disk needs one.
+    pub interface: Option<Interface>,
     /// Why the stub will not be restarted although the configuration asks for it.
     pub no_restart: Option<String>,
 }
@@ -82,7 +87,9 @@ impl Plan {
         );
         let ram = ram_disks(config, disks)?;
         let (disk_words, vbds) = storage(config, disks)?;
+        let interface = Interface::of(config, disks)?;
         let mut words = vec![format!("target={}", identity.guest)];
+        words.extend(interface.as_ref().map(Interface::word));
         words.extend(disk_words);
         words.push(format!("log={}", level_word(config.stub_log)));
         words.push(format!("poll-us={}", config.poll_us));
@@ -92,6 +99,11 @@ impl Plan {
                 window
             }
             Reach::Granted => {
+                // The stub that waits was made without one.
+                ensure!(
+                    interface.is_none(),
+                    "storage = \"nbd\": a stub of grant-stubs has no network interface"
+                );
                 words.push("grants=on".to_owned());
                 0
             }
@@ -101,7 +113,8 @@ impl Plan {
             words.push(format!("restarts={RESTARTS}"));
         }
         let command_line = words.join(" ");
-        let memory = memory_mib(config, ram, vbds.len(), window)?;
+        let nbds = disks.iter().filter(|disk| matches!(disk.storage, DiskStorage::Nbd { .. })).count();
+        let memory = memory_mib(config, ram, (vbds.len(), nbds), window)?;
         let domain = Domain {
             name: &identity.name(),
             uuid: &identity.uuid,
@@ -109,10 +122,12 @@ impl Plan {
             window,
             command_line: &command_line,
             vbds: &vbds,
+            image: if interface.is_some() { &config.stub_net_image } else { &config.stub_image },
+            vif: interface.as_ref().map(Interface::vif),
         };
         let xl_config = xl_config::text(config, &domain);
         let disks = disks.iter().map(|d| d.node.disk).collect();
-        Ok(Plan { identity, disks, command_line, xl_config, vbds, no_restart })
+        Ok(Plan { identity, disks, command_line, xl_config, vbds, interface, no_restart })
     }
 }
 
@@ -129,7 +144,7 @@ enum Reach {
 fn ram_disks(config: &Config, disks: &[Disk]) -> Result<u64> {
     let bytes = |disk: &Disk| match disk.storage {
         DiskStorage::Ram(bytes) => bytes,
-        DiskStorage::Pv { .. } => 0,
+        DiskStorage::Pv { .. } | DiskStorage::Nbd { .. } => 0,
     };
     let ram = disks.iter().map(bytes).fold(0_u64, u64::saturating_add);
     // It is the host's memory: a slip in a disk file must not take it all.
@@ -165,6 +180,7 @@ fn storage(config: &Config, disks: &[Disk]) -> Result<(Vec<String>, Vec<String>)
                 ));
                 format!("pv:{number}")
             }
+            DiskStorage::Nbd { export, .. } => export.word(),
         };
         words.push(disk_word(config, disk, &store));
     }
@@ -180,17 +196,26 @@ fn no_restart(config: &Config, reach: Reach, disks: &[Disk]) -> Option<String> {
         return Some("its guest's rings, which are granted, cannot be mapped anew".to_owned());
     }
     // A stub that restarts begins with empty memory, but for its journal.
-    let disk = disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_)))?;
-    Some(format!("disk {} is in the stub's own memory", disk.node.label()))
+    disks.iter().find_map(|disk| {
+        let why = match disk.storage {
+            DiskStorage::Ram(_) => "is in the stub's own memory",
+            DiskStorage::Nbd { .. } => "has a connection to an NBD server, which does not outlive a restart",
+            DiskStorage::Pv { .. } => return None,
+        };
+        Some(format!("disk {} {why}", disk.node.label()))
+    })
 }
 
-/// RAM of the stub in MiB, for `ram` bytes of RAM disks, `vbds` PV disks and `window` bytes of window.
-fn memory_mib(config: &Config, ram: u64, vbds: usize, window: u64) -> Result<u64> {
+/// RAM of the stub in MiB, for `ram` bytes of RAM disks, numbers of PV and NBD disks and `window` bytes of
+/// window.
+fn memory_mib(config: &Config, ram: u64, (vbds, nbds): (usize, usize), window: u64) -> Result<u64> {
     // `stub-memory` includes the first PV disk and the first 4 GiB of window.
     let further = u64::try_from(vbds.saturating_sub(1))?;
     let pv = further.saturating_mul(PV_DISK_BYTES).min(PV_DISKS_BYTES_MAX);
     let map = window.saturating_sub(WINDOW_INCLUDED).div_ceil(GIB) * BYTES_BY_WINDOW_GIB;
-    let memory = config.stub_memory.saturating_add(pv).saturating_add(ram).saturating_add(map);
+    let nbd = u64::try_from(nbds)?.saturating_mul(NBD_DISK_BYTES);
+    let memory = config.stub_memory.saturating_add(pv).saturating_add(nbd).saturating_add(ram);
+    let memory = memory.saturating_add(map);
     Ok(memory.div_ceil(1 << 20))
 }
 
@@ -223,7 +248,7 @@ fn disk_word(config: &Config, disk: &Disk, store: &str) -> String {
         let _ = write!(word, ",serial={serial}");
     }
     let timeout_ms = disk.backend_timeout_ms.unwrap_or(config.backend_timeout_ms);
-    if timeout_ms != STUB_BACKEND_TIMEOUT_MS && matches!(disk.storage, DiskStorage::Pv { .. }) {
+    if timeout_ms != STUB_BACKEND_TIMEOUT_MS && !matches!(disk.storage, DiskStorage::Ram(_)) {
         let _ = write!(word, ",backend-timeout-ms={timeout_ms}");
     }
     word
@@ -256,163 +281,4 @@ fn window(config: &Config, guest_memory: Option<u64>) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::node::DiskNode;
-
-    fn disk(n: u32, storage: DiskStorage, read_only: bool, serial: Option<&str>) -> Disk {
-        let node = DiskNode {
-            disk: 51712 + 16 * n,
-            name: format!("xvd{}", char::from(b'a' + u8::try_from(n).unwrap())),
-            target: String::new(),
-            read_only,
-            discard: true,
-            mmio: 0x0200_0000 + 0x200 * u64::from(n),
-            irq: 33 + n,
-        };
-        Disk { node, storage, serial: serial.map(str::to_owned), backend_timeout_ms: None }
-    }
-
-    fn here(target: &str) -> DiskStorage {
-        DiskStorage::Pv { target: target.to_owned(), backend: None }
-    }
-
-    fn identity() -> Identity {
-        Identity { guest: 5, uuid: "70696c6f-7466-8000-8000-000500000000".to_owned(), made_as: None }
-    }
-
-    #[test]
-    fn the_command_line_is_the_one_the_image_parses() {
-        let disks = [
-            disk(0, here("/a.img"), false, None),
-            disk(1, DiskStorage::Ram(8 << 20), false, Some("swap")),
-            disk(2, here("/b,c.img"), true, None),
-        ];
-        let config = Config { block_script: BlockScript::Xen, ..Config::default_for_tests() };
-        let plan = Plan::new(&config, identity(), None, &disks).unwrap();
-        assert_eq!(
-            plan.command_line,
-            "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
-             disk=id=51728,mmio=0x2000200,irq=34,mode=rw,store=ram:8388608,serial=swap \
-             disk=id=51744,mmio=0x2000400,irq=35,mode=ro,store=pv:51728 log=info poll-us=1500 map-mib=128"
-        );
-        assert_eq!(plan.disks, [51712, 51728, 51744]);
-        assert!(plan.xl_config.contains("memory = 20\n"), "{}", plan.xl_config);
-        assert!(plan.xl_config.contains(
-            "disk = [ \"vdev=xvda,format=raw,backendtype=phy,access=rw,target=/a.img\", \
-             \"vdev=xvdb,format=raw,backendtype=phy,access=ro,target=/b,c.img\" ]\n"
-        ));
-        assert!(plan.xl_config.contains("shadow_memory = 2\n"));
-        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
-        let script = format!("script={},access=rw,target=/a.img", std::env::current_exe().unwrap().display());
-        assert!(plan.xl_config.contains(&script), "{}", plan.xl_config);
-    }
-
-    #[test]
-    fn a_driver_domains_disk_names_the_domain_and_no_script() {
-        let storage = DiskStorage::Pv { target: "/dev/vdb".into(), backend: Some("store".into()) };
-        let disks = [disk(0, storage, false, None)];
-        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
-        let expected = "\"vdev=xvda,format=raw,backendtype=phy,backend=store,access=rw,target=/dev/vdb\"";
-        assert!(plan.xl_config.contains(expected), "{}", plan.xl_config);
-    }
-
-    #[test]
-    fn a_disk_that_must_not_discard_says_so_to_stub_and_backend() {
-        let mut disks = [
-            disk(0, here("/a.img"), false, None),
-            disk(1, here("/b.img"), false, None),
-            disk(2, DiskStorage::Ram(4096), false, None),
-        ];
-        disks[1].node.discard = false;
-        disks[2].node.discard = false;
-        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
-        let words: Vec<bool> = plan
-            .command_line
-            .split(' ')
-            .filter(|word| word.starts_with("disk="))
-            .map(|word| word.contains(",discard=off"))
-            .collect();
-        assert_eq!(words, [false, true, true]);
-        assert!(plan.xl_config.contains(",access=rw,target=/a.img\""), "{}", plan.xl_config);
-        assert!(plan.xl_config.contains(",no-discard,access=rw,target=/b.img\""), "{}", plan.xl_config);
-    }
-
-    #[test]
-    fn the_time_to_wait_for_a_backend_is_said_where_it_is_not_the_stubs_own() {
-        let mut disks = [
-            disk(0, here("/a.img"), false, None),
-            disk(1, DiskStorage::Ram(4096), false, None),
-            disk(2, here("/b.img"), false, Some("x")),
-        ];
-        disks[2].backend_timeout_ms = Some(0);
-        let line = |ms, disks: &[Disk]| {
-            let config = Config { backend_timeout_ms: ms, ..Config::default_for_tests() };
-            Plan::new(&config, identity(), None, disks).unwrap().command_line
-        };
-        assert!(!line(60_000, &disks[..2]).contains("backend-timeout"));
-        let line = line(5000, &disks);
-        assert!(line.contains(",store=pv:51712,backend-timeout-ms=5000 "), "{line}");
-        assert!(line.contains(",store=ram:4096 "), "{line}");
-        assert!(line.contains(",serial=x,backend-timeout-ms=0 "), "{line}");
-    }
-
-    #[test]
-    fn only_a_stub_without_ram_disks_may_restart() {
-        let config = Config { on_stub_crash: OnStubCrash::Restart, ..Config::default_for_tests() };
-        let pv = disk(0, here("/a.img"), false, None);
-        let plan = Plan::new(&config, identity(), None, std::slice::from_ref(&pv)).unwrap();
-        assert!(plan.command_line.ends_with(" restarts=3") && plan.no_restart.is_none());
-        let ram = disk(1, DiskStorage::Ram(4096), false, None);
-        let plan = Plan::new(&config, identity(), None, &[pv.clone(), ram]).unwrap();
-        assert!(!plan.command_line.contains("restarts"), "{}", plan.command_line);
-        assert!(plan.no_restart.unwrap().contains("51728"));
-        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &[pv]).unwrap();
-        assert!(!plan.command_line.contains("restarts"));
-    }
-
-    #[test]
-    fn memory_grows_with_the_pv_disks_up_to_a_limit() {
-        for (disks, mib) in [(1, 8), (2, 12), (3, 16), (11, 16)] {
-            let disks: Vec<Disk> = (0..disks).map(|n| disk(n, here("/a.img"), false, None)).collect();
-            let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
-            assert!(plan.xl_config.contains(&format!("memory = {mib}\nmaxmem = {mib}\n")));
-        }
-    }
-
-    #[test]
-    fn the_window_follows_the_guest_and_is_paid_for() {
-        let plan = |config: &Config, guest_mib: u64| {
-            let disks = [disk(0, here("/a.img"), false, None)];
-            Plan::new(config, identity(), Some(guest_mib << 20), &disks).unwrap()
-        };
-        // libxl's default for 8 MiB is 392 pages, and each GiB of guest needs 512 tables.
-        for (guest_mib, map_mib, memory, shadow) in [
-            (192, 192, 8, 2),
-            (1501, 1502, 8, 5),
-            (4096, 4096, 8, 10),
-            (16 << 10, 16 << 10, 10, 34),
-            (32 << 10, 32 << 10, 13, 66),
-            (100 << 10, 32 << 10, 13, 66),
-        ] {
-            let plan = plan(&Config::default_for_tests(), guest_mib);
-            assert!(plan.command_line.ends_with(&format!(" map-mib={map_mib}")), "{}", plan.command_line);
-            let asked = format!("memory = {memory}\nmaxmem = {memory}\n");
-            assert!(plan.xl_config.contains(&asked), "{}", plan.xl_config);
-            assert!(plan.xl_config.contains(&format!("shadow_memory = {shadow}\n")), "{}", plan.xl_config);
-        }
-        let config = Config { map_window: MapWindow::Bytes(64 << 20), ..Config::default_for_tests() };
-        assert!(plan(&config, 4096).command_line.ends_with(" map-mib=64"));
-    }
-
-    #[test]
-    fn too_much_ram_and_too_many_disks_are_refused() {
-        let big = disk(0, DiskStorage::Ram(u64::MAX - 4095), false, None);
-        let error =
-            Plan::new(&Config::default_for_tests(), identity(), None, &[big.clone(), big]).unwrap_err();
-        assert!(error.to_string().contains("ram-disk-limit"), "{error}");
-        let many: Vec<Disk> = (0..17).map(|n| disk(n, DiskStorage::Ram(4096), false, None)).collect();
-        assert!(Plan::new(&Config::default_for_tests(), identity(), None, &many).is_err());
-        assert!(Plan::new(&Config::default_for_tests(), identity(), None, &[]).is_err());
-    }
-}
+mod tests;

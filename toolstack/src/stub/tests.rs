@@ -149,3 +149,39 @@ fn a_disk_that_libxl_adds_between_any_two_reads_of_a_launch_is_served_too() {
     }
     assert!(served >= 20, "only {served} reads, of both looks at the disks");
 }
+
+/// A launch of a guest whose only disk has the file `file`.
+fn launch_of(world: &World, file: &str) -> Result<super::record::Stub> {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("d.pilotfish").to_str().unwrap().to_owned();
+    std::fs::write(&target, file).unwrap();
+    let guest = world.xl_create(&[&target]);
+    let (config, host) = (Config::default_for_tests(), world.host());
+    let job = Job {
+        identity: Identity::new(guest).unwrap(),
+        place: Place::dom0(guest),
+        deadline: host.now() + Duration::from_secs(9),
+        cancel: Arc::new(AtomicBool::new(false)),
+    };
+    launch(&Env { config: &config, store: &world.store(), host: &host }, &job)
+}
+
+#[test]
+fn a_stub_with_an_nbd_disk_is_made_where_there_is_a_network_with_a_free_address() {
+    let file =
+        "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"\nbridge = \"br7\"";
+    let world = World::new();
+    let stub = launch_of(&world, file).unwrap();
+    let made = world.stubs()[0].1.config.clone().unwrap();
+    assert!(made.contains("vif = [ \"mac=02:50:0a:00:00:06,bridge=br7,ip=10.0.0.6\" ]"), "{made}");
+
+    world.set(&format!("{}/{}/0/ip", paths::VIFS, stub.domid), "10.0.0.6");
+    let error = format!("{:#}", launch_of(&world, file).unwrap_err());
+    assert_eq!(error, format!("address = \"10.0.0.6\": domain {} has it already", stub.domid));
+
+    let world = World::new();
+    world.state().no_network = Some("no bridge".to_owned());
+    let error = format!("{:#}", launch_of(&world, file).unwrap_err());
+    assert_eq!(error, "/usr/lib/pilotfish/pilotfish-net.img, br7: no bridge");
+    assert!(world.stubs().is_empty());
+}

@@ -1,6 +1,7 @@
 //! The xl configuration of a stub domain.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::identity::Identity;
 use crate::config::Config;
@@ -26,6 +27,10 @@ pub struct Domain<'a> {
     pub command_line: &'a str,
     /// Its PV disks, each as xl writes a disk.
     pub vbds: &'a [String],
+    /// What it boots.
+    pub image: &'a Path,
+    /// Its network interface, as xl writes one.
+    pub vif: Option<String>,
 }
 
 /// The xl configuration of a stub that is to wait for a guest under the name `name`. Which disks it gets is not
@@ -34,17 +39,18 @@ pub struct Domain<'a> {
 pub fn waiting(config: &Config, identity: &Identity, name: &str) -> String {
     let memory_mib = config.grant_stub_memory.div_ceil(1 << 20);
     let command_line = CONFIG_IN_STORE;
-    text(config, &Domain { name, uuid: &identity.uuid, memory_mib, window: 0, command_line, vbds: &[] })
+    let (uuid, image) = (&identity.uuid, &config.stub_image);
+    text(config, &Domain { name, uuid, memory_mib, window: 0, command_line, vbds: &[], image, vif: None })
 }
 
 /// The xl configuration. Values that reach this text were checked to hold no quotes or control characters.
 #[must_use]
 pub fn text(config: &Config, domain: &Domain<'_>) -> String {
-    let Domain { name, uuid, memory_mib, window, command_line, vbds } = domain;
+    let Domain { name, uuid, memory_mib, window, command_line, vbds, image, vif } = domain;
     let mut text = format!(
         "name = \"{name}\"\nuuid = \"{uuid}\"\ntype = \"pvh\"\nkernel = \"{}\"\ncmdline = \"{command_line}\"\n\
          memory = {memory_mib}\nmaxmem = {memory_mib}\nvcpus = 1\n",
-        config.stub_image.display(),
+        image.display(),
     );
     // Nobody but the daemon acts on the stub's end: what is left of it stays for inspection.
     for event in ["poweroff", "reboot", "crash", "watchdog"] {
@@ -57,6 +63,9 @@ pub fn text(config: &Config, domain: &Domain<'_>) -> String {
     if !vbds.is_empty() {
         let quoted: Vec<String> = vbds.iter().map(|v| format!("\"{v}\"")).collect();
         let _ = writeln!(text, "disk = [ {} ]", quoted.join(", "));
+    }
+    if let Some(vif) = vif {
+        let _ = writeln!(text, "vif = [ \"{vif}\" ]");
     }
     text
 }

@@ -9,6 +9,8 @@ pub const LAST_ERROR: &str = "/tool/pilotfish/last-error";
 /// The loop devices that were made for stubs. For each stub and disk: the device, and the image's device
 /// number, inode and path.
 pub const LOOPS: &str = "/tool/pilotfish/loops";
+/// The backend directories of every domain's PV network interfaces in dom0.
+pub const VIFS: &str = "/local/domain/0/backend/vif";
 /// Every domain's directory.
 pub const DOMAINS: &str = "/local/domain";
 
