@@ -31,6 +31,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod backoff;
 pub mod blkfront;
 pub mod evtchn;
 #[cfg(any(test, feature = "fake"))]

@@ -15,7 +15,9 @@ use crate::{paths, ui};
 /// When something is there and cannot be removed.
 pub fn run(cache: bool) -> Result<()> {
     let target = paths::target();
-    for name in ["logs", "qemu", "dom0", "hostile", "debian-rust", "pilotfish.img", "demo.json"] {
+    for name in
+        ["logs", "qemu", "dom0", "hostile", "debian-rust", "pilotfish.img", "pilotfish-net.img", "demo.json"]
+    {
         remove(&target.join(name))?;
     }
     for triple in ["aarch64-unknown-none", "aarch64-unknown-linux-musl"] {

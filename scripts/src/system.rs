@@ -165,6 +165,9 @@ fn dom0_overlay(fixture: &Fixture, products: &Products) -> Result<Tree> {
     if let Some(image) = &products.image {
         tree.file("usr/lib/pilotfish/pilotfish.img", image)?;
     }
+    if let Some(image) = &products.net_image {
+        tree.file("usr/lib/pilotfish/pilotfish-net.img", image)?;
+    }
     if let Some(daemon) = &products.daemon {
         tree.file("usr/sbin/pilotfishd", daemon)?;
     }

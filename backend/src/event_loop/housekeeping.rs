@@ -26,18 +26,31 @@ pub fn housekeep<H: Hypervisor, M: GuestMemory>(
         Ok(_) | Err(StoreError::Fault(_)) => {}
         Err(error) => warn!("{error}"),
     }
+    #[cfg(feature = "nbd")]
+    let network = network(stub);
     if xs.take_events_lost() {
         // What the lost events were about is not known: each disk reads it again.
         pv_disks(stub).for_each(|disk| report(disk.refresh(xs)));
+        #[cfg(feature = "nbd")]
+        network.iter().for_each(|network| report(network.refresh(xs)));
     }
     for _ in 0..EVENTS_AT_ONCE {
         let Some(event) = xs.next_event() else { break };
         on_event(xs, &event);
         pv_disks(stub).for_each(|disk| report(disk.on_watch(xs, &event.path)));
+        #[cfg(feature = "nbd")]
+        network.iter().for_each(|network| report(network.on_watch(xs, &event.path)));
     }
     let mut changed = false;
     for disk in pv_disks(stub) {
         changed |= disk.service_connection(xs);
+    }
+    #[cfg(feature = "nbd")]
+    if let Some(network) = network {
+        changed |= network.service(xs) | network.poll();
+        for disk in nbd_disks(stub) {
+            changed |= disk.service_connection();
+        }
     }
     // The interrupt comes before the stub blocks, and leaves no other work.
     stub.update_capacities();
@@ -46,7 +59,34 @@ pub fn housekeep<H: Hypervisor, M: GuestMemory>(
 
 /// When [`housekeep`] has something to do, without an event.
 pub fn due_ns<H: Hypervisor, M: GuestMemory>(stub: &mut Stub<H, M, AnyStorage<H>>) -> Option<u64> {
-    pv_disks(stub).filter_map(|disk| disk.due_ns()).min()
+    let due_ns = pv_disks(stub).filter_map(|disk| disk.due_ns()).min();
+    #[cfg(feature = "nbd")]
+    let due_ns = {
+        let network_ns = network(stub).and_then(|network| network.due_ns());
+        let disks_ns = nbd_disks(stub).filter_map(|disk| disk.due_ns()).min();
+        [due_ns, network_ns, disks_ns].into_iter().flatten().min()
+    };
+    due_ns
+}
+
+/// Asks for an event with the next frame of the network: others than those of requests need an answer, too.
+/// True: something has come.
+#[cfg(feature = "nbd")]
+pub fn enable_network_events<H: Hypervisor, M: GuestMemory>(stub: &mut Stub<H, M, AnyStorage<H>>) -> bool {
+    network(stub).is_some_and(|network| network.enable_events())
+}
+
+/// All exports are on one network.
+#[cfg(feature = "nbd")]
+fn network<H: Hypervisor, M: GuestMemory>(stub: &mut Stub<H, M, AnyStorage<H>>) -> Option<net::Network<H>> {
+    nbd_disks(stub).next().map(|disk| disk.network().clone())
+}
+
+#[cfg(feature = "nbd")]
+fn nbd_disks<H: Hypervisor, M: GuestMemory>(
+    stub: &mut Stub<H, M, AnyStorage<H>>,
+) -> impl Iterator<Item = &mut crate::storage::NbdDisk<H>> {
+    stub.storages().filter_map(AnyStorage::nbd_mut)
 }
 
 fn pv_disks<H: Hypervisor, M: GuestMemory>(

@@ -103,6 +103,10 @@ impl<H: Hypervisor, M: GuestMemory> EventLoop<H, M> {
         if changed || busy || self.stub.enable_events() || self.xs.has_pending() {
             return true;
         }
+        #[cfg(feature = "nbd")]
+        if housekeeping::enable_network_events(&mut self.stub) {
+            return true;
+        }
         // After the events: what is asked for there decides whether a time has to be waited for.
         self.hold_deadline_ns = self.stub.hold_deadline_ns(|| self.hv.now_ns());
         if unswept {

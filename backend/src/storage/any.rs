@@ -1,5 +1,7 @@
 //! The engines a stub can have, in one type.
 
+#[cfg(feature = "nbd")]
+use super::NbdDisk;
 use super::{Geometry, Io, Outcome, PvDisk, RamDisk, Storage, Submitted, Ticket};
 use alloc::boxed::Box;
 use kernel::{Hypervisor, Port};
@@ -10,6 +12,9 @@ pub enum AnyStorage<H: Hypervisor> {
     Pv(Box<PvDisk<H>>),
     /// Memory of the stub.
     Ram(RamDisk),
+    /// An export of an NBD server.
+    #[cfg(feature = "nbd")]
+    Nbd(Box<NbdDisk<H>>),
 }
 
 impl<H: Hypervisor> AnyStorage<H> {
@@ -18,7 +23,7 @@ impl<H: Hypervisor> AnyStorage<H> {
     pub fn pv(&self) -> Option<&PvDisk<H>> {
         match self {
             AnyStorage::Pv(disk) => Some(disk),
-            AnyStorage::Ram(_) => None,
+            _ => None,
         }
     }
 
@@ -26,7 +31,16 @@ impl<H: Hypervisor> AnyStorage<H> {
     pub fn pv_mut(&mut self) -> Option<&mut PvDisk<H>> {
         match self {
             AnyStorage::Pv(disk) => Some(disk),
-            AnyStorage::Ram(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The export, if it is one.
+    #[cfg(feature = "nbd")]
+    pub fn nbd_mut(&mut self) -> Option<&mut NbdDisk<H>> {
+        match self {
+            AnyStorage::Nbd(disk) => Some(disk),
+            _ => None,
         }
     }
 }
@@ -36,6 +50,8 @@ macro_rules! each {
         match $self {
             AnyStorage::Pv($engine) => $call,
             AnyStorage::Ram($engine) => $call,
+            #[cfg(feature = "nbd")]
+            AnyStorage::Nbd($engine) => $call,
         }
     };
 }

@@ -7,14 +7,19 @@ mod any;
 #[cfg(any(test, feature = "testkit"))]
 mod faulty;
 mod io;
+#[cfg(feature = "nbd")]
+mod nbd;
 mod operation;
 mod pv;
 mod ram;
+mod remote;
 
 pub use any::AnyStorage;
 #[cfg(any(test, feature = "testkit"))]
 pub use faulty::{Faults, FaultyStorage};
 pub use io::{DataError, Io};
+#[cfg(feature = "nbd")]
+pub use nbd::{NbdDisk, NbdOptions, Reason as NbdReason};
 pub(crate) use operation::{AT_ONCE_BYTES, DataRun};
 pub use operation::{Operation, Ticket};
 pub use pv::PvDisk;

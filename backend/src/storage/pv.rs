@@ -10,61 +10,18 @@
 mod failover;
 mod piece;
 
+use super::remote::{Cache, Progress, Refusal, Requests, Timeout, piece};
 use super::{Discard, Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::limit::{Limiter, warn_limited};
-use alloc::boxed::Box;
 use drivers::BlkFront;
 use drivers::blkfront::{Completion, Health, IoError, Reconnect};
-use heapless::Deque;
 use kernel::{DomId, Hypervisor, Port};
-use piece::{PAGE_BYTES, Refusal, piece, piece_bytes, submit_piece};
+use piece::{PAGE_BYTES, piece_bytes, submit_piece};
 
-/// Requests under way at most.
-const REQUESTS: usize = 512;
 /// Longest range of one discard: 2 GiB.
 const MAX_DISCARD_SECTORS: u32 = 1 << 22;
 /// Longest range of zeros in one request: 16 MiB, which go over the ring as pages.
 const MAX_WRITE_ZEROES_SECTORS: u32 = 1 << 15;
-
-/// A request that the engine owns.
-struct InFlight {
-    ticket: Ticket,
-    /// Its place among all requests ever submitted.
-    sequence: u64,
-    /// Pieces in all, and how many have been submitted.
-    pieces: u16,
-    submitted: u16,
-    outstanding: u16,
-    outcome: Outcome,
-    /// For a flush: the writes that it makes durable, see [`Cache`].
-    covers: u64,
-}
-
-impl InFlight {
-    /// Nothing more will be submitted for it, and nothing is under way.
-    fn is_over(&self) -> bool {
-        // After an error the pieces under way are still awaited: their pages are in use.
-        self.outstanding == 0 && (self.submitted == self.pieces || self.outcome != Outcome::Done)
-    }
-}
-
-/// Whether all pieces of a request could be submitted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Progress {
-    All,
-    NoRoom,
-}
-
-/// What the storage backend may hold in a volatile cache.
-#[derive(Default)]
-struct Cache {
-    /// Writes and discards completed so far.
-    completed: u64,
-    /// How many of them a flush has made durable.
-    durable: u64,
-    /// Some were lost with their storage backend: the next flush has to fail.
-    lost: bool,
-}
 
 /// The connection, or the way to the next one.
 #[expect(clippy::large_enum_variant, reason = "there is one for each disk, on the heap")]
@@ -81,16 +38,11 @@ pub struct PvDisk<H: Hypervisor> {
     geometry: Geometry,
     /// The storage backend's domain, of the connection there is or was last.
     domid: DomId,
-    requests: Box<[Option<InFlight>]>,
-    free: heapless::Vec<u16, REQUESTS>,
-    /// Requests of which pieces are still to be submitted, in the order to submit them. One
-    /// at most, unless the connection broke.
-    queue: Deque<u16, REQUESTS>,
-    sequence: u64,
+    requests: Requests,
     /// Pieces at the storage backend.
     outstanding: u32,
     cache: Cache,
-    timeout: failover::BackendTimeout,
+    timeout: Timeout,
     limiter: Limiter,
 }
 
@@ -99,22 +51,14 @@ impl<H: Hypervisor> PvDisk<H> {
     /// `backend_timeout_ns` (`None`: no limit), requests fail until there is one again.
     #[must_use]
     pub fn new(front: BlkFront<H>, backend_timeout_ns: Option<u64>) -> PvDisk<H> {
-        let mut free = heapless::Vec::new();
-        for slot in (0u16..).take(REQUESTS) {
-            let _ = free.push(slot);
-        }
-        let requests = core::iter::repeat_with(|| None).take(REQUESTS).collect();
         PvDisk {
             geometry: geometry_of(&front),
             domid: front.backend_domid(),
             link: Some(Link::Up(front)),
-            requests,
-            free,
-            queue: Deque::new(),
-            sequence: 0,
+            requests: Requests::new(),
             outstanding: 0,
             cache: Cache::default(),
-            timeout: failover::BackendTimeout::new(backend_timeout_ns),
+            timeout: Timeout::new(backend_timeout_ns),
             limiter: Limiter::new(),
         }
     }
@@ -154,62 +98,21 @@ impl<H: Hypervisor> PvDisk<H> {
         self.up().is_some_and(|front| front.health() == Health::Connected)
     }
 
-    fn pieces(&self, operation: Operation) -> Option<u16> {
-        if let Operation::Discard { .. } = operation {
-            // It carries no data.
-            return Some(1);
-        }
-        match operation.byte_range() {
-            // The usual one; a division costs more than the comparison.
-            Some((_, len_bytes)) if len_bytes <= piece_bytes(&self.geometry) => Some(1),
-            Some((_, len_bytes)) => u16::try_from(len_bytes.div_ceil(piece_bytes(&self.geometry))).ok(),
-            None => Some(1),
-        }
-    }
-
     /// Submits the pieces that are left, as far as there is room.
     fn submit_pieces(&mut self, io: &Io<'_>, slot: u16) -> Progress {
-        let Some(Some(request)) = self.requests.get_mut(usize::from(slot)) else { return Progress::All };
-        // After an error the request fails as a whole: further pieces would be work for nothing.
-        while request.submitted < request.pieces && request.outcome == Outcome::Done {
-            if !io.is_live(&request.ticket) {
-                // Nobody waits for it; what is under way will still come back.
-                request.outcome = Outcome::IoError;
-                break;
-            }
+        let PvDisk { link, geometry, requests, outstanding, .. } = self;
+        requests.submit_pieces(io, slot, |request| {
             // Without a connection it waits for the next one.
-            let Some(Link::Up(front)) = &mut self.link else { return Progress::NoRoom };
-            match submit_piece(front, &self.geometry, io, slot, request) {
-                Ok(()) => {
-                    self.outstanding = self.outstanding.saturating_add(1);
-                    request.submitted = request.submitted.saturating_add(1);
-                    request.outstanding = request.outstanding.saturating_add(1);
-                }
-                Err(Refusal::NoRoom) => return Progress::NoRoom,
-                // It counts as submitted, and no response is awaited.
-                Err(Refusal::NotNeeded) => request.submitted = request.submitted.saturating_add(1),
-                Err(Refusal::Failed(outcome)) => request.outcome = outcome,
-            }
-        }
-        Progress::All
+            let Some(Link::Up(front)) = link else { return Err(Refusal::NoRoom) };
+            submit_piece(front, geometry, io, slot, request)?;
+            *outstanding = outstanding.saturating_add(1);
+            Ok(())
+        })
     }
 
     /// Takes a request out if it is over.
     fn retire(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
-        let entry = self.requests.get_mut(usize::from(slot))?;
-        let request = entry.as_ref().filter(|request| request.is_over())?;
-        // A failed flush makes nothing durable, a failed write promises nothing.
-        if request.outcome == Outcome::Done {
-            self.cache.note(request);
-        }
-        let InFlight { ticket, outcome, .. } = entry.take()?;
-        // There is room for every slot.
-        let _ = self.free.push(slot);
-        // Only the first one can be over before all of it was submitted.
-        if self.queue.front() == Some(&slot) {
-            self.queue.pop_front();
-        }
-        Some((ticket, outcome))
+        self.requests.retire(slot, &mut self.cache)
     }
 
     /// Takes note of one completed piece; returns its request's slot.
@@ -220,7 +123,7 @@ impl<H: Hypervisor> PvDisk<H> {
         // As `submit_piece` made it; blkfront lets no other id through.
         let slot = u16::try_from(completion.id >> 16).ok()?;
         let index = u16::try_from(completion.id & 0xffff).ok()?;
-        let mut request = self.requests.get_mut(usize::from(slot)).and_then(Option::as_mut);
+        let mut request = self.requests.get_mut(slot);
         let mut outcome = match completion.outcome {
             Ok(()) => Outcome::Done,
             Err(IoError::Unsupported) => Outcome::Unsupported,
@@ -230,7 +133,7 @@ impl<H: Hypervisor> PvDisk<H> {
             // Only what a read has brought is the guest's. What a failed one left in the pages is not copied.
             if let (Some(request), Outcome::Done) = (&mut request, outcome)
                 && let operation @ Operation::Read { .. } = request.ticket.operation()
-                && let Some((skip, len)) = piece(&self.geometry, operation, index)
+                && let Some((skip, len)) = piece(piece_bytes(&self.geometry), operation, index)
                 && io.scatter(&request.ticket, skip..skip.saturating_add(len), front.pages(&bounce)).is_err()
             {
                 // The guest has no memory there, or has taken its buffers back.
@@ -250,18 +153,32 @@ impl<H: Hypervisor> PvDisk<H> {
 
     /// Submits what waits for room; returns the first request that is over by that.
     fn resume_queued(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
-        while let Some(&slot) = self.queue.front() {
+        while let Some(slot) = self.requests.first_waiting() {
             // It stays the first, so that requests keep their order.
             if self.submit_pieces(io, slot) == Progress::NoRoom {
                 return None;
             }
-            self.queue.pop_front();
+            self.requests.end_wait();
             // Without a piece on its way no completion would ever bring it back.
             if let Some(finished) = self.retire(slot) {
                 return Some(finished);
             }
         }
         None
+    }
+}
+
+/// How many pieces an operation takes.
+fn pieces(geometry: &Geometry, operation: Operation) -> Option<u16> {
+    if let Operation::Discard { .. } = operation {
+        // It carries no data.
+        return Some(1);
+    }
+    match operation.byte_range() {
+        // The usual one; a division costs more than the comparison.
+        Some((_, len_bytes)) if len_bytes <= piece_bytes(geometry) => Some(1),
+        Some((_, len_bytes)) => u16::try_from(len_bytes.div_ceil(piece_bytes(geometry))).ok(),
+        None => Some(1),
     }
 }
 
@@ -301,7 +218,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
         }
         let connected = self.is_connected();
         // What waits for room comes first. Without a connection everything queues up.
-        if connected && !self.queue.is_empty() {
+        if connected && self.requests.waiting() > 0 {
             return Submitted::Full(ticket);
         }
         // The guest has to learn that writes were lost, and only a flush can say so.
@@ -310,25 +227,15 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             return Submitted::Done(ticket, Outcome::IoError);
         }
         // More pieces than the id in the ring has numbers for.
-        let Some(pieces) = self.pieces(ticket.operation()) else {
+        let Some(pieces) = pieces(&self.geometry, ticket.operation()) else {
             return Submitted::Done(ticket, Outcome::IoError);
         };
-        let Some(slot) = self.free.pop() else { return Submitted::Full(ticket) };
-        self.sequence = self.sequence.wrapping_add(1);
-        if let Some(entry) = self.requests.get_mut(usize::from(slot)) {
-            *entry = Some(InFlight {
-                ticket,
-                sequence: self.sequence,
-                pieces,
-                submitted: 0,
-                outstanding: 0,
-                outcome: Outcome::Done,
-                covers: self.cache.completed,
-            });
-        }
-        // There is room for every slot.
+        let slot = match self.requests.insert(ticket, pieces, &self.cache) {
+            Ok(slot) => slot,
+            Err(ticket) => return Submitted::Full(ticket),
+        };
         if !connected || self.submit_pieces(io, slot) == Progress::NoRoom {
-            let _ = self.queue.push_back(slot);
+            self.requests.wait(slot);
         }
         // It may be over already: refused, or a flush that this storage backend does not need.
         match self.retire(slot) {

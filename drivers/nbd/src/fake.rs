@@ -88,6 +88,8 @@ pub struct Server {
     requests: u64,
     replies: u64,
     silent: bool,
+    /// It takes connections and says nothing at all.
+    mute: bool,
     /// What reads see.
     pub cached: Vec<u8>,
     /// What a power cut leaves.
@@ -111,6 +113,7 @@ impl Server {
             requests: 0,
             replies: 0,
             silent: false,
+            mute: false,
             cached: vec![0; len],
             durable: vec![0; len],
             log: Vec::new(),
@@ -122,7 +125,7 @@ impl Server {
     /// The connection is over and the client connects again; the disk stays.
     pub fn reconnect(&mut self) {
         self.phase = Phase::Flags;
-        self.silent = false;
+        self.silent = self.mute;
         self.input.clear();
         self.output.clear();
         self.kept.clear();
@@ -135,6 +138,30 @@ impl Server {
     /// Sets how it serves from now on.
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
+    }
+
+    /// Replies so far.
+    #[must_use]
+    pub fn replies(&self) -> u64 {
+        self.replies
+    }
+
+    /// What it says of the export from the next connection on. Its length stays.
+    pub fn set_config(&mut self, config: ServerConfig) {
+        self.config = ServerConfig { size_bytes: self.config.size_bytes, ..config };
+    }
+
+    /// The export has another length, which the next connection is told.
+    pub fn resize(&mut self, size_bytes: u64) {
+        let len = usize::try_from(size_bytes).expect("memory");
+        self.config.size_bytes = size_bytes;
+        self.cached.resize(len, 0);
+        self.durable.resize(len, 0);
+    }
+
+    /// Whether connections made from now on get no word.
+    pub fn set_mute(&mut self, is_mute: bool) {
+        self.mute = is_mute;
     }
 
     /// Whether the client has ended the connection in order.
@@ -258,6 +285,14 @@ impl Server {
             self.release();
         }
         true
+    }
+
+    /// Answers the first that is kept.
+    pub fn release_one(&mut self) {
+        if !self.kept.is_empty() {
+            let (request, data) = self.kept.remove(0);
+            self.serve(request, &data);
+        }
     }
 
     /// Answers what is kept.

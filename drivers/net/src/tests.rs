@@ -3,7 +3,7 @@
 mod nbd_over_tcp;
 
 use crate::fake::{Application, FarHost, Faults};
-use crate::{Address, Ipv4Addr, TX_BUFFER_BYTES, TcpClient, TcpState};
+use crate::{Address, Ipv4Addr, Network, SocketAddrV4, TX_BUFFER_BYTES, TcpClient, TcpState};
 use drivers::NetFront;
 use drivers::fake::{NetBack, XenStored};
 use drivers::netfront::FRAME_MAX_BYTES;
@@ -13,13 +13,8 @@ use kernel::{DomId, Hypervisor};
 use proptest::prelude::*;
 use std::vec::Vec;
 
-const ADDRESS: Address = Address {
-    ours: Ipv4Addr::new(10, 0, 0, 7),
-    prefix_bits: 24,
-    gateway: None,
-    server: Ipv4Addr::new(10, 0, 0, 5),
-    server_port: 10809,
-};
+const ADDRESS: Address = Address { ours: Ipv4Addr::new(10, 0, 0, 7), prefix_bits: 24, gateway: None };
+const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
 
 /// Sends back what comes.
 #[derive(Default)]
@@ -53,13 +48,13 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(address: Address) -> Machine {
+    fn new(address: Address, server: SocketAddrV4) -> Machine {
         let xen = FakeXen::new(DomId(5));
         let store = XenStored::start(&xen);
         let back = NetBack::attach(&xen, &store, 0);
         let mut xs = Xenstore::new(&xen).unwrap();
         let front = NetFront::connect(&xen, &mut xs, 0).unwrap();
-        let client = TcpClient::new(&xen, front, address);
+        let client = TcpClient::new(&Network::new(&xen, front, address), server);
         let host = FarHost::start(&xen, &back, Ipv4Addr::new(10, 0, 0, 5), 10809, Echo::default());
         Machine { xen, xs, back, host, client }
     }
@@ -70,18 +65,18 @@ impl Machine {
         while self.xen.now_ns() < end_ns {
             self.xs.poll_events().unwrap();
             while let Some(event) = self.xs.next_event() {
-                self.client.on_watch(&mut self.xs, &event.path).unwrap();
+                self.client.network().on_watch(&mut self.xs, &event.path).unwrap();
             }
-            self.client.service(&mut self.xs);
-            self.client.poll();
+            self.client.network().service(&mut self.xs);
+            self.client.network().poll();
             if done(&mut self.client) {
                 return true;
             }
-            if self.client.enable_events() {
+            if self.client.network().enable_events() {
                 continue;
             }
-            let due_ns = self.client.due_ns().unwrap_or(end_ns).min(end_ns);
-            let ports: Vec<_> = self.client.port().into_iter().chain([self.xs.port()]).collect();
+            let due_ns = self.client.network().due_ns().unwrap_or(end_ns).min(end_ns);
+            let ports: Vec<_> = self.client.network().port().into_iter().chain([self.xs.port()]).collect();
             self.xen.poll(&ports, Some(due_ns)).unwrap();
             for port in ports {
                 self.xen.evtchn_take_pending(port);
@@ -104,7 +99,7 @@ impl Machine {
             let (part, later) = rest.split_at(now);
             assert!(client.send(part));
             rest = later;
-            client.poll();
+            client.network().poll();
             client.receive(|bytes| {
                 back.extend_from_slice(bytes);
                 bytes.len()
@@ -123,7 +118,7 @@ fn pattern(len: usize) -> Vec<u8> {
 
 #[test]
 fn bytes_go_and_come() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     assert_eq!(machine.client.state(), TcpState::Closed);
     assert_eq!((machine.client.send_room(), machine.client.send(b"x")), (0, false), "there is no connection");
     machine.open();
@@ -135,7 +130,7 @@ fn bytes_go_and_come() {
 
 #[test]
 fn a_send_is_all_or_nothing() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     assert!(!machine.client.send(&pattern(TX_BUFFER_BYTES + 1)));
     assert_eq!(machine.client.send_room(), TX_BUFFER_BYTES);
@@ -145,7 +140,7 @@ fn a_send_is_all_or_nothing() {
 
 #[test]
 fn what_is_not_taken_stays() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     assert!(machine.client.send(b"abcdef"));
     assert!(machine.run(SECOND_NS, |client| client.received() == 6));
@@ -160,7 +155,7 @@ fn what_is_not_taken_stays() {
 
 #[test]
 fn a_refused_connection_is_closed() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.host.listen(false);
     machine.client.open();
     assert_eq!(machine.client.state(), TcpState::Opening);
@@ -171,7 +166,7 @@ fn a_refused_connection_is_closed() {
 
 #[test]
 fn nobody_there_is_closed_after_a_while() {
-    let mut machine = Machine::new(Address { server: Ipv4Addr::new(10, 0, 0, 99), ..ADDRESS });
+    let mut machine = Machine::new(ADDRESS, SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 10809));
     machine.client.open();
     assert!(!machine.run(10 * SECOND_NS, |client| client.state() == TcpState::Closed));
     assert!(machine.run(10 * SECOND_NS, |client| client.state() == TcpState::Closed));
@@ -179,12 +174,12 @@ fn nobody_there_is_closed_after_a_while() {
 
 #[test]
 fn a_server_on_another_network_needs_a_gateway() {
-    let far = Address { server: Ipv4Addr::new(10, 9, 0, 5), ..ADDRESS };
-    let mut machine = Machine::new(far);
+    let far = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 5), 10809);
+    let mut machine = Machine::new(ADDRESS, far);
     machine.client.open();
     machine.run(SECOND_NS, |_| false);
     assert_eq!(machine.host.frames(), 0, "no way, no frame");
-    let mut machine = Machine::new(Address { gateway: Some(Ipv4Addr::new(10, 0, 0, 5)), ..far });
+    let mut machine = Machine::new(Address { gateway: Some(Ipv4Addr::new(10, 0, 0, 5)), ..ADDRESS }, far);
     machine.client.open();
     machine.run(SECOND_NS, |_| false);
     assert!(
@@ -195,7 +190,7 @@ fn a_server_on_another_network_needs_a_gateway() {
 
 #[test]
 fn a_connection_that_the_server_ends_can_be_read_to_its_end() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     assert!(machine.client.send(b"abc"));
     assert!(machine.run(SECOND_NS, |client| client.received() == 3));
@@ -217,7 +212,7 @@ fn a_connection_that_the_server_ends_can_be_read_to_its_end() {
 #[test]
 fn a_dead_server_is_noticed() {
     for idle in [false, true] {
-        let mut machine = Machine::new(ADDRESS);
+        let mut machine = Machine::new(ADDRESS, SERVER);
         machine.open();
         machine.host.set_faults(Faults { is_cut: true, ..Faults::default() });
         if !idle {
@@ -229,20 +224,20 @@ fn a_dead_server_is_noticed() {
 
 #[test]
 fn an_idle_connection_stays_open() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     assert!(!machine.run(60 * SECOND_NS, |client| client.state() != TcpState::Open));
 }
 
 #[test]
 fn the_connection_outlives_a_restarted_netback() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     assert!(machine.echo(b"before", SECOND_NS).is_some());
     machine.back.unbind();
     machine.back.set_node("state", "5");
-    machine.run(SECOND_NS / 10, |client| client.port().is_none());
-    assert_eq!(machine.client.port(), None);
+    machine.run(SECOND_NS / 10, |client| client.network().port().is_none());
+    assert_eq!(machine.client.network().port(), None);
     assert!(machine.client.send(b"after"), "it waits in the buffer");
     machine.back.bind();
     machine.back.set_node("state", "6");
@@ -259,7 +254,7 @@ fn the_connection_outlives_a_restarted_netback() {
 
 #[test]
 fn a_new_connection_begins_with_nothing_of_the_old_one() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     assert!(machine.client.send(&pattern(100_000)));
     machine.run(SECOND_NS / 100, |client| client.received() > 0);
@@ -270,7 +265,7 @@ fn a_new_connection_begins_with_nothing_of_the_old_one() {
 
 #[test]
 fn a_netback_that_sends_nothing_does_not_keep_us_awake() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     machine.back.hold_tx(true);
     // The window grows with each answer, until all pages of netfront are out.
@@ -281,16 +276,16 @@ fn a_netback_that_sends_nothing_does_not_keep_us_awake() {
     }
     machine.back.deliver(&[0xff; 60]);
     machine.xen.run_peers(10);
-    assert!(machine.client.frames() > 0, "a frame waits");
-    machine.client.poll();
-    assert!(machine.client.frames() > 0, "it stays: an answer to it could not be sent");
-    assert!(!machine.client.enable_events());
-    assert!(machine.client.due_ns().unwrap() > machine.xen.now_ns());
+    assert!(machine.client.network().frames() > 0, "a frame waits");
+    machine.client.network().poll();
+    assert!(machine.client.network().frames() > 0, "it stays: an answer to it could not be sent");
+    assert!(!machine.client.network().enable_events());
+    assert!(machine.client.network().due_ns().unwrap() > machine.xen.now_ns());
 }
 
 #[test]
 fn frames_of_any_content_are_survived() {
-    let mut machine = Machine::new(ADDRESS);
+    let mut machine = Machine::new(ADDRESS, SERVER);
     machine.open();
     for len in 14..200 {
         machine.back.deliver(&pattern(len));
@@ -311,7 +306,7 @@ proptest! {
         reads_at_once in prop::option::of(100usize..5000),
         len in 1usize..200_000,
     ) {
-        let mut machine = Machine::new(ADDRESS);
+        let mut machine = Machine::new(ADDRESS, SERVER);
         machine.open();
         machine.host.set_faults(Faults { lose_every: Some(lose_every), reads_at_once, ..Faults::default() });
         let bytes = pattern(len);

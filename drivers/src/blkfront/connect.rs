@@ -5,7 +5,7 @@ use super::pool::Pool;
 use super::slots::{Slots, numbers};
 use super::{BlkFront, ConnectError, Geometry, Health, MAX_POOL_PAGES, PeerFault, Reconnect};
 use crate::evtchn::OwnedPort;
-use crate::frontend::{self, Device, Numbers, Session, is_below};
+use crate::frontend::{self, CONNECT_TIMEOUT_NS, Device, Numbers, Session, is_below};
 use crate::gnttab::GrantedPage;
 use crate::ring::FrontRing;
 use crate::xenbus::{self, Phase, Step};
@@ -106,7 +106,7 @@ impl<H: Hypervisor> BlkFront<H> {
         if !(1..=MAX_POOL_PAGES).contains(&pool_pages) {
             return Err(ConnectError::PoolSize(pool_pages));
         }
-        frontend::connect(xs, Reconnect::new(hv, vdev, pool_pages))
+        frontend::connect(xs, Reconnect::new(hv, vdev, pool_pages), CONNECT_TIMEOUT_NS)
     }
 
     /// On failure, the pages that were granted.

@@ -13,12 +13,13 @@ const POLL_INTERVAL_NS: u64 = 1_000_000_000;
 /// Transitions of a handshake at most: closing what an earlier incarnation left, then connecting.
 const TRANSITIONS_MAX: u32 = 16;
 
-/// Connects, and waits for it. A failure is final, and leaves nothing behind.
+/// Connects, and waits `timeout_ns` for each step of it. A failure is final, and leaves nothing behind.
 pub(crate) fn connect<H: Hypervisor, D: Device<H>>(
     xs: &mut Xenstore<H>,
     mut way: Reconnect<H, D>,
+    timeout_ns: u64,
 ) -> Result<D, ConnectError> {
-    let connected = wait(xs, &mut way);
+    let connected = wait(xs, &mut way, timeout_ns);
     if connected.is_err() {
         way.abandon(xs);
     }
@@ -28,10 +29,11 @@ pub(crate) fn connect<H: Hypervisor, D: Device<H>>(
 fn wait<H: Hypervisor, D: Device<H>>(
     xs: &mut Xenstore<H>,
     way: &mut Reconnect<H, D>,
+    timeout_ns: u64,
 ) -> Result<D, ConnectError> {
     let token = way.name().token();
     let mut transitions = 0u32;
-    let mut deadline_ns = xs.hypervisor().now_ns().saturating_add(CONNECT_TIMEOUT_NS);
+    let mut deadline_ns = xs.hypervisor().now_ns().saturating_add(timeout_ns);
     loop {
         let advance = way.advance(xs)?;
         let now_ns = xs.hypervisor().now_ns();
@@ -41,7 +43,7 @@ fn wait<H: Hypervisor, D: Device<H>>(
             Advance::Again if transitions < TRANSITIONS_MAX => {
                 transitions = transitions.saturating_add(1);
                 // Each step has its own time: a slow hotplug script is no sign of a dead peer.
-                deadline_ns = now_ns.saturating_add(CONNECT_TIMEOUT_NS);
+                deadline_ns = now_ns.saturating_add(timeout_ns);
             }
             Advance::Again => return Err(ConnectError::Restless),
             Advance::Wait(state) if now_ns >= deadline_ns => return Err(ConnectError::TimedOut(state)),

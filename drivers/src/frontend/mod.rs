@@ -8,9 +8,7 @@ mod numbers;
 mod paths;
 mod reconnect;
 
-#[cfg(test)]
-pub(crate) use connect::CONNECT_TIMEOUT_NS;
-pub(crate) use connect::connect;
+pub(crate) use connect::{CONNECT_TIMEOUT_NS, connect};
 pub use error::ConnectError;
 pub(crate) use nodes::{close, is_ours, wait_for_within, write_nodes};
 pub(crate) use numbers::Numbers;

@@ -22,6 +22,7 @@ use super::nodes::close;
 use super::numbers::Numbers;
 use super::paths::{self, Found, Name, Paths};
 use super::{ConnectError, Device, Session};
+use crate::backoff;
 use crate::gnttab::GrantedPage;
 use crate::xenbus::{self, Phase, Step};
 use crate::xenstore::{Ask, StoreError, Xenstore};
@@ -34,11 +35,6 @@ use xen_pv_sys::io::xenbus::XenbusState;
 const POLL_INTERVAL_NS: u64 = 2_000_000_000;
 /// How often to try to take back pages that the other end still has mapped.
 const PAGES_INTERVAL_NS: u64 = 50_000_000;
-/// Pause after a failure, doubled at each that follows.
-const PAUSE_MIN_NS: u64 = 100_000_000;
-const PAUSE_MAX_NS: u64 = 10_000_000_000;
-/// A connection that lasted so long was a good one: the next pause is none.
-const LASTING_NS: u64 = 5_000_000_000;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
@@ -113,9 +109,7 @@ impl<H: Hypervisor, D: Device<H>> Reconnect<H, D> {
     pub(crate) fn after(hv: &H, front: D) -> Self {
         let now_ns = hv.now_ns();
         let Session { number, options, paths, pause_ns, connected_at_ns } = front.session().clone();
-        // A connection that broke at once counts as a failure to connect, whatever the handshake said.
-        let lasted = now_ns.saturating_sub(connected_at_ns) >= LASTING_NS;
-        let pause_ns = if lasted { 0 } else { longer(pause_ns) };
+        let pause_ns = backoff::after(now_ns.saturating_sub(connected_at_ns), pause_ns);
         let mut next = Reconnect::new(hv, number, options);
         next.watching = true;
         next.paths = Some(paths);
@@ -372,7 +366,7 @@ impl<H: Hypervisor, D: Device<H>> Reconnect<H, D> {
             // Detached: an event comes when it is attached again.
             return;
         }
-        self.pause_ns = longer(self.pause_ns);
+        self.pause_ns = backoff::longer(self.pause_ns);
         self.quiet_until_ns = now_ns.saturating_add(self.pause_ns);
         self.not_before_ns = self.quiet_until_ns;
         self.due_at_ns = self.quiet_until_ns;
@@ -412,10 +406,6 @@ impl Stage {
             Stage::Offered => ours == offered,
         }
     }
-}
-
-fn longer(pause_ns: u64) -> u64 {
-    pause_ns.saturating_mul(2).clamp(PAUSE_MIN_NS, PAUSE_MAX_NS)
 }
 
 /// A watch that was set already is as good.

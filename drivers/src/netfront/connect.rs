@@ -4,7 +4,7 @@ use super::{
     ConnectError, Counts, Health, MTU_BYTES, NetFront, PeerFault, RX_PAGES, Reconnect, TX_PAGES, TxSlot,
 };
 use crate::evtchn::OwnedPort;
-use crate::frontend::{self, Device, Numbers, Session, is_below};
+use crate::frontend::{self, CONNECT_TIMEOUT_NS, Device, Numbers, Session, is_below};
 use crate::gnttab::GrantedPage;
 use crate::ring::FrontRing;
 use crate::xenbus::{self, Phase, Step};
@@ -126,7 +126,20 @@ impl<H: Hypervisor> NetFront<H> {
     /// Why there is no connection. Everything has been given back then, except for pages that netback has
     /// mapped and keeps.
     pub fn connect(hv: &H, xs: &mut Xenstore<H>, number: u32) -> Result<Self, ConnectError> {
-        frontend::connect(xs, Reconnect::new(hv, number, ()))
+        Self::connect_within(hv, xs, number, CONNECT_TIMEOUT_NS)
+    }
+
+    /// As [`NetFront::connect`], but each step of the handshake may take `timeout_ns` only.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_within(
+        hv: &H,
+        xs: &mut Xenstore<H>,
+        number: u32,
+        timeout_ns: u64,
+    ) -> Result<Self, ConnectError> {
+        frontend::connect(xs, Reconnect::new(hv, number, ()), timeout_ns)
     }
 
     /// On failure, the pages that were granted.

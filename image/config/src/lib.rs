@@ -2,10 +2,15 @@
 //!
 //! Space-separated `key=value`:
 //! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
-//! [restarts=0..8] [poll-us=0..100000] [map-mib=2..65536] [grants=on|off]`.
+//! [restarts=0..8] [poll-us=0..100000] [map-mib=2..65536] [grants=on|off]
+//! [net=ip=<address>/<prefix>[,gateway=<address>]]`.
 //! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard` and
 //! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
+//!
+//! `store` is `pv:<number>`, `ram:<bytes>` or `nbd:<address>:<port>/<export>`, where the export's name has
+//! `%` and two hexadecimal digits for each byte outside `[A-Za-z0-9._~/-]`. Only an image with the feature
+//! `nbd` knows the last, and `net`.
 //!
 //! A crate of its own because it runs once and is compiled for size, and the devices for speed.
 #![no_std]
@@ -26,6 +31,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(any(test, feature = "nbd"))]
+mod network;
 mod values;
 
 use alloc::borrow::ToOwned;
@@ -39,6 +46,8 @@ use values::{
     serial_number, spi, store_of, window,
 };
 
+#[cfg(any(test, feature = "nbd"))]
+pub use network::{EXPORT_MAX_BYTES, NbdStore, NetConfig};
 pub use values::SERIAL_MAX;
 
 /// Disks at most: libxl has as many interrupts for virtio devices.
@@ -51,6 +60,9 @@ const BUSY_POLL_NS: u64 = 1_500_000;
 const MAP_MIB: u32 = 128;
 /// How much of a bad value an error repeats.
 const SHOWN_CHARS: usize = 64;
+/// What is wrong with the words of a network in the image that has none.
+#[cfg(not(any(test, feature = "nbd")))]
+const NO_NETWORK: values::Rule = "needs the image pilotfish-net.img";
 
 /// What the stub is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,6 +81,9 @@ pub struct Config {
     pub map_mib: u32,
     /// The guest grants its memory: none of it is mapped otherwise.
     pub grants: bool,
+    /// The stub's network interface, number 0. There is one if a disk needs it.
+    #[cfg(any(test, feature = "nbd"))]
+    pub net: Option<NetConfig>,
 }
 
 /// One disk.
@@ -93,12 +108,15 @@ pub struct DiskConfig {
 }
 
 /// Where a disk's data is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Store {
     /// The PV disk with this virtual device number in the stub.
     Pv(u32),
     /// Memory of the stub; its size in bytes.
     Ram(u64),
+    /// An export of an NBD server.
+    #[cfg(any(test, feature = "nbd"))]
+    Nbd(NbdStore),
 }
 
 /// The first broken rule of a command line.
@@ -142,6 +160,8 @@ impl Config {
         let mut busy_poll_ns = None;
         let mut map_mib = None;
         let mut grants = None;
+        #[cfg(any(test, feature = "nbd"))]
+        let mut net = None;
         let mut disks: Vec<DiskConfig> = Vec::new();
         for word in command_line.split_ascii_whitespace() {
             let (key, value) = split(word)?;
@@ -152,34 +172,65 @@ impl Config {
                 "map-mib" => once(&mut map_mib, key, value, map_size(value))?,
                 "grants" => once(&mut grants, key, value, on_off(value))?,
                 "log" => once(&mut log, key, value, level(value))?,
-                "disk" if disks.len() == DISKS_MAX => {
-                    return Err(ConfigError::new(key, value, "more disks than the 11 that a guest can have"));
-                }
-                "disk" => {
-                    let disk = DiskConfig::parse(disks.len(), value)?;
-                    disk.check_distinct(&disks)?;
-                    disks.push(disk);
-                }
+                #[cfg(any(test, feature = "nbd"))]
+                "net" => once(&mut net, key, value, Ok(NetConfig::parse(value)?))?,
+                #[cfg(not(any(test, feature = "nbd")))]
+                "net" => return Err(ConfigError::new(key, value, NO_NETWORK)),
+                "disk" => add_disk(&mut disks, value)?,
                 _ => {
                     return Err(ConfigError::new(
                         key,
                         value,
-                        "unknown key; known are target, disk, log, restarts, poll-us, map-mib, grants",
+                        "unknown key; known are target, disk, log, restarts, poll-us, map-mib, grants, net",
                     ));
                 }
             }
         }
         let target = target.ok_or_else(|| ConfigError::new("target", "", "is missing"))?;
-        if disks.is_empty() {
+        let config = Config {
+            target,
+            disks,
+            log: log.unwrap_or(log::LevelFilter::Info),
+            restarts: restarts.unwrap_or(0),
+            busy_poll_ns: busy_poll_ns.unwrap_or(BUSY_POLL_NS),
+            map_mib: map_mib.unwrap_or(MAP_MIB),
+            grants: grants.unwrap_or(false),
+            #[cfg(any(test, feature = "nbd"))]
+            net,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What concerns several words.
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.disks.is_empty() {
             return Err(ConfigError::new("disk", "", "is missing"));
         }
-        let log = log.unwrap_or(log::LevelFilter::Info);
-        let restarts = restarts.unwrap_or(0);
-        let grants = grants.unwrap_or(false);
-        check_restarts(restarts, grants, &disks)?;
-        let busy_poll_ns = busy_poll_ns.unwrap_or(BUSY_POLL_NS);
-        let map_mib = map_mib.unwrap_or(MAP_MIB);
-        Ok(Config { target, disks, log, restarts, busy_poll_ns, map_mib, grants })
+        check_restarts(self.restarts, self.grants, &self.disks)?;
+        #[cfg(any(test, feature = "nbd"))]
+        self.check_network()?;
+        Ok(())
+    }
+}
+
+fn add_disk(disks: &mut Vec<DiskConfig>, value: &str) -> Result<(), ConfigError> {
+    if disks.len() == DISKS_MAX {
+        return Err(ConfigError::new("disk", value, "more disks than the 11 that a guest can have"));
+    }
+    let disk = DiskConfig::parse(disks.len(), value)?;
+    disk.check_distinct(disks)?;
+    disks.push(disk);
+    Ok(())
+}
+
+fn any_store(text: &str) -> Result<Store, Rule> {
+    match text.strip_prefix("nbd:") {
+        #[cfg(any(test, feature = "nbd"))]
+        Some(export) => network::store(export),
+        #[cfg(not(any(test, feature = "nbd")))]
+        Some(_) => Err(NO_NETWORK),
+        None => store_of(text),
     }
 }
 
@@ -198,7 +249,7 @@ impl DiskConfig {
                 "mode" => once(&mut read_only, &full, value, mode(value))?,
                 "discard" => once(&mut discard, &full, value, on_off(value))?,
                 "serial" => once(&mut serial, &full, value, serial_number(value))?,
-                "store" => once(&mut store, &full, value, store_of(value))?,
+                "store" => once(&mut store, &full, value, any_store(value))?,
                 "backend-timeout-ms" => once(&mut timeout, &full, value, backend_timeout(value))?,
                 _ => return Err(ConfigError::new(&full, value, "unknown key")),
             }
@@ -233,13 +284,26 @@ impl DiskConfig {
             if other.irq == self.irq {
                 return taken("irq", format!("{}", self.irq));
             }
-            if let (Store::Pv(ours), Store::Pv(theirs)) = (self.store, other.store)
-                && ours == theirs
-            {
-                return taken("store", format!("pv:{ours}"));
+            match (&self.store, &other.store) {
+                (Store::Pv(ours), Store::Pv(theirs)) if ours == theirs => {
+                    return taken("store", format!("pv:{ours}"));
+                }
+                #[cfg(any(test, feature = "nbd"))]
+                (Store::Nbd(ours), Store::Nbd(theirs)) if ours == theirs => {
+                    return taken("store", format!("nbd:{}/{}", ours.server, ours.export));
+                }
+                _ => {}
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(not(any(test, feature = "nbd")))]
+impl DiskConfig {
+    /// There are none.
+    const fn is_nbd(&self) -> bool {
+        false
     }
 }
 
@@ -248,6 +312,8 @@ fn check_restarts(restarts: u32, grants: bool, disks: &[DiskConfig]) -> Result<(
     let volatile = disks.iter().any(|disk| matches!(disk.store, Store::Ram(_)));
     let rule = if volatile {
         "a RAM disk's content does not outlive a restart"
+    } else if disks.iter().any(DiskConfig::is_nbd) {
+        "a connection to an NBD server does not outlive a restart"
     } else if grants {
         "the rings of a guest that grants them cannot be mapped anew after a restart"
     } else {

@@ -1,5 +1,7 @@
 //! Command lines, good and bad.
 
+mod network;
+
 use super::*;
 
 const GOOD: &str = "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
@@ -50,7 +52,7 @@ fn an_error_names_key_and_value() {
     assert!(with("id=51728", "id=51712").contains("disk[1].id=51712: another disk"));
     assert!(with("ram:8388608", "pv:51712").contains("disk[1].store=pv:51712: another disk"));
     assert!(with("ram:8388608", "ram:100").contains("disk[1].store=ram:100: ram: needs"));
-    assert!(with("ram:8388608", "nbd:x").contains("neither pv:<number> nor ram:<bytes>"));
+    assert!(with("ram:8388608", "iscsi:x").contains("neither pv:<number> nor ram:<bytes>"));
     assert!(with("serial=second", "serial=a-serial-that-is-too-long").contains("1 to 20"));
     assert!(with("serial=second", "serial=a=b").contains("disk[1].serial=a=b"));
     assert!(with("mode=ro", "mode=r").contains("disk[1].mode=r: neither rw nor ro"));

@@ -120,6 +120,6 @@ pub(super) fn store_of(text: &str) -> Result<Store, Rule> {
                 decimal(bytes).filter(|bytes: &u64| *bytes >= RAM_BYTES_MIN && bytes.is_multiple_of(512));
             bytes.map(Store::Ram).ok_or("ram: needs a size in bytes, a multiple of 512, not 0")
         }
-        _ => Err("neither pv:<number> nor ram:<bytes>"),
+        _ => Err("neither pv:<number> nor ram:<bytes> nor nbd:<server>/<export>"),
     }
 }

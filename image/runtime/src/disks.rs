@@ -53,15 +53,19 @@ pub fn connect(
         queues = count;
         grants = Some(GrantedQueues { keeper, size, seg_max });
     }
+    #[cfg(feature = "nbd")]
+    let way = crate::network::connect(xen, xs, config)?;
     let attach = |(index, disk): (usize, &DiskConfig)| {
         let named = |why: String| format!("disk {}: {why}", disk.id);
-        let engine = match disk.store {
-            Store::Pv(vdev) => BlkFront::connect(xen, xs, vdev, pool_pages)
+        let engine = match &disk.store {
+            &Store::Pv(vdev) => BlkFront::connect(xen, xs, vdev, pool_pages)
                 .map(|front| AnyStorage::Pv(Box::new(PvDisk::new(front, disk.backend_timeout_ns))))
                 .map_err(|error| named(format!("PV disk {vdev}: {error}")))?,
-            Store::Ram(len_bytes) => RamDisk::new(len_bytes, disk.read_only)
+            &Store::Ram(len_bytes) => RamDisk::new(len_bytes, disk.read_only)
                 .map(AnyStorage::Ram)
                 .map_err(|error| named(format!("{error}")))?,
+            #[cfg(feature = "nbd")]
+            Store::Nbd(store) => crate::network::disk(xen, way.as_ref(), disk, store).map_err(named)?,
         };
         let options = DeviceOptions {
             serial: disk.serial.clone(),

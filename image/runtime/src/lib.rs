@@ -16,6 +16,8 @@ extern crate std;
 mod disks;
 #[cfg(feature = "failpoints")]
 mod failpoint;
+#[cfg(feature = "nbd")]
+mod network;
 mod platform;
 mod report;
 mod start;

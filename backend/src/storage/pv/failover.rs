@@ -41,8 +41,8 @@
 //! but not after anything that is written later: there is no new connection before the old one is
 //! over.
 
-use super::{Cache, InFlight, Link, PvDisk, REQUESTS, geometry_of};
-use crate::storage::{Io, Operation, Outcome, Ticket};
+use super::{Link, PvDisk, geometry_of, pieces};
+use crate::storage::{Io, Outcome, Ticket};
 use drivers::blkfront::{BlkFront, Health, PeerFault, WatchOutcome};
 use drivers::xenstore::{StoreError, Xenstore};
 use kernel::Hypervisor;
@@ -50,76 +50,6 @@ use log::{error, info, warn};
 
 /// Pause before a storage backend that does not suit the disk is asked again.
 const UNFIT_PAUSE_NS: u64 = 30_000_000_000;
-
-/// How long the storage backend has not answered.
-pub(super) struct BackendTimeout {
-    timeout_ns: Option<u64>,
-    /// Since when there has been no response while one is waited for.
-    waiting_since_ns: Option<u64>,
-    responded: bool,
-    /// The time is over: requests fail.
-    over: bool,
-}
-
-impl BackendTimeout {
-    pub(super) fn new(timeout_ns: Option<u64>) -> BackendTimeout {
-        BackendTimeout { timeout_ns, waiting_since_ns: None, responded: false, over: false }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// The storage backend has answered something.
-    pub(super) fn on_response(&mut self) {
-        self.responded = true;
-    }
-
-    /// Takes note of the time. True if it has just run out.
-    fn check(&mut self, waits: bool, now_ns: u64) -> bool {
-        // A slow storage backend is not a silent one: each response starts the time anew.
-        if core::mem::take(&mut self.responded) || !waits {
-            self.waiting_since_ns = None;
-        }
-        if waits && self.waiting_since_ns.is_none() {
-            self.waiting_since_ns = Some(now_ns);
-        }
-        // Once only: what it does needs no second time, and a new connection begins anew.
-        !self.over && self.deadline_ns().is_some_and(|deadline_ns| now_ns >= deadline_ns)
-    }
-
-    fn deadline_ns(&self) -> Option<u64> {
-        let since_ns = self.waiting_since_ns.filter(|_| !self.over)?;
-        Some(since_ns.saturating_add(self.timeout_ns?))
-    }
-
-    /// There is a storage backend again.
-    fn renew(&mut self) {
-        *self = BackendTimeout::new(self.timeout_ns);
-    }
-}
-
-impl Cache {
-    /// A request has been done.
-    pub(super) fn note(&mut self, request: &InFlight) {
-        match request.ticket.operation() {
-            Operation::Read { .. } => {}
-            Operation::Write { .. } | Operation::WriteZeroes { .. } | Operation::Discard { .. } => {
-                self.completed = self.completed.saturating_add(1);
-            }
-            Operation::Flush => self.durable = self.durable.max(request.covers),
-        }
-    }
-
-    fn is_dirty(&self) -> bool {
-        self.completed > self.durable
-    }
-
-    /// Whether a flush has to fail; one does.
-    pub(super) fn take_lost(&mut self) -> bool {
-        core::mem::take(&mut self.lost)
-    }
-}
 
 impl<H: Hypervisor> PvDisk<H> {
     /// Judges a watch event.
@@ -203,7 +133,7 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     fn on_timeout(&mut self) {
-        self.timeout.over = true;
+        self.timeout.end();
         match &mut self.link {
             Some(Link::Up(front)) => front.break_off(PeerFault::Silent),
             // No other storage backend may serve the disk as long: an administrator has to know why.
@@ -224,28 +154,7 @@ impl<H: Hypervisor> PvDisk<H> {
         warn!("{}: waiting for a storage backend", front.backend_path());
         self.link = Some(Link::Down(front.reconnect()));
         self.outstanding = 0;
-        for request in self.requests.iter_mut().flatten() {
-            // Its pages, and what a read has put into them, went with the connection.
-            // An outcome stays: what has failed before need not be done again.
-            request.submitted = 0;
-            request.outstanding = 0;
-        }
-        // Flushes last: what they cover was completed before the break, and is not among these.
-        let order = |slot: u16| {
-            let request = self.requests.get(usize::from(slot))?.as_ref()?;
-            Some((request.ticket.operation() == Operation::Flush, request.sequence))
-        };
-        // The library's sort would be 4 KiB of the image, for a few hundred entries at most.
-        let mut held: heapless::Vec<u16, REQUESTS> = heapless::Vec::new();
-        for slot in (0u16..).take(REQUESTS) {
-            let Some(place) = order(slot) else { continue };
-            // There is room for every slot.
-            let _ = held.insert(held.partition_point(|&other| order(other) < Some(place)), slot);
-        }
-        self.queue.clear();
-        for slot in held {
-            let _ = self.queue.push_back(slot);
-        }
+        self.requests.hold();
     }
 
     /// There is a connection again: takes it if it suits the disk that the guest knows.
@@ -269,10 +178,10 @@ impl<H: Hypervisor> PvDisk<H> {
             // Somebody has to put the right disk there; asking faster does not help.
             way.hold_off(UNFIT_PAUSE_NS);
             self.link = Some(Link::Down(way));
-            self.timeout.over = true;
+            self.timeout.end();
             return;
         }
-        info!("{}: connected again, {} requests to submit", front.backend_path(), self.queue.len());
+        info!("{}: connected again, {} requests to submit", front.backend_path(), self.requests.waiting());
         self.geometry.capacity_sectors = now.capacity_sectors;
         self.geometry.transfer_bytes = now.transfer_bytes;
         // Another domain has another cache; one that cannot flush leaves the old one's as it is.
@@ -282,19 +191,8 @@ impl<H: Hypervisor> PvDisk<H> {
         }
         self.link = Some(Link::Up(front));
         self.timeout.renew();
-        for at in 0..self.requests.len() {
-            let operation = self.requests.get(at).and_then(Option::as_ref).map(|r| r.ticket.operation());
-            let Some(operation) = operation else { continue };
-            // The new ring may carry less in one request.
-            let pieces = self.pieces(operation);
-            if let Some(Some(request)) = self.requests.get_mut(at) {
-                // One that is too long for the new ring cannot be; it would fail alone.
-                request.pieces = pieces.unwrap_or(0);
-                if pieces.is_none() {
-                    request.outcome = Outcome::IoError;
-                }
-            }
-        }
+        let geometry = &self.geometry;
+        self.requests.renew(|operation| pieces(geometry, operation));
     }
 
     /// Nothing makes durable what the last storage backend had completed: see the head of this
@@ -304,16 +202,9 @@ impl<H: Hypervisor> PvDisk<H> {
         if !self.geometry.flush || !self.cache.is_dirty() {
             return;
         }
-        self.cache.lost = true;
-        for request in self.requests.iter_mut().flatten() {
-            if request.ticket.operation() == Operation::Flush && request.outcome == Outcome::Done {
-                request.outcome = Outcome::IoError;
-                // This one tells of it, so that the next need not.
-                self.cache.lost = false;
-            }
-        }
-        // It is told once: later flushes answer for later writes.
-        self.cache.durable = self.cache.completed;
+        // One that is held tells of it, so that the next need not.
+        let told = self.requests.fail_flushes();
+        self.cache.lose(told);
         self.report_lost();
     }
 
@@ -329,20 +220,7 @@ impl<H: Hypervisor> PvDisk<H> {
     #[cold]
     #[inline(never)]
     pub(super) fn fail_next(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
-        let broken = self.up().is_some();
-        let over = self.timeout.is_over();
-        let at = self.requests.iter().position(|request| {
-            // Until the break is noticed, its requests count as under way.
-            request.as_ref().is_some_and(|request| {
-                !broken && (over || request.outcome != Outcome::Done || !io.is_live(&request.ticket))
-            })
-        })?;
-        let request = self.requests.get_mut(at)?.take()?;
-        let slot = u16::try_from(at).ok()?;
-        let _ = self.free.push(slot);
-        self.queue.retain(|&queued| queued != slot);
-        // It was not refused by itself: the time is over, or nobody waits for it.
-        let outcome = if request.outcome == Outcome::Done { Outcome::IoError } else { request.outcome };
-        Some((request.ticket, outcome))
+        // Until the break is noticed, its requests count as under way.
+        if self.up().is_some() { None } else { self.requests.take_failed(io, self.timeout.is_over()) }
     }
 }

@@ -1,6 +1,6 @@
 //! The pieces of a request: parts of equal length, each one request of the ring.
 
-use super::InFlight;
+use crate::storage::remote::{InFlight, Refusal, piece};
 use crate::storage::{Geometry, Io, Operation, Outcome, SECTOR_BYTES};
 use drivers::BlkFront;
 use drivers::blkfront::{Bounce, Op, SubmitError};
@@ -13,14 +13,6 @@ pub(super) fn piece_bytes(geometry: &Geometry) -> u64 {
     u64::from(geometry.transfer_bytes).max(PAGE_BYTES)
 }
 
-/// Offset and length of a piece in its request's data.
-pub(super) fn piece(geometry: &Geometry, operation: Operation, index: u16) -> Option<(u64, u64)> {
-    let (_, len_bytes) = operation.byte_range()?;
-    let skip = u64::from(index).checked_mul(piece_bytes(geometry))?;
-    let left = len_bytes.checked_sub(skip)?;
-    Some((skip, left.min(piece_bytes(geometry))))
-}
-
 /// Submits the next piece of a request.
 pub(super) fn submit_piece<H: Hypervisor>(
     front: &mut BlkFront<H>,
@@ -31,7 +23,7 @@ pub(super) fn submit_piece<H: Hypervisor>(
 ) -> Result<(), Refusal> {
     let ticket = &request.ticket;
     let id = (u64::from(slot) << 16) | u64::from(request.submitted);
-    let piece = piece(geometry, ticket.operation(), request.submitted);
+    let piece = piece(piece_bytes(geometry), ticket.operation(), request.submitted);
     let op = match ticket.operation() {
         // This storage backend has no cache, where an earlier one had (whose unflushed writes are dealt
         // with in `failover.rs`): a write that it completes is durable.
@@ -87,14 +79,6 @@ fn bounce<H: Hypervisor>(
     // Pages come back with completions, as places in the ring do.
     let bounce = front.take_pages(pages).ok_or(Refusal::NoRoom)?;
     Ok((skip, len_bytes, bounce))
-}
-
-/// Why a piece was not submitted.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Refusal {
-    NoRoom,
-    NotNeeded,
-    Failed(Outcome),
 }
 
 /// A piece's place on the disk. It lies inside the request's range, which was checked.

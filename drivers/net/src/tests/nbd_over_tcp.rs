@@ -1,8 +1,8 @@
 //! An NBD client over the connection: what a disk on the network will be.
 
-use super::{ADDRESS, SECOND_NS, pattern};
+use super::{ADDRESS, SECOND_NS, SERVER, pattern};
 use crate::fake::{Application, FarHost, Faults};
-use crate::{Ipv4Addr, TcpClient, TcpState};
+use crate::{Ipv4Addr, Network, TcpClient, TcpState};
 use drivers::NetFront;
 use drivers::fake::{NetBack, XenStored};
 use drivers::xenstore::Xenstore;
@@ -46,7 +46,7 @@ impl Machine {
         let back = NetBack::attach(&xen, &store, 0);
         let mut xs = Xenstore::new(&xen).unwrap();
         let front = NetFront::connect(&xen, &mut xs, 0).unwrap();
-        let tcp = TcpClient::new(&xen, front, ADDRESS);
+        let tcp = TcpClient::new(&Network::new(&xen, front, ADDRESS), SERVER);
         let server = NbdServer(Server::new(ServerConfig::default()));
         let host = FarHost::start(&xen, &back, Ipv4Addr::new(10, 0, 0, 5), 10809, server);
         let client = Client::new("disk", 0).unwrap();
@@ -84,15 +84,15 @@ impl Machine {
     fn run(&mut self, time_ns: u64, mut finished: impl FnMut(&mut Machine) -> bool) -> bool {
         let end_ns = self.xen.now_ns() + time_ns;
         while self.xen.now_ns() < end_ns {
-            self.tcp.poll();
+            self.tcp.network().poll();
             self.receive();
             if finished(self) {
                 return true;
             }
-            self.tcp.poll();
-            if !self.tcp.enable_events() {
-                let due_ns = self.tcp.due_ns().unwrap_or(end_ns).min(end_ns);
-                let port = self.tcp.port().unwrap();
+            self.tcp.network().poll();
+            if !self.tcp.network().enable_events() {
+                let due_ns = self.tcp.network().due_ns().unwrap_or(end_ns).min(end_ns);
+                let port = self.tcp.network().port().unwrap();
                 self.xen.poll(&[port], Some(due_ns)).unwrap();
                 self.xen.evtchn_take_pending(port);
             }

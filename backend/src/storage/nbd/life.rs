@@ -1,0 +1,206 @@
+//! The disk's connections: the first one, and what becomes of the requests when it breaks.
+//!
+//! **Without a connection** requests are held, and submitted again over the next one, as those of a PV disk
+//! (`pv/failover.rs`): reads, writes and discards that were under way in their order, then flushes, then what
+//! has come since.
+//!
+//! **Flushes.** What the server had completed and not flushed may be gone: it may have been restarted, and the
+//! client cannot tell that from a network that failed for a moment. So each new connection counts as another
+//! storage backend of a PV disk does: if something was completed since the last flush, the next flush fails,
+//! once (docs/decisions/0013).
+//!
+//! **After the timeout** without an answer the held requests fail, and new ones do at once, until there is a
+//! connection again.
+
+use super::export::{geometry, unfit, unusable};
+use super::link::{Link, Progress, Reason};
+use super::{NbdDisk, NbdOptions, pieces};
+use crate::limit::Limiter;
+use crate::storage::remote::{Cache, Requests, Timeout};
+use kernel::Hypervisor;
+use log::{error, info, warn};
+use nbd::{Export, Fault};
+use net::Network;
+
+/// Pause before an export that does not suit the disk is asked for again.
+const UNFIT_PAUSE_NS: u64 = 30_000_000_000;
+
+impl<H: Hypervisor> NbdDisk<H> {
+    /// Connects, and waits for it until `deadline_ns`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn connect(
+        hv: &H,
+        network: &Network<H>,
+        options: NbdOptions,
+        deadline_ns: u64,
+    ) -> Result<NbdDisk<H>, Reason> {
+        let NbdOptions { server, export, writable, timeout_ns } = options;
+        let mut link = Link::new(network, server, export);
+        let export = wait(hv, &mut link, deadline_ns)?;
+        if let Some(why) = unusable(&export, writable) {
+            return Err(Reason::Unfit(why));
+        }
+        info!("{}: connected, {} bytes", link.name(), export.size_bytes);
+        Ok(NbdDisk {
+            link,
+            writable,
+            geometry: geometry(&export),
+            requests: Requests::new(),
+            outstanding: 0,
+            unsent: false,
+            cache: Cache::default(),
+            timeout: Timeout::new(timeout_ns),
+            limiter: Limiter::new(),
+            reported: None,
+        })
+    }
+
+    /// Does what is due for the connection: notices that it broke, goes a step towards the next one, checks
+    /// the timeout. True if there may be something to do for the requests. Call it after
+    /// [`Network::poll`].
+    pub fn service_connection(&mut self) -> bool {
+        let now_ns = self.network().now_ns();
+        // An idle server owes nothing; one that is not there owes everything.
+        let waits = !self.link.is_up() || self.outstanding > 0;
+        let mut changed = self.timeout.check(waits, now_ns);
+        if changed {
+            self.on_timeout();
+        }
+        if let Some(fault) = self.take_unasked() {
+            self.detach(Reason::Fault(fault));
+            changed = true;
+        } else if self.link.has_ended() {
+            self.detach(Reason::Ended);
+            changed = true;
+        }
+        match self.link.step() {
+            Some(Progress::Ready(export)) => {
+                self.attach(&export);
+                changed = true;
+            }
+            Some(Progress::Failed(reason)) => self.report(reason),
+            None => {}
+        }
+        changed
+    }
+
+    /// When [`NbdDisk::service_connection`] has something to do, without an event.
+    #[must_use]
+    pub fn due_ns(&self) -> Option<u64> {
+        self.link.due_ns().into_iter().chain(self.timeout.deadline_ns()).min()
+    }
+
+    /// Without a request under way nobody else reads what comes, and it breaks a rule.
+    fn take_unasked(&mut self) -> Option<Fault> {
+        if self.outstanding > 0 {
+            return None;
+        }
+        let (client, tcp) = self.link.up()?;
+        let mut fault = None;
+        tcp.receive(|bytes| {
+            let mut rest = bytes;
+            while fault.is_none() {
+                match client.receive(&mut rest) {
+                    Ok(None) => break,
+                    Ok(Some(_)) => {}
+                    Err(broken) => fault = Some(broken),
+                }
+            }
+            bytes.len().saturating_sub(rest.len())
+        });
+        fault
+    }
+
+    fn on_timeout(&mut self) {
+        self.timeout.end();
+        error!("{}: no answer within the timeout: requests fail from now on", self.link.name());
+        if self.link.is_up() {
+            self.detach(Reason::Silent);
+        }
+    }
+
+    /// It may fail in the same way for hours.
+    fn report(&mut self, reason: Reason) {
+        if self.reported != Some(reason) {
+            warn!("{}: no connection yet: {reason}", self.link.name());
+            self.reported = Some(reason);
+        }
+    }
+
+    /// The connection broke: everything that is not over waits for the next one.
+    pub(super) fn detach(&mut self, reason: Reason) {
+        warn!("{}: {reason}; waiting for a connection", self.link.name());
+        self.link.lose();
+        self.reported = None;
+        self.outstanding = 0;
+        self.requests.hold();
+    }
+
+    /// There is a connection again: takes it if the export suits the disk that the guest knows.
+    fn attach(&mut self, export: &Export) {
+        let now = geometry(export);
+        if let Some(why) = unusable(export, self.writable).or_else(|| unfit(&self.geometry, &now)) {
+            error!("{}: not the disk that the guest knows: {why}; requests fail", self.link.name());
+            // Somebody has to put the right disk there; asking faster does not help.
+            self.link.hold_off(UNFIT_PAUSE_NS);
+            self.timeout.end();
+            return;
+        }
+        info!("{}: connected again, {} requests to submit", self.link.name(), self.requests.waiting());
+        self.geometry.capacity_sectors = now.capacity_sectors;
+        self.geometry.transfer_bytes = now.transfer_bytes;
+        self.lose_cache();
+        self.timeout.renew();
+        let geometry = &self.geometry;
+        self.requests.renew(|operation| pieces(geometry, operation));
+    }
+
+    /// Nothing is known of what was completed over the last connection and not flushed.
+    fn lose_cache(&mut self) {
+        // Without a cache there was nothing to lose, and after a flush neither.
+        if !self.geometry.flush || !self.cache.is_dirty() {
+            return;
+        }
+        // One that is held tells of it, so that the next need not.
+        let told = self.requests.fail_flushes();
+        self.cache.lose(told);
+        self.report_lost();
+    }
+
+    pub(super) fn report_lost(&self) {
+        error!(
+            "{}: writes that the guest had not flushed may have been lost with the last connection; a flush fails \
+             to tell it",
+            self.link.name()
+        );
+    }
+}
+
+/// The way to the first connection.
+fn wait<H: Hypervisor>(hv: &H, link: &mut Link<H>, deadline_ns: u64) -> Result<Export, Reason> {
+    loop {
+        let network = link.network().clone();
+        network.poll();
+        match link.step() {
+            Some(Progress::Ready(export)) => return Ok(export),
+            // One line is told, at once: who starts the guest can try again.
+            Some(Progress::Failed(reason)) => return Err(reason),
+            None => {}
+        }
+        if hv.now_ns() >= deadline_ns {
+            return Err(link.give_up());
+        }
+        let Some(port) = network.port() else { return Err(link.give_up()) };
+        // Clear before the last look: what comes after it sets the bit again.
+        hv.evtchn_take_pending(port);
+        if network.enable_events() {
+            continue;
+        }
+        let due_ns = [network.due_ns(), link.due_ns()].into_iter().flatten().fold(deadline_ns, u64::min);
+        if hv.poll(&[port], Some(due_ns)).is_err() {
+            return Err(link.give_up());
+        }
+    }
+}

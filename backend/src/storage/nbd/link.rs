@@ -1,0 +1,250 @@
+//! The connection to the server, or the way to the next one: TCP, then the negotiation.
+//!
+//! Nothing here waits. An attempt that fails is followed by a pause, as for a PV disk.
+
+use alloc::string::String;
+use core::fmt;
+use core::net::SocketAddrV4;
+use drivers::backoff;
+use kernel::Hypervisor;
+use nbd::{Client, Event, Export, Fault, NameTooLong};
+use net::{Network, TcpClient, TcpState};
+
+/// How long the server may take to accept a connection. What is lost on the way is sent again after a
+/// second.
+const OPENING_NS: u64 = 5_000_000_000;
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// Nobody answers at that address.
+    NoAnswer,
+    /// The server's host refuses connections to that port.
+    Refused,
+    /// The server ended the connection, or nothing came from its host any more.
+    Ended,
+    /// It broke the protocol, or refused the export.
+    Fault(Fault),
+    /// It answered nothing for so long that requests fail.
+    Silent,
+    /// The export cannot be used; why.
+    Unfit(&'static str),
+    /// The guest took the memory away of a write that was half sent.
+    Memory,
+    /// The export's name is too long.
+    Name,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NoAnswer => f.write_str("no answer"),
+            Reason::Refused => f.write_str("connection refused"),
+            Reason::Ended => f.write_str("the connection ended"),
+            Reason::Fault(fault) => fault.fmt(f),
+            Reason::Silent => f.write_str("no answer to requests within the timeout"),
+            Reason::Unfit(why) => f.write_str(why),
+            Reason::Memory => f.write_str("the data of a write is not there"),
+            Reason::Name => NameTooLong.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Reason {}
+
+/// What a step led to.
+pub(super) enum Progress {
+    /// The export is agreed: requests can be made.
+    Ready(Export),
+    /// It was for nothing.
+    Failed(Reason),
+}
+
+enum Stage {
+    /// No attempt before this time.
+    Down(u64),
+    /// Until this time the server has to accept.
+    Opening(u64),
+    Negotiating(Client),
+    /// Since this time.
+    Up(Client, u64),
+}
+
+/// The connection.
+pub(super) struct Link<H: Hypervisor> {
+    tcp: TcpClient<H>,
+    export: String,
+    stage: Stage,
+    pause_ns: u64,
+}
+
+/// Server and export, to be shown.
+pub(super) struct Name<'a> {
+    server: SocketAddrV4,
+    export: &'a str,
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A name may have any character, and a line of the log is one.
+        write!(f, "NBD server {}, export {:?}", self.server, self.export)
+    }
+}
+
+impl<H: Hypervisor> Link<H> {
+    pub(super) fn new(network: &Network<H>, server: SocketAddrV4, export: String) -> Link<H> {
+        Link { tcp: TcpClient::new(network, server), export, stage: Stage::Down(0), pause_ns: 0 }
+    }
+
+    pub(super) fn network(&self) -> &Network<H> {
+        self.tcp.network()
+    }
+
+    pub(super) fn name(&self) -> Name<'_> {
+        Name { server: self.tcp.server(), export: &self.export }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up(..))
+    }
+
+    /// What requests go over, if it is up.
+    pub(super) fn up(&mut self) -> Option<(&mut Client, &mut TcpClient<H>)> {
+        match &mut self.stage {
+            Stage::Up(client, _) => Some((client, &mut self.tcp)),
+            _ => None,
+        }
+    }
+
+    /// Bytes that wait to be read.
+    pub(super) fn received(&self) -> usize {
+        if self.is_up() { self.tcp.received() } else { 0 }
+    }
+
+    /// Whether a connection that was up is so no more, and everything that came over it was read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_up() && self.tcp.state() != TcpState::Open && self.tcp.received() == 0
+    }
+
+    /// Ends the connection: there is another one after a pause, which is none if this one has lasted.
+    pub(super) fn lose(&mut self) {
+        let now_ns = self.network().now_ns();
+        self.pause_ns = match self.stage {
+            Stage::Up(_, since_ns) => backoff::after(now_ns.saturating_sub(since_ns), self.pause_ns),
+            _ => backoff::longer(self.pause_ns),
+        };
+        self.hold_off(self.pause_ns);
+    }
+
+    /// Ends the connection: no other one for so long.
+    pub(super) fn hold_off(&mut self, pause_ns: u64) {
+        self.tcp.abort();
+        self.stage = Stage::Down(self.network().now_ns().saturating_add(pause_ns));
+    }
+
+    /// When [`Link::step`] has something to do, whatever comes.
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        match &self.stage {
+            // Without an interface nothing can begin: it has times of its own.
+            Stage::Down(_) if self.network().port().is_none() => None,
+            Stage::Down(until_ns) | Stage::Opening(until_ns) => Some(*until_ns),
+            Stage::Negotiating(client) => client.due_ns(),
+            Stage::Up(..) => None,
+        }
+    }
+
+    /// Does what can be done now on the way to a connection.
+    pub(super) fn step(&mut self) -> Option<Progress> {
+        let now_ns = self.network().now_ns();
+        let failed = match &mut self.stage {
+            Stage::Up(..) => return None,
+            Stage::Down(until_ns) => {
+                if now_ns >= *until_ns && self.network().port().is_some() {
+                    self.tcp.open();
+                    self.network().send_frames();
+                    self.stage = Stage::Opening(now_ns.saturating_add(OPENING_NS));
+                }
+                return None;
+            }
+            Stage::Opening(until_ns) => match self.tcp.state() {
+                TcpState::Open => match Client::new(&self.export, now_ns) {
+                    Ok(client) => {
+                        self.stage = Stage::Negotiating(client);
+                        return self.step();
+                    }
+                    Err(NameTooLong) => Reason::Name,
+                },
+                TcpState::Opening if now_ns < *until_ns => return None,
+                TcpState::Opening => Reason::NoAnswer,
+                TcpState::Closed => Reason::Refused,
+                TcpState::Ending => Reason::Ended,
+            },
+            Stage::Negotiating(client) => match negotiate(client, &mut self.tcp, now_ns) {
+                Ok(None) => return None,
+                Ok(Some(export)) => {
+                    self.go_up(now_ns);
+                    return Some(Progress::Ready(export));
+                }
+                Err(reason) => reason,
+            },
+        };
+        self.lose();
+        Some(Progress::Failed(failed))
+    }
+
+    fn go_up(&mut self, now_ns: u64) {
+        let stage = core::mem::replace(&mut self.stage, Stage::Down(0));
+        self.stage = match stage {
+            Stage::Negotiating(client) => Stage::Up(client, now_ns),
+            other => other,
+        };
+    }
+
+    /// Nothing more is to be expected within the time that there was.
+    pub(super) fn give_up(&mut self) -> Reason {
+        let reason = match self.stage {
+            Stage::Negotiating(_) => Reason::Fault(Fault::TimedOut),
+            _ => Reason::NoAnswer,
+        };
+        self.lose();
+        reason
+    }
+}
+
+/// Takes what has come of the negotiation; the export at its end.
+fn negotiate<H: Hypervisor>(
+    client: &mut Client,
+    tcp: &mut TcpClient<H>,
+    now_ns: u64,
+) -> Result<Option<Export>, Reason> {
+    let (mut greeted, mut ready, mut fault) = (false, None, None);
+    tcp.receive(|bytes| {
+        let mut rest = bytes;
+        while fault.is_none() {
+            match client.receive(&mut rest) {
+                Ok(None) => break,
+                Ok(Some(Event::Greeted)) => greeted = true,
+                Ok(Some(Event::Ready(export))) => ready = Some(export),
+                // There are no requests yet.
+                Ok(Some(Event::Data { .. } | Event::Done { .. })) => {}
+                Err(broken) => fault = Some(broken),
+            }
+        }
+        bytes.len().saturating_sub(rest.len())
+    });
+    if let Some(fault) = fault {
+        return Err(Reason::Fault(fault));
+    }
+    if greeted {
+        // There is room: it is the first that is sent.
+        let _ = tcp.send(&client.opening());
+        tcp.network().send_frames();
+    }
+    if ready.is_none() {
+        client.check(now_ns).map_err(Reason::Fault)?;
+        if tcp.state() != TcpState::Open {
+            return Err(Reason::Ended);
+        }
+    }
+    Ok(ready)
+}

@@ -1,0 +1,193 @@
+//! A whole machine on the host: Xen, xenstored, netback, an NBD server behind it, the stub and its guest.
+
+use crate::common::{GUEST, PV_IRQ, PV_MMIO, STUB, slot_state, take_answer};
+use backend::access::{Access, Direction};
+use backend::blk::{Device, DeviceOptions};
+use backend::event_loop::{EventLoop, housekeeping};
+use backend::mmio::regs;
+use backend::storage::{AnyStorage, NbdDisk, NbdOptions, NbdReason};
+use backend::stub::{Attached, Stub};
+use backend::testkit::{Answer, BlkRequest, Bus, Driver, Framing, TestMemory};
+use drivers::fake::{NetBack, XenStored};
+use drivers::{NetFront, Xenstore};
+use kernel::Hypervisor;
+use kernel::fake::{Event, FakeXen, GuestAccess};
+use nbd::fake::{Server, ServerConfig};
+use net::fake::{Application, FarHost};
+use net::{Address, Ipv4Addr, Network, SocketAddrV4};
+use std::cell::RefCell;
+use std::rc::Rc;
+use xen_pv_sys::dm_op::ioreq;
+
+pub const SECOND_NS: u64 = 1_000_000_000;
+/// Without an answer for so long, requests fail.
+pub const TIMEOUT_NS: u64 = 60 * SECOND_NS;
+pub const ADDRESS: Address = Address { ours: Ipv4Addr::new(10, 0, 0, 7), prefix_bits: 24, gateway: None };
+pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
+
+/// The server as what listens on a host.
+pub struct NbdServer(pub Server);
+
+impl Application for NbdServer {
+    fn open(&mut self) {
+        self.0.reconnect();
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.0.receive(bytes);
+    }
+
+    fn send(&mut self, max: usize) -> Vec<u8> {
+        self.0.send(max)
+    }
+}
+
+type TestLoop = EventLoop<FakeXen, TestMemory>;
+
+/// The machine without the guest's driver.
+pub struct World {
+    pub xen: FakeXen,
+    pub back: NetBack,
+    pub host: FarHost<NbdServer>,
+    event_loop: TestLoop,
+    events: Vec<Event>,
+}
+
+/// A network with the server on it, and a stub that is not connected yet.
+pub struct Lan {
+    pub xen: FakeXen,
+    pub back: NetBack,
+    pub host: FarHost<NbdServer>,
+    pub xs: Xenstore<FakeXen>,
+    pub network: Network<FakeXen>,
+}
+
+impl Lan {
+    pub fn new(config: ServerConfig) -> Lan {
+        let xen = FakeXen::new(STUB);
+        xen.set_target(GUEST, 1);
+        let store = XenStored::start(&xen);
+        let back = NetBack::attach(&xen, &store, 0);
+        let mut xs = Xenstore::new(&xen).expect("a xenstore");
+        let front = NetFront::connect(&xen, &mut xs, 0).expect("a netback");
+        let network = Network::new(&xen, front, ADDRESS);
+        let host = FarHost::start(&xen, &back, *SERVER.ip(), SERVER.port(), NbdServer(Server::new(config)));
+        Lan { xen, back, host, xs, network }
+    }
+
+    /// Connects within 6 s.
+    pub fn connect(&self, options: NbdOptions) -> Result<NbdDisk<FakeXen>, NbdReason> {
+        NbdDisk::connect(&self.xen, &self.network, options, self.xen.now_ns() + 6 * SECOND_NS)
+    }
+}
+
+pub fn options() -> NbdOptions {
+    NbdOptions { server: SERVER, export: "disk".into(), writable: true, timeout_ns: Some(TIMEOUT_NS) }
+}
+
+pub struct GuestBus(Rc<RefCell<World>>);
+
+impl Bus for GuestBus {
+    fn access(&mut self, access: Access) -> u64 {
+        let mut world = self.0.borrow_mut();
+        let size_bytes = u32::try_from(access.width.bytes()).expect("small");
+        let write = match access.direction {
+            Direction::Read => None,
+            Direction::Write(value) => Some(value),
+        };
+        let access = GuestAccess { size_bytes, write, ..GuestAccess::read(PV_MMIO + access.addr) };
+        let page = world.xen.guest_access(0, access).expect("claimed");
+        let before_ns = world.xen.now_ns();
+        world.event_loop.stub().run_once();
+        assert_eq!(world.xen.now_ns(), before_ns, "no vCPU waits for the network");
+        assert_eq!(slot_state(&page, 0), ioreq::STATE_RESP_READY, "answered in one round");
+        take_answer(&page, 0)
+    }
+}
+
+/// The machine with the guest's driver.
+pub struct Machine {
+    pub world: Rc<RefCell<World>>,
+    pub driver: Driver<GuestBus>,
+}
+
+impl Machine {
+    /// A machine whose driver is set up with all features.
+    pub fn ready(config: ServerConfig) -> Machine {
+        let mut machine = Machine::new(config, options());
+        machine.driver.init(u64::MAX, 256);
+        machine
+    }
+
+    pub fn new(config: ServerConfig, options: NbdOptions) -> Machine {
+        let lan = Lan::new(config);
+        let disk = lan.connect(options).expect("connects");
+        let Lan { xen, back, host, xs, .. } = lan;
+        let mem = TestMemory::new(0xc0_0000);
+        let device = Device::new(AnyStorage::Nbd(Box::new(disk)), &DeviceOptions::default());
+        let devices = vec![Attached { mmio: PV_MMIO, irq: PV_IRQ, device }];
+        let stub = Stub::start(&xen, GUEST, mem.clone(), devices).expect("starts");
+        let event_loop =
+            EventLoop::new(&xen, xs, stub, |xs, stub, _| housekeeping::housekeep(xs, stub, |_, _| ()), 0);
+        let world = Rc::new(RefCell::new(World { xen, back, host, event_loop, events: Vec::new() }));
+        Machine { driver: Driver::new(GuestBus(world.clone()), mem, 0), world }
+    }
+
+    pub fn host(&self) -> FarHost<NbdServer> {
+        self.world.borrow().host.clone()
+    }
+
+    /// Works with the server.
+    pub fn server<R>(&self, with: impl FnOnce(&mut Server) -> R) -> R {
+        self.host().with(|server| with(&mut server.0))
+    }
+
+    /// The event loop, for so long. Returns how often it went round.
+    pub fn run_for(&self, time_ns: u64) -> u32 {
+        let World { event_loop, xen, .. } = &mut *self.world.borrow_mut();
+        let end_ns = xen.now_ns() + time_ns;
+        for round in 0..100_000 {
+            while event_loop.round() {}
+            event_loop.block(Some(end_ns)).expect("good ports");
+            // The fake's clock moves only if nothing became pending.
+            if xen.now_ns() >= end_ns {
+                return round;
+            }
+        }
+        panic!("the stub never comes to rest");
+    }
+
+    pub fn submit(&mut self, request: &BlkRequest) -> u16 {
+        self.driver.submit(request, &Framing::Usual)
+    }
+
+    /// Requests from start to end; each status, in their order. None may take longer than `time_ns`.
+    pub fn all(&mut self, requests: &[BlkRequest], time_ns: u64) -> Vec<Answer> {
+        let heads: Vec<u16> = requests.iter().map(|request| self.submit(request)).collect();
+        self.driver.kick();
+        self.run_for(time_ns);
+        let answers = self.answers();
+        let answer = |head: &u16| answers.iter().find(|(used, _)| used == head).expect("an answer").1.clone();
+        heads.iter().map(answer).collect()
+    }
+
+    /// One request that is done within a second.
+    pub fn ask(&mut self, request: &BlkRequest) -> Answer {
+        self.all(core::slice::from_ref(request), SECOND_NS).remove(0)
+    }
+
+    /// All answers that have come.
+    pub fn answers(&mut self) -> Vec<(u16, Answer)> {
+        self.irqs();
+        self.driver.want_interrupt(1);
+        if self.driver.read(regs::INTERRUPT_STATUS) != 0 {
+            self.driver.take_interrupt();
+        }
+        core::iter::from_fn(|| self.driver.next_used()).collect()
+    }
+
+    fn irqs(&self) {
+        let world = &mut *self.world.borrow_mut();
+        world.events.extend(world.xen.take_events());
+    }
+}

@@ -1,0 +1,240 @@
+//! The network of a stub: its interface, its address, and the connections over it.
+
+use crate::device::NetDevice;
+use alloc::rc::Rc;
+use alloc::vec;
+use core::cell::{RefCell, RefMut};
+use core::net::Ipv4Addr;
+use drivers::netfront::NetFront;
+use drivers::xenstore::{StoreError, Xenstore};
+use kernel::{Hypervisor, Port};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+
+/// Frames that one call of [`Network::poll`] takes at most: the guest's accesses wait meanwhile.
+const FRAMES_AT_ONCE: usize = 64;
+/// How often to look whether netback has sent something, when it has no room and makes no event.
+const FULL_PAUSE_NS: u64 = 10_000_000;
+/// The first of the ports that we use, one for each connection in turn (RFC 6335, "dynamic").
+const FIRST_PORT: u16 = 49152;
+
+/// Who we are on the network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Address {
+    /// Our own.
+    pub ours: Ipv4Addr,
+    /// Bits of it that name the network, at most 32.
+    pub prefix_bits: u8,
+    /// Who knows the way to other networks.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+impl Address {
+    /// Whether there is a way to that address: it is on our network, or there is a gateway.
+    #[must_use]
+    pub fn reaches(&self, other: Ipv4Addr) -> bool {
+        let host_bits = 32u32.saturating_sub(self.prefix_bits.into());
+        let network = |address: Ipv4Addr| address.to_bits().checked_shr(host_bits).unwrap_or(0);
+        self.gateway.is_some() || network(self.ours) == network(other)
+    }
+}
+
+/// What all clones of a [`Network`] share.
+pub(crate) struct Stack<H: Hypervisor> {
+    hv: H,
+    device: NetDevice<H>,
+    pub(crate) interface: Interface,
+    pub(crate) sockets: SocketSet<'static>,
+    next_port: u16,
+}
+
+/// The network. Clones are the same one. Connections are [`crate::TcpClient`]s.
+pub struct Network<H: Hypervisor> {
+    stack: Rc<RefCell<Stack<H>>>,
+}
+
+impl<H: Hypervisor> Clone for Network<H> {
+    fn clone(&self) -> Self {
+        Network { stack: self.stack.clone() }
+    }
+}
+
+impl<H: Hypervisor> Network<H> {
+    /// A connected interface with that address.
+    #[must_use]
+    pub fn new(hv: &H, front: NetFront<H>, address: Address) -> Network<H> {
+        let mac = front.mac();
+        let mut device = NetDevice::new(front);
+        let now_ns = hv.now_ns();
+        let mut config = Config::new(EthernetAddress(mac).into());
+        // There is no better source of what others cannot know: sequence numbers begin there. It keeps
+        // nobody out who sees our frames.
+        config.random_seed = now_ns ^ u64::from(address.ours.to_bits()).rotate_left(32);
+        let mut interface = Interface::new(config, &mut device, at(now_ns));
+        interface.update_ip_addrs(|addresses| {
+            let ours = Ipv4Cidr::new(address.ours, address.prefix_bits.min(32));
+            // There is room for one.
+            let _ = addresses.push(IpCidr::Ipv4(ours));
+        });
+        if let Some(gateway) = address.gateway {
+            // There is room for one.
+            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
+        }
+        let sockets = SocketSet::new(vec![]);
+        let next_port = FIRST_PORT | u16::try_from(now_ns >> 10 & 0x3fff).unwrap_or(0);
+        let stack = Stack { hv: hv.clone(), device, interface, sockets, next_port };
+        Network { stack: Rc::new(RefCell::new(stack)) }
+    }
+
+    /// Nothing that is called while it is borrowed leads back here.
+    pub(crate) fn stack(&self) -> RefMut<'_, Stack<H>> {
+        self.stack.borrow_mut()
+    }
+
+    /// Takes in frames, as many as one turn may, and sends what is due. True if something may have changed
+    /// for a connection.
+    pub fn poll(&self) -> bool {
+        self.stack().poll()
+    }
+
+    /// Sends what is due.
+    pub fn send_frames(&self) {
+        let _ = self.stack().send_frames();
+    }
+
+    /// The event channel of the interface, if it is connected.
+    #[must_use]
+    pub fn port(&self) -> Option<Port> {
+        self.stack().device.up().map(NetFront::port)
+    }
+
+    /// Frames that have come: a poll, nothing is taken.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        self.stack().device.up().map_or(0, NetFront::received)
+    }
+
+    /// Asks for an event with the next frame. True: look again before sleeping.
+    #[must_use]
+    pub fn enable_events(&self) -> bool {
+        let mut stack = self.stack();
+        let Some(front) = stack.device.up_mut() else { return false };
+        let is_full = !front.can_send();
+        let has_more = front.enable_events();
+        // Frames that came wait with us for netback to send: to look at them again changes nothing.
+        if is_full { front.can_send() } else { has_more }
+    }
+
+    /// When [`Network::poll`] or [`Network::service`] has something to do, without an event.
+    #[must_use]
+    pub fn due_ns(&self) -> Option<u64> {
+        self.stack().due_ns()
+    }
+
+    /// Now, as the hypervisor has it.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.stack().hv.now_ns()
+    }
+
+    /// Judges a watch event.
+    ///
+    /// # Errors
+    /// A failure of xenstore; nothing is known then.
+    pub fn on_watch(&self, xs: &mut Xenstore<H>, path: &str) -> Result<(), StoreError> {
+        self.stack().device.on_watch(xs, path)
+    }
+
+    /// As [`Network::on_watch`], when events may have been dropped.
+    ///
+    /// # Errors
+    /// A failure of xenstore; nothing is known then.
+    pub fn refresh(&self, xs: &mut Xenstore<H>) -> Result<(), StoreError> {
+        self.stack().device.refresh(xs)
+    }
+
+    /// Does what is due for the interface: notices that it broke, goes a step towards the next one. True
+    /// if there is one again.
+    pub fn service(&self, xs: &mut Xenstore<H>) -> bool {
+        self.stack().device.service(xs)
+    }
+}
+
+impl<H: Hypervisor> Stack<H> {
+    fn poll(&mut self) -> bool {
+        let Stack { hv, device, interface, sockets, .. } = self;
+        if device.up().is_none() {
+            return false;
+        }
+        let now = at(hv.now_ns());
+        let mut changed = false;
+        // Not until there are none: somebody may send faster than we read, and others have work as well.
+        for _ in 0..FRAMES_AT_ONCE {
+            match interface.poll_ingress_single(now, device, sockets) {
+                PollIngressSingleResult::None => break,
+                PollIngressSingleResult::PacketProcessed => {}
+                PollIngressSingleResult::SocketStateChanged => changed = true,
+            }
+        }
+        self.send_frames() || changed
+    }
+
+    pub(crate) fn send_frames(&mut self) -> bool {
+        let Stack { hv, device, interface, sockets, .. } = self;
+        let now = at(hv.now_ns());
+        let mut changed = false;
+        // It ends when netfront's pages do.
+        for _ in 0..FRAMES_AT_ONCE {
+            match interface.poll_egress(now, device, sockets) {
+                PollResult::None => break,
+                PollResult::SocketStateChanged => changed = true,
+            }
+        }
+        if let Some(front) = device.up_mut() {
+            front.kick();
+        }
+        changed
+    }
+
+    /// Another one each time: the server may still know the last one.
+    pub(crate) fn take_port(&mut self) -> u16 {
+        let port = self.next_port;
+        self.next_port = FIRST_PORT | (port.wrapping_add(1) & 0x3fff);
+        port
+    }
+
+    fn due_ns(&mut self) -> Option<u64> {
+        // Without an interface nothing can be sent, whatever is due.
+        if self.device.up().is_none() {
+            return self.device.due_ns();
+        }
+        let now_ns = self.hv.now_ns();
+        let due = self.interface.poll_at(at(now_ns), &self.sockets)?;
+        let due_ns = u64::try_from(due.total_micros()).unwrap_or(0).saturating_mul(1_000);
+        let is_full = self.device.up_mut().is_some_and(|front| !front.can_send());
+        // What is due cannot be sent. An event comes when there is room.
+        Some(if is_full { due_ns.max(now_ns.saturating_add(FULL_PAUSE_NS)) } else { due_ns })
+    }
+}
+
+/// A time of the hypervisor as smoltcp has it: in microseconds, rounded up, so that what is due is due.
+fn at(now_ns: u64) -> Instant {
+    Instant::from_micros(i64::try_from(now_ns.div_ceil(1_000)).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, Ipv4Addr};
+
+    #[test]
+    fn there_is_a_way_to_our_own_network_and_by_a_gateway() {
+        let address =
+            |prefix_bits, gateway| Address { ours: Ipv4Addr::new(10, 0, 0, 6), prefix_bits, gateway };
+        let (near, far) = (Ipv4Addr::new(10, 0, 0, 250), Ipv4Addr::new(10, 0, 1, 5));
+        assert!(address(24, None).reaches(near) && !address(24, None).reaches(far));
+        assert!(address(24, Some(near)).reaches(far));
+        assert!(address(23, None).reaches(far));
+        assert!(address(0, None).reaches(far) && !address(32, None).reaches(near));
+    }
+}

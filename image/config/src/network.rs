@@ -1,0 +1,133 @@
+//! The stub's network, and the NBD servers on it.
+
+use super::values::{Rule, decimal};
+use super::{Config, ConfigError, DiskConfig, Store, of_disk, once, split};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddrV4};
+
+/// Bytes of an export's name at most.
+pub const EXPORT_MAX_BYTES: usize = 255;
+const ADDRESS_RULE: Rule = "not the IPv4 address of a host";
+const NAME_RULE: Rule = "the export's name is not 0 to 255 bytes of UTF-8 text, with %XX for what is not in \
+     [A-Za-z0-9._~/-]";
+
+/// Who the stub is on its network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NetConfig {
+    /// Its own address.
+    pub ours: Ipv4Addr,
+    /// Bits of it that name the network, 1 to 32.
+    pub prefix_bits: u8,
+    /// Who knows the way to other networks.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// An export of an NBD server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NbdStore {
+    /// Where the server listens.
+    pub server: SocketAddrV4,
+    /// The export's name, at most [`EXPORT_MAX_BYTES`]; empty: the server's default.
+    pub export: String,
+}
+
+impl NetConfig {
+    /// Reads `ip=<address>/<prefix>[,gateway=<address>]`.
+    pub(crate) fn parse(text: &str) -> Result<NetConfig, ConfigError> {
+        let (mut ip, mut gateway) = (None, None);
+        for item in text.split(',') {
+            let (key, value) =
+                split(item).map_err(|error| ConfigError { key: format!("net.{}", error.key), ..error })?;
+            let full = format!("net.{key}");
+            match key {
+                "ip" => once(&mut ip, &full, value, ip_and_prefix(value))?,
+                "gateway" => once(&mut gateway, &full, value, host(value))?,
+                _ => return Err(ConfigError::new(&full, value, "unknown key")),
+            }
+        }
+        let (ours, prefix_bits) = ip.ok_or_else(|| ConfigError::new("net.ip", "", "is missing"))?;
+        let net = NetConfig { ours, prefix_bits, gateway };
+        match gateway {
+            Some(gateway) if gateway == ours || !net.is_near(gateway) => {
+                let rule = "not another host of the network that net.ip names";
+                Err(ConfigError::new("net.gateway", &gateway.to_string(), rule))
+            }
+            _ => Ok(net),
+        }
+    }
+
+    /// Whether that address is on our network.
+    fn is_near(&self, other: Ipv4Addr) -> bool {
+        let host_bits = 32u32.saturating_sub(self.prefix_bits.into());
+        let network = |address: Ipv4Addr| address.to_bits().checked_shr(host_bits).unwrap_or(0);
+        network(self.ours) == network(other)
+    }
+}
+
+impl Config {
+    /// A network is there if a disk needs it, and leads to each server.
+    pub(crate) fn check_network(&self) -> Result<(), ConfigError> {
+        for (place, disk) in self.disks.iter().enumerate() {
+            let Store::Nbd(NbdStore { server, .. }) = &disk.store else { continue };
+            let Some(net) = &self.net else {
+                return Err(ConfigError::new("net", "", "is missing, and an NBD disk needs it"));
+            };
+            if net.gateway.is_none() && !net.is_near(*server.ip()) {
+                let rule = "no route: not on the network that net.ip names, and there is no gateway";
+                return Err(ConfigError::new(&of_disk(place, "store"), &format!("nbd:{server}"), rule));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DiskConfig {
+    /// Whether it is an export.
+    pub(crate) fn is_nbd(&self) -> bool {
+        matches!(self.store, Store::Nbd(_))
+    }
+}
+
+fn ip_and_prefix(text: &str) -> Result<(Ipv4Addr, u8), Rule> {
+    let (ip, prefix) = text.split_once('/').ok_or("not of the form <address>/<prefix>")?;
+    let prefix = decimal(prefix).filter(|bits| (1..=32u8).contains(bits)).ok_or("not a prefix of 1 to 32")?;
+    Ok((host(ip)?, prefix))
+}
+
+fn host(text: &str) -> Result<Ipv4Addr, Rule> {
+    let ip: Ipv4Addr = text.parse().map_err(|_| ADDRESS_RULE)?;
+    let odd = ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback();
+    if odd { Err(ADDRESS_RULE) } else { Ok(ip) }
+}
+
+/// What follows `nbd:`.
+pub(crate) fn store(text: &str) -> Result<Store, Rule> {
+    if text.starts_with('[') {
+        return Err("nbd: an IPv6 address, which this image does not know");
+    }
+    let (server, export) = text.split_once('/').ok_or("nbd: needs <address>:<port>/<export>")?;
+    let (ip, port) = server.split_once(':').ok_or("nbd: needs <address>:<port>/<export>")?;
+    let port = decimal(port).filter(|&port| port > 0).ok_or("nbd: not a port from 1 to 65535")?;
+    let export = name(export).filter(|name| name.len() <= EXPORT_MAX_BYTES).ok_or(NAME_RULE)?;
+    Ok(Store::Nbd(NbdStore { server: SocketAddrV4::new(host(ip)?, port), export }))
+}
+
+/// Undoes the percent-encoding.
+fn name(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push(match byte {
+            b'%' => {
+                let (high, low) = (hex(rest.next()?)?, hex(rest.next()?)?);
+                (high << 4) | low
+            }
+            byte if byte.is_ascii_alphanumeric() || b"._~/-".contains(&byte) => byte,
+            _ => return None,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|name| !name.contains('\0'))
+}

@@ -1,0 +1,57 @@
+//! The stub's network interface, and the disks that are exports of NBD servers on it.
+
+use crate::platform::Xen;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use backend::storage::{AnyStorage, NbdDisk, NbdOptions};
+use config::{Config, DiskConfig, NbdStore, Store};
+use drivers::NetFront;
+use drivers::xenstore::Xenstore;
+use kernel::Hypervisor;
+use net::{Address, Network};
+
+/// The interface's number.
+const VIF: u32 = 0;
+/// All of it together: libxl waits for the guest's disks for 10 s.
+const START_NS: u64 = 6_000_000_000;
+/// Each step of the handshake with netback.
+const VIF_STEP_NS: u64 = 3_000_000_000;
+
+/// A connected interface, and until when the servers have to answer.
+pub struct Way {
+    network: Network<Xen>,
+    deadline_ns: u64,
+}
+
+/// Connects the interface, if a disk needs it; the error says why not.
+pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Option<Way>, String> {
+    let is_nbd = |disk: &DiskConfig| matches!(disk.store, Store::Nbd(_));
+    let Some(net) = config.net.filter(|_| config.disks.iter().any(is_nbd)) else { return Ok(None) };
+    let deadline_ns = xen.now_ns().saturating_add(START_NS);
+    let front = NetFront::connect_within(xen, xs, VIF, VIF_STEP_NS)
+        .map_err(|error| format!("network interface {VIF}: {error}"))?;
+    let address = Address { ours: net.ours, prefix_bits: net.prefix_bits, gateway: net.gateway };
+    Ok(Some(Way { network: Network::new(xen, front, address), deadline_ns }))
+}
+
+/// Connects a disk; the error names the server.
+pub fn disk(
+    xen: &Xen,
+    way: Option<&Way>,
+    disk: &DiskConfig,
+    store: &NbdStore,
+) -> Result<AnyStorage<Xen>, String> {
+    let NbdStore { server, export } = store;
+    let Some(Way { network, deadline_ns }) = way else { return Err(String::from("there is no network")) };
+    let options = NbdOptions {
+        server: *server,
+        export: export.clone(),
+        writable: !disk.read_only,
+        timeout_ns: disk.backend_timeout_ns,
+    };
+    // The reason first: what is told has a largest length, and so has the name.
+    NbdDisk::connect(xen, network, options, *deadline_ns)
+        .map(|disk| AnyStorage::Nbd(Box::new(disk)))
+        .map_err(|reason| format!("NBD server {server}: {reason}: export {export:?}"))
+}
