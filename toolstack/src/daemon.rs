@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::disk::{answer, node};
 use crate::guest::{Action, Guest, Observation, Phase, Times};
 use crate::host::Host;
+use crate::stub::granting::{Granting, NO_GRANTS};
 use crate::stub::health;
 use crate::stub::identity::{Identity, find_stubs};
 use crate::stub::launch::Job;
@@ -33,6 +34,7 @@ pub struct Daemon {
     guests: BTreeMap<u16, Guest>,
     /// By the stub's domain: restarts of it that were logged.
     restarts: BTreeMap<u16, u32>,
+    granting: Granting,
     waiting: Waiting,
 }
 
@@ -57,7 +59,15 @@ impl Daemon {
         // A predecessor may have been killed after a stub's end and before its own sweep.
         sweep_loops(&*store, &*host)?;
         let waiting = Waiting::new(&config.grant_stubs);
-        Ok(Daemon { store, host, times, guests, restarts: BTreeMap::new(), waiting })
+        Ok(Daemon {
+            store,
+            host,
+            times,
+            guests,
+            restarts: BTreeMap::new(),
+            granting: Granting::default(),
+            waiting,
+        })
     }
 
     /// Reconciles every guest there is, and returns the tasks to be started.
@@ -114,6 +124,7 @@ impl Daemon {
                 }
             };
             self.log_restarts(guest);
+            self.log_no_grants(guest);
             let now = self.host.now();
             let known = self.guests.entry(guest).or_insert_with(Guest::new);
             let action = known.step(&seen, now, &self.times);
@@ -220,6 +231,17 @@ impl Daemon {
             log::error!(
                 "guest {guest}: its stub (domain {domid}) restarted in place, {count} times so far: {why}"
             );
+        }
+    }
+
+    /// Logs that a guest does not grant the memory that its stub is to reach by grants, once.
+    fn log_no_grants(&mut self, guest: u16) {
+        let stubs: BTreeSet<u16> = self.guests.values().filter_map(Guest::stub_domid).collect();
+        self.granting.keep(|stub| stubs.contains(&stub));
+        let Some(Phase::Serving(stub)) = self.guests.get(&guest).map(|known| &known.phase) else { return };
+        // A stub that waited for its guest has no other way.
+        if stub.identity.made_as.is_some() && self.granting.look(&*self.store, self.host.now(), stub.domid) {
+            log::error!("guest {guest}: {NO_GRANTS}");
         }
     }
 

@@ -4,8 +4,10 @@
 //! how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
 //! [`privilege`] gives it its rights over its guest.
 //! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
-//! others left. [`waiting`] knows of stubs that were made before their guests.
+//! others left. [`waiting`] knows of stubs that were made before their guests, [`granting`] whether such a guest can
+//! use them.
 
+pub mod granting;
 pub mod health;
 pub mod identity;
 pub mod launch;

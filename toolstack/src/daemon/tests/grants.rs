@@ -308,3 +308,21 @@ fn a_right_that_the_policy_lacks_is_named_at_the_guests_start() {
     rig.settle();
     assert!(last_error(&rig).contains("grant map_read of"), "{}", last_error(&rig));
 }
+
+#[test]
+fn the_stub_of_a_guest_that_is_to_grant_is_asked_whether_it_does_and_no_other() {
+    let mut rig = rig();
+    let (granted, _) = waiting(&rig);
+    guest_at(&rig, granted);
+    rig.settle();
+    let mapped = rig.guest();
+    rig.settle();
+    for _ in 0..2 {
+        rig.world.advance(Duration::from_secs(6));
+        rig.settle();
+    }
+    let stubs = rig.world.stubs().into_iter();
+    let asked = stubs.filter(|(stub, _)| rig.world.get(&paths::stub_says(*stub, "ask")).is_some());
+    assert_eq!(asked.map(|(stub, _)| stub).collect::<Vec<_>>(), [granted]);
+    rig.assert_served(mapped);
+}
