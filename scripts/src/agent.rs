@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::protocol::{self, Event};
+use crate::protocol::{self, Attack, Event};
 use crate::qemu::{Machine, Qemu};
 
 /// How long a boot to the agent's prompt may take.
@@ -37,6 +37,8 @@ pub struct Outcome {
     pub ms: u64,
     /// Every check, in order.
     pub checks: Vec<Check>,
+    /// Every attack, in order. What they must not harm is among the checks too.
+    pub attacks: Vec<Attack>,
     /// Every measured value; the last one wins.
     pub facts: BTreeMap<String, String>,
     /// The scenario's own output.
@@ -62,6 +64,7 @@ impl Outcome {
                 self.facts.insert(key, value);
             }
             Event::Check { passed, what } => self.checks.push(Check { passed, what }),
+            Event::Attack(attack) => self.attacks.push(attack),
             Event::Text(line) => self.lines.push(line),
             Event::Ready | Event::Begin(_) | Event::End { .. } => {}
         }

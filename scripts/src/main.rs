@@ -77,6 +77,21 @@ enum Command {
         #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Attack Pilotfish: every hostile scenario, with one table of what came of each attack.
+    ///
+    /// Ends with a line for each attack (success: nobody was harmed who must not be), how long dom0 and a
+    /// bystander were held up beside a quiet stretch, and the totals. The table is also in target/attack/.
+    Attack {
+        /// Xen version to attack on (default: the newest that Debian ships).
+        #[arg(long, value_name = "VERSION")]
+        xen: Option<XenVersion>,
+        /// Only this suite, the name of a scenario; may be given more than once.
+        #[arg(long, value_name = "NAME")]
+        suite: Vec<String>,
+        /// Tell each attack's name and what it tries, and run nothing.
+        #[arg(long)]
+        list: bool,
+    },
     /// Run every check: format, lints, docs, host tests, fuzz targets, QEMU scenarios.
     Test {
         /// Only these steps (default: all, in this order).
@@ -149,7 +164,8 @@ fn run(command: Command) -> Result<bool> {
             let options = machine.options(&format!("run-{name}"), Duration::from_secs(600));
             shell::scenario(&options, &name, bare, Duration::from_secs(240))
         }
-        Command::Bench { arguments } => bench(&arguments),
+        Command::Bench { arguments } => become_cargo_run("pilotfish-bench", &[], &arguments),
+        Command::Attack { xen, suite, list } => attack(xen, &suite, list),
         Command::Test { steps, host_only, qemu_only, scenario, xen } => {
             let wanted = |step: &Step| match step {
                 Step::Qemu => !host_only,
@@ -165,10 +181,19 @@ fn run(command: Command) -> Result<bool> {
     }
 }
 
-/// Becomes the benchmark, a program of its own.
-fn bench(arguments: &[OsString]) -> Result<bool> {
+/// The suites of attacks are the tests' own.
+fn attack(xen: Option<XenVersion>, suites: &[String], list: bool) -> Result<bool> {
+    let xen = xen.unwrap_or(XenVersion::V4_20).as_str();
+    let list = list.then_some("--list");
+    let words = ["--attacks", "--xen", xen].into_iter().chain(list).chain(suites.iter().map(String::as_str));
+    let arguments: Vec<OsString> = words.map(OsString::from).collect();
+    become_cargo_run("pilotfish-tests", &["--bin", "pilotfish-qemu-tests"], &arguments)
+}
+
+/// Becomes a program of another package, which depends on this one.
+fn become_cargo_run(package: &str, more: &[&str], arguments: &[OsString]) -> Result<bool> {
     let mut command = process::Command::new("cargo");
-    command.args(["run", "--quiet", "--package", "pilotfish-bench", "--"]).args(arguments);
+    command.args(["run", "--quiet", "--package", package]).args(more).arg("--").args(arguments);
     Err(command.current_dir(paths::root()).exec()).context("cannot run cargo")
 }
 

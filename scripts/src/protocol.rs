@@ -6,6 +6,52 @@
 /// What every line of the agent holds.
 pub const MARKER: &str = "@@PF ";
 
+/// What came of an attack, in the words of the Xen Test Framework.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Verdict {
+    /// Nobody was harmed who must not be.
+    Success,
+    /// Somebody was.
+    Failure,
+    /// The attack could not be made.
+    Error,
+    /// This machine lacks what the attack needs.
+    Skip,
+}
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Failure, Self::Error, Self::Skip];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Error => "error",
+            Self::Skip => "skip",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.word() == word)
+    }
+}
+
+/// One attack of a scenario.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attack {
+    /// Its name.
+    pub name: String,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+    /// Why it is no success; empty if it is one.
+    pub why: String,
+}
+
 /// One line of the agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
@@ -36,6 +82,8 @@ pub enum Event {
         /// What was checked.
         what: String,
     },
+    /// An attack of the scenario.
+    Attack(Attack),
     /// A line of the scenario's own output.
     Text(String),
 }
@@ -54,6 +102,7 @@ pub fn parse(line: &str) -> Option<Event> {
             .split_once('=')
             .map(|(key, value)| Event::Fact { key: key.to_owned(), value: value.to_owned() }),
         "pass" | "fail" => Some(Event::Check { passed: word == "pass", what: argument.to_owned() }),
+        "attack" => attack(argument).map(Event::Attack),
         "|" => Some(Event::Text(argument.to_owned())),
         _ => None,
     }
@@ -65,6 +114,14 @@ fn end(argument: &str) -> Option<Event> {
     let status = fields.next()?.strip_prefix("rc=")?.parse().ok()?;
     let ms = fields.next()?.strip_prefix("ms=")?.parse().ok()?;
     Some(Event::End { name, status, ms })
+}
+
+fn attack(argument: &str) -> Option<Attack> {
+    let mut fields = argument.splitn(4, ' ');
+    let name = fields.next()?.to_owned();
+    let verdict = Verdict::of(fields.next()?)?;
+    let ms = fields.next()?.parse().ok()?;
+    Some(Attack { name, verdict, ms, why: fields.next().unwrap_or("").trim().to_owned() })
 }
 
 #[cfg(test)]
@@ -105,5 +162,18 @@ mod tests {
         assert_eq!(parse("@@PF fail no stub is left"), Some(check(false)));
         assert_eq!(parse("@@PF | x  y"), Some(Event::Text("x  y".into())));
         assert_eq!(parse("@@PF |"), Some(Event::Text(String::new())));
+    }
+
+    #[test]
+    fn an_attack_has_a_name_a_verdict_a_time_and_perhaps_a_reason() {
+        let attack = |verdict, why: &str| Attack { name: "a-b".into(), verdict, ms: 12, why: why.into() };
+        assert_eq!(parse("@@PF attack a-b success 12 "), Some(Event::Attack(attack(Verdict::Success, ""))));
+        assert_eq!(
+            parse("@@PF attack a-b failure 12 a page was written"),
+            Some(Event::Attack(attack(Verdict::Failure, "a page was written")))
+        );
+        for broken in ["a-b fine 12", "a-b success soon", "a-b", ""] {
+            assert_eq!(parse(&format!("@@PF attack {broken}")), None, "{broken}");
+        }
     }
 }

@@ -20,6 +20,13 @@ wait_device() {
     done
 }
 
+# uptime_ms: milliseconds since the guest booted.
+uptime_ms() {
+    read -r up _ </proc/uptime
+    # A number that begins with 0 is octal to sh.
+    echo $((${up%.*} * 1000 + 1${up#*.} * 10 - 1000))
+}
+
 # seen_ms NAME: when the kernel found the disk, in milliseconds since its boot, by the
 # kernel's own log; empty when it says nothing of it.
 seen_ms() {

@@ -207,7 +207,10 @@ told_attacks() {
         while read -r name verdict ms words; do
             seen=$((seen + 1))
             tries=${words##*[}
-            check "$name: ${tries%]} ($ms ms) ${words%%[*}" test "$verdict" = success
+            words=${words%%[*}
+            echo "@@PF attack $name $verdict $ms $words"
+            [ "$verdict" = skip ] ||
+                check "$name: ${tries%]} ($ms ms) $words" test "$verdict" = success
         done </run/attacks.new
     done
     equal "each attack was made and told" "$(guest_value "$1" attacks)" $seen
@@ -215,6 +218,24 @@ told_attacks() {
     fact attacks $seen
     fact slowest_attack_ms "$(awk '{ print $3 }' /run/attacks | sort -n | tail -n 1)"
 }
+
+# attack NAME: the checks from here to `attacked` decide what comes of that attack. Its script says what it tries,
+# in a comment: "# attack NAME: ...".
+attack() {
+    pf_attack=$1
+    pf_attack_from=$(now_ms)
+    pf_failures_before=$pf_failures
+}
+
+# attacked [MS]: the attack is over. It took that long, or since `attack`.
+attacked() {
+    local verdict=success why=
+    [ $pf_failures = "$pf_failures_before" ] || verdict=failure why="$((pf_failures - pf_failures_before)) checks failed"
+    echo "@@PF attack $pf_attack $verdict ${1:-$(($(now_ms) - pf_attack_from))} $why"
+}
+
+# no_attack NAME WHY: this machine lacks what the attack needs.
+no_attack() { echo "@@PF attack $1 skip 0 $2"; }
 
 # start_bystander ROUNDS: an innocent guest with an honest stub that does verified I/O.
 start_bystander() {
@@ -245,6 +266,47 @@ heartbeat() {
             echo "$late" >"/run/stall.$phase"
         fi
     done
+}
+
+# longest_round: the longest round of verified I/O in the lines of a guest's console, in ms.
+longest_round() {
+    tr -d '\r' | sed -n 's/^.*PF round_ms=\([0-9]*\).*/\1/p' | sort -n | tail -n 1
+}
+
+# worst_stall: how late dom0 woke at worst in any phase but quiet and setup, in ms.
+worst_stall() {
+    local file
+    for file in /run/stall.*; do
+        case $file in
+            *.quiet | *.setup) ;;
+            *) cat "$file" ;;
+        esac
+    done | sort -n | tail -n 1
+}
+
+# watch_stalls [PHASE]: starts dom0's heartbeat. Its first 4 s, while nobody attacks and the bystander works, are the
+# quiet stretch. Then it is in the phase (attacks, unless told otherwise).
+watch_stalls() {
+    rm -f /run/stall.*
+    quiet_from=$(wc -l <"$(guest_log bystander)")
+    echo quiet >/run/phase
+    heartbeat &
+    heartbeat=$!
+    sleep 4
+    echo "${1:-attacks}" >/run/phase
+    quiet_to=$(wc -l <"$(guest_log bystander)")
+}
+
+# tell_stalls: ends the heartbeat; tells how late dom0 woke at worst and how long the bystander's longest round was,
+# in the quiet stretch and since.
+tell_stalls() {
+    local log
+    log=$(guest_log bystander)
+    kill $heartbeat
+    fact stall_dom0_quiet_ms "$(cat /run/stall.quiet)"
+    fact stall_dom0_ms "$(worst_stall)"
+    fact stall_bystander_quiet_ms "$(sed -n "$((quiet_from + 1)),${quiet_to}p" "$log" | longest_round)"
+    fact stall_bystander_ms "$(tail -n +$((quiet_to + 1)) "$log" | longest_round)"
 }
 
 # --- guests that are not Linux -------------------------------------------------------

@@ -1,10 +1,12 @@
 # The storage backend is not honest: a driver domain with an image of ours (tests/hostile, blkback/) does to the
 # stub what a back end can do: ring, ids, pages, events, xenbus states, nodes. The same stub serves a second disk,
-# from dom0, to the same guest, which writes and reads both in turn.
+# from dom0, to the same guest, which writes and reads both in turn. A bystander has a stub of its own.
 . /pf/lib.sh
 . /scenarios/checks.sh
 
 begin
+start_bystander 100000
+watch_stalls
 cat >/run/evil.cfg <<END_OF_CONFIG
 name = 'evil'
 type = 'pvh'
@@ -31,6 +33,7 @@ start_frontend steady 'mode=patient' "$(virtio_disk xvda /disks/far.pilotfish)" 
 stub=$(stub_of steady)
 stub_domid=$(domid "$stub")
 told_attacks evil 400
+tell_stalls
 check "there are as many as there were" test "$(wc -l </run/attacks)" -ge 30
 turns=$(guest_value steady turns)
 fact turns "${turns%% *}"
@@ -44,5 +47,8 @@ check "the daemon's log stays short" test "$(daemon_lines | wc -l)" -lt 30
 tail -n 40 "$(guest_log "$stub")"
 check "the guest is destroyed" xl destroy steady
 check "the driver domain is destroyed" xl destroy evil
+check "the bystander goes on" more_rounds bystander 2 60
+equal "the bystander saw no error" "" "$(guest_value bystander error)"
+check "the bystander is destroyed" xl destroy bystander
 nothing_left
 finish

@@ -10,6 +10,7 @@ log_bytes() { stat -c %s "$1" 2>/dev/null || echo 0; }
 
 begin
 start_bystander 100000
+watch_stalls
 abused=$(raw_disk abused 8)
 honest=$(raw_disk honest 1)
 log_mark
@@ -17,6 +18,7 @@ start_frontend hostile 'mode=attacks' "$(virtio_disk xvda "$abused")" "$(virtio_
     die "xl create"
 stub=$(stub_of hostile)
 told_attacks hostile 240
+tell_stalls
 check "there are as many as there were" test "$(wc -l </run/attacks)" -ge 80
 check "the guest is done" wait_guest_line hostile 'PF \(done\|error\)=' 30
 fact honest_requests "$(guest_value hostile honest_requests)"

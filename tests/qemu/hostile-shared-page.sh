@@ -2,6 +2,16 @@
 # that Xen sets: by plain stores, by exclusives, and by LSE atomics where the CPU has them. Meanwhile dom0
 # (console) and a neighbour send the guest events. Measured: how late dom0's heartbeat is, how long a send of
 # the neighbour's takes, and how late a bystander's sleep ends that has nothing to do with any of them.
+#
+# attack stores_pending: plain stores to a word of the guest's pending events
+# attack exclusives_pending: exclusive loads and stores to that word
+# attack lse_pending: LSE atomics on that word
+# attack stores_upcall: plain stores beside the byte that tells a vCPU of events
+# attack exclusives_upcall: exclusive loads and stores there
+# attack lse_upcall: LSE atomics there
+# attack granted_building: the label of a stub that is set up maps the pages of a guest that grants its memory
+# attack granted: the label of a stub that serves maps them
+#
 # Under a policy by which stubs have what their guest grants and no more, Xen must refuse the mapping instead.
 . /pf/lib.sh
 . /scenarios/checks.sh
@@ -23,7 +33,8 @@ grep -q '^Features.* atomics' /proc/cpuinfo && ways="$ways lse"
 phases='quiet stores_own'
 for place in pending upcall; do for way in $ways; do phases="$phases ${way}_$place"; done; done
 
-echo alone >/run/phase
+rm -f /run/stall.*
+echo setup >/run/phase
 heartbeat &
 heartbeat=$!
 check "a bystander starts" start_frontend bystander 'mode=send'
@@ -46,8 +57,10 @@ wait_guest_line shared 'PF mapped=' 20 || die "the stub has not tried the mappin
 mapped=$(guest_value shared mapped)
 fact mapped "$mapped"
 
+# Where each is when a phase begins: the lines of the guests' consoles, dom0's clock.
 declare -A at
 phase=
+late=0
 order=
 deadline=$(($(now_ms) + 100000))
 until [ "$phase" = idle ] || [ "$(now_ms)" -gt "$deadline" ]; do
@@ -56,6 +69,7 @@ until [ "$phase" = idle ] || [ "$(now_ms)" -gt "$deadline" ]; do
         phase=$now
         echo "$phase" >/run/phase
         for name in bystander neighbour victim; do at[$name.$phase]=$(lines_of $name); done
+        at[ms.$phase]=$(now_ms)
         order="$order $phase"
     fi
     sleep 0.2
@@ -67,19 +81,42 @@ if [ "$expected" = ok ]; then
     equal "it went through them in order" " $phases idle" "$order"
     for phase in $phases; do
         next=$(echo "$order" | sed -n "s/.* $phase \([a-z_]*\).*/\1/p")
+        attack $phase
         fact "dom0_late_ms_$phase" "$(cat /run/stall.$phase)"
         check "dom0 never stalls for 10 s during $phase" test "$(cat /run/stall.$phase)" -lt 10000
-        fact "bystander_late_us_$phase" "$(worst bystander 3 "${at[bystander.$phase]}" "${at[bystander.$next]}")"
+        bystander_late=$(worst bystander 3 "${at[bystander.$phase]}" "${at[bystander.$next]}")
+        fact "bystander_late_us_$phase" "$bystander_late"
         lines=$((${at[victim.$next]:-0} - ${at[victim.$phase]:-0}))
         check "the guest goes on during $phase ($lines lines)" test $lines -ge 5
-        [ $neighbour != 0 ] || continue
-        fact "send_us_$phase" "$(worst neighbour 2 "${at[neighbour.$phase]}" "${at[neighbour.$next]}")"
-        case $phase in quiet | *_own) continue ;; esac
-        changes=$(guest_value shared "changes_$phase")
-        fact "changes_$phase" "$changes"
-        check "Xen comes to the word that is contended for in $phase" test "$changes" -ge 20
+        [ $neighbour = 0 ] ||
+            fact "send_us_$phase" "$(worst neighbour 2 "${at[neighbour.$phase]}" "${at[neighbour.$next]}")"
+        case $phase in
+            quiet) fact stall_bystander_quiet_ms $((bystander_late / 1000)) ;;
+            *_own) ;;
+            *)
+                [ "$bystander_late" -le $late ] || late=$bystander_late
+                if [ $neighbour != 0 ]; then
+                    changes=$(guest_value shared "changes_$phase")
+                    fact "changes_$phase" "$changes"
+                    check "Xen comes to the word that is contended for in $phase" test "$changes" -ge 20
+                fi
+                attacked $((at[ms.$next] - at[ms.$phase]))
+                ;;
+        esac
     done
+    fact stall_dom0_quiet_ms "$(cat /run/stall.quiet)"
+    fact stall_dom0_ms "$(worst_stall)"
+    fact stall_bystander_ms $((late / 1000))
 fi
+for place in pending upcall; do
+    for way in stores exclusives lse; do
+        case "$expected $phases " in
+            ok*" ${way}_$place "*) ;;
+            ok*) no_attack ${way}_$place "this CPU has no LSE atomics" ;;
+            *) no_attack ${way}_$place "Xen refused the mapping" ;;
+        esac
+    done
+done
 kill $heartbeat
 check "Xen answers" xl info
 for name in shared neighbour victim bystander; do
@@ -91,15 +128,19 @@ if [ -e /pf/xenpolicy ] && [ ! -e /pf/grants ]; then
     check "it tells where its pages are" wait_guest_line granting 'PF vcpu_info=' 20
     for suffix in _building ''; do
         stub=granted$suffix first=
+        attack $stub
         [ -n "$suffix" ] || first=$(label granting stub)_building
         label=$(label granting stub)$suffix first_label=$first check "the hostile stub runs as $stub" \
             launch_stub $stub shared_page "$(domid granting)" "shared-info=$(guest_value granting shared_info)" \
             "vcpu-info=$(guest_value granting vcpu_info)"
         check "$stub has tried the mapping" wait_guest_line $stub 'PF done=1' 20
         equal "Xen refuses $stub its guest's pages" EACCES "$(guest_value $stub mapped)"
+        attacked
         xl destroy $stub
     done
     check "the guest that grants its memory is destroyed" xl destroy granting
+else
+    for suffix in _building ''; do no_attack granted$suffix "labels are FLASK's, and this machine's stubs map"; done
 fi
 nothing_left
 finish

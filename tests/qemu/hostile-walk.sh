@@ -2,6 +2,13 @@
 # rights over a guest, then with an ordinary guest's. Each answer is as the repository's table says
 # (tests/privileges.tsv; docs/privileges.md shows it). Neither harms anybody: a bystander with an honest stub
 # goes on.
+#
+# attack stub_A: every hypercall by a stub with a target, on its guest and on everybody else
+# attack guest_A: every hypercall by an ordinary guest
+# attack stub_A+: by a stub under a policy that lets it map its guest
+# attack stub_B-start: by a stub that is set up for a guest that grants its memory
+# attack stub_B: by that stub once it serves
+# attack guest_A+: by a guest under that policy
 . /pf/lib.sh
 . /scenarios/checks.sh
 
@@ -32,6 +39,7 @@ walks() {
 # stub_walks DEPLOYMENT GUEST: a domain walks that has a stub's rights over the guest, which is made for it.
 stub_walks() {
     local run=$1/stub/$xen guest=$2 stub_label= first=
+    attack "stub_$1"
     [ $flask = no ] || stub_label=$(label "$guest" stub)
     # It is set up with its first label (B-start), and serves with the other.
     case $1 in
@@ -43,6 +51,7 @@ stub_walks() {
         launch_stub walker walk "$(domid "$guest")" "other=$other" "$versions"
     walks "$run"
     check "$run: the bystander does verified I/O meanwhile" more_rounds bystander 2 60
+    attacked
     xl destroy walker
     [ -z "$(domid "$guest")" ] || xl destroy "$guest"
 }
@@ -50,12 +59,14 @@ stub_walks() {
 # guest_walks DEPLOYMENT: an ordinary guest does. Its target is empty: it has no guest.
 guest_walks() {
     local run=$1/guest/$xen guest_label=
+    attack "guest_$1"
     [ $flask = no ] || guest_label=$(label guest guest)
     label=$guest_label targeted=no check "$run: a domain with an ordinary guest's rights walks" \
         launch_stub walker walk "" "other=$other" "$versions"
     walks "$run"
     xl destroy walker
     check "$run: the bystander still does verified I/O" more_rounds bystander 2 60
+    attacked
 }
 
 begin
@@ -68,11 +79,14 @@ if [ -e /pf/xenpolicy ]; then
     [ "$xen" != 4.17 ] || versions="$versions fragile=1"
 fi
 start_bystander 1000
+watch_stalls
 other=$(domid bystander)
 if [ $flask = no ]; then
     stub_walks A victim
     guest_walks A
+    for name in stub_A+ stub_B-start stub_B guest_A+; do no_attack $name "this machine has no FLASK policy"; done
 else
+    for name in stub_A guest_A; do no_attack $name "this machine has a FLASK policy"; done
     # What FLASK refuses Xen tells on the serial line that dom0's rows take, in the middle of them.
     check "Xen's log is quiet" xl set-parameters 'loglvl=none guest_loglvl=none'
     stub_walks A+ victim
@@ -81,6 +95,7 @@ else
     guest_walks A+
     check "Xen's log tells again" xl set-parameters 'loglvl=info guest_loglvl=info'
 fi
+tell_stalls
 equal "the bystander saw no error" "" "$(guest_value bystander error)"
 rounds=$(rounds_of bystander)
 check "xl destroys the bystander" xl destroy bystander

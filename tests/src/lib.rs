@@ -6,6 +6,7 @@
 //!
 //! - [`scenario`]: what a scenario is, and the machines that one may run on.
 //! - [`manifest`]: which scenarios there are, what rule each states, where each runs.
+//! - [`attacks`]: the suites of attacks, and the table of what came of them.
 //! - [`flask`]: the policy of the machines that have one.
 //! - [`runner`]: boots machines and runs what the manifest asks for.
 //! - [`report`]: verdict lines, a log file per scenario, `tests.json`.
@@ -13,6 +14,8 @@
 //! - [`power`]: what writes in the guest and checks in dom0 for the power failure scenarios.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "harness")]
+pub mod attacks;
 #[cfg(feature = "harness")]
 pub mod flask;
 #[cfg(feature = "harness")]

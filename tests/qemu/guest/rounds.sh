@@ -10,7 +10,9 @@ wait_device "/dev/$disk" 30 || stop "no /dev/$disk"
 n=0
 while [ "$n" -lt "$rounds" ]; do
     n=$((n + 1))
+    from=$(uptime_ms)
     round "$disk" "$tag" "$n" || stop "gave up in round $n"
+    value round_ms $(($(uptime_ms) - from))
     value round "$n"
 done
 value done "$n"

@@ -1,11 +1,15 @@
 //! Runs the QEMU scenarios and ends with a line `N passed, N failed` (and `, N skipped`).
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
+use pilotfish_tests::attacks::table::Table;
+use pilotfish_tests::attacks::{self, Suite, preambles};
 use pilotfish_tests::manifest::SCENARIOS;
+use pilotfish_tests::report::Verdict;
 use pilotfish_tests::{report, runner};
 use xtask::setup::XenVersion;
 use xtask::{interrupt, paths};
@@ -30,12 +34,24 @@ struct Cli {
     /// More words for dom0's command line, for scenarios that read some.
     #[arg(long, value_name = "WORDS", default_value = "")]
     dom0_args: String,
-    /// List the scenarios and the rule that each states.
+    /// Only the suites of attacks (all, or those named), with a table of every attack.
+    #[arg(long)]
+    attacks: bool,
+    /// List the scenarios and the rule that each states; with --attacks what each attack tries.
     #[arg(long)]
     list: bool,
 }
 
-fn run(cli: Cli) -> Result<bool> {
+fn run(mut cli: Cli) -> Result<bool> {
+    if cli.attacks {
+        let suites = attacks::named(&cli.names);
+        let suites = suites.map_err(|name| anyhow!("no suite of attacks is called {name:?}"))?;
+        if cli.list {
+            return list_attacks(&suites);
+        }
+        cli.names = suites.iter().map(|suite| suite.scenario.to_owned()).collect();
+        return run_scenarios(cli, |verdicts| tell_attacks(&suites, verdicts));
+    }
     if cli.list {
         for scenario in SCENARIOS {
             let long = if scenario.long { " (long: only by name)" } else { "" };
@@ -43,6 +59,33 @@ fn run(cli: Cli) -> Result<bool> {
         }
         return Ok(true);
     }
+    run_scenarios(cli, |_| Ok(true))
+}
+
+/// What each attack of these suites tries.
+fn list_attacks(suites: &[Suite]) -> Result<bool> {
+    for suite in suites {
+        println!("{}", suite.scenario);
+        for attack in preambles::of(suite)? {
+            println!("    {:<24} {}", attack.name, attack.tries);
+        }
+    }
+    Ok(true)
+}
+
+/// The table of a run, printed and kept; whether it is a good one.
+fn tell_attacks(suites: &[Suite], verdicts: &[Verdict]) -> Result<bool> {
+    let table = Table::of(suites, verdicts)?;
+    let dir = paths::target().join("attack");
+    fs::create_dir_all(&dir)?;
+    let path = dir.join("table.txt");
+    fs::write(&path, table.text()).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}table: {}", table.text(), path.display());
+    Ok(table.is_good())
+}
+
+/// Runs what is asked for; `more` sees all verdicts, and says whether they are good.
+fn run_scenarios(cli: Cli, more: impl FnOnce(&[Verdict]) -> Result<bool>) -> Result<bool> {
     if let Some(unknown) = cli.names.iter().find(|name| SCENARIOS.iter().all(|known| known.name != **name)) {
         bail!("no scenario is called {unknown:?}; --list shows them");
     }
@@ -73,7 +116,7 @@ fn run(cli: Cli) -> Result<bool> {
     let failed = verdicts.len() - passed;
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     println!("{passed} passed, {failed} failed{skipped}");
-    Ok(failed == 0 && passed > 0)
+    Ok(more(&verdicts)? && failed == 0 && passed > 0)
 }
 
 fn main() -> ExitCode {

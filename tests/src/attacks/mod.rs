@@ -1,0 +1,70 @@
+//! `cargo xtask attack`: the suites of attacks, what each attack tries, and one table of what came of them.
+//!
+//! - [`preambles`]: what each attack tries, read where the attack is.
+//! - [`table`]: the table.
+
+pub mod preambles;
+pub mod table;
+
+/// A scenario whose attacks are counted one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// The scenario's name.
+    pub scenario: &'static str,
+    /// Where its attacks are: a file or a folder of Rust, or a script.
+    pub source: &'static str,
+}
+
+const fn suite(scenario: &'static str, source: &'static str) -> Suite {
+    Suite { scenario, source }
+}
+
+/// Every suite, in the order of the table: each scenario whose name begins with `hostile-`.
+pub const SUITES: &[Suite] = &[
+    suite("hostile-guest", "tests/frontend/src/attacks"),
+    suite("hostile-blkback", "tests/hostile/src/blkback/attacks.rs"),
+    suite("hostile-probe", "tests/qemu/hostile-probe.sh"),
+    suite("hostile-walk", "tests/qemu/hostile-walk.sh"),
+    suite("hostile-contention", "tests/qemu/hostile-contention.sh"),
+    suite("hostile-shared-page", "tests/qemu/hostile-shared-page.sh"),
+];
+
+/// The suites of these names, in the table's order; all of them if none is named.
+///
+/// # Errors
+/// The first name that is none of a suite's.
+pub fn named(names: &[String]) -> Result<Vec<Suite>, &str> {
+    match names.iter().find(|name| SUITES.iter().all(|suite| suite.scenario != **name)) {
+        Some(unknown) => Err(unknown),
+        None => {
+            let wanted = |suite: &&Suite| names.is_empty() || names.iter().any(|name| name == suite.scenario);
+            Ok(SUITES.iter().filter(wanted).copied().collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::SCENARIOS;
+
+    #[test]
+    fn every_hostile_scenario_is_a_suite_and_the_other_way_round() {
+        let hostile =
+            SCENARIOS.iter().map(|scenario| scenario.name).filter(|name| name.starts_with("hostile-"));
+        let (mut scenarios, mut suites): (Vec<_>, Vec<_>) =
+            (hostile.collect(), SUITES.iter().map(|suite| suite.scenario).collect());
+        scenarios.sort_unstable();
+        suites.sort_unstable();
+        assert_eq!(scenarios, suites);
+    }
+
+    #[test]
+    fn suites_are_taken_by_name_and_a_wrong_name_is_told() {
+        assert_eq!(named(&[]).unwrap().len(), SUITES.len());
+        let two = ["hostile-walk".to_owned(), "hostile-guest".to_owned()];
+        let taken: Vec<_> = named(&two).unwrap().iter().map(|suite| suite.scenario).collect();
+        assert_eq!(taken, ["hostile-guest", "hostile-walk"]);
+        assert_eq!(named(&["demo".to_owned()]).unwrap_err(), "demo");
+    }
+}
