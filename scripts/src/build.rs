@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
 
 use crate::toolchain::{Target, Toolchain};
-use crate::{manual, paths, process, ui, workspace};
+use crate::{elf, manual, paths, process, ui, workspace};
 
 const IMAGE_PACKAGE: &str = "pilotfish-image";
 const STUB_PROFILE: &str = "stub";
@@ -89,12 +90,6 @@ pub fn stub(toolchain: &Toolchain) -> Result<Products> {
         manual,
         ..Products::default()
     };
-    let bytes = |path: &Option<PathBuf>| path.as_deref().map_or(0, bytes_of);
-    ui::heading(format!(
-        "  stub image: {} bytes, with a network {} bytes",
-        bytes(&products.image),
-        bytes(&products.net_image)
-    ));
     Ok(products)
 }
 
@@ -111,8 +106,12 @@ fn stub_image(toolchain: &Toolchain, name: &str, bytes_max: u64) -> Result<PathB
     let image = paths::target().join(name);
     raw_image(&stub_elf(toolchain), &image)?;
     small_enough(name, fs::metadata(&image)?.len(), bytes_max)?;
-    let named = places_in(&fs::read(&image)?, &[Some(paths::root()), paths::cargo_home()]);
+    let content = fs::read(&image)?;
+    let named = places_in(&content, &[Some(paths::root()), paths::cargo_home()]);
     ensure!(named.is_empty(), "{name} depends on where it was built: it names {named:?}");
+    let relocated = elf::for_a_loader(&fs::read(stub_elf(toolchain))?)?;
+    ensure!(relocated.is_empty(), "{name} would have to be relocated, and nobody does: it has {relocated:?}");
+    ui::heading(format!("  {name}: {} bytes, SHA-256 {:x}", content.len(), Sha256::digest(&content)));
     Ok(image)
 }
 

@@ -1,4 +1,5 @@
-//! Which shared libraries a set of ELF programs needs: the closure over DT_NEEDED.
+//! Which shared libraries a set of ELF programs needs: the closure over DT_NEEDED. And whether a loader would have
+//! to change a program before it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use object::LittleEndian;
-use object::elf::{DT_NEEDED, FileHeader64};
-use object::read::elf::{Dyn, FileHeader};
+use object::elf::{DT_NEEDED, FileHeader64, SHF_ALLOC, SHT_DYNAMIC, SHT_REL, SHT_RELA, SHT_RELR};
+use object::read::elf::{Dyn, FileHeader, SectionHeader};
 
 /// The libraries `programs` need, by file name, each with its path under one of `dirs`.
 ///
@@ -54,4 +55,38 @@ fn parse(data: &[u8]) -> Result<Vec<String>> {
         names.push(String::from_utf8_lossy(entry.string(endian, strings)?).into_owned());
     }
     Ok(names)
+}
+
+/// The sections by which a loader would change the program in memory before it runs: relocations, and the dynamic
+/// section, which leads to them. A raw image has no loader.
+///
+/// # Errors
+/// When it is not a 64-bit ELF.
+pub fn for_a_loader(data: &[u8]) -> Result<Vec<String>> {
+    let header = FileHeader64::<LittleEndian>::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data)?;
+    let wants_loader = |section: &&object::elf::SectionHeader64<LittleEndian>| {
+        let kinds = [SHT_REL, SHT_RELA, SHT_RELR, SHT_DYNAMIC];
+        kinds.contains(&section.sh_type(endian))
+            && section.sh_flags(endian) & u64::from(SHF_ALLOC) != 0
+            && section.sh_size(endian) > 0
+    };
+    let name = |section| Ok(String::from_utf8_lossy(sections.section_name(endian, section)?).into_owned());
+    sections.iter().filter(wants_loader).map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_a_loader_has_to_relocate_is_told() {
+        // Rust links its tests so that they run at any address.
+        let itself = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let sections = for_a_loader(&itself).unwrap();
+        assert!(sections.iter().any(|name| name.starts_with(".rela")), "{sections:?}");
+        assert!(sections.iter().any(|name| name == ".dynamic"), "{sections:?}");
+        assert!(for_a_loader(b"no program").is_err());
+    }
 }

@@ -68,6 +68,39 @@ fn the_last_sector_is_the_last() {
     assert_eq!(front.submit(1, beyond).unwrap_err().0, SubmitError::BadRange);
 }
 
+/// The addresses of a disk's pages, all of which must be lent to nobody and empty.
+fn empty_pages(front: &mut BlkFront<FakeXen>) -> Vec<u64> {
+    let count = front.pool_count().total;
+    let bounce = front.take_pages(count).unwrap();
+    let found = content(front, &bounce, u32::from(count) * 4096);
+    assert!(found.iter().all(|&byte| byte == 0), "a new page holds something");
+    let addresses = front.pages(&bounce).map(SharedPage::addr).collect();
+    front.give_back(bounce);
+    addresses
+}
+
+#[test]
+fn no_page_carries_bytes_of_one_disk_to_another() {
+    let mut machine = Machine::new(BlkBackConfig::default());
+    let other = VDEV + 16;
+    let _back = BlkBack::attach(&machine.xen, &machine.store, other, BlkBackConfig::default());
+    let mut first = machine.connect(8).unwrap();
+    let of_first = empty_pages(&mut first);
+    machine.write(&mut first, 0, &[0xa5; 8 * 4096]).unwrap();
+    // While both are there.
+    let mut second = BlkFront::connect(&machine.xen, &mut machine.xs, other, 8).unwrap();
+    let of_second = empty_pages(&mut second);
+    assert!(of_second.iter().all(|page| !of_first.contains(page)), "a page of two disks");
+    machine.read(&mut second, 0, 4096);
+    second.close(&mut machine.xs).unwrap();
+    second.disconnect();
+    // The heap has the pages of the first one again, and may give them to the second.
+    first.close(&mut machine.xs).unwrap();
+    first.disconnect();
+    let mut second = BlkFront::connect(&machine.xen, &mut machine.xs, other, 16).unwrap();
+    assert_eq!(empty_pages(&mut second).len(), 16);
+}
+
 #[test]
 fn pages_of_another_disk_are_refused() {
     let (mut machine, mut other) =
