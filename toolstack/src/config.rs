@@ -107,6 +107,8 @@ struct File {
     stub_image: Option<PathBuf>,
     stub_net_image: Option<PathBuf>,
     stub_bridge: Option<String>,
+    image_sha256: Option<String>,
+    net_image_sha256: Option<String>,
     stub_memory: Option<ByteSize>,
     map_window: Option<MapWindow>,
     map_window_max: Option<ByteSize>,
@@ -137,6 +139,10 @@ pub struct Config {
     pub stub_net_image: PathBuf,
     /// dom0's bridge that the stubs' network interfaces join, where a disk file names no other.
     pub stub_bridge: String,
+    /// SHA-256 of `stub_image` in hexadecimal digits; empty: any image.
+    pub image_sha256: String,
+    /// The same of `stub_net_image`.
+    pub net_image_sha256: String,
     /// RAM of a stub without its RAM disks, bytes.
     pub stub_memory: u64,
     /// Guest memory a stub may map at once.
@@ -209,6 +215,8 @@ impl Config {
             stub_image: value!(stub_image),
             stub_net_image: value!(stub_net_image),
             stub_bridge: value!(stub_bridge),
+            image_sha256: value!(image_sha256),
+            net_image_sha256: value!(net_image_sha256),
             stub_memory: value!(stub_memory).as_u64(),
             map_window: value!(map_window),
             map_window_max: value!(map_window_max).as_u64(),
@@ -276,6 +284,13 @@ impl Config {
         }
         check_bridge(&self.stub_bridge)
             .with_context(|| format!("stub-bridge = \"{}\"", printable(&self.stub_bridge, 60)))?;
+        for (key, hash) in
+            [("image-sha256", &self.image_sha256), ("net-image-sha256", &self.net_image_sha256)]
+        {
+            if !hash.is_empty() && !is_sha256(hash) {
+                bail!("{key} = \"{}\": must be 64 hexadecimal digits, or empty", printable(hash, 80));
+            }
+        }
         grant_stub::check(&self.grant_stubs)?;
         if !fit_for_xl(&self.stub_seclabel) {
             bail!("stub-seclabel: must hold neither quotes nor control characters");
@@ -311,6 +326,11 @@ impl Config {
     }
 }
 
+/// Whether the text is a SHA-256 in hexadecimal digits.
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Whether `text` can stand between double quotes in an xl configuration.
 #[must_use]
 pub fn fit_for_xl(text: &str) -> bool {
@@ -330,7 +350,7 @@ pub fn check_bridge(name: &str) -> Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testkit"))]
 impl Config {
     /// The defaults, for tests.
     pub fn default_for_tests() -> Config {
@@ -372,6 +392,12 @@ mod tests {
             ("stub-image = \"stub.img\"\n", "c.toml", "stub.img"),
             ("stub-net-image = \"net.img\"\n", "c.toml", "net.img"),
             ("stub-bridge = \"a,b\"\n", "c.toml", "stub-bridge = \"a,b\""),
+            (
+                "image-sha256 = \"g123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n",
+                "c.toml",
+                "image-sha256",
+            ),
+            ("image-sha256 = \"0123\"\n", "c.toml", "image-sha256 = \"0123\""),
             ("run-dir = '/run/a\"b'\n", "c.toml", "run-dir"),
             ("quiet-ms = 9000\n", "c.toml", "quiet-ms"),
             ("backend-timeout-ms = 86400001\n", "c.toml", "backend-timeout-ms"),

@@ -1,10 +1,12 @@
 //! The stubs' images.
 
-use std::fs::File;
+use std::fmt::Write as _;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 
@@ -31,21 +33,64 @@ impl Image {
             Image::Net => (&config.stub_net_image, "stub-net-image"),
         }
     }
+
+    /// The SHA-256 that it must have, and the key that says so; empty: any.
+    fn sha256(self, config: &Config) -> (&str, &'static str) {
+        match self {
+            Image::Usual => (&config.image_sha256, "image-sha256"),
+            Image::Net => (&config.net_image_sha256, "net-image-sha256"),
+        }
+    }
+}
+
+/// Checks that the image is the one whose hash the configuration has, if it has one. Asked before each stub is made: an
+/// image that was replaced is told from the old one when it would first run.
+///
+/// # Errors
+/// It is another image, or cannot be read.
+pub fn verify(config: &Config, which: Image) -> Result<()> {
+    let (path, key) = which.path(config);
+    let (wanted, hash_key) = which.sha256(config);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let content = read(path, config).with_context(|| format!("{key} = \"{}\"", path.display()))?;
+    let found = hex(&Sha256::digest(content));
+    ensure!(
+        found.eq_ignore_ascii_case(wanted),
+        "{key} = \"{}\": its SHA-256 is {found}, but {hash_key} says {wanted}; remedy: install the image that was \
+         verified, or change the key",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Its bytes, up to the size of a stub's RAM.
+fn read(path: &Path, config: &Config) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(config.stub_memory).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The length of a stub's image.
 ///
 /// # Errors
-/// It cannot be read, or it is not a stub's image.
+/// It cannot be read, or it is not a stub's image, or not the one whose hash the configuration has.
 pub fn image(config: &Config, which: Image) -> Result<u64> {
     let (path, key) = which.path(config);
-    let read = || -> Result<u64> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+    let judged = || -> Result<u64> {
+        let length = fs::metadata(path)?.len();
         // The loader puts the image into the stub's RAM, beside a device tree.
         ensure!(length < config.stub_memory, "{length} bytes do not fit into stub-memory");
-        let mut content = Vec::new();
-        file.take(config.stub_memory).read_to_end(&mut content)?;
+        let content = read(path, config)?;
         let (at, magic) = BOOT_MAGIC;
         // Xen's loader would refuse anything else, but only with the first guest.
         let boots = content.get(at..).is_some_and(|rest| rest.starts_with(magic));
@@ -55,9 +100,11 @@ pub fn image(config: &Config, which: Image) -> Result<u64> {
         ensure!(ours, "an image that boots, but not a stub's");
         Ok(length)
     };
-    read().with_context(|| {
+    let length = judged().with_context(|| {
         format!("{key} = \"{}\": install the stub's image there, or change the key", path.display())
-    })
+    })?;
+    verify(config, which)?;
+    Ok(length)
 }
 
 #[cfg(test)]
@@ -91,5 +138,34 @@ mod tests {
         assert_eq!(image(&config, Image::Usual).unwrap(), 4096);
         let config = Config { stub_net_image: path, stub_image: "/no/such".into(), ..config };
         assert_eq!(image(&config, Image::Net).unwrap(), 4096);
+    }
+
+    /// Of the three bytes `abc`, by FIPS 180-2.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn only_the_image_with_the_hash_that_is_asked_for_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stub.img");
+        std::fs::write(&path, "abc").unwrap();
+        let of = |which: Image, hash: &str| {
+            let mut config = Config::default_for_tests();
+            let (image, wanted) = match which {
+                Image::Usual => (&mut config.stub_image, &mut config.image_sha256),
+                Image::Net => (&mut config.stub_net_image, &mut config.net_image_sha256),
+            };
+            (*image, *wanted) = (path.clone(), hash.to_owned());
+            config
+        };
+        for which in [Image::Usual, Image::Net] {
+            for good in ["", ABC, &ABC.to_uppercase()] {
+                verify(&of(which, good), which).unwrap();
+            }
+            let bad = of(which, &ABC.replace('b', "c"));
+            let error = format!("{:#}", verify(&bad, which).unwrap_err());
+            assert!(error.contains("stub.img") && error.contains(ABC) && error.contains("remedy"), "{error}");
+            let missing = Config { stub_image: "/no".into(), stub_net_image: "/no".into(), ..bad };
+            assert!(verify(&missing, which).is_err());
+        }
     }
 }

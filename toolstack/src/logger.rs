@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config;
+use crate::text::one_line;
 
 struct Logger {
     journald: bool,
@@ -38,6 +39,16 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+/// A message as it is written. Whatever is in it, it is one line: nobody forges another one, or a priority.
+fn line(journald: bool, level: Level, message: &str) -> String {
+    let message = one_line(message);
+    if journald {
+        return format!("<{}>{message}\n", priority(level));
+    }
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    format!("{time} {level:5} pilotfishd: {message}\n")
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
@@ -47,15 +58,23 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = if self.journald {
-            format!("<{}>{}\n", priority(record.level()), record.args())
-        } else {
-            let time = humantime::format_rfc3339_millis(SystemTime::now());
-            format!("{time} {:5} pilotfishd: {}\n", record.level(), record.args())
-        };
+        let line = line(self.journald, record.level(), &record.args().to_string());
         // Nobody is left to tell if stderr is gone.
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_many_lines_is_one_line_of_the_log() {
+        let message = "disk a\n<0>kernel: forged\r\n\x1b[2J";
+        assert_eq!(line(true, Level::Warn, message), "<4>disk a?<0>kernel: forged???[2J\n");
+        let line = line(false, Level::Error, message);
+        assert!(line.ends_with(" ERROR pilotfishd: disk a?<0>kernel: forged???[2J\n"), "{line}");
+    }
 }

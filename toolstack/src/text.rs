@@ -15,6 +15,18 @@ pub fn printable(text: &str, max: usize) -> String {
     out
 }
 
+/// The text as one line that no terminal and no log takes for anything else: control characters, and those that
+/// change the direction of what follows, as `?`.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if is_harmless(c) { c } else { '?' }).collect()
+}
+
+fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The number in `text` if it is 1 to 12 decimal digits and nothing else.
 #[must_use]
 pub fn short_number(text: &str) -> Option<u64> {
@@ -44,6 +56,12 @@ mod tests {
         assert_eq!(printable("a\x1b[31m\nb\u{202e}c", 80), "a?[31m?b?c");
         assert_eq!(printable(&"x".repeat(5000), 5), "xxxxx...");
         assert_eq!(printable("  fine\n", 80), "fine");
+    }
+
+    #[test]
+    fn what_becomes_a_line_of_the_log_is_one_line_without_control_characters() {
+        assert_eq!(one_line("a\x1b[31m\nb\r\u{85}\u{202e}c\0"), "a?[31m?b???c?");
+        assert_eq!(one_line(" /dev/gäst 1 "), " /dev/gäst 1 ");
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //! - [`netif_rings`]: our network frontend against a hostile netback
 //! - [`nbd_stream`]: our NBD client against a hostile server
 //! - [`config_parse`]: the stub's command line
+//! - [`daemon_nodes`]: the daemon, with a guest and its stub that write to xenstore whatever they may
+//! - [`disk_lines`]: the daemon, with disk lines, image names and disk files of any bytes
 //! - [`virtq_differential`]: our queue beside rust-vmm's, over the same memory
 #![forbid(unsafe_code)]
 
@@ -21,6 +23,7 @@ mod blk_chain;
 mod blkif_ring;
 mod config_parse;
 pub mod corpus;
+mod daemon;
 mod input;
 mod mmio_seq;
 mod nbd_stream;
@@ -34,6 +37,7 @@ mod xenstore_wire;
 pub use blk_chain::blk_chain;
 pub use blkif_ring::blkif_ring;
 pub use config_parse::config_parse;
+pub use daemon::{daemon_nodes, disk_lines};
 pub use input::Input;
 pub use mmio_seq::mmio_seq;
 pub use nbd_stream::nbd_stream;
@@ -46,7 +50,7 @@ pub use xenstore_wire::xenstore_wire;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("mmio_seq", mmio_seq),
     ("virtq_mem", virtq_mem),
     ("blk_chain", blk_chain),
@@ -55,6 +59,8 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("netif_rings", netif_rings),
     ("nbd_stream", nbd_stream),
     ("config_parse", config_parse),
+    ("daemon_nodes", daemon_nodes),
+    ("disk_lines", disk_lines),
     ("virtq_differential", virtq_differential),
 ];
 

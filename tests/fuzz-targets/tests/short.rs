@@ -8,6 +8,8 @@ use std::cell::Cell;
 const CASES: u32 = 2000;
 /// Cases of a target that sets up a whole device or connection each time.
 const SLOW_CASES: u32 = 300;
+/// Cases of a target with a whole daemon, three guests and their stubs, and files.
+const DAEMON_CASES: u32 = 100;
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     // Small numbers are more often valid, so they reach deeper.
@@ -68,6 +70,16 @@ fn any_nbd_server_is_survived() {
 #[test]
 fn any_command_line_is_judged() {
     run(CASES, 20, fuzz_targets::config_parse);
+}
+
+#[test]
+fn any_writes_of_a_guest_and_its_stub_are_survived() {
+    run(DAEMON_CASES, 30, fuzz_targets::daemon_nodes);
+}
+
+#[test]
+fn any_disk_line_and_disk_file_is_judged() {
+    run(DAEMON_CASES, 20, fuzz_targets::disk_lines);
 }
 
 #[test]

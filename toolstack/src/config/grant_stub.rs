@@ -4,6 +4,8 @@ use anyhow::{Context, Result, bail};
 use pilotfish_flask::{Module, Reach};
 use serde::Deserialize;
 
+use crate::text::printable;
+
 /// Domain names longer than this are refused.
 const NAME_MAX: usize = 64;
 
@@ -69,8 +71,9 @@ fn check_name(name: &str) -> Result<()> {
     let number = name.chars().all(|c| c.is_ascii_digit());
     if number || name.len() > NAME_MAX || !name.chars().all(fit) || name.starts_with("pilotfish-") {
         bail!(
-            "grant-stubs: \"{name}\": must be a domain's name: letters, digits, '.', '_', '-'; not only digits, \
-             and not pilotfish-..."
+            "grant-stubs: \"{}\": must be a domain's name: letters, digits, '.', '_', '-'; not only digits, \
+             and not pilotfish-...",
+            printable(name, NAME_MAX)
         );
     }
     Ok(())

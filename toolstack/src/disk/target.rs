@@ -1,5 +1,7 @@
 //! What a disk's target stands for: a PV disk of the stub, memory of the stub, or an NBD server's export.
 
+use std::cell::LazyCell;
+
 use anyhow::{Context, Result, bail};
 
 use super::data::{Data, DataId};
@@ -40,7 +42,8 @@ pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result
     let mut seen: Vec<(&DiskNode, DataId)> = Vec::new();
     // Kept open until all are checked: while a file is open, its inode is given to no other.
     let mut open = Vec::new();
-    let blocks = stack::host_blocks();
+    // sysfs has a file for each: not read where all disks are in memory.
+    let blocks = LazyCell::new(stack::host_blocks);
     for node in nodes {
         let label = node.label();
         let (disk, data) = follow(node).with_context(|| format!("disk {label}"))?;

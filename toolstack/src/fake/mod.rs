@@ -8,4 +8,6 @@ mod handle;
 mod world;
 
 pub use handle::Handle;
-pub use world::{Domain, Manner, World, handle_of};
+pub use world::{Domain, World};
+#[cfg(test)]
+pub use world::{Manner, handle_of};

@@ -23,6 +23,7 @@ use crate::disk::answer;
 use crate::disk::node::{self, DiskNode};
 use crate::disk::target::{self, Disk};
 use crate::env::Env;
+use crate::image::{self, Image};
 use crate::text::{printable, short_number};
 use crate::xenstore::paths::{self, Place};
 
@@ -230,6 +231,8 @@ fn make(
 ) -> Result<Option<u16>> {
     let guest = job.identity.guest;
     check(env, job)?;
+    let which = if plan.interface.is_some() { Image::Net } else { Image::Usual };
+    image::verify(env.config, which)?;
     let from = env.host.now();
     env.host.create_paused(&job.identity.name(), &plan.xl_config, job.deadline, &job.cancel)?;
     log::debug!("guest {guest}: stub made in {} ms", env.host.now().duration_since(from).as_millis());

@@ -19,6 +19,7 @@ use super::xl_config;
 use crate::config::GrantStubEntry;
 use crate::env::Env;
 use crate::host::Host;
+use crate::image::{self, Image};
 use crate::xenstore::Store;
 use crate::xenstore::paths::{self, Place};
 
@@ -58,7 +59,14 @@ pub fn grant_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<GrantStub>>
 pub fn place_of(store: &dyn Store, host: &dyn Host, guest: u16) -> Result<Place> {
     let dom0 = Place::dom0(guest);
     if store.list(&dom0.dir())?.is_empty() {
-        for stub in grant_stubs(store, host)? {
+        let mut stubs = grant_stubs(store, host)?;
+        // A stub writes to its own directory: one that serves another guest must not stand before this guest's own.
+        stubs.sort_by_key(|stub| match stub.guest {
+            Some(of) if of == guest => 0,
+            None => 1,
+            Some(_) => 2,
+        });
+        for stub in stubs {
             let place = Place { owner: stub.domid, guest };
             if !store.list(&place.dir())?.is_empty() {
                 return Ok(place);
@@ -77,6 +85,7 @@ pub fn prepare(env: &Env<'_>, name: &str) -> Result<()> {
 }
 
 fn make(env: &Env<'_>, name: &str) -> Result<()> {
+    image::verify(env.config, Image::Usual)?;
     let identity = Identity::new(NO_GUEST)?;
     let mut config = Cow::Borrowed(env.config);
     if let Some(label) = label(env, name)? {
