@@ -7,6 +7,8 @@
 mod common;
 #[path = "nbd/life.rs"]
 mod life;
+#[path = "nbd/lost_cache.rs"]
+mod lost_cache;
 #[path = "nbd/machine.rs"]
 mod machine;
 #[path = "nbd/start.rs"]

@@ -66,6 +66,8 @@ pub struct Faults {
     pub keep: usize,
     /// Every n-th request fails with an error, and does nothing.
     pub fail_every: Option<u64>,
+    /// Requests of this kind fail with an error, and do nothing.
+    pub fail_kind: Option<u16>,
     /// The reply (counted from 0) at which a rule is broken.
     pub misdeed_at: Option<(u64, Misdeed)>,
 }
@@ -149,6 +151,11 @@ impl Server {
     /// What it says of the export from the next connection on. Its length stays.
     pub fn set_config(&mut self, config: ServerConfig) {
         self.config = ServerConfig { size_bytes: self.config.size_bytes, ..config };
+    }
+
+    /// Its host crashes: what was not flushed is gone.
+    pub fn lose_cache(&mut self) {
+        self.cached.clone_from(&self.durable);
     }
 
     /// The export has another length, which the next connection is told.
@@ -304,7 +311,8 @@ impl Server {
 
     fn serve(&mut self, request: Request, data: &[u8]) {
         self.requests += 1;
-        let fails = self.faults.fail_every.is_some_and(|every| self.requests.is_multiple_of(every));
+        let fails = self.faults.fail_every.is_some_and(|every| self.requests.is_multiple_of(every))
+            || self.faults.fail_kind == Some(request.kind);
         let result = if fails { Err(EIO) } else { self.execute(request, data) };
         let misdeed =
             self.faults.misdeed_at.filter(|(at, _)| *at == self.replies).map(|(_, misdeed)| misdeed);

@@ -123,36 +123,16 @@ impl<H: Hypervisor> TcpClient<H> {
 
     /// Takes bytes to be sent with the next [`Network::poll`]: all, or none if there is no room for all.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
-        self.send_with(bytes.len(), |at, part| {
-            let from = bytes.get(at..).and_then(|rest| rest.get(..part.len()));
-            from.map(|from| part.copy_from_slice(from)).is_some()
-        })
-    }
-
-    /// As [`TcpClient::send`], of `len` bytes that `fill` writes to where they are sent from. It gets the
-    /// place of a part among them, and the part; false: it cannot. False if there is no room, and nothing was
-    /// asked of `fill` then, or if `fill` could not: the connection is of no use then.
-    pub fn send_with(&mut self, len: usize, mut fill: impl FnMut(usize, &mut [u8]) -> bool) -> bool {
-        if len > self.send_room() {
-            return false;
-        }
-        let mut at = 0usize;
+        let fits = bytes.len() <= self.send_room();
         // The buffer's end lies somewhere in its memory, so it may take two parts.
-        while at < len {
-            let sent = self.with(|socket| {
-                socket.send(|room| {
-                    let part_len = room.len().min(len.saturating_sub(at));
-                    let part = room.get_mut(..part_len).unwrap_or_default();
-                    let taken = if fill(at, part) { part_len } else { 0 };
-                    (taken, taken)
-                })
-            });
-            match sent {
-                Ok(sent) if sent > 0 => at = at.saturating_add(sent),
-                _ => return false,
+        let mut rest = bytes;
+        while fits && !rest.is_empty() {
+            match self.with(|socket| socket.send_slice(rest)) {
+                Ok(taken) if taken > 0 => rest = rest.get(taken..).unwrap_or_default(),
+                _ => break,
             }
         }
-        true
+        fits && rest.is_empty()
     }
 
     /// Hands received bytes to `take`, which returns how many of them it took, until there are none or it

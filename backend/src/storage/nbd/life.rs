@@ -5,21 +5,25 @@
 //! has come since.
 //!
 //! **Flushes.** What the server had completed and not flushed may be gone: it may have been restarted, and the
-//! client cannot tell that from a network that failed for a moment. So each new connection counts as another
-//! storage backend of a PV disk does: if something was completed since the last flush, the next flush fails,
-//! once (docs/decisions/0013).
+//! client cannot tell that from a network that failed for a moment. So the engine keeps such writes until a flush
+//! (`kept.rs`), and does them again over the next connection before anything else, one after the other. If
+//! that fails, or a flush that the engine makes to have room, then the guest's next flush fails, once
+//! (docs/decisions/0013).
 //!
 //! **After the timeout** without an answer the held requests fail, and new ones do at once, until there is a
 //! connection again.
 
 use super::export::{geometry, unfit, unusable};
+use super::kept::Kept;
 use super::link::{Link, Progress, Reason};
-use super::{NbdDisk, NbdOptions, pieces};
+use super::{NbdDisk, NbdOptions, OWN_FLUSH, REPLAY, pieces};
 use crate::limit::Limiter;
+use crate::storage::Operation;
 use crate::storage::remote::{Cache, Requests, Timeout};
 use kernel::Hypervisor;
 use log::{error, info, warn};
-use nbd::{Export, Fault};
+use nbd::wire::REQUEST_BYTES;
+use nbd::{Command, Export, IoError};
 use net::Network;
 
 /// Pause before an export that does not suit the disk is asked for again.
@@ -51,6 +55,8 @@ impl<H: Hypervisor> NbdDisk<H> {
             outstanding: 0,
             unsent: false,
             cache: Cache::default(),
+            kept: Kept::new(export.flush),
+            own_flush: None,
             timeout: Timeout::new(timeout_ns),
             limiter: Limiter::new(),
             reported: None,
@@ -68,12 +74,17 @@ impl<H: Hypervisor> NbdDisk<H> {
         if changed {
             self.on_timeout();
         }
-        if let Some(fault) = self.take_unasked() {
-            self.detach(Reason::Fault(fault));
-            changed = true;
-        } else if self.link.has_ended() {
+        if self.requests.is_empty() {
+            // Nobody else reads what comes then.
+            let _no_request = self.take_received(None);
+        }
+        if self.link.has_ended() {
             self.detach(Reason::Ended);
             changed = true;
+        }
+        if self.outstanding == 0 {
+            // There was no room for the next one.
+            self.replay();
         }
         match self.link.step() {
             Some(Progress::Ready(export)) => {
@@ -90,27 +101,6 @@ impl<H: Hypervisor> NbdDisk<H> {
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
         self.link.due_ns().into_iter().chain(self.timeout.deadline_ns()).min()
-    }
-
-    /// Without a request under way nobody else reads what comes, and it breaks a rule.
-    fn take_unasked(&mut self) -> Option<Fault> {
-        if self.outstanding > 0 {
-            return None;
-        }
-        let (client, tcp) = self.link.up()?;
-        let mut fault = None;
-        tcp.receive(|bytes| {
-            let mut rest = bytes;
-            while fault.is_none() {
-                match client.receive(&mut rest) {
-                    Ok(None) => break,
-                    Ok(Some(_)) => {}
-                    Err(broken) => fault = Some(broken),
-                }
-            }
-            bytes.len().saturating_sub(rest.len())
-        });
-        fault
     }
 
     fn on_timeout(&mut self) {
@@ -135,6 +125,8 @@ impl<H: Hypervisor> NbdDisk<H> {
         self.link.lose();
         self.reported = None;
         self.outstanding = 0;
+        self.own_flush = None;
+        self.kept.hold();
         self.requests.hold();
     }
 
@@ -151,28 +143,85 @@ impl<H: Hypervisor> NbdDisk<H> {
         info!("{}: connected again, {} requests to submit", self.link.name(), self.requests.waiting());
         self.geometry.capacity_sectors = now.capacity_sectors;
         self.geometry.transfer_bytes = now.transfer_bytes;
-        self.lose_cache();
         self.timeout.renew();
         let geometry = &self.geometry;
         self.requests.renew(|operation| pieces(geometry, operation));
+        self.kept.begin_replay();
+        self.replay();
     }
 
-    /// Nothing is known of what was completed over the last connection and not flushed.
-    fn lose_cache(&mut self) {
-        // Without a cache there was nothing to lose, and after a flush neither.
-        if !self.geometry.flush || !self.cache.is_dirty() {
+    /// Does the next write again that was completed over an earlier connection and not flushed. One at a time:
+    /// a later one may be about the same place.
+    fn replay(&mut self) {
+        let NbdDisk { link, kept, outstanding, .. } = self;
+        let Some((client, tcp)) = link.up() else { return };
+        let Some((command, data)) = kept.next_replay() else { return };
+        if tcp.send_room() < REQUEST_BYTES.saturating_add(data.len()) {
             return;
         }
+        match client.submit(REPLAY, command) {
+            Ok(header) => {
+                // There is room for both.
+                let _ = tcp.send(&header) && tcp.send(data);
+                *outstanding = outstanding.saturating_add(1);
+                self.network().send_frames();
+            }
+            // The export has become shorter.
+            Err(_) => self.lose_cache(),
+        }
+    }
+
+    /// A write was done again, or not.
+    pub(super) fn on_replay(&mut self, outcome: Result<(), IoError>) {
+        match outcome {
+            Ok(()) => self.kept.end_replay(),
+            Err(_) => self.lose_cache(),
+        }
+        self.replay();
+    }
+
+    /// Has the server make durable what is kept, unless that is under way.
+    pub(super) fn flush_own(&mut self) {
+        let is_needed = self.geometry.flush && self.cache.is_dirty();
+        if !is_needed || self.own_flush.is_some() || !self.is_serving() {
+            return;
+        }
+        let Some((client, tcp)) = self.link.up() else { return };
+        if tcp.send_room() < REQUEST_BYTES {
+            return;
+        }
+        let Ok(header) = client.submit(OWN_FLUSH, Command::Flush) else { return };
+        // There is room for it.
+        let _ = tcp.send(&header);
+        self.unsent = true;
+        self.outstanding = self.outstanding.saturating_add(1);
+        self.own_flush = Some(self.cache.completed());
+    }
+
+    /// The engine's own flush is over.
+    pub(super) fn on_own_flush(&mut self, outcome: Result<(), IoError>) {
+        let Some(covers) = self.own_flush.take() else { return };
+        match outcome {
+            Ok(()) => {
+                self.cache.note(Operation::Flush, covers);
+                self.kept.free(self.cache.durable());
+            }
+            Err(_) => self.lose_cache(),
+        }
+    }
+
+    /// What was completed and not flushed is not to be made durable any more.
+    fn lose_cache(&mut self) {
         // One that is held tells of it, so that the next need not.
         let told = self.requests.fail_flushes();
         self.cache.lose(told);
+        self.kept.give_up(self.cache.completed());
         self.report_lost();
     }
 
     pub(super) fn report_lost(&self) {
         error!(
-            "{}: writes that the guest had not flushed may have been lost with the last connection; a flush fails \
-             to tell it",
+            "{}: writes that the guest had not flushed may be lost; a flush fails to tell it",
             self.link.name()
         );
     }

@@ -29,8 +29,6 @@ pub enum Reason {
     Silent,
     /// The export cannot be used; why.
     Unfit(&'static str),
-    /// The guest took the memory away of a write that was half sent.
-    Memory,
     /// The export's name is too long.
     Name,
 }
@@ -44,7 +42,6 @@ impl fmt::Display for Reason {
             Reason::Fault(fault) => fault.fmt(f),
             Reason::Silent => f.write_str("no answer to requests within the timeout"),
             Reason::Unfit(why) => f.write_str(why),
-            Reason::Memory => f.write_str("the data of a write is not there"),
             Reason::Name => NameTooLong.fmt(f),
         }
     }

@@ -1,11 +1,13 @@
 //! An export of an NBD server, over the stub's own network.
 //!
-//! Data is copied once each way: between the guest's memory and what TCP has received or has to send. A
-//! request longer than 128 KiB goes in pieces, so that each piece has room to be sent whole.
+//! Data that is read is copied once, from what TCP has received to the guest's memory. Data that is written is kept
+//! (`nbd/kept.rs`) and sent from there. A request longer than 128 KiB goes in pieces, so that each piece has room to be
+//! sent whole.
 //!
 //! The connection may break at any time; `nbd/life.rs` says what happens then.
 
 mod export;
+mod kept;
 mod life;
 mod link;
 
@@ -13,6 +15,7 @@ use super::remote::{Cache, Progress, Refusal, Requests, Timeout, piece};
 use super::{Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::limit::{Limiter, warn_limited};
 use core::net::SocketAddrV4;
+use kept::Kept;
 use kernel::{Hypervisor, Port};
 use link::Link;
 use nbd::wire::REQUEST_BYTES;
@@ -20,6 +23,11 @@ use nbd::{Command, Event, IoError, SubmitError};
 use net::Network;
 
 pub use link::Reason;
+
+/// The id of a flush of the engine's own. Those of pieces are smaller.
+const OWN_FLUSH: u64 = u64::MAX;
+/// The id of a write that is done again for its flush.
+const REPLAY: u64 = u64::MAX - 1;
 
 /// Which export, and how.
 #[derive(Clone, Debug)]
@@ -46,6 +54,9 @@ pub struct NbdDisk<H: Hypervisor> {
     /// Something was given to TCP, or taken from it, that has frames to be sent.
     unsent: bool,
     cache: Cache,
+    kept: Kept,
+    /// A flush of the engine's own is under way, which makes so many writes durable.
+    own_flush: Option<u64>,
     timeout: Timeout,
     limiter: Limiter,
     /// Why there was no connection the last time, so that it is told once.
@@ -56,6 +67,8 @@ pub struct NbdDisk<H: Hypervisor> {
 enum Received {
     /// The piece of a request in that slot is over.
     Piece(u16),
+    OwnFlush(Result<(), IoError>),
+    Replay(Result<(), IoError>),
     Nothing,
     Broken(Reason),
 }
@@ -67,44 +80,88 @@ impl<H: Hypervisor> NbdDisk<H> {
         self.link.network()
     }
 
+    /// Whether requests can be made. Not while writes of the last connection are done again.
+    fn is_serving(&self) -> bool {
+        self.link.is_up() && !self.kept.is_replaying()
+    }
+
     fn submit_pieces(&mut self, io: &Io<'_>, slot: u16) -> Progress {
-        let NbdDisk { link, geometry, requests, outstanding, unsent, .. } = self;
-        let mut broken = false;
+        let NbdDisk { link, geometry, requests, outstanding, unsent, kept, .. } = self;
+        let mut is_full = false;
         let progress = requests.submit_pieces(io, slot, |request| {
             // Without a connection it waits for the next one.
-            let Some((client, tcp)) = link.up() else { return Err(Refusal::NoRoom) };
-            let command = command(geometry, request.ticket.operation(), request.submitted)?;
-            let data_bytes = match command {
-                Command::Write { len_bytes, .. } => usize::try_from(len_bytes).unwrap_or(usize::MAX),
-                _ => 0,
+            let Some((client, tcp)) = link.up().filter(|_| !kept.is_replaying()) else {
+                return Err(Refusal::NoRoom);
             };
-            if tcp.send_room() < REQUEST_BYTES.saturating_add(data_bytes) {
+            let piece = Piece::new(geometry, request.ticket.operation(), request.submitted)?;
+            if tcp.send_room() < REQUEST_BYTES.saturating_add(piece.data_bytes) {
                 return Err(Refusal::NoRoom);
             }
-            let id = (u64::from(slot) << 16) | u64::from(request.submitted);
-            let header = client.submit(id, command).map_err(refusal)?;
-            let skip = piece_bytes(geometry).saturating_mul(request.submitted.into());
-            let gather = |at: usize, part: &mut [u8]| {
-                let at = skip.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
-                io.gather_bytes(&request.ticket, at, part).is_ok()
-            };
-            *unsent = true;
-            if !tcp.send(&header) || !tcp.send_with(data_bytes, gather) {
-                // The server waits for data that the guest does not have.
-                broken = true;
+            let is_kept = piece.is_write();
+            if is_kept && !kept.has_room(piece.data_bytes) {
+                is_full = true;
+                return Err(Refusal::NoRoom);
+            }
+            // Before the server knows of it: what is not in the guest's memory fails alone.
+            let gather = |data: &mut [u8]| io.gather_bytes(&request.ticket, piece.skip, data).is_ok();
+            if is_kept && !kept.keep(slot, piece.command, piece.data_bytes, gather) {
                 return Err(Refusal::Failed(Outcome::IoError));
             }
+            let id = (u64::from(slot) << 16) | u64::from(request.submitted);
+            let header = client.submit(id, piece.command).map_err(|error| {
+                if is_kept {
+                    kept.drop_last();
+                }
+                refusal(error)
+            })?;
+            // There is room for both.
+            let _ = tcp.send(&header) && (!is_kept || tcp.send(kept.last_data()));
+            *unsent = true;
             *outstanding = outstanding.saturating_add(1);
             Ok(())
         });
-        if broken {
-            self.detach(Reason::Memory);
+        if is_full {
+            self.flush_own();
         }
         progress
     }
 
+    /// Takes a request out if it is over.
+    fn retire(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
+        let (ticket, outcome) = self.requests.retire(slot, &mut self.cache)?;
+        match ticket.operation() {
+            Operation::Read { .. } => {}
+            Operation::Flush => self.kept.free(self.cache.durable()),
+            Operation::Write { .. } | Operation::WriteZeroes { .. } | Operation::Discard { .. } => {
+                let completed = (outcome == Outcome::Done).then(|| self.cache.completed());
+                self.kept.end(slot, completed);
+                if self.kept.is_half_full() {
+                    self.flush_own();
+                }
+            }
+        }
+        Some((ticket, outcome))
+    }
+
+    /// Takes what the server has sent, up to the end of a request. Without `io` there are no requests.
+    fn take_received(&mut self, io: Option<&Io<'_>>) -> Option<(Ticket, Outcome)> {
+        loop {
+            match self.receive(io) {
+                Received::Piece(slot) => {
+                    if let Some(finished) = self.retire(slot) {
+                        return Some(finished);
+                    }
+                }
+                Received::OwnFlush(outcome) => self.on_own_flush(outcome),
+                Received::Replay(outcome) => self.on_replay(outcome),
+                Received::Broken(reason) => self.detach(reason),
+                Received::Nothing => return None,
+            }
+        }
+    }
+
     /// Takes what the server has sent, up to the end of a piece.
-    fn receive(&mut self, io: &Io<'_>) -> Received {
+    fn receive(&mut self, io: Option<&Io<'_>>) -> Received {
         let NbdDisk { link, geometry, requests, outstanding, unsent, timeout, .. } = self;
         let Some((client, tcp)) = link.up() else { return Received::Nothing };
         let mut received = Received::Nothing;
@@ -115,12 +172,18 @@ impl<H: Hypervisor> NbdDisk<H> {
                     Ok(None) => break,
                     Ok(Some(Event::Data { id, skip_bytes, bytes })) => {
                         timeout.on_response();
-                        scatter(geometry, requests, io, Data { id, skip_bytes, bytes });
+                        if let Some(io) = io {
+                            scatter(geometry, requests, io, Data { id, skip_bytes, bytes });
+                        }
                     }
                     Ok(Some(Event::Done { id, outcome })) => {
                         timeout.on_response();
                         *outstanding = outstanding.saturating_sub(1);
-                        received = complete(requests, id, outcome);
+                        received = match id {
+                            OWN_FLUSH => Received::OwnFlush(outcome),
+                            REPLAY => Received::Replay(outcome),
+                            id => complete(requests, id, outcome),
+                        };
                     }
                     // The negotiation is over.
                     Ok(Some(Event::Greeted | Event::Ready(_))) => {}
@@ -137,12 +200,12 @@ impl<H: Hypervisor> NbdDisk<H> {
     fn resume_waiting(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         while let Some(slot) = self.requests.first_waiting() {
             // It stays the first, so that requests keep their order.
-            if self.submit_pieces(io, slot) == Progress::NoRoom || !self.link.is_up() {
+            if self.submit_pieces(io, slot) == Progress::NoRoom {
                 return None;
             }
             self.requests.end_wait();
             // Without a piece on its way no answer would ever bring it back.
-            if let Some(finished) = self.requests.retire(slot, &mut self.cache) {
+            if let Some(finished) = self.retire(slot) {
                 return Some(finished);
             }
         }
@@ -166,28 +229,42 @@ fn pieces(geometry: &Geometry, operation: Operation) -> Option<u16> {
     }
 }
 
-/// What the server is asked for the next piece of an operation.
-fn command(geometry: &Geometry, operation: Operation, index: u16) -> Result<Command, Refusal> {
-    let failed = Refusal::Failed(Outcome::IoError);
-    let (first, all_bytes) = operation.byte_range().unwrap_or_default();
-    let part = || piece(piece_bytes(geometry), operation, index).ok_or(failed);
-    let short = |bytes: u64| u32::try_from(bytes).map_err(|_| failed);
-    match operation {
-        Operation::Flush => Ok(Command::Flush),
-        Operation::Read { .. } => {
-            let (skip, len) = part()?;
-            Ok(Command::Read { offset: first.saturating_add(skip), len_bytes: short(len)? })
-        }
-        Operation::Write { .. } => {
-            let (skip, len) = part()?;
-            let offset = first.saturating_add(skip);
-            Ok(Command::Write { offset, len_bytes: short(len)?, durable: false })
-        }
-        Operation::Discard { secure: true, .. } => Err(Refusal::Failed(Outcome::Unsupported)),
-        Operation::Discard { .. } => Ok(Command::Trim { offset: first, len_bytes: short(all_bytes)? }),
-        Operation::WriteZeroes { .. } => {
-            Ok(Command::WriteZeroes { offset: first, len_bytes: short(all_bytes)?, durable: false })
-        }
+/// A piece of a request.
+struct Piece {
+    command: Command,
+    /// Where its data begin in the request's.
+    skip: u64,
+    /// What goes to the server behind the header.
+    data_bytes: usize,
+}
+
+impl Piece {
+    fn new(geometry: &Geometry, operation: Operation, index: u16) -> Result<Piece, Refusal> {
+        let failed = Refusal::Failed(Outcome::IoError);
+        let (first, all_bytes) = operation.byte_range().unwrap_or_default();
+        let (skip, len) = match operation {
+            Operation::Read { .. } | Operation::Write { .. } => {
+                piece(piece_bytes(geometry), operation, index).ok_or(failed)?
+            }
+            Operation::Flush | Operation::Discard { .. } | Operation::WriteZeroes { .. } => (0, all_bytes),
+        };
+        let len_bytes = u32::try_from(len).map_err(|_| failed)?;
+        let offset = first.saturating_add(skip);
+        let command = match operation {
+            Operation::Flush => Command::Flush,
+            Operation::Read { .. } => Command::Read { offset, len_bytes },
+            Operation::Write { .. } => Command::Write { offset, len_bytes, durable: false },
+            Operation::Discard { secure: true, .. } => return Err(Refusal::Failed(Outcome::Unsupported)),
+            Operation::Discard { .. } => Command::Trim { offset, len_bytes },
+            Operation::WriteZeroes { .. } => Command::WriteZeroes { offset, len_bytes, durable: false },
+        };
+        let data_bytes = if let Command::Write { .. } = command { len } else { 0 };
+        Ok(Piece { command, skip, data_bytes: usize::try_from(data_bytes).map_err(|_| failed)? })
+    }
+
+    /// Whether it changes the disk.
+    fn is_write(&self) -> bool {
+        !matches!(self.command, Command::Read { .. } | Command::Flush)
     }
 }
 
@@ -252,7 +329,7 @@ impl<H: Hypervisor> Storage for NbdDisk<H> {
             return Submitted::Done(ticket, Outcome::IoError);
         }
         // What waits for room comes first. Without a connection everything queues up.
-        if self.link.is_up() && self.requests.waiting() > 0 {
+        if self.is_serving() && self.requests.waiting() > 0 {
             return Submitted::Full(ticket);
         }
         // The guest has to learn that writes were lost, and only a flush can say so.
@@ -267,15 +344,11 @@ impl<H: Hypervisor> Storage for NbdDisk<H> {
             Ok(slot) => slot,
             Err(ticket) => return Submitted::Full(ticket),
         };
-        let was_up = self.link.is_up();
-        match self.submit_pieces(io, slot) {
-            Progress::NoRoom => self.requests.wait(slot),
-            // It broke the connection, and is held with the others: it comes back as a failed one.
-            Progress::All if was_up && !self.link.is_up() => return Submitted::Pending,
-            Progress::All => {}
+        if self.submit_pieces(io, slot) == Progress::NoRoom {
+            self.requests.wait(slot);
         }
         // It may be over already, as it was refused.
-        match self.requests.retire(slot, &mut self.cache) {
+        match self.retire(slot) {
             Some((ticket, outcome)) => Submitted::Done(ticket, outcome),
             None => Submitted::Pending,
         }
@@ -296,23 +369,15 @@ impl<H: Hypervisor> Storage for NbdDisk<H> {
         if self.link.received() == 0 && self.network().frames() > 0 {
             self.network().poll();
         }
-        loop {
-            match self.receive(io) {
-                Received::Piece(slot) => {
-                    if let Some(finished) = self.requests.retire(slot, &mut self.cache) {
-                        return Some(finished);
-                    }
-                }
-                Received::Broken(reason) => self.detach(reason),
-                Received::Nothing => break,
-            }
+        if let Some(finished) = self.take_received(Some(io)) {
+            return Some(finished);
         }
         // Answers made room.
-        if let Some(finished) = self.link.is_up().then(|| self.resume_waiting(io)).flatten() {
+        if let Some(finished) = self.is_serving().then(|| self.resume_waiting(io)).flatten() {
             return Some(finished);
         }
         // Without a connection, some requests need not wait for one.
-        if self.link.is_up() { None } else { self.requests.take_failed(io, self.timeout.is_over()) }
+        if self.is_serving() { None } else { self.requests.take_failed(io, self.timeout.is_over()) }
     }
 
     fn enable_events(&mut self, _completions: u32) -> bool {

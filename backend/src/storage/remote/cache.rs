@@ -19,6 +19,12 @@ impl Cache {
         self.completed
     }
 
+    /// How many of them a flush has made durable.
+    #[cfg(feature = "nbd")]
+    pub(in crate::storage) fn durable(&self) -> u64 {
+        self.durable
+    }
+
     /// A request has been done; `covers`: for a flush, what was completed when it was submitted.
     pub(in crate::storage) fn note(&mut self, operation: Operation, covers: u64) {
         match operation {

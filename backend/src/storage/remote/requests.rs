@@ -96,6 +96,12 @@ impl Requests {
         Ok(slot)
     }
 
+    /// Whether there are none.
+    #[cfg(feature = "nbd")]
+    pub(in crate::storage) fn is_empty(&self) -> bool {
+        self.free.len() == REQUESTS
+    }
+
     /// The request in that slot.
     #[inline]
     pub(in crate::storage) fn get_mut(&mut self, slot: u16) -> Option<&mut InFlight> {

@@ -1,0 +1,201 @@
+//! The data of writes, from the guest's memory on: kept until they are sent and done, and where the server has a
+//! volatile cache until a flush, so that they can be done again over another connection.
+//!
+//! Data lie in a ring, in the order of their requests. What is done with leaves at its front, so a slow write holds
+//! up those behind it. When the ring is full, writes wait: for those before them, or for a flush, which the engine
+//! makes in time.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use nbd::Command;
+
+/// Bytes of data that can be kept: the engine makes a flush for half of it.
+const KEPT_BYTES: usize = 2 << 20;
+/// Pieces of requests that can be kept.
+const ENTRIES_MAX: usize = 1024;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// A piece of the request in that slot, which is not over.
+    UnderWay(u16),
+    /// The request was that many-th that was completed.
+    Completed(u64),
+    /// It is flushed, or its request failed.
+    Free,
+}
+
+struct Entry {
+    command: Command,
+    /// Where its data begin, and how many there are.
+    start: usize,
+    len: usize,
+    state: State,
+}
+
+/// The writes.
+pub(super) struct Kept {
+    ring: Box<[u8]>,
+    entries: VecDeque<Entry>,
+    /// Where the next data go.
+    next: usize,
+    /// Bytes of data that are kept.
+    bytes: usize,
+    has_cache: bool,
+    /// The next entry to be done again, if there is a connection that has not all of them.
+    replay: Option<usize>,
+}
+
+impl Kept {
+    /// `has_cache`: the server may lose what is not flushed.
+    pub(super) fn new(has_cache: bool) -> Kept {
+        Kept {
+            ring: alloc::vec![0; KEPT_BYTES].into(),
+            entries: VecDeque::with_capacity(ENTRIES_MAX),
+            next: 0,
+            bytes: 0,
+            has_cache,
+            replay: None,
+        }
+    }
+
+    /// Where `len` bytes can be put, if there is room for them and an entry.
+    fn place(&self, len: usize) -> Option<usize> {
+        if self.entries.len() >= ENTRIES_MAX || len > self.ring.len() {
+            return None;
+        }
+        // Those without data have no place.
+        let Some(first) = self.entries.iter().find(|entry| entry.len > 0) else { return Some(0) };
+        let end = self.next.checked_add(len)?;
+        if self.next > first.start {
+            // The rest of the ring, or its beginning.
+            let at_end = end <= self.ring.len();
+            if at_end { Some(self.next) } else { Some(0).filter(|_| len <= first.start) }
+        } else {
+            Some(self.next).filter(|_| end <= first.start)
+        }
+    }
+
+    /// Whether a write with so much data has room.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        self.place(len).is_some()
+    }
+
+    /// Keeps a piece of the request in that slot; `gather` writes its data. False: it could not, and nothing is
+    /// kept. There has to be room.
+    pub(super) fn keep(
+        &mut self,
+        slot: u16,
+        command: Command,
+        len: usize,
+        gather: impl FnOnce(&mut [u8]) -> bool,
+    ) -> bool {
+        let Some(start) = self.place(len) else { return false };
+        let end = start.saturating_add(len);
+        if !self.ring.get_mut(start..end).is_some_and(gather) {
+            return false;
+        }
+        if len > 0 {
+            self.next = end;
+            self.bytes = self.bytes.saturating_add(len);
+        }
+        self.entries.push_back(Entry { command, start, len, state: State::UnderWay(slot) });
+        true
+    }
+
+    /// The data of the piece that was kept last.
+    pub(super) fn last_data(&self) -> &[u8] {
+        self.entries.back().map_or(&[], |entry| self.data(entry))
+    }
+
+    fn data(&self, entry: &Entry) -> &[u8] {
+        self.ring.get(entry.start..entry.start.saturating_add(entry.len)).unwrap_or_default()
+    }
+
+    /// The piece that was kept last could not be sent.
+    pub(super) fn drop_last(&mut self) {
+        if let Some(entry) = self.entries.pop_back().filter(|entry| entry.len > 0) {
+            self.next = entry.start;
+            self.bytes = self.bytes.saturating_sub(entry.len);
+        }
+    }
+
+    /// The request in that slot is over: as the `completed`-th of all, or it failed.
+    pub(super) fn end(&mut self, slot: u16, completed: Option<u64>) {
+        // A server without a cache loses nothing.
+        let state = completed.filter(|_| self.has_cache).map_or(State::Free, State::Completed);
+        for entry in &mut self.entries {
+            if entry.state == State::UnderWay(slot) {
+                entry.state = state;
+            }
+        }
+        self.trim();
+    }
+
+    /// The first `completed` requests need not be kept any longer.
+    pub(super) fn free(&mut self, completed: u64) {
+        for entry in &mut self.entries {
+            if matches!(entry.state, State::Completed(number) if number <= completed) {
+                entry.state = State::Free;
+            }
+        }
+        self.trim();
+    }
+
+    /// The first `completed` requests are not to be done again, whatever there was left.
+    pub(super) fn give_up(&mut self, completed: u64) {
+        self.free(completed);
+        self.replay = None;
+    }
+
+    /// What is done with at the front leaves.
+    fn trim(&mut self) {
+        while self.entries.front().is_some_and(|entry| entry.state == State::Free) {
+            let len = self.entries.pop_front().map_or(0, |entry| entry.len);
+            self.bytes = self.bytes.saturating_sub(len);
+            // The entries after it have moved up.
+            self.replay = self.replay.map(|at| at.saturating_sub(1));
+        }
+    }
+
+    /// Whether so much is kept that a flush is worth it.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.bytes > self.ring.len() / 2 || self.entries.len() > ENTRIES_MAX / 2
+    }
+
+    /// The connection broke. Requests that were under way are held, and bring their data again.
+    pub(super) fn hold(&mut self) {
+        self.replay = None;
+        for entry in &mut self.entries {
+            if let State::UnderWay(_) = entry.state {
+                entry.state = State::Free;
+            }
+        }
+        self.trim();
+    }
+
+    /// There is another connection: everything that is kept has to be done again.
+    pub(super) fn begin_replay(&mut self) {
+        self.replay = Some(0);
+    }
+
+    /// Whether there is still something to be done again.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// What has to be done again next, with its data.
+    pub(super) fn next_replay(&mut self) -> Option<(Command, &[u8])> {
+        let mut at = self.replay?;
+        while self.entries.get(at).is_some_and(|entry| !matches!(entry.state, State::Completed(_))) {
+            at = at.saturating_add(1);
+        }
+        self.replay = (at < self.entries.len()).then_some(at);
+        let entry = self.entries.get(at)?;
+        Some((entry.command, self.data(entry)))
+    }
+
+    /// It was done again.
+    pub(super) fn end_replay(&mut self) {
+        self.replay = self.replay.map(|at| at.saturating_add(1));
+    }
+}
