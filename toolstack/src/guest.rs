@@ -79,6 +79,12 @@ impl Observation {
         !self.guest_lives || self.nodes.is_empty() || self.nodes.iter().any(NodeState::is_closing)
     }
 
+    /// The stub has failed under a guest that lives, and took the disks' nodes with it: those of a stub that was made
+    /// before its guest are below its own directory.
+    fn is_bereft_by(&self, stub: &Stub) -> bool {
+        self.guest_lives && self.failure.is_some() && self.nodes.is_empty() && stub.identity.made_as.is_some()
+    }
+
     fn has_new(&self) -> bool {
         self.nodes.iter().any(NodeState::is_new)
     }
@@ -199,7 +205,7 @@ impl Guest {
     fn step_serving(&mut self, seen: &Observation) -> Action {
         let Phase::Serving(stub) = &self.phase else { return Action::Nothing };
         // Before the failure: a guest that goes needs no policy, and its stub may be gone already.
-        if seen.is_over() {
+        if seen.is_over() && !seen.is_bereft_by(stub) {
             self.phase = Phase::Stopping;
             return Action::Stop;
         }

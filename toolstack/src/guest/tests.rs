@@ -111,6 +111,27 @@ fn the_policy_is_applied_once_to_a_dead_stub_which_goes_with_its_guest() {
 }
 
 #[test]
+fn the_policy_is_applied_where_a_stub_took_the_nodes_with_it() {
+    let mut granted = stub(&[51712]);
+    granted.identity.made_as = Some("waiting".into());
+    let gone = Observation { failure: Some("domain has gone".into()), ..seen(&[]) };
+    let mut guest = Guest { phase: Phase::Serving(granted.clone()) };
+    let policy = Action::ApplyCrashPolicy(granted.clone(), "domain has gone".into());
+    assert_eq!(guest.step(&gone, Instant::now(), &TIMES), policy);
+    assert_eq!(guest.step(&seen(&[]), Instant::now(), &TIMES), Action::Stop);
+    // libxl removes them at the guest's end, when the stub still serves or the guest is gone. Those in dom0 only libxl removes.
+    let usual = stub(&[51712]);
+    for (stub, over) in [
+        (&granted, seen(&[])),
+        (&granted, Observation { guest_lives: false, ..gone.clone() }),
+        (&usual, gone.clone()),
+    ] {
+        let mut guest = Guest { phase: Phase::Serving(stub.clone()) };
+        assert_eq!(guest.step(&over, Instant::now(), &TIMES), Action::Stop);
+    }
+}
+
+#[test]
 fn no_policy_is_applied_where_the_guest_goes_with_its_stub() {
     for over in [seen(&[node(51712, "5")]), Observation { guest_lives: false, ..seen(&[node(51712, "2")]) }] {
         let mut guest = Guest { phase: Phase::Serving(stub(&[51712])) };

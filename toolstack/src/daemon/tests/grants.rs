@@ -326,3 +326,20 @@ fn the_stub_of_a_guest_that_is_to_grant_is_asked_whether_it_does_and_no_other() 
     assert_eq!(asked.map(|(stub, _)| stub).collect::<Vec<_>>(), [granted]);
     rig.assert_served(mapped);
 }
+
+#[test]
+fn a_guest_whose_stub_is_destroyed_with_its_nodes_is_dealt_with_as_configured() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    let place = guest_at(&rig, domid);
+    rig.settle();
+    rig.world.state().domains.remove(&domid);
+    rig.world.clear(&paths::domain(domid));
+    rig.settle();
+    assert_eq!(rig.world.state().domains[&place.guest].shutdown, Some(3));
+    rig.world.state().domains.remove(&place.guest);
+    rig.world.clear(&format!("/libxl/{}", place.guest));
+    rig.settle();
+    rig.assert_nothing_left(place.guest);
+    waiting(&rig);
+}
