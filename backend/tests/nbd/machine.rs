@@ -13,7 +13,7 @@ use drivers::{NetFront, Xenstore};
 use kernel::Hypervisor;
 use kernel::fake::{Event, FakeXen, GuestAccess};
 use nbd::fake::{Server, ServerConfig};
-use net::fake::{Application, FarHost};
+use net::fake::FarHost;
 use net::{Address, Ipv4Addr, Network, SocketAddrV4};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,30 +25,13 @@ pub const TIMEOUT_NS: u64 = 60 * SECOND_NS;
 pub const ADDRESS: Address = Address { ours: Ipv4Addr::new(10, 0, 0, 7), prefix_bits: 24, gateway: None };
 pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
 
-/// The server as what listens on a host.
-pub struct NbdServer(pub Server);
-
-impl Application for NbdServer {
-    fn open(&mut self) {
-        self.0.reconnect();
-    }
-
-    fn receive(&mut self, bytes: &[u8]) {
-        self.0.receive(bytes);
-    }
-
-    fn send(&mut self, max: usize) -> Vec<u8> {
-        self.0.send(max)
-    }
-}
-
 type TestLoop = EventLoop<FakeXen, TestMemory>;
 
 /// The machine without the guest's driver.
 pub struct World {
     pub xen: FakeXen,
     pub back: NetBack,
-    pub host: FarHost<NbdServer>,
+    pub host: FarHost<Server>,
     event_loop: TestLoop,
     events: Vec<Event>,
 }
@@ -57,7 +40,7 @@ pub struct World {
 pub struct Lan {
     pub xen: FakeXen,
     pub back: NetBack,
-    pub host: FarHost<NbdServer>,
+    pub host: FarHost<Server>,
     pub xs: Xenstore<FakeXen>,
     pub network: Network<FakeXen>,
 }
@@ -71,7 +54,7 @@ impl Lan {
         let mut xs = Xenstore::new(&xen).expect("a xenstore");
         let front = NetFront::connect(&xen, &mut xs, 0).expect("a netback");
         let network = Network::new(&xen, front, ADDRESS);
-        let host = FarHost::start(&xen, &back, *SERVER.ip(), SERVER.port(), NbdServer(Server::new(config)));
+        let host = FarHost::start(&xen, &back, *SERVER.ip(), SERVER.port(), Server::new(config));
         Lan { xen, back, host, xs, network }
     }
 
@@ -133,13 +116,13 @@ impl Machine {
         Machine { driver: Driver::new(GuestBus(world.clone()), mem, 0), world }
     }
 
-    pub fn host(&self) -> FarHost<NbdServer> {
+    pub fn host(&self) -> FarHost<Server> {
         self.world.borrow().host.clone()
     }
 
     /// Works with the server.
     pub fn server<R>(&self, with: impl FnOnce(&mut Server) -> R) -> R {
-        self.host().with(|server| with(&mut server.0))
+        self.host().with(with)
     }
 
     /// The event loop, for so long. Returns how often it went round.

@@ -28,6 +28,20 @@ pub trait Application {
     fn send(&mut self, max: usize) -> Vec<u8>;
 }
 
+impl Application for nbd::fake::Server {
+    fn open(&mut self) {
+        self.reconnect();
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        nbd::fake::Server::receive(self, bytes);
+    }
+
+    fn send(&mut self, max: usize) -> Vec<u8> {
+        nbd::fake::Server::send(self, max)
+    }
+}
+
 /// What the network and the host do wrong.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {

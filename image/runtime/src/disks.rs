@@ -54,7 +54,8 @@ pub fn connect(
         grants = Some(GrantedQueues { keeper, size, seg_max });
     }
     #[cfg(feature = "nbd")]
-    let way = crate::network::connect(xen, xs, config)?;
+    // Never dropped: netback may bring frames until the domain ends.
+    let way = core::mem::ManuallyDrop::new(crate::network::connect(xen, xs, config)?);
     let attach = |(index, disk): (usize, &DiskConfig)| {
         let named = |why: String| format!("disk {}: {why}", disk.id);
         let engine = match &disk.store {

@@ -4,6 +4,7 @@
 mod disks;
 mod failures;
 mod memory;
+mod network;
 mod order;
 
 use crate::platform::{Host, Step, host};

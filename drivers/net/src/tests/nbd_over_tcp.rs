@@ -1,7 +1,7 @@
 //! An NBD client over the connection: what a disk on the network will be.
 
 use super::{ADDRESS, SECOND_NS, SERVER, pattern};
-use crate::fake::{Application, FarHost, Faults};
+use crate::fake::{FarHost, Faults};
 use crate::{Ipv4Addr, Network, TcpClient, TcpState};
 use drivers::NetFront;
 use drivers::fake::{NetBack, XenStored};
@@ -13,25 +13,9 @@ use nbd::{Client, Command, Event, IoError};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-struct NbdServer(Server);
-
-impl Application for NbdServer {
-    fn open(&mut self) {
-        self.0.reconnect();
-    }
-
-    fn receive(&mut self, bytes: &[u8]) {
-        self.0.receive(bytes);
-    }
-
-    fn send(&mut self, max: usize) -> Vec<u8> {
-        self.0.send(max)
-    }
-}
-
 struct Machine {
     xen: FakeXen,
-    host: FarHost<NbdServer>,
+    host: FarHost<Server>,
     tcp: TcpClient<FakeXen>,
     client: Client,
     ready: bool,
@@ -47,7 +31,7 @@ impl Machine {
         let mut xs = Xenstore::new(&xen).unwrap();
         let front = NetFront::connect(&xen, &mut xs, 0).unwrap();
         let tcp = TcpClient::new(&Network::new(&xen, front, ADDRESS), SERVER);
-        let server = NbdServer(Server::new(ServerConfig::default()));
+        let server = Server::new(ServerConfig::default());
         let host = FarHost::start(&xen, &back, Ipv4Addr::new(10, 0, 0, 5), 10809, server);
         let client = Client::new("disk", 0).unwrap();
         Machine { xen, host, tcp, client, ready: false, data: BTreeMap::new(), done: BTreeMap::new() }
@@ -136,7 +120,7 @@ impl Machine {
         for at in 0..40 {
             assert!(self.data[&(first_id + 100 + at)] == data(at), "block {at}");
         }
-        self.host.with(|server| assert!(server.0.durable[..16384] == data(0)));
+        self.host.with(|server| assert!(server.durable[..16384] == data(0)));
     }
 }
 

@@ -1,0 +1,121 @@
+//! A stub whose disk is an export of an NBD server.
+
+use super::*;
+use alloc::string::ToString;
+use drivers::fake::NetBack;
+use nbd::fake::{Server, ServerConfig};
+use net::fake::FarHost;
+use net::{Ipv4Addr, SocketAddrV4};
+
+const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
+const NBD: &str = "target=5 poll-us=0 net=ip=10.0.0.6/24 \
+     disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=nbd:10.0.0.5:10809/a%20disk";
+/// What libxl allows, less what the rest of the start may take.
+const START_MAX_NS: u64 = 7_000_000_000;
+/// The stub's memory with one NBD disk (`toolstack/src/stub/plan.rs`), and what it has beside its heap.
+const PLAN_BYTES: usize = 12 << 20;
+const IMAGE_BYTES: usize = 1 << 20;
+
+/// A world with a network, and the server on it.
+fn world() -> (Rc<RefCell<World>>, FarHost<Server>) {
+    let world = World::new();
+    let host = {
+        let World { xen, store, .. } = &*world.borrow();
+        let back = NetBack::attach(xen, store, 0);
+        let config = ServerConfig { name: "a disk".to_string(), ..ServerConfig::default() };
+        FarHost::start(xen, &back, *SERVER.ip(), SERVER.port(), Server::new(config))
+    };
+    (world, host)
+}
+
+/// What the daemon is told when a stub with that command line begins and cannot serve.
+fn told(world: &Rc<RefCell<World>>, cmdline: &'static str) -> String {
+    let before_ns = world.borrow().xen.now_ns();
+    assert!(!world.borrow_mut().begin(cmdline));
+    let world = world.borrow();
+    assert!(world.xen.now_ns() - before_ns < START_MAX_NS);
+    assert_eq!(world.told("state").as_deref(), Some("failed"));
+    world.told("error").expect("a reason")
+}
+
+#[test]
+fn its_disk_is_written_and_read_and_needs_no_more_memory_than_planned() {
+    let (world, host) = world();
+    let before = CountedHeap::used_bytes();
+    let _earlier = CountedHeap::take_peak_bytes();
+    assert!(world.borrow_mut().begin(NBD));
+    assert_eq!(world.borrow().told("state").as_deref(), Some("serving"));
+    let mut driver = guest(&world);
+    assert_eq!(driver.capacity(), 2048);
+    let data: Vec<u8> = (0..200_192u32).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
+    driver.submit(&write_request(5, &data), &Framing::Usual);
+    driver.kick();
+    world.borrow_mut().run();
+    assert_eq!(driver.next_used().expect("an answer").1.status, 0);
+    host.with(|server| assert!(server.cached[5 * 512..][..data.len()] == data));
+    let read = BlkRequest { kind: 0, sector: 5, out: Vec::new(), in_len: data.len() };
+    driver.submit(&read, &Framing::Usual);
+    driver.kick();
+    world.borrow_mut().run();
+    assert!(driver.next_used().expect("an answer").1.data == data);
+    // The server's own disk is counted as well.
+    let needed = usize::try_from(CountedHeap::take_peak_bytes() - before).expect("it needs something");
+    assert!(needed <= PLAN_BYTES - IMAGE_BYTES, "{} KiB", needed >> 10);
+}
+
+#[test]
+fn the_daemon_is_told_disk_server_and_reason() {
+    let (world, host) = world();
+    host.listen(false);
+    assert_eq!(
+        told(&world, NBD),
+        "disk 51712: NBD server 10.0.0.5:10809: connection refused: export \"a disk\""
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_before_libxl_gives_up() {
+    let (world, _host) = world();
+    let far = NBD.replace("10.0.0.5:", "10.0.0.9:").leak();
+    assert_eq!(told(&world, far), "disk 51712: NBD server 10.0.0.9:10809: no answer: export \"a disk\"");
+}
+
+#[test]
+fn an_export_that_is_not_there_is_told() {
+    let (world, _host) = world();
+    let other = NBD.replace("a%20disk", &"x".repeat(255)).leak();
+    let told = told(&world, other);
+    assert!(
+        told.starts_with("disk 51712: NBD server 10.0.0.5:10809: the server has no such export: "),
+        "{told}"
+    );
+    assert!(told.len() <= 200);
+}
+
+#[test]
+fn a_network_interface_that_is_not_there_is_told() {
+    let world = World::new();
+    assert!(told(&world, NBD).starts_with("network interface 0: "), "{}", told(&world, NBD));
+}
+
+#[test]
+fn a_network_interface_that_nobody_serves_is_told_before_libxl_gives_up() {
+    let world = World::new();
+    {
+        let World { xen, store, .. } = &*world.borrow();
+        NetBack::attach(xen, store, 0).unbind();
+    }
+    assert!(told(&world, NBD).starts_with("network interface 0: "));
+}
+
+#[test]
+fn a_disk_beside_it_may_be_a_pv_disk() {
+    let (world, _host) = world();
+    let both = format!("{NBD} disk=id=51728,mmio=0x2000200,irq=34,mode=rw,store=pv:51712").leak();
+    assert!(world.borrow_mut().begin(both));
+    let mut driver = guest_of(&world, MMIO + 0x200, 1);
+    driver.submit(&write_request(0, &[7; 512]), &Framing::Usual);
+    driver.kick();
+    world.borrow_mut().run();
+    assert_eq!(driver.next_used().expect("an answer").1.status, 0);
+}
