@@ -50,7 +50,7 @@ pub use mem::shared::{self, Order, OutOfPage, PageSlice, SharedPage, Word, full_
 #[cfg(any(test, feature = "fake"))]
 pub use testing::fake;
 #[cfg(feature = "hostile")]
-pub use testing::{hostile, walk};
+pub use testing::{hostile, misuse, walk};
 #[cfg(feature = "model")]
 pub use xen::event_bits;
 pub use xen::hypercalls::{XenVersion, xen_version};

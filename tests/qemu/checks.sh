@@ -170,6 +170,7 @@ pf_hostile=/usr/lib/pilotfish/hostile
 
 # launch_stub NAME IMAGE GUEST-DOMID [ARGUMENT...]: what the daemon does, by hand, with an image
 # of tests/hostile: made paused, given its target (unless targeted=no or it has a label=, made with first_label= if it has that too), let run.
+# disks= may be a disk line.
 launch_stub() {
     local name=$1 image=$2 guest=$3
     shift 3
@@ -182,6 +183,7 @@ memory = 16
 vcpus = 1
 on_poweroff = 'preserve'
 on_crash = 'preserve'
+${disks:+disk = [ '$disks' ]}
 ${label:+seclabel = '$label'}
 ${first_label:+init_seclabel = '$first_label'}
 END_OF_CONFIG
@@ -193,13 +195,14 @@ END_OF_CONFIG
     xl unpause "$name"
 }
 
-# told_attacks DOMAIN SECONDS: each attack that the domain tells of (PF attack=NAME VERDICT MS WHY [TRIES]) is a
-# check, as it comes, until it tells how many there were. Leaves them in /run/attacks.
+# told_attacks DOMAIN SECONDS [JUDGE]: each attack that the domain tells of (PF attack=NAME VERDICT MS WHY [TRIES]) is
+# a check, as it comes, until it tells how many there were. Leaves them in /run/attacks. The command JUDGE looks at
+# those who may not be harmed, and then the domain may go on (go_on).
 told_attacks() {
     local seen=0 over=no deadline name verdict ms words tries
     deadline=$(($(now_ms) + $2 * 1000))
     until [ $over = yes ] || [ "$(now_ms)" -gt "$deadline" ]; do
-        sleep 1
+        sleep "${3:+0.}1"
         # First: what is told before it is over is seen below.
         ! pf_logged "$1" 'PF \(attacks\|error\)=' || over=yes
         sed -n 's/^.*PF attack=\([^[:cntrl:]]*\).*/\1/p' "$(guest_log "$1")" >/run/attacks
@@ -208,9 +211,12 @@ told_attacks() {
             seen=$((seen + 1))
             tries=${words##*[}
             words=${words%%[*}
+            made=$seen
+            [ -z "${3:-}" ] || $3 "$name" || verdict=failure
             echo "@@PF attack $name $verdict $ms $words"
             [ "$verdict" = skip ] ||
                 check "$name: ${tries%]} ($ms ms) $words" test "$verdict" = success
+            [ -z "${3:-}" ] || go_on
         done </run/attacks.new
     done
     equal "each attack was made and told" "$(guest_value "$1" attacks)" $seen

@@ -266,6 +266,23 @@ pub const SCENARIOS: &[Scenario] = &[
             "a hostile storage backend costs its own disk time and errors, and nothing else",
         )
     },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        ..shared(
+            "hostile-stub",
+            300,
+            "a stub that misuses its servers, ranges, interrupts and slots harms its own guest at most",
+        )
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared(
+            "hostile-stub-more",
+            840,
+            "a hostile stub harms neither Xen nor dom0, xenstored, the storage backend or another guest",
+        )
+    },
     shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
         xens: &[XenVersion::V4_17, XenVersion::V4_20],

@@ -81,3 +81,24 @@ pub(crate) mod contention {
         false
     }
 }
+
+/// Nothing below that could be misused.
+#[cfg(feature = "hostile")]
+pub(crate) mod misuse {
+    /// Answers as firmware that knows no function.
+    ///
+    /// # Safety
+    /// None; the signature is that of the real one.
+    pub(crate) unsafe fn smccc(_function: u64, _args: [u64; 3]) -> u64 {
+        u64::MAX
+    }
+
+    /// Host twin.
+    pub(crate) fn virtual_timer(_compare: u64, _control: u64) {}
+
+    /// Host twin.
+    pub(crate) fn physical_timer(_compare: u64, _control: u64) {}
+
+    /// Host twin.
+    pub(crate) fn clean_by_set_way() {}
+}

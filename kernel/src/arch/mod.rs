@@ -6,7 +6,7 @@
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod aarch64;
 #[cfg(all(feature = "hostile", target_os = "none", target_arch = "aarch64"))]
-pub(crate) use aarch64::contention;
+pub(crate) use aarch64::{contention, misuse};
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub(crate) use aarch64::{copy_blocks, counter, counter_hz, halt, hypercall, image, map_block, restart};
 #[cfg(all(feature = "guest", target_os = "none", target_arch = "aarch64"))]
@@ -18,7 +18,7 @@ pub(crate) use aarch64::{
 #[cfg(not(target_os = "none"))]
 mod host;
 #[cfg(all(feature = "hostile", not(target_os = "none")))]
-pub(crate) use host::contention;
+pub(crate) use host::{contention, misuse};
 #[cfg(not(target_os = "none"))]
 pub(crate) use host::{copy_blocks, counter, counter_hz, hypercall, map_block};
 

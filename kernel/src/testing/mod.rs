@@ -8,6 +8,8 @@ pub mod event_memory;
 pub mod fake;
 #[cfg(feature = "hostile")]
 pub mod hostile;
+#[cfg(feature = "hostile")]
+pub mod misuse;
 #[cfg(all(feature = "guest", target_os = "none"))]
 pub mod registers;
 #[cfg(feature = "hostile")]

@@ -156,6 +156,14 @@ impl GrantTable {
         self.pages.get_mut(gref.0 as usize).and_then(Option::take).ok_or(Errno::EINVAL)
     }
 
+    /// Writes the flags of an entry whose page is held, without a look at whether the peer uses it.
+    #[cfg(feature = "hostile")]
+    pub(super) fn store_flags(&self, gref: GrantRef, flags: u16) -> Result<(), Errno> {
+        self.pages.get(gref.0 as usize).and_then(Option::as_ref).ok_or(Errno::EINVAL)?;
+        let (frame, offset) = self.entry(gref.0)?;
+        frame.store(offset, flags, Order::AcqRel).map_err(|_| Errno::EINVAL)
+    }
+
     /// Makes an entry invalid, unless the peer uses it.
     fn clear(&self, gref: u32) -> Result<(), Errno> {
         let (frame, offset) = self.entry(gref)?;

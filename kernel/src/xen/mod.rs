@@ -132,6 +132,11 @@ impl Xen {
         self.0.physmap.grant_table_page(domain)
     }
 
+    /// Writes the flags of a grant that this domain has made, whoever uses it.
+    pub(crate) fn store_grant_flags(&self, gref: GrantRef, flags: u16) -> Result<(), Errno> {
+        self.0.grants.borrow().store_flags(gref, flags)
+    }
+
     /// A block of frames at which nothing is, and of which this domain will use none.
     pub(crate) fn unused_gfns(&self) -> Result<Range<u64>, Errno> {
         self.0.physmap.unused_gfns()

@@ -14,6 +14,7 @@ use kernel::{BootInfo, Delay, DelayNs, DomId, Errno, Hypervisor};
 
 pub mod blkback;
 pub mod server;
+pub mod stub;
 
 /// Prints a value for the scenario's script.
 pub fn report(key: impl Display, value: impl Display) {

@@ -19,7 +19,7 @@ pub struct Server {
     /// Its identifier.
     pub id: IoservId,
     /// The guest's end of that event channel, which Xen compares with the slot's.
-    remote: u32,
+    pub remote: u32,
 }
 
 impl Server {
@@ -28,9 +28,17 @@ impl Server {
     /// # Errors
     /// What Xen answers to the first step that fails.
     pub fn new<H: Hypervisor>(xen: &H, target: DomId) -> Result<Server, Errno> {
+        Server::over(xen, target, FIRST, LAST)
+    }
+
+    /// As [`Server::new`], for other addresses.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn over<H: Hypervisor>(xen: &H, target: DomId, first: u64, last: u64) -> Result<Server, Errno> {
         let id = xen.ioreq_server_create(target)?;
         let page = xen.ioreq_server_page(target, id)?;
-        xen.ioreq_server_map_mmio(target, id, FIRST, LAST)?;
+        xen.ioreq_server_map_mmio(target, id, first, last)?;
         xen.ioreq_server_set_state(target, id, true)?;
         let remote = page.load::<u32>(ioreq::VP_EPORT, Order::AcqRel).map_err(|_| Errno::EFAULT)?;
         let port = xen.evtchn_bind_interdomain(target, remote)?;
@@ -55,6 +63,36 @@ impl Server {
         // A port that is gone means that the guest is.
         let _ = xen.evtchn_send(self.port);
         Ok(true)
+    }
+
+    /// The state of vCPU 0's slot.
+    ///
+    /// # Errors
+    /// Never, as below.
+    pub fn state(&self) -> Result<u8, OutOfPage> {
+        Ok(self.page.load::<u8>(ioreq::STATE_BITS, Order::AcqRel)? & ioreq::STATE_MASK)
+    }
+
+    /// Writes the state of vCPU 0's slot, whatever it is, and notifies.
+    ///
+    /// # Errors
+    /// Never, as below.
+    pub fn set_state<H: Hypervisor>(&self, xen: &H, state: u8) -> Result<(), OutOfPage> {
+        let bits = self.page.load::<u8>(ioreq::STATE_BITS, Order::AcqRel)?;
+        self.page.store(ioreq::STATE_BITS, (bits & !ioreq::STATE_MASK) | state, Order::AcqRel)?;
+        // A port that is gone means that the guest is.
+        let _ = xen.evtchn_send(self.port);
+        Ok(())
+    }
+
+    /// Gives the event channel up, and takes it again.
+    ///
+    /// # Errors
+    /// What Xen answers.
+    pub fn rebind<H: Hypervisor>(&mut self, xen: &H, target: DomId) -> Result<(), Errno> {
+        xen.evtchn_close(self.port)?;
+        self.port = xen.evtchn_bind_interdomain(target, self.remote)?;
+        Ok(())
     }
 
     /// Has Xen send no access any more, by a port that is not the slot's, and answers the one

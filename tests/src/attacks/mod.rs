@@ -23,6 +23,8 @@ const fn suite(scenario: &'static str, source: &'static str) -> Suite {
 pub const SUITES: &[Suite] = &[
     suite("hostile-guest", "tests/frontend/src/attacks"),
     suite("hostile-blkback", "tests/hostile/src/blkback/attacks.rs"),
+    suite("hostile-stub", "tests/hostile/src/stub/device"),
+    suite("hostile-stub-more", "tests/hostile/src/stub"),
     suite("hostile-probe", "tests/qemu/hostile-probe.sh"),
     suite("hostile-walk", "tests/qemu/hostile-walk.sh"),
     suite("hostile-contention", "tests/qemu/hostile-contention.sh"),

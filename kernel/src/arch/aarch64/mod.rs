@@ -8,6 +8,8 @@ mod copy;
 mod entry;
 mod hvc;
 pub(crate) mod image;
+#[cfg(feature = "hostile")]
+pub(crate) mod misuse;
 mod mmu;
 #[cfg(feature = "guest")]
 mod registers;

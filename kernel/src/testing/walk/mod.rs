@@ -219,6 +219,16 @@ impl Walker {
         }
     }
 
+    /// Asks for one operation alone, by the names of [`GROUPS`]. [`Answer::LeftOut`] if there is none of that name.
+    pub fn ask(&mut self, group: &str, op: &str, object: DomId) -> Answer {
+        let ops = GROUPS.iter().filter(|known| known.name == group).flat_map(|known| known.ops);
+        match ops.filter(|known| known.name == op).map(|known| (known.form, known.number)).next() {
+            Some((Form::Alone(ask), number)) => ask(self, number),
+            Some((Form::Each(ask), number)) => ask(self, number, object),
+            Some((Form::LeftOut, _)) | None => Answer::LeftOut,
+        }
+    }
+
     /// A hypercall. The caller is one of the tables of this module, each of which keeps its rules.
     fn call(&mut self, number: u64, args: [u64; 5]) -> Result<u64, Errno> {
         // SAFETY: the rules at the head of this module: Xen reads and writes in the frame only, whose
