@@ -89,6 +89,18 @@ equal "the guest saw no error before" "" "$(guest_value grants-heavy error)"
 check "another stub waits" wait_for 20 a_stub_waits $two
 
 # --- what does not fit together -------------------------------------------------------------
+# A kernel that does not grant gives the stub addresses that are no grants.
+log_mark
+console_mark=$(wc -l <"$(guest_log $three)")
+kernel=/guest/Image check "a guest starts whose kernel does not grant" \
+    start_guest grants-plain rounds "$(granted_disk $three xvda "$image")"
+pf_no_grant() { tail -n +$((console_mark + 1)) "$(guest_log $three)" | grep -q 'guest memory at .* cannot be reached'; }
+check "its stub says that it reaches nothing" wait_for 60 pf_no_grant
+check "and the daemon what its kernel lacks" wait_for 30 daemon_said 'its driver named memory that it does not grant'
+granted_stats grants-plain
+equal "it maps nothing, and copies nothing" "0 0 0" "$(stat ring_pages) $(stat map_pages) $(stat grant_copies)"
+xl destroy grants-plain
+check "another stub waits" wait_for 20 a_stub_waits $three
 refused grants-plain "$three,grant_usage=0" 'grant_usage=0: this stub reaches'
 names="$one $two $three"
 if [ -e /pf/xenpolicy ]; then

@@ -58,6 +58,7 @@ const ONCE: &[&str] = &[
     "backend-gone",
     "stub-restart-limits",
     "hostile-shared-page",
+    "power-cut",
 ];
 
 /// The scenario whose guest has the disk of a small Debian's packages.
@@ -195,7 +196,7 @@ pub const SCENARIOS: &[Scenario] = &[
     shared("disk-line", 150, "the words of a disk line are obeyed, and those without effect do no harm"),
     shared("no-daemon", 90, "without the daemon xl create gives up after its wait and leaves nothing"),
     Scenario {
-        xens: &[XenVersion::V4_17],
+        xens: &[XenVersion::V4_17, XenVersion::V4_20],
         ..shared(
             "power-cut",
             180,
@@ -287,7 +288,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         xens: &[XenVersion::V4_17, XenVersion::V4_20],
         boards: &[Board::USUAL, Board::FLASK],
-        // It has run on a quiet machine only, and writes many lines.
+        // It writes many lines.
         long: true,
         ..shared(
             WALKS,
