@@ -1,7 +1,7 @@
 //! Servers that lose what was not flushed, with their connection or without.
 
 use crate::common::{S_IOERR, S_OK, bytes, flush_request, read_request, write_request};
-use crate::machine::{Machine, SECOND_NS};
+use crate::machine::{Machine, SECOND_NS, TIMEOUT_NS};
 use crate::range_request;
 use backend::testkit::BlkRequest;
 use nbd::fake::{Faults, ServerConfig};
@@ -73,6 +73,44 @@ fn a_failed_write_is_not_done_again() {
     machine.crash_server();
     machine.run_for(A_WHILE_NS);
     assert_eq!(machine.kinds(), []);
+}
+
+#[test]
+fn a_write_that_failed_by_the_timeout_is_not_done_again() {
+    let mut machine = Machine::ready(ServerConfig::default());
+    machine.server(|server| server.set_faults(Faults { keep: usize::MAX, ..Faults::default() }));
+    machine.submit(&write_request(0, &bytes(512, 1)));
+    machine.driver.kick();
+    machine.run_for(SECOND_NS);
+    machine.host().listen(false);
+    machine.run_for(TIMEOUT_NS + SECOND_NS);
+    assert_eq!(machine.answers().len(), 1);
+    machine.server(|server| server.set_faults(Faults::default()));
+    machine.host().listen(true);
+    machine.run_for(A_WHILE_NS);
+    machine.good(&write_request(8, &bytes(512, 2)));
+    machine.crash_server();
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.kinds(), [CMD_WRITE]);
+    machine.server(|server| assert!(server.cached[..512] == [0; 512]));
+}
+
+#[test]
+fn a_flush_covers_what_was_completed_before_it() {
+    let mut machine = Machine::ready(ServerConfig::default());
+    machine.server(|server| server.set_faults(Faults { keep: usize::MAX, ..Faults::default() }));
+    for request in [flush_request(), write_request(0, &bytes(512, 1))] {
+        machine.submit(&request);
+        machine.driver.kick();
+        machine.run_for(SECOND_NS / 10);
+    }
+    // The write first.
+    machine.server(nbd::fake::Server::release);
+    machine.run_for(SECOND_NS);
+    assert!(machine.answers().iter().all(|(_, answer)| answer.status == S_OK));
+    machine.crash_server();
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.kinds(), [CMD_WRITE]);
 }
 
 #[test]

@@ -24,14 +24,14 @@ pub struct Counted {
     pub count: Count,
 }
 
-/// Counts every crate of the image: ours first, then by name.
+/// Counts every crate of the image, built with those features: ours first, then by name.
 ///
 /// # Errors
 /// When cargo cannot resolve them, or a source cannot be read.
-pub fn counted() -> Result<Vec<Counted>> {
+pub fn counted(features: &str) -> Result<Vec<Counted>> {
     let roots = roots()?;
     let mut counted = Vec::new();
-    for (name, version, features) in resolved()? {
+    for (name, version, features) in resolved(features)? {
         let root = roots.get(&(name.clone(), version.clone()));
         let (root, version) = match root.with_context(|| format!("no source of {name}"))? {
             Root::Ours(root) => (root, None),
@@ -45,9 +45,19 @@ pub fn counted() -> Result<Vec<Counted>> {
 }
 
 /// Name, version and features of each package that the image's depends on.
-fn resolved() -> Result<BTreeSet<(String, String, BTreeSet<String>)>> {
+fn resolved(features: &str) -> Result<BTreeSet<(String, String, BTreeSet<String>)>> {
     let mut command = Command::new("cargo");
-    command.args(["tree", "--package", PACKAGE, "--target", TARGET, "--edges", "normal"]);
+    command.args([
+        "tree",
+        "--features",
+        features,
+        "--package",
+        PACKAGE,
+        "--target",
+        TARGET,
+        "--edges",
+        "normal",
+    ]);
     command.args(["--prefix", "none", "--format", "{p}|{f}|", "--offline"]).current_dir(paths::root());
     let text = process::output(&mut command)?;
     let line = |line: &str| {

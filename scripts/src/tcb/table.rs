@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::build::IMAGE_BYTES_MAX;
+use crate::build::{IMAGE_BYTES_MAX, NET_IMAGE_BYTES_MAX};
 use crate::paths;
 use crate::tcb::crates::Counted;
 use crate::tcb::others::Others;
@@ -30,6 +30,15 @@ const XENSTORE_FILES: [&str; 7] = [
     "image/runtime/src/stats.rs",
 ];
 
+/// What was counted of each image.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// The usual one.
+    pub usual: Vec<Counted>,
+    /// The one with a network.
+    pub net: Vec<Counted>,
+}
+
 /// A number with commas.
 fn number(value: u64) -> String {
     let digits = value.to_string();
@@ -47,14 +56,10 @@ fn number(value: u64) -> String {
 ///
 /// # Errors
 /// Never: it writes to a text.
-pub fn ours(counted: &[Counted]) -> Result<String> {
+pub fn ours(images: &Images) -> Result<String> {
     let mut text = String::new();
-    writeln!(text, "| crate | version | files | lines of code | unsafe |\n|---|---|---:|---:|---:|")?;
-    for one in counted {
-        let version = one.version.as_deref().unwrap_or("ours");
-        let (files, places) = (one.count.files.len(), one.count.unsafe_places());
-        writeln!(text, "| `{}` | {version} | {files} | {} | {places} |", one.name, number(one.count.lines))?;
-    }
+    let counted = images.usual.as_slice();
+    rows(&mut text, counted.iter())?;
     for (what, ours) in [("ours", true), ("dependencies", false)] {
         let some = || counted.iter().filter(|one| one.version.is_none() == ours).map(|one| &one.count);
         let lines = some().map(|count| count.lines).sum();
@@ -77,7 +82,26 @@ pub fn ours(counted: &[Counted]) -> Result<String> {
             writeln!(text, "  - `{}`: {places}", file.strip_prefix(&root).unwrap_or(file).display())?;
         }
     }
+    writeln!(
+        text,
+        "\n`pilotfish-net.img`, for disks of NBD servers, has at most {} bytes. It differs in these crates:\n",
+        number(NET_IMAGE_BYTES_MAX)
+    )?;
+    let has = |one: &Counted| {
+        counted.iter().any(|other| other.name == one.name && other.count.lines == one.count.lines)
+    };
+    rows(&mut text, images.net.iter().filter(|one| !has(one)))?;
     Ok(text)
+}
+
+fn rows<'a>(text: &mut String, counted: impl Iterator<Item = &'a Counted>) -> Result<()> {
+    writeln!(text, "| crate | version | files | lines of code | unsafe |\n|---|---|---:|---:|---:|")?;
+    for one in counted {
+        let version = one.version.as_deref().unwrap_or("ours");
+        let (files, places) = (one.count.files.len(), one.count.unsafe_places());
+        writeln!(text, "| `{}` | {version} | {files} | {} | {places} |", one.name, number(one.count.lines))?;
+    }
+    Ok(())
 }
 
 fn list(words: &BTreeSet<String>) -> String {
@@ -131,7 +155,7 @@ pub fn others(others: &Others) -> String {
 ///
 /// # Errors
 /// Never: it writes to a text.
-pub fn document(counted: &[Counted], found: &Others) -> Result<String> {
+pub fn document(counted: &Images, found: &Others) -> Result<String> {
     Ok(format!(
         "# What has to be trusted, counted\n\n\
          Made by `cargo xtask tcb --write`. Do not edit it: a test compares the first part with the sources.\n\n\
