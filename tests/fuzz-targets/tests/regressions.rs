@@ -10,3 +10,11 @@ fn a_malformed_transaction_id_ends_the_connection() {
     data.extend([4, 1, b'x', 4, 1, b'x', 4, 1, b'x']);
     fuzz_targets::xenstore_wire(&data);
 }
+
+/// A backslash in a disk file's serial came into a text of the stub's xl configuration, where it begins an escape.
+#[test]
+fn a_serial_does_not_end_the_text_that_it_is_in() {
+    let with_serial = |word| fuzz_targets::disk_lines(&[2, 3, 6, 1, 1, 2, 3, word, 1, 3, 6]);
+    assert!(!with_serial(0x1d), "a backslash");
+    assert!(with_serial(0x06), "a letter");
+}

@@ -180,12 +180,14 @@ impl File {
 
     fn check_serial(&self) -> Result<()> {
         let Some(serial) = &self.serial else { return Ok(()) };
-        // Spaces, commas and '=' separate the words of the stub's command line.
-        let fit = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b'=');
+        // Spaces, commas and '=' separate the words of the stub's command line. That stands between quotes in an xl
+        // configuration, where a backslash begins an escape.
+        let fit = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b'=' | b'"' | b'\'' | b'\\');
         if serial.is_empty() || serial.len() > SERIAL_MAX || !serial.bytes().all(fit) {
             let shown = printable(serial, 60);
             bail!(
-                "serial = \"{shown}\": must be 1 to {SERIAL_MAX} printable characters, no space, comma or '='"
+                "serial = \"{shown}\": must be 1 to {SERIAL_MAX} printable characters, no space, comma, '=', \
+                 quote or backslash"
             );
         }
         Ok(())
@@ -296,6 +298,9 @@ mod tests {
             ("storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"6\"", "address = \"6\""),
             ("storage = \"pv\"\ntarget = \"/x\"\nseriel = \"a\"", "seriel"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a b\"", "a b"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a\\\"b\"", "quote or backslash"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a'b\"", "a'b"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nserial = 'a\\b'", "a\\b"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"123456789012345678901\"", "serial"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"\"", "serial"),
             ("\u{0}\u{1}garbage", "garbage"),
