@@ -151,7 +151,8 @@ fn run(command: Command) -> Result<bool> {
             setup::packages::ensure()?;
             let products = build::all(&setup::toolchain()?)?;
             let dom0 = products.daemon.iter().chain(&products.manual);
-            for built in products.image.iter().chain(dom0).chain(&products.hostile) {
+            let images = products.image.iter().chain(&products.net_image);
+            for built in images.chain(dom0).chain(&products.hostile) {
                 println!("built {}", built.display());
             }
             Ok(true)
