@@ -93,7 +93,9 @@ pub fn stub(toolchain: &Toolchain) -> Result<Products> {
     Ok(products)
 }
 
-fn bytes_of(path: &Path) -> u64 {
+/// The size of a file in bytes; 0 if it is not there.
+#[must_use]
+pub fn bytes_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 

@@ -5,10 +5,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use crate::agent::{Check, Outcome};
-use crate::build::{self, Products};
+use crate::build;
 use crate::protocol::Event;
 use crate::setup::{self, Fixture};
 use crate::system::{self, Options};
@@ -18,11 +19,21 @@ const SCENARIO: &str = "demo";
 /// Limit of the scenario itself; the machine's own is longer.
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// Where the data of the guest's first disk is.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Storage {
+    /// An image file, by a PV disk.
+    #[default]
+    Pv,
+    /// The same file, by an NBD server in dom0.
+    Nbd,
+}
+
 /// Runs the demonstration; true when everything held.
 ///
 /// # Errors
 /// When set-up, build or boot fail.
-pub fn run(options: &Options) -> Result<bool> {
+pub fn run(options: &Options, storage: Storage) -> Result<bool> {
     ui::heading("Set-up");
     setup::packages::ensure()?;
     let toolchain = setup::toolchain()?;
@@ -31,7 +42,16 @@ pub fn run(options: &Options) -> Result<bool> {
     let products = build::stub(&toolchain)?;
     ui::heading("Run");
     let started = Instant::now();
-    let mut agent = system::boot(&fixture, &products, options)?;
+    let mut options = options.clone();
+    let image = match storage {
+        Storage::Pv => &products.image,
+        Storage::Nbd => {
+            options.files.push(("pf/storage", "nbd".to_owned()));
+            &products.net_image
+        }
+    };
+    let image_bytes = image.as_deref().map_or(0, build::bytes_of);
+    let mut agent = system::boot(&fixture, &products, &options)?;
     let outcome = ui::step("a guest with two disks: write, verify, reboot, verify", |step| {
         agent.run(SCENARIO, LIMIT, false, |event| match event {
             Event::Check { passed: true, what } => step.note(format!("✓ {what}")),
@@ -42,7 +62,7 @@ pub fn run(options: &Options) -> Result<bool> {
     if outcome.status.is_some() {
         agent.poweroff()?;
     }
-    let report = report(&outcome, &fixture, &products, started.elapsed());
+    let report = report(&outcome, &fixture, image_bytes, started.elapsed());
     let path = paths::target().join("demo.json");
     fs::write(&path, format!("{:#}\n", Value::Object(report.clone())))
         .with_context(|| format!("cannot write {}", path.display()))?;
@@ -53,7 +73,7 @@ pub fn run(options: &Options) -> Result<bool> {
 }
 
 /// The report's fields, all measured in this run; a value that did not arrive is null.
-fn report(outcome: &Outcome, fixture: &Fixture, products: &Products, wall: Duration) -> Map<String, Value> {
+fn report(outcome: &Outcome, fixture: &Fixture, image_bytes: u64, wall: Duration) -> Map<String, Value> {
     let facts = &outcome.facts;
     let held = |key: &str| Value::Bool(facts.get(key).is_some_and(|value| value == "1"));
     let in_backend = number(facts, "files_in_backend").is_some_and(|files| files > 0)
@@ -66,7 +86,7 @@ fn report(outcome: &Outcome, fixture: &Fixture, products: &Products, wall: Durat
         ("xen_version", text(facts, "xen_version")),
         ("dom0_kernel", text(facts, "dom0_kernel")),
         ("guest_kernel", text(facts, "guest_kernel")),
-        ("stub_image_bytes", json!(products.image_bytes())),
+        ("stub_image_bytes", json!(image_bytes)),
         ("stub_memory_kib", json!(number(facts, "stub_memory_mib").map(|mib| mib * 1024))),
         ("stub_ready_ms", json!(milliseconds(facts, "stub_ready_us"))),
         ("guest_saw_disk_ms", json!(number(facts, "guest_seen_ms"))),
@@ -197,7 +217,7 @@ mod tests {
     }
 
     fn made(outcome: &Outcome) -> Map<String, Value> {
-        report(outcome, &fixture(), &Products::default(), Duration::from_secs(1))
+        report(outcome, &fixture(), 1, Duration::from_secs(1))
     }
 
     #[test]

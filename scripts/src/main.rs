@@ -47,6 +47,9 @@ enum Command {
     Demo {
         #[command(flatten)]
         machine: Machine,
+        /// Where the data of the guest's first disk is.
+        #[arg(long, value_enum, default_value_t)]
+        storage: demo::Storage,
     },
     /// Boot the same system and leave you at a dom0 prompt.
     ///
@@ -157,7 +160,9 @@ fn run(command: Command) -> Result<bool> {
             }
             Ok(true)
         }
-        Command::Demo { machine } => demo::run(&machine.options("demo", Duration::from_secs(300))),
+        Command::Demo { machine, storage } => {
+            demo::run(&machine.options("demo", Duration::from_secs(300)), storage)
+        }
         Command::Shell { machine, bare } => {
             shell::run(&machine.options("shell", Duration::MAX), bare).map(|()| true)
         }

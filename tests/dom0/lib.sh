@@ -97,6 +97,34 @@ network_start() {
         ip addr add 10.0.0.1/24 dev xenbr0 && ip link set xenbr0 up
 }
 
+# nbd_export NAME IMAGE [LINE...]: dom0's NBD server offers the image by that name from its next start, with these lines
+# in its configuration.
+nbd_export() {
+    [ -e /run/nbd.conf ] || printf '[generic]\nlistenaddr = 10.0.0.1\nport = 10809\n' >/run/nbd.conf
+    printf '[%s]\nexportname = %s\n' "$1" "$2" >>/run/nbd.conf
+    shift 2
+    printf '%s\n' 'flush = true' 'fua = true' 'trim = true' "$@" >>/run/nbd.conf
+}
+
+# By its address and port in the kernel's table.
+pf_nbd_listens() { grep -q ' 0100000A:2A39 .* 0A ' /proc/net/tcp; }
+
+# nbd_start: starts dom0's NBD server at 10.0.0.1:10809.
+nbd_start() { nbd-server -C /run/nbd.conf -p /run/nbd-server.pid && wait_for 5 pf_nbd_listens; }
+
+# nbd_stop SIGNAL: ends it by that signal, and all its processes, of which each connection has one.
+nbd_stop() { pkill "-$1" nbd-server; }
+
+# nbd_disk NAME EXPORT [LINE...]: makes /disks/NAME.pilotfish, a disk on an NBD server (server=: which, if not dom0's),
+# with these lines; prints its path.
+nbd_disk() {
+    local file="/disks/$1.pilotfish"
+    printf '%s\n' 'storage = "nbd"' "server = \"nbd://${server:-10.0.0.1}/$2\"" 'address = "10.0.0.6/24"' >"$file"
+    shift 2
+    printf '%s\n' "$@" >>"$file"
+    echo "$file"
+}
+
 # --- guests ----------------------------------------------------------------------
 
 # seclabel NAME: the line of a configuration that gives the guest NAME its FLASK label, where there is a policy.

@@ -1,14 +1,21 @@
 # The demonstration, dom0's side: an unmodified guest with two disks of its stub, one
-# stored in an image file through xen-blkback, one in the stub's own memory.
+# stored in an image file, one in the stub's own memory. The file is reached through xen-blkback or, if /pf/storage says
+# nbd, through an NBD server.
 . /pf/lib.sh
 
 image=$(raw_disk demo 96)
+target=$image
+if [ "$(cat /pf/storage 2>/dev/null)" = nbd ]; then
+    nbd_export demo "$image"
+    network_start && nbd_start || die "an NBD server in dom0"
+    target=$(nbd_disk demo demo)
+fi
 memory_disk=$(ram_disk demo 8)
 fact dom0_kernel "$(uname -r)"
 fact xen_version "$(xl info | sed -n 's/^xen_version *: //p')"
 
 extra='pf.disk=vda pf.ram=vdb' start_guest demo demo \
-    "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$memory_disk")" ||
+    "$(virtio_disk xvda "$target")" "$(virtio_disk xvdb "$memory_disk")" ||
     die "xl create of the guest"
 pass "xl create of the guest"
 

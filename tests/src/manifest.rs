@@ -236,6 +236,16 @@ pub const SCENARIOS: &[Scenario] = &[
         150,
         "without a storage backend for longer than the timeout the guest gets errors, and then recovers",
     ),
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        // It has not run yet.
+        long: true,
+        ..shared(
+            "nbd",
+            240,
+            "a stub has its disk on an NBD server, whose end and return cost the guest only time",
+        )
+    },
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),

@@ -1,0 +1,91 @@
+# The data is on an NBD server (Debian's nbd-server, here in dom0), to which the stub connects over its own network
+# interface. The server is killed and started again, it hangs, and the interface goes down, all under verified I/O. What
+# cannot be served ends the guest's start with one line that names disk, server and reason.
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+pf_no_vifs() { [ -z "$(backends vif)" ] && ! ls -d /sys/class/net/vif* >/dev/null 2>&1; }
+# no_network_left: no stub's network interface is left.
+no_network_left() {
+    wait_for 10 pf_no_vifs
+    equal "no network interface is left" "" "$(backends vif)$(ls /sys/class/net | grep vif)"
+}
+# stands_still GUEST: the guest's rounds do not go on.
+stands_still() {
+    local at
+    sleep 1
+    at=$(rounds_of "$1")
+    sleep 2
+    equal "the guest waits" "$at" "$(rounds_of "$1")"
+}
+
+begin
+check "dom0 has a bridge" network_start
+image=$(raw_disk web 32)
+golden=$(raw_disk golden 4)
+nbd_export web "$image"
+nbd_export golden "$golden" 'readonly = true'
+check "an NBD server listens" nbd_start
+
+# What cannot be.
+disk_refused "a server that does not run" \
+    'disk sda \(2048\): .*NBD server 10.0.0.1:10810: connection refused' "$(virtio_disk sda "$(server=10.0.0.1:10810 nbd_disk bad web)")"
+disk_refused "an export that is not there" 'disk sda \(2048\): .*NBD server 10.0.0.1:10809: the server has no such export: export "none"' \
+    "$(virtio_disk sda "$(nbd_disk bad none)")"
+disk_refused "writing to a read-only export" 'disk sda \(2048\): .*NBD server 10.0.0.1:10809: the export is read-only' \
+    "$(virtio_disk sda "$(nbd_disk bad golden)")"
+disk_refused "a server whose host is not there" 'disk sda \(2048\): .*NBD server 10.0.0.77:10809: no answer' \
+    "$(virtio_disk sda "$(server=10.0.0.77 nbd_disk bad web)")"
+disk_refused "a server's name" 'disk sda \(2048\): .*a stub does not look names up' "$(virtio_disk sda "$(server=store nbd_disk bad web)")"
+disk_refused "a bridge that is not there" 'bridge = "none0": dom0 has none of that name' \
+    "$(virtio_disk sda "$(nbd_disk bad web 'bridge = "none0"')")"
+no_network_left
+
+# What can.
+log_mark
+extra="pf.rounds=30 pf.tag=web" check "xl create" start_guest web driver-domain \
+    "$(virtio_disk xvda "$(nbd_disk web web)")" "$(virtio_disk xvdb "$(nbd_disk golden golden)" ro)"
+fact stub_launch_ms "$(daemon_lines | sed -n 's/.* serves .* after \([0-9]*\) ms.*/\1/p')"
+check "the guest does verified I/O" more_rounds web 2 60
+stub=$(stub_of web)
+interface=vif$(domid "$stub").0
+equal "its stub has no PV disk" "" "$(backends vbd)"
+equal "and no loop device" 0 "$(count_loops)"
+check "its network interface is on the bridge" test -e "/sys/class/net/xenbr0/brif/$interface"
+fact stub_heap_peak_kib "$(xenstore-read "/local/domain/$(domid "$stub")/data/pilotfish/heap_peak_kib" 2>/dev/null)"
+disk_refused "an address that is another stub's" "address = \"10.0.0.6\": domain $(domid "$stub") has it already" \
+    "$(virtio_disk sda "$(nbd_disk bad golden)" ro)"
+
+nbd_stop KILL
+stands_still web
+check "the server is started again" nbd_start
+check "the guest goes on" more_rounds web 2 60
+pkill -STOP nbd-server
+stands_still web
+pkill -CONT nbd-server
+check "the guest goes on after the server hung" more_rounds web 2 60
+ip link set "$interface" down
+stands_still web
+ip link set "$interface" up
+check "the guest goes on after its interface was down" more_rounds web 2 60
+
+tail -n 20 "$(guest_log "$stub")"
+check "the guest is done" wait_guest_line web 'PF done=30' 90
+check "it powers off" wait_gone web 30
+equal "the guest saw no error" "" "$(guest_value web error)"
+# What the killed server had not stored was written again.
+equal "and no flush failed" 0 "$(guest_value web failures)"
+check "the server's image holds what the guest wrote" image_holds "$image" web 30
+nothing_left
+no_network_left
+
+# The end of a guest in the middle of it.
+check "xl create of a guest that writes" start_guest heavy heavy "$(virtio_disk xvda "$(nbd_disk web web)")"
+check "the guest writes" more_rounds heavy 2 60
+from=$(now_ms)
+check "xl destroy" timeout 40 xl destroy heavy
+fact destroy_ms $(($(now_ms) - from))
+nothing_left
+no_network_left
+nbd_stop TERM
+finish
