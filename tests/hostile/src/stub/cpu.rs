@@ -80,14 +80,11 @@ fn answered(functions: impl Iterator<Item = u32>, args: [u64; 3]) -> usize {
         .count()
 }
 
-fn psci_calls(site: &mut Site) -> Outcome {
+fn psci_calls(_: &mut Site) -> Outcome {
     let functions = || [0x8400_0000_u32, 0xc400_0000].into_iter().flat_map(|base| base..base + 0x20);
-    let mut known = 0;
-    let times = site.flood(|_, n| {
-        let args = [0, u64::from(n) << 30, u64::MAX];
-        known = answered(functions(), args);
-    });
-    Ok(format!("{known} known, {times} times"))
+    // Few times: Xen tells of each that it does not know.
+    let known = [0, 1, u64::MAX].map(|value| answered(functions(), [0, value, u64::MAX]));
+    Ok(format!("{known:?} of 64 known"))
 }
 
 fn firmware_calls(_: &mut Site) -> Outcome {

@@ -304,7 +304,8 @@ fn disk_nodes_nonsense(site: &mut Site) -> Outcome {
 }
 
 fn disk_states_flap(site: &mut Site) -> Outcome {
-    let states = ["4", "1", "3", "6", "2", "5", "7", "8", "9", "-1", "x", "", "4294967295", "3", "1"];
+    // By a state that is none (no number) blkback gives the disk up for good.
+    let states = ["4", "1", "3", "6", "2", "5", "7", "8", "9", "-1", "4294967295", "3", "1"];
     let times = site.flood(|site, n| {
         let state = states.get(n as usize % states.len()).copied().unwrap_or_default();
         let _ = tell(site, "state", state);
