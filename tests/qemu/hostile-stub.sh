@@ -126,14 +126,8 @@ lives() {
     no_victim
 }
 
-# deceived: the daemon makes the hostile stub itself, which then lies to it.
-deceived() {
-    check "the daemon stops" daemon_stop
-    echo "stub-image = \"$pf_hostile/hostile_stub.img\"" >/run/hostile.toml
-    /usr/sbin/pilotfishd --config /run/hostile.toml >>/var/log/pilotfishd.log 2>&1 </dev/null &
-    echo $! >/run/pilotfishd.test.pid
-    log_mark
-    check "a guest of the hostile stub starts" start_frontend victim 'mode=roundtrip' "$(virtio_disk xvda "$(ram_disk deceived 8)")"
+# lied_to: the stub that the daemon has made for the guest lies to it.
+lied_to() {
     stub=$(stub_of victim) phase=daemon made=0
     told_attacks "$stub" 90 judge
     total=$((total + $(wc -l </run/attacks)))
@@ -141,6 +135,22 @@ deceived() {
     daemon_lines
     check "the daemon's log stays short" test "$(daemon_lines | wc -l)" -lt 40
     check "no control character is in it" sh -c "! tail -n +$((log_from + 1)) /var/log/pilotfishd.log | grep -q '[[:cntrl:]]'"
+}
+
+# deceived: the daemon makes the hostile stub itself, which then lies to it.
+deceived() {
+    check "the daemon stops" daemon_stop
+    echo "stub-image = \"$pf_hostile/hostile_stub.img\"" >/run/hostile.toml
+    /usr/sbin/pilotfishd --config /run/hostile.toml >>/var/log/pilotfishd.log 2>&1 </dev/null &
+    echo $! >/run/pilotfishd.test.pid
+    log_mark
+    if start_frontend victim 'mode=roundtrip' "$(virtio_disk xvda "$(ram_disk deceived 8)")"; then
+        pass "a guest of the hostile stub starts"
+        lied_to
+    else
+        fail "a guest of the hostile stub starts"
+        daemon_lines
+    fi
     daemon_stop
     daemon_start
 }
