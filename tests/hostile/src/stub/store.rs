@@ -16,8 +16,8 @@ use zerocopy::{FromBytes, IntoBytes};
 const HEADER: usize = size_of::<XsdSockmsg>();
 /// How long an answer may take. A throttled domain is served late.
 const PATIENCE_NS: u64 = 20_000_000_000;
-/// Between two looks at the ring.
-const LOOK_NS: u64 = 200_000;
+/// How long to sleep at most before another look at the ring: an event may have come just before.
+const LOOK_NS: u64 = 5_000_000;
 
 /// The ring of this domain.
 pub struct Store {
