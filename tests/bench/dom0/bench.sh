@@ -11,12 +11,13 @@
 
 # direct_guest: measures the workloads of $workloads.
 direct_guest() {
-    local native image stub
+    local native image stub third=ram other
     # Real pages from the start, for both.
     native=$(filled native "$mib")
     image=$(filled pilotfish "$mib")
-    linux bench bench "$guest_mib" "$vcpus" "pf.tools=xvdd pf.idle=$idle pf.workloads=$workloads pf.mib=$mib" \
-        "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$(ram_disk ram "$mib")")" \
+    if [ -n "$nbd" ]; then at_nbd_server; else other=$(ram_disk ram "$mib"); fi
+    linux bench bench "$guest_mib" "$vcpus" "pf.tools=xvdd pf.idle=$idle pf.workloads=$workloads pf.mib=$mib pf.third=$third" \
+        "$(virtio_disk xvda "$image")" "$(virtio_disk xvdb "$other")" \
         "$(pv_disk xvdc "$native")" "$(pv_disk xvdd "$tools" ro)" || die "xl create of a guest with all disks"
     stub=$(domid "$(stub_of bench)")
     [ -n "$stub" ] || die "no stub beside the guest"
@@ -30,6 +31,17 @@ direct_guest() {
     # shellcheck disable=SC2046
     check "the guest measures to its end" "$meter" $(watched bench)
     gone bench
+}
+
+# at_nbd_server: dom0's NBD server has the images and another; direct_guest's disks are there.
+at_nbd_server() {
+    nbd_export native "$native"
+    nbd_export pilotfish "$image"
+    nbd_export other "$(filled other "$mib")"
+    network_start && load_modules network-storage && nbd_start || die "dom0's NBD server does not start"
+    nbd-client -name native 10.0.0.1 /dev/nbd0 || die "nbd-client does not connect"
+    nbd-client -name pilotfish 10.0.0.1 /dev/nbd1 || die "nbd-client does not connect again"
+    third=nbd native=/dev/nbd0 image=/dev/nbd1 other=$(nbd_disk other other)
 }
 
 # two_guests: measures the workloads of $workloads in a guest whose memory its stub maps, and in one that grants it, in

@@ -16,7 +16,7 @@ grants=$(option grants '')
 case $grants in
     granted) kinds=granted ;;
     beside) kinds='native pilotfish' ;;
-    *) kinds='native pilotfish ram' ;;
+    *) kinds="native pilotfish $third" ;;
 esac
 
 # order_of_guest ROUND: the kinds in the order of that round; where guests take turns, a turn before them.

@@ -5,6 +5,8 @@
 # shellcheck shell=sh disable=SC2034
 
 settle=$(option settle 0.3)
+# The kind of the third disk.
+third=$(option third ram)
 
 # counters DEVICE...: uptime, and what the disks have done: reads, sectors read, writes, sectors written.
 counters() {
@@ -136,15 +138,15 @@ device_of() {
     case $1 in
         native) echo xvdc ;;
         pilotfish | granted) echo vda ;;
-        ram) echo vdb ;;
+        ram | nbd) echo vdb ;;
     esac
 }
 
 # order_of ROUND: the kinds, in an order that rotates from round to round.
 order_of() {
     case $(($1 % 3)) in
-        1) echo native pilotfish ram ;;
-        2) echo pilotfish ram native ;;
-        0) echo ram native pilotfish ;;
+        1) echo native pilotfish "$third" ;;
+        2) echo pilotfish "$third" native ;;
+        0) echo "$third" native pilotfish ;;
     esac
 }

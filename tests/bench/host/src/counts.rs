@@ -64,7 +64,7 @@ impl Asked {
         let disk = match kind {
             Kind::Native => return Vec::new(),
             Kind::Pilotfish | Kind::Granted => 0,
-            Kind::Ram => 1,
+            Kind::Ram | Kind::Nbd => 1,
         };
         let is_span = |span: &Option<(Kind, String)>| {
             span.as_ref().is_some_and(|(of, what)| *of == kind && what == words)

@@ -96,8 +96,11 @@ struct Cli {
     /// With --grants: Xen enforces a FLASK policy, so that the two guests are those of A+ and B.
     #[arg(long, requires = "grants")]
     flask: bool,
+    /// An NBD server in dom0 has the data. In place of the RAM disk: the stub's own client. The others: Linux's.
+    #[arg(long, conflicts_with = "grants")]
+    nbd: bool,
     /// How cost grows: all curves, or these of depth, block-size, vcpus, disks, guests, map.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads", "grants"])]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads", "grants", "nbd"])]
     curves: Option<Vec<Curve>>,
     #[command(flatten)]
     machine: Machine,
@@ -126,6 +129,9 @@ impl Cli {
         if self.grants {
             plan.with_grants(!self.workloads.is_empty());
             ensure!(!plan.workloads.is_empty(), "none of these workloads is of the guests of --grants");
+        }
+        if self.nbd {
+            plan.with_nbd();
         }
         Ok(plan)
     }

@@ -121,6 +121,20 @@ impl Plan {
         self.kinds == Kind::GRANTS
     }
 
+    /// In place of the RAM disk: one of the stub's own NBD client, beside the others at the same server. Nothing but
+    /// this guest.
+    pub fn with_nbd(&mut self) {
+        self.kinds = Kind::NBD;
+        self.buffered.clear();
+        self.turns = 0;
+    }
+
+    /// Whether an NBD server has the data.
+    #[must_use]
+    pub fn nbd(&self) -> bool {
+        self.kinds == Kind::NBD
+    }
+
     /// How many spans are measured.
     #[must_use]
     pub fn spans(&self) -> usize {
@@ -155,6 +169,7 @@ impl Plan {
             ("large_mib", LARGE_GUEST_MIB.to_string()),
             ("workloads", workloads.join(",")),
             ("grants", if self.grants() { "yes" } else { "" }.to_owned()),
+            ("nbd", if self.nbd() { "yes" } else { "" }.to_owned()),
             ("buffered", buffered.join(",")),
             ("buffered_guest_mib", buffered::GUEST_MIB.to_string()),
             ("buffered_disk_mib", buffered::DISK_MIB.to_string()),
@@ -197,6 +212,17 @@ mod tests {
         plan.keep(&["randread-64k-16".to_owned()]).unwrap();
         plan.with_grants(true);
         assert_eq!(plan.spans(), 3 * 5);
+    }
+
+    #[test]
+    fn with_nbd_the_stubs_own_client_takes_the_place_of_the_ram_disk() {
+        let mut plan = Plan::full();
+        assert!(!plan.nbd() && plan.config().contains("\nnbd=\n"));
+        plan.with_nbd();
+        assert_eq!((plan.spans(), plan.turns), (10 * 3 * 5, 0));
+        let config = plan.config();
+        assert!(config.contains("\nnbd=yes\n") && config.contains("\ngrants=\n"), "{config}");
+        assert!(config.contains("\nbuffered=\n") && config.contains("write-1024k-4"), "{config}");
     }
 
     #[test]

@@ -63,6 +63,8 @@ const ORANGE: RGBColor = RGBColor(0xe0, 0x8a, 0x2c);
 pub fn ratios(measured: &Measured, plan: &Plan, to: &Path) -> Result<()> {
     let other = if plan.grants() {
         (Kind::Granted, "Pilotfish, PV, granted memory", ORANGE)
+    } else if plan.nbd() {
+        (Kind::Nbd, "Pilotfish, NBD", ORANGE)
     } else {
         (Kind::Ram, "Pilotfish, RAM disk", ORANGE)
     };

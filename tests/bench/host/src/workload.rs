@@ -13,6 +13,8 @@ pub enum Kind {
     Ram,
     /// As [`Kind::Pilotfish`], of a guest that grants its memory to its stub.
     Granted,
+    /// The stub's own NBD client.
+    Nbd,
 }
 
 impl Kind {
@@ -20,6 +22,8 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Native, Self::Pilotfish, Self::Ram];
     /// Those by which a stub reaches memory, and the native one: of two guests.
     pub const GRANTS: [Self; 3] = [Self::Native, Self::Pilotfish, Self::Granted];
+    /// Those of one guest whose data an NBD server has. The first two have Linux's client in dom0 behind blkback.
+    pub const NBD: [Self; 3] = [Self::Native, Self::Pilotfish, Self::Nbd];
 
     /// Its name, in the guest's script and in the report.
     #[must_use]
@@ -29,13 +33,14 @@ impl Kind {
             Self::Pilotfish => "pilotfish",
             Self::Ram => "ram",
             Self::Granted => "granted",
+            Self::Nbd => "nbd",
         }
     }
 
     /// The kind of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain(Self::GRANTS).find(|kind| kind.name() == name)
+        [Self::ALL, Self::GRANTS, Self::NBD].into_iter().flatten().find(|kind| kind.name() == name)
     }
 }
 

@@ -20,7 +20,9 @@ the block size. others_cpus is how many of this machine's CPUs others than QEMU 
 span before; spans with more than 0.15 are set aside and in no figure. Ratios are of two spans of the same round. buffered \
 is what a guest of its own did that has a native disk and one of Pilotfish and whose free memory is spread; it counts \
 its work itself (fio, or the fixed amount that was done), per_second is of that. With --grants there is no ram but granted: \
-as pilotfish, in a second guest of the same kernel that grants its memory; the guests measure in turns. raw has what was told, verbatim.";
+as pilotfish, in a second guest of the same kernel that grants its memory; the guests measure in turns. With --nbd an \
+NBD server in dom0 serves the raw files: native and pilotfish have Linux's client in dom0 in the loop device's place, and in \
+place of ram is nbd, the stub's own client. raw has what was told, verbatim.";
 
 impl Report {
     /// With every raw number, and how it was made.
