@@ -1,6 +1,7 @@
 #!/bin/sh
 # The init of a driver domain in the tests: dom0's own userland in an unprivileged guest, with
-# Xen's `xl devd` attaching the block devices that it has to other domains.
+# Xen's `xl devd` attaching the block device that it has to other domains. That is its own disk, or, with
+# pf.nbd=EXPORT on the kernel's command line, an export of the NBD server 10.0.0.1. Then its address is pf.address=.
 version=$(/usr/local/bin/cat /pf/xen-version)
 export PATH=/usr/bin:/usr/sbin:/usr/lib/xen-$version/bin:/usr/local/bin
 export HOME=/root TERM=vt100 LC_ALL=C
@@ -16,16 +17,46 @@ mount -t tmpfs run /run
 mkdir -p /run/xen /run/lock /var/log/xen
 exec </dev/hvc0 >/dev/hvc0 2>&1
 
-while read -r module; do
-    insmod "/modules/$module.ko" || echo "init: no module $module"
-done </modules/list
+# modules LIST: loads the modules of /modules/LIST in order.
+modules() {
+    while read -r module; do
+        insmod "/modules/$module.ko" || echo "init: no module $module"
+    done <"/modules/$1"
+}
+
+# await COMMAND...: until it succeeds, for 10 s at most.
+await() {
+    tries=100
+    until "$@" || [ $tries -le 0 ]; do
+        tries=$((tries - 1))
+        sleep 0.1
+    done
+}
+
+# option NAME: the value of pf.NAME= on the kernel's command line.
+option() { tr ' ' '\n' </proc/cmdline | sed -n "s/^pf\.$1=//p"; }
+
+modules list
 mount -t xenfs xenfs /proc/xen
 
-tries=100
-until [ -b /dev/xvda ] || [ $tries -le 0 ]; do
-    tries=$((tries - 1))
-    sleep 0.1
-done
+# sectors: how many the data have.
+sectors() { blockdev --getsz $data 2>/dev/null || echo 0; }
+has_data() { [ "$(sectors)" -gt 0 ]; }
+
+data=/dev/xvda
+name=$(option nbd)
+if [ -n "$name" ]; then
+    data=/dev/nbd0
+    modules network-storage
+    await [ -e /sys/class/net/eth0 ]
+    ip link set lo up
+    ip addr add "$(option address)/24" dev eth0
+    ip link set eth0 up
+    # By its path: busybox, which this shell is of, has one of its own.
+    /usr/bin/nbd-client -nonetlink -persist -name "$name" 10.0.0.1 $data
+fi
+# NBD's client is back before its device is.
+await has_data
 xl devd -F &
-echo "PF driver=$(blockdev --getsz /dev/xvda)"
+echo "PF driver=$(sectors)"
 wait

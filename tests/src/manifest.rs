@@ -225,6 +225,15 @@ pub const SCENARIOS: &[Scenario] = &[
             "a guest destroyed while its storage's domain is paused is dying until that goes on, then freed",
         )
     },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared(
+            "network-storage",
+            600,
+            "a driver domain's disk may be an NBD server's: a hung server and a cut network cost only time",
+        )
+    },
     shared(
         "backend-restart",
         200,

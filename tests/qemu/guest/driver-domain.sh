@@ -1,5 +1,5 @@
-# Rounds of verified I/O on a disk whose storage backend's domain may be killed: what that domain
-# held in its memory is lost then, so the next flush may fail, once, and the round is done again.
+# Rounds of verified I/O on a disk whose storage backend's domain, or what is behind it, may die: what that held in its
+# memory is lost then, so the next flush may fail, and the round is done again, pf.tries= times in all.
 . /guest/lib.sh
 . /guest/disk.sh
 
@@ -10,11 +10,14 @@ n=0
 failures=0
 while [ "$n" -lt "$rounds" ]; do
     n=$((n + 1))
-    # The first failure of a round is no error yet.
-    if ! (value() { echo "PF failed: $*"; } && round vda "$tag" "$n"); then
+    tries=$(option tries 2)
+    # The failure of a try is no error yet.
+    until (value() { echo "PF failed: $*"; } && round vda "$tag" "$n"); do
         failures=$((failures + 1))
-        round vda "$tag" "$n" || stop "gave up in round $n"
-    fi
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || stop "gave up in round $n"
+        sleep 1
+    done
     value round "$n"
 done
 value failures "$failures"
