@@ -284,6 +284,10 @@ fn wait_until_serving(env: &Env<'_>, job: &Job, stub: u16) -> Result<()> {
         // A stub that panicked early says nothing in xenstore. Without this, its guest's start would
         // last until the deadline.
         if let Some(how) = health::ended(env.host, stub)? {
+            // It may have told its reason since the question above, and ended then.
+            if env.store.read(&paths::stub_says(stub, "state"))?.as_deref() == Some("failed") {
+                bail!("the stub says: {}", explained(health::stated_error(env.store, stub)));
+            }
             let console = health::console_tail(env.host, &job.identity).join(" | ");
             bail!("the stub {how} before it served; its console: {}", printable(&console, 400));
         }

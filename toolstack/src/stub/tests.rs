@@ -13,7 +13,7 @@ use super::launch::{Job, launch};
 use super::sweep::sweep;
 use crate::config::Config;
 use crate::env::Env;
-use crate::fake::{Handle, World};
+use crate::fake::{Handle, Manner, World};
 use crate::host::Host;
 use crate::xenstore::Store;
 use crate::xenstore::paths::{self, Place};
@@ -184,4 +184,39 @@ fn a_stub_with_an_nbd_disk_is_made_where_there_is_a_network_with_a_free_address(
     let error = format!("{:#}", launch_of(&world, file).unwrap_err());
     assert_eq!(error, "/usr/lib/pilotfish/pilotfish-net.img, br7: no bridge");
     assert!(world.stubs().is_empty());
+}
+
+#[test]
+fn a_stub_that_tells_its_reason_and_ends_between_two_questions_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("a.img").to_str().unwrap().to_owned();
+    std::fs::write(&target, [0; 1024]).unwrap();
+    let mut heard = 0;
+    for n in 1.. {
+        let world = World::new();
+        world.state().manner = Manner::Crashes;
+        let guest = world.xl_create(&[&target]);
+        let act = || {
+            for (domid, stub) in world.stubs() {
+                if stub.shutdown.is_some() {
+                    world.set(&paths::stub_says(domid, "error"), "no room");
+                    world.set(&paths::stub_says(domid, "state"), "failed");
+                }
+            }
+        };
+        let store = Meanwhile::new(&world, n, &act);
+        let (config, host) = (Config::default_for_tests(), world.host());
+        let job = Job {
+            identity: Identity::new(guest).unwrap(),
+            place: Place::dom0(guest),
+            deadline: host.now() + Duration::from_secs(9),
+            cancel: Arc::new(AtomicBool::new(false)),
+        };
+        let error = launch(&Env { config: &config, store: &store, host: &host }, &job).unwrap_err();
+        heard += u32::from(format!("{error:#}").contains("the stub says: no room"));
+        if !store.acted() {
+            break;
+        }
+    }
+    assert_eq!(heard, 2, "before the first question, and before it is asked whether the stub has ended");
 }
