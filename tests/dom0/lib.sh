@@ -112,8 +112,8 @@ pf_nbd_listens() { grep -q ' 0100000A:2A39 .* 0A ' /proc/net/tcp; }
 # nbd_start: starts dom0's NBD server at 10.0.0.1:10809.
 nbd_start() { nbd-server -C /run/nbd.conf -p /run/nbd-server.pid && wait_for 5 pf_nbd_listens; }
 
-# nbd_stop SIGNAL: ends it by that signal, and all its processes, of which each connection has one.
-nbd_stop() { pkill "-$1" nbd-server; }
+# nbd_signal SIGNAL: sends it to the server, and to all its processes, of which each connection has one.
+nbd_signal() { killall "-$1" nbd-server; }
 
 # nbd_disk NAME EXPORT [LINE...]: makes /disks/NAME.pilotfish, a disk on an NBD server (server=: which, if not dom0's),
 # with these lines; prints its path.

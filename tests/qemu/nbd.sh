@@ -56,13 +56,13 @@ fact stub_heap_peak_kib "$(xenstore-read "/local/domain/$(domid "$stub")/data/pi
 disk_refused "an address that is another stub's" "address = \"10.0.0.6\": domain $(domid "$stub") has it already" \
     "$(virtio_disk sda "$(nbd_disk bad golden)" ro)"
 
-nbd_stop KILL
+nbd_signal KILL
 stands_still web
 check "the server is started again" nbd_start
 check "the guest goes on" more_rounds web 2 60
-pkill -STOP nbd-server
+nbd_signal STOP
 stands_still web
-pkill -CONT nbd-server
+nbd_signal CONT
 check "the guest goes on after the server hung" more_rounds web 2 60
 ip link set "$interface" down
 stands_still web
@@ -87,5 +87,5 @@ check "xl destroy" timeout 40 xl destroy heavy
 fact destroy_ms $(($(now_ms) - from))
 nothing_left
 no_network_left
-nbd_stop TERM
+nbd_signal TERM
 finish
