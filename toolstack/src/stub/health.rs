@@ -18,6 +18,8 @@ use crate::xenstore::{Store, paths};
 const CONSOLE_DELAY: Duration = Duration::from_millis(300);
 /// The failure of a stub whose domain does not exist any more.
 pub const GONE: &str = "domain has gone";
+/// That of one whose domain is on its way.
+pub const GOING: &str = "domain is being destroyed";
 
 /// Why a stub that served does not serve any more; `None` if it does.
 ///
@@ -28,6 +30,11 @@ pub fn failure(store: &dyn Store, host: &dyn Host, stub: &Stub) -> Result<Option
     let same = |d: DomainState| !d.dying && uuid_of(&d.handle) == stub.identity.uuid;
     if !host.domain(stub.domid)?.is_some_and(same) {
         return Ok(Some(GONE.to_owned()));
+    }
+    // Whoever destroys a domain by libxl removes its directory first, and Xen hears of it later. No domain can
+    // remove its own name.
+    if store.read(&paths::domain_name(stub.domid))?.is_none() {
+        return Ok(Some(GOING.to_owned()));
     }
     if let Some(how) = ended(host, stub.domid)? {
         let said = store.read(&paths::stub_says(stub.domid, "error"))?;
@@ -48,7 +55,7 @@ pub fn failure(store: &dyn Store, host: &dyn Host, stub: &Stub) -> Result<Option
 pub fn ended(host: &dyn Host, stub: u16) -> Result<Option<String>> {
     Ok(match host.domain(stub)? {
         None => Some(GONE.to_owned()),
-        Some(s) if s.dying => Some("domain is being destroyed".to_owned()),
+        Some(s) if s.dying => Some(GOING.to_owned()),
         Some(s) => match s.shutdown {
             Some(code) if u32::from(code) == SHUTDOWN_CRASH => Some("crashed".to_owned()),
             Some(code) => Some(format!("shut down (reason {code})")),
@@ -119,6 +126,7 @@ mod tests {
         assert_eq!(failure_after(|w| domain(w, &|d| d.paused = true)), None);
         assert_eq!(failure_after(|w| drop(w.state().domains.remove(&9))).as_deref(), Some(GONE));
         assert_eq!(failure_after(|w| domain(w, &|d| d.dying = true)).as_deref(), Some(GONE));
+        assert_eq!(failure_after(|w| w.clear(&paths::domain(9))).as_deref(), Some(GOING));
         assert_eq!(failure_after(|w| domain(w, &|d| d.shutdown = Some(3))).as_deref(), Some("crashed"));
         let crashed = failure_after(|w| {
             domain(w, &|d| d.shutdown = Some(1));

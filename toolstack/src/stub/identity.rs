@@ -88,7 +88,7 @@ pub fn find_stubs(store: &dyn Store, host: &dyn Host) -> Result<Vec<StubDomain>>
         }
         // Somebody may have given a domain such a UUID, under another name: it is not ours. A stub that
         // was renamed is: it is in our records.
-        let name = store.read(&format!("{}/name", paths::domain(domid)))?;
+        let name = store.read(&paths::domain_name(domid))?;
         if name.is_none_or(|name| name == identity.name())
             || store.read(&paths::record_uuid(identity.guest))?.as_ref() == Some(&identity.uuid)
         {

@@ -1,6 +1,6 @@
 //! What is done with a guest whose stub died under it.
 
-use super::health::{self, GONE};
+use super::health::{self, GOING, GONE};
 use super::record::Stub;
 use crate::config::OnStubCrash;
 use crate::env::Env;
@@ -30,7 +30,7 @@ pub fn apply_crash_policy(env: &Env<'_>, stub: &Stub, failure: &str) {
 
 /// Why a stub that has ended is not restarted.
 fn why_no_restart(failure: &str) -> &'static str {
-    if failure.starts_with(GONE) {
+    if [GONE, GOING].iter().any(|how| failure.starts_with(how)) {
         "a stub domain that is gone cannot be replaced under a running guest: its ioreq server stays \
          enabled in Xen, and only the guest's end removes it"
     } else {

@@ -68,6 +68,12 @@ pub fn domain(domid: u16) -> String {
     format!("{DOMAINS}/{domid}")
 }
 
+/// A domain's name; libxl writes it, the domain cannot.
+#[must_use]
+pub fn domain_name(domid: u16) -> String {
+    format!("{}/name", domain(domid))
+}
+
 /// How much memory a domain can have at most, in KiB.
 #[must_use]
 pub fn memory_max(domid: u16) -> String {

@@ -6,7 +6,7 @@ use crate::fake::{Domain, Manner};
 use crate::stub::waiting::prepare;
 
 /// A daemon that keeps a stub waiting under the name `granted`.
-fn rig() -> Rig {
+pub(super) fn rig() -> Rig {
     let mut rig = Rig::with(config(None));
     rig.settle();
     rig
@@ -26,7 +26,7 @@ fn labelled_rig() -> Rig {
 }
 
 /// The stub that waits.
-fn waiting(rig: &Rig) -> (u16, Domain) {
+pub(super) fn waiting(rig: &Rig) -> (u16, Domain) {
     let mut found: Vec<_> = rig.world.stubs().into_iter().filter(|(_, d)| d.name == "granted").collect();
     assert_eq!(found.len(), 1, "one stub waits");
     let (domid, stub) = found.remove(0);
@@ -35,11 +35,11 @@ fn waiting(rig: &Rig) -> (u16, Domain) {
 }
 
 /// A guest with an image and a RAM disk at that stub, as libxl leaves it waiting.
-fn guest_at(rig: &Rig, stub: u16) -> Place {
+pub(super) fn guest_at(rig: &Rig, stub: u16) -> Place {
     rig.world.xl_create_granted(stub, &[&rig.target("a.img"), &rig.target("ram.pilotfish")])
 }
 
-fn last_error(rig: &Rig) -> String {
+pub(super) fn last_error(rig: &Rig) -> String {
     rig.world.get(paths::LAST_ERROR).unwrap_or_default()
 }
 
@@ -325,21 +325,4 @@ fn the_stub_of_a_guest_that_is_to_grant_is_asked_whether_it_does_and_no_other() 
     let asked = stubs.filter(|(stub, _)| rig.world.get(&paths::stub_says(*stub, "ask")).is_some());
     assert_eq!(asked.map(|(stub, _)| stub).collect::<Vec<_>>(), [granted]);
     rig.assert_served(mapped);
-}
-
-#[test]
-fn a_guest_whose_stub_is_destroyed_with_its_nodes_is_dealt_with_as_configured() {
-    let mut rig = rig();
-    let (domid, _) = waiting(&rig);
-    let place = guest_at(&rig, domid);
-    rig.settle();
-    rig.world.state().domains.remove(&domid);
-    rig.world.clear(&paths::domain(domid));
-    rig.settle();
-    assert_eq!(rig.world.state().domains[&place.guest].shutdown, Some(3));
-    rig.world.state().domains.remove(&place.guest);
-    rig.world.clear(&format!("/libxl/{}", place.guest));
-    rig.settle();
-    rig.assert_nothing_left(place.guest);
-    waiting(&rig);
 }

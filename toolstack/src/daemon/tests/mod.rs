@@ -9,6 +9,7 @@ use crate::fake::World;
 use crate::worker::perform;
 
 mod grants;
+mod grants_end;
 mod nodes;
 mod serving;
 mod takeover;

@@ -1,0 +1,62 @@
+//! Stubs that waited for their guests and end before them.
+
+use super::grants::{guest_at, rig, waiting};
+use super::*;
+
+#[test]
+fn a_guest_whose_stub_is_destroyed_with_its_nodes_is_dealt_with_as_configured() {
+    let mut rig = rig();
+    let (domid, _) = waiting(&rig);
+    let place = guest_at(&rig, domid);
+    rig.settle();
+    rig.world.state().domains.remove(&domid);
+    rig.world.clear(&paths::domain(domid));
+    rig.settle();
+    assert_eq!(rig.world.state().domains[&place.guest].shutdown, Some(3));
+    rig.world.state().domains.remove(&place.guest);
+    rig.world.clear(&format!("/libxl/{}", place.guest));
+    rig.settle();
+    rig.assert_nothing_left(place.guest);
+    waiting(&rig);
+}
+
+/// A guest that is served and runs, and its stub.
+fn running() -> (Rig, Place, u16) {
+    let mut rig = rig();
+    let (stub, _) = waiting(&rig);
+    let place = guest_at(&rig, stub);
+    rig.settle();
+    assert_eq!(rig.world.disk_states_at(place), ["2", "2"]);
+    rig.world.state().domains.get_mut(&place.guest).unwrap().paused = false;
+    (rig, place, stub)
+}
+
+fn shutdown(rig: &Rig, guest: u16) -> Option<u8> {
+    rig.world.state().domains[&guest].shutdown
+}
+
+#[test]
+fn a_stub_that_xl_has_begun_to_destroy_has_failed_before_xen_says_so() {
+    // libxl pauses a domain and removes its directory; it has Xen destroy it later.
+    let begins = |rig: &Rig, stub: u16| {
+        rig.world.state().domains.get_mut(&stub).unwrap().paused = true;
+        rig.world.clear(&paths::domain(stub));
+    };
+    let (mut rig, place, stub) = running();
+    begins(&rig, stub);
+    rig.settle();
+    assert_eq!(shutdown(&rig, place.guest), Some(3), "it would run on without disks");
+    rig.world.state().domains.remove(&stub);
+    rig.world.state().domains.remove(&place.guest);
+    rig.world.clear(&format!("/libxl/{}", place.guest));
+    rig.settle();
+    rig.assert_nothing_left(place.guest);
+
+    let mut rig = Rig::new();
+    let guest = rig.guest();
+    rig.settle();
+    begins(&rig, rig.world.stubs()[0].0);
+    rig.settle();
+    assert_eq!(shutdown(&rig, guest), Some(3), "the disks' nodes are in dom0");
+    assert_eq!(rig.world.disk_states(guest), ["2", "2"]);
+}
