@@ -82,20 +82,21 @@ impl Daemon {
             Ok(names) => all.extend(names.iter().filter_map(|n| n.parse::<u16>().ok())),
             Err(e) => log::error!("{e:#}"),
         }
-        let prepare = match self.waiting.look(&*self.store, &*self.host) {
-            Ok(found) => {
-                all.extend(found.guests);
-                found.missing
-            }
+        let (guests, prepare) = self.look_at_waiting();
+        all.extend(guests);
+        all.into_iter().filter_map(|guest| self.reconcile(guest)).chain(prepare).collect()
+    }
+
+    /// The guests with disks at stubs that were made before them, and the tasks that such stubs need. Each task is
+    /// returned once, so the caller has to start them all.
+    fn look_at_waiting(&mut self) -> (Vec<u16>, Vec<Task>) {
+        match self.waiting.look(&*self.store, &*self.host) {
+            Ok(found) => (found.guests, found.missing.into_iter().map(Task::Prepare).collect()),
             Err(e) => {
                 log::error!("grant-stubs: {e:#}");
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
-        };
-        all.into_iter()
-            .filter_map(|guest| self.reconcile(guest))
-            .chain(prepare.into_iter().map(Task::Prepare))
-            .collect()
+        }
     }
 
     /// Reconciles the guests whose time has come.
@@ -159,20 +160,14 @@ impl Daemon {
         None
     }
 
-    /// Takes note of what a worker has done, and returns the task that follows.
-    pub fn finish(&mut self, outcome: Outcome) -> Option<Task> {
+    /// Takes note of what a worker has done, and returns the tasks that follow.
+    pub fn finish(&mut self, outcome: Outcome) -> Vec<Task> {
         let guest = match outcome {
-            Outcome::Done => return None,
+            Outcome::Done => return Vec::new(),
             Outcome::Prepared(name) => {
                 self.waiting.prepared(&name);
-                // Its watch.
-                let found = self.waiting.look(&*self.store, &*self.host);
-                return found
-                    .inspect_err(|e| log::error!("grant-stubs: {e:#}"))
-                    .ok()?
-                    .missing
-                    .pop()
-                    .map(Task::Prepare);
+                // It has to be watched. More names may have become free meanwhile.
+                return self.look_at_waiting().1;
             }
             Outcome::Launched(guest, result) => {
                 self.finish_launch(guest, result);
@@ -189,7 +184,7 @@ impl Daemon {
             }
         };
         // What changed while the worker was at it caused no task: one guest has one worker at a time.
-        self.reconcile(guest)
+        self.reconcile(guest).into_iter().collect()
     }
 
     fn finish_launch(&mut self, guest: u16, result: Result<Stub>) {

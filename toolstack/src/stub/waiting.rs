@@ -131,7 +131,8 @@ impl Waiting {
         Waiting { names: entries.iter().map(|entry| entry.name.clone()).collect(), ..Waiting::default() }
     }
 
-    /// Looks which ones there are, and has the disks of their guests watched.
+    /// Looks which ones there are, and has the disks of their guests watched. A name in what is returned counts
+    /// as being made from then on, until [`Waiting::prepared`].
     ///
     /// # Errors
     /// Xen or xenstore cannot be asked.

@@ -10,6 +10,7 @@ use crate::worker::perform;
 
 mod grants;
 mod grants_end;
+mod names;
 mod nodes;
 mod serving;
 mod takeover;

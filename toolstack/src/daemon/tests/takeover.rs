@@ -144,7 +144,7 @@ fn libxl_is_told_nothing_of_a_stub_that_has_lost_only_its_name() {
     let outcome = perform(&env, &task);
     assert!(matches!(outcome, Outcome::Stopped(_, Err(_))), "{outcome:?}");
     assert_eq!(rig.world.disk_states(guest), ["5", "5"], "the stub may still write");
-    assert!(daemon.finish(outcome).is_none());
+    assert!(daemon.finish(outcome).is_empty());
     rig.settle();
     rig.world.xl_destroyed(guest);
     rig.settle();
