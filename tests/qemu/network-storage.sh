@@ -36,9 +36,9 @@ extra="pf.rounds=1000 pf.tag=remote pf.tries=300" check "xl create" \
 check "the guest does verified I/O" more_rounds remote 2 60
 stub=$(stub_of remote)
 
-check "the server hangs" nbd_stop STOP
+check "the server hangs" nbd_signal STOP
 waits "for the server" 5
-check "the server goes on" nbd_stop CONT
+check "the server goes on" nbd_signal CONT
 check "so does the guest" more_rounds remote 2 60
 check "the network is cut" ip link set xenbr0 down
 waits "for the network" 5
@@ -54,7 +54,7 @@ check "the guest goes on with the new one" more_rounds remote 2 60
 check "but for one failed flush at most" test "$(failures_of remote)" -le 1
 
 before=$(failures_of remote)
-check "the server is killed" nbd_stop KILL
+check "the server is killed" nbd_signal KILL
 sleep 5
 check "it is started again" nbd_start
 # What Linux's client makes of it is told, not judged.
@@ -82,6 +82,6 @@ check "it verifies its rounds" wait_guest_line near 'PF done=4' 60
 check "it powers off" wait_gone near 30
 check "the server's image holds what it wrote" image_holds /disks/near.img near 4
 check "dom0 disconnects" nbd-client -d /dev/nbd0
-nbd_stop KILL
+nbd_signal KILL
 nothing_left
 finish
