@@ -302,7 +302,10 @@ impl Daemon {
         }
         let stubs = grant_stubs(&*self.store, &*self.host)?;
         let stub = stubs.into_iter().find(|stub| stub.domid == place.owner).context("its stub has gone")?;
-        if let Some(other) = stub.guest.filter(|other| *other != place.guest) {
+        // Of a launch that has just begun there is no record yet.
+        let launching =
+            self.guests.iter().find(|(_, known)| known.launches(&stub.uuid)).map(|(guest, _)| *guest);
+        if let Some(other) = stub.guest.or(launching).filter(|other| *other != place.guest) {
             bail!("backend={}: that stub serves guest {other} already", place.owner);
         }
         Ok(Identity { guest: place.guest, uuid: stub.uuid, made_as: Some(stub.name) })

@@ -288,6 +288,12 @@ impl Guest {
         }
     }
 
+    /// Whether a worker launches the stub domain with this UUID.
+    #[must_use]
+    pub fn launches(&self, stub_uuid: &str) -> bool {
+        matches!(&self.phase, Phase::Launching { uuid, .. } if uuid == stub_uuid)
+    }
+
     /// The domain of the stub that serves.
     #[must_use]
     pub fn stub_domid(&self) -> Option<u16> {

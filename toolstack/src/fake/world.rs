@@ -260,6 +260,11 @@ impl World {
             .collect()
     }
 
+    /// The next domain that is made gets this number.
+    pub fn set_next(&self, domid: u16) {
+        self.state().next_domid = domid;
+    }
+
     /// A domain that somebody else has made.
     pub fn domain_appears(&self, domid: u16, name: Option<&str>, uuid: &str) {
         let mut state = self.state();

@@ -326,3 +326,23 @@ fn the_stub_of_a_guest_that_is_to_grant_is_asked_whether_it_does_and_no_other() 
     assert_eq!(asked.map(|(stub, _)| stub).collect::<Vec<_>>(), [granted]);
     rig.assert_served(mapped);
 }
+
+#[test]
+fn of_two_guests_that_start_at_one_stub_together_one_is_served_and_the_other_refused() {
+    // In order of their numbers, and of these as xenstore lists them.
+    for first in [50, 99] {
+        let mut rig = rig();
+        let (domid, _) = waiting(&rig);
+        rig.world.set_next(first);
+        let [served, refused] = [guest_at(&rig, domid), guest_at(&rig, domid)];
+        rig.settle();
+        let said = last_error(&rig);
+        let why = format!("guest {}: backend={domid}: that stub serves guest {first} already", refused.guest);
+        assert_eq!(said, why);
+        assert_eq!(rig.world.disk_states_at(served), ["2", "2"]);
+        assert!(rig.world.disk_states_at(refused).is_empty());
+        assert_eq!(rig.world.state().domains[&domid].target, Some(first));
+        rig.assert_nothing_left(refused.guest);
+        waiting(&rig);
+    }
+}
