@@ -246,13 +246,16 @@ impl Daemon {
         let nodes = node::states(&*self.store, self.place(guest)?)?;
         let disks = u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
         let read_time = self.host.now().duration_since(from) / disks;
-        let guest_lives = self.host.domain(guest)?.is_some_and(|d| !d.dying);
+        // After the nodes: libxl pauses a guest before it closes its disks.
+        let living = self.host.domain(guest)?.filter(|d| !d.dying);
+        let (guest_lives, guest_runs) =
+            (living.is_some(), living.is_some_and(|d| !d.paused && d.shutdown.is_none()));
         let failure = match self.guests.get(&guest).map(|g| &g.phase) {
             Some(Phase::Serving(stub)) => health::failure(&*self.store, &*self.host, stub)?,
             // In any other phase a worker has the stub, or there is none.
             _ => None,
         };
-        Ok(Observation { nodes, guest_lives, read_time, failure })
+        Ok(Observation { nodes, guest_lives, guest_runs, read_time, failure })
     }
 
     /// Stub domains of ours that no guest here knows: left by a predecessor that was killed.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::disk::node::{NodeState, state};
+use crate::stub::health::CLOSED;
 use crate::stub::record::{Record, Stub};
 
 /// The pause after a stub could not be destroyed.
@@ -67,6 +68,8 @@ pub struct Observation {
     pub nodes: Vec<NodeState>,
     /// The guest exists and is not being destroyed.
     pub guest_lives: bool,
+    /// It lives, and is neither paused nor shut down. libxl pauses a guest before it closes its disks.
+    pub guest_runs: bool,
     /// How long it took to read one disk's state.
     pub read_time: Duration,
     /// Why the stub serves no more; known in [`Phase::Serving`] only.
@@ -79,10 +82,14 @@ impl Observation {
         !self.guest_lives || self.nodes.is_empty() || self.nodes.iter().any(NodeState::is_closing)
     }
 
-    /// The stub has failed under a guest that lives, and took the disks' nodes with it: those of a stub that was made
-    /// before its guest are below its own directory.
-    fn is_bereft_by(&self, stub: &Stub) -> bool {
-        self.guest_lives && self.failure.is_some() && self.nodes.is_empty() && stub.identity.made_as.is_some()
+    /// Why the policy is for a stub whose guest's disks are closed or gone; `None` if they are because nobody needs the
+    /// stub any more. The nodes of a stub that was made before its guest are below its own directory, and its own: they
+    /// go with it, and it can write there what libxl would.
+    fn bereft_by(&self, stub: &Stub) -> Option<&str> {
+        let gone = self.guest_lives && self.nodes.is_empty();
+        let failure = self.failure.as_deref().filter(|_| gone);
+        let closed = self.guest_runs && self.is_over();
+        stub.identity.made_as.as_ref().and(failure.or(closed.then_some(CLOSED)))
     }
 
     fn has_new(&self) -> bool {
@@ -205,12 +212,13 @@ impl Guest {
     fn step_serving(&mut self, seen: &Observation) -> Action {
         let Phase::Serving(stub) = &self.phase else { return Action::Nothing };
         // Before the failure: a guest that goes needs no policy, and its stub may be gone already.
-        if seen.is_over() && !seen.is_bereft_by(stub) {
+        let bereft = seen.bereft_by(stub);
+        if seen.is_over() && bereft.is_none() {
             self.phase = Phase::Stopping;
             return Action::Stop;
         }
-        if let Some(failure) = &seen.failure {
-            let action = Action::ApplyCrashPolicy(stub.clone(), failure.clone());
+        if let Some(failure) = bereft.or(seen.failure.as_deref()) {
+            let action = Action::ApplyCrashPolicy(stub.clone(), failure.to_owned());
             // The policy is applied once; what is left of the stub stays until its guest goes.
             self.phase = Phase::Broken;
             return action;

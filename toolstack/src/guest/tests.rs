@@ -132,6 +132,27 @@ fn the_policy_is_applied_where_a_stub_took_the_nodes_with_it() {
 }
 
 #[test]
+fn the_policy_is_applied_where_a_stub_closes_its_own_nodes_under_a_guest_that_runs() {
+    let mut granted = stub(&[51712]);
+    granted.identity.made_as = Some("waiting".into());
+    let offline = NodeState { offline: true, ..node(51712, "2") };
+    for nodes in [vec![node(51712, "5")], vec![node(51712, "6")], vec![offline], vec![]] {
+        // libxl has paused the guest before, or it has shut down.
+        let by_libxl = seen(&nodes);
+        let by_the_stub = Observation { guest_runs: true, ..by_libxl.clone() };
+        let policy = Action::ApplyCrashPolicy(granted.clone(), CLOSED.into());
+        for (stub, seen, action) in [
+            (&granted, &by_the_stub, policy),
+            (&granted, &by_libxl, Action::Stop),
+            (&stub(&[51712]), &by_the_stub, Action::Stop),
+        ] {
+            let mut guest = Guest { phase: Phase::Serving(stub.clone()) };
+            assert_eq!(guest.step(seen, Instant::now(), &TIMES), action, "{nodes:?}");
+        }
+    }
+}
+
+#[test]
 fn no_policy_is_applied_where_the_guest_goes_with_its_stub() {
     for over in [seen(&[node(51712, "5")]), Observation { guest_lives: false, ..seen(&[node(51712, "2")]) }] {
         let mut guest = Guest { phase: Phase::Serving(stub(&[51712])) };

@@ -18,6 +18,8 @@ use crate::xenstore::{Store, paths};
 const CONSOLE_DELAY: Duration = Duration::from_millis(300);
 /// The failure of a stub whose domain does not exist any more.
 pub const GONE: &str = "domain has gone";
+/// That of one that closes or removes its guest's disks, where only libxl may.
+pub const CLOSED: &str = "has closed or removed a disk, though its guest runs";
 /// That of one whose domain is on its way.
 pub const GOING: &str = "domain is being destroyed";
 

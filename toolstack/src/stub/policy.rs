@@ -1,6 +1,6 @@
 //! What is done with a guest whose stub died under it.
 
-use super::health::{self, GOING, GONE};
+use super::health::{self, CLOSED, GOING, GONE};
 use super::record::Stub;
 use crate::config::OnStubCrash;
 use crate::env::Env;
@@ -33,6 +33,8 @@ fn why_no_restart(failure: &str) -> &'static str {
     if [GONE, GOING].iter().any(|how| failure.starts_with(how)) {
         "a stub domain that is gone cannot be replaced under a running guest: its ioreq server stays \
          enabled in Xen, and only the guest's end removes it"
+    } else if failure.starts_with(CLOSED) {
+        "it has ended its service itself"
     } else {
         "it ended for good: too many panics, or one from which it could not restart (see its console)"
     }

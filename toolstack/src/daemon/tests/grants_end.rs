@@ -2,6 +2,7 @@
 
 use super::grants::{guest_at, rig, waiting};
 use super::*;
+use crate::fake::Domain;
 
 #[test]
 fn a_guest_whose_stub_is_destroyed_with_its_nodes_is_dealt_with_as_configured() {
@@ -59,4 +60,32 @@ fn a_stub_that_xl_has_begun_to_destroy_has_failed_before_xen_says_so() {
     rig.settle();
     assert_eq!(shutdown(&rig, guest), Some(3), "the disks' nodes are in dom0");
     assert_eq!(rig.world.disk_states(guest), ["2", "2"]);
+}
+
+#[test]
+fn a_stub_that_closes_or_removes_its_guests_disks_is_dealt_with_as_configured() {
+    let closes: [fn(&Rig, Place); 2] = [
+        |rig, place| rig.world.set(&format!("{}/state", place.disk(51712)), "6"),
+        |rig, place| rig.world.clear(&place.dir()),
+    ];
+    for close in closes {
+        let (mut rig, place, stub) = running();
+        close(&rig, place);
+        rig.settle();
+        assert_eq!(shutdown(&rig, place.guest), Some(3), "it would run on without disks");
+        assert!(!rig.world.state().domains.contains_key(&stub), "it has its guest's pages");
+    }
+}
+
+#[test]
+fn a_guest_that_libxl_ends_or_that_has_shut_down_gets_no_policy() {
+    let ends: [fn(&mut Domain); 2] = [|guest| guest.paused = true, |guest| guest.shutdown = Some(1)];
+    for end in ends {
+        let (mut rig, place, stub) = running();
+        end(rig.world.state().domains.get_mut(&place.guest).unwrap());
+        rig.world.xl_destroy_at(place);
+        rig.settle();
+        assert_ne!(shutdown(&rig, place.guest), Some(3));
+        assert!(!rig.world.state().domains.contains_key(&stub));
+    }
 }
