@@ -247,8 +247,6 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     Scenario {
         xens: &[XenVersion::V4_20],
-        // It has not passed yet: xl's vif-bridge takes too long in the emulator.
-        long: true,
         ..shared(
             "nbd",
             240,

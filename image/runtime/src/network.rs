@@ -13,8 +13,9 @@ use net::{Address, Network};
 
 /// The interface's number.
 const VIF: u32 = 0;
-/// All of it together: libxl waits for the guest's disks for 10 s.
-const START_NS: u64 = 6_000_000_000;
+/// All of it together. Libxl waits for the guest's disks for 10 s, of which making the domain and its interface takes
+/// up to 4 s in the emulator. An answer later than this comes too late, and its reason would not be told.
+const START_NS: u64 = 4_000_000_000;
 /// Each step of the handshake with netback.
 const VIF_STEP_NS: u64 = 3_000_000_000;
 

@@ -11,7 +11,7 @@ const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809
 const NBD: &str = "target=5 poll-us=0 net=ip=10.0.0.6/24 \
      disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=nbd:10.0.0.5:10809/a%20disk";
 /// What libxl allows, less what the rest of the start may take.
-const START_MAX_NS: u64 = 7_000_000_000;
+const START_MAX_NS: u64 = 5_000_000_000;
 /// The stub's memory with one NBD disk (`toolstack/src/stub/plan.rs`), and what it has beside its heap.
 const PLAN_BYTES: usize = 12 << 20;
 const IMAGE_BYTES: usize = 1 << 20;
