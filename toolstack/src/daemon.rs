@@ -20,7 +20,7 @@ use crate::stub::identity::{Identity, find_stubs};
 use crate::stub::launch::Job;
 use crate::stub::record::{self, Record, Stub};
 use crate::stub::sweep::sweep_loops;
-use crate::stub::waiting::{Waiting, grant_stubs, place_of};
+use crate::stub::waiting::{Found, Waiting, grant_stubs, place_of};
 use crate::text::printable;
 use crate::worker::{Outcome, Task};
 use crate::xenstore::Store;
@@ -87,11 +87,20 @@ impl Daemon {
         all.into_iter().filter_map(|guest| self.reconcile(guest)).chain(prepare).collect()
     }
 
+    /// Looks whether a stub waits under each name, and reconciles the guests at such stubs.
+    fn reconcile_waiting(&mut self) -> Vec<Task> {
+        let (guests, tasks) = self.look_at_waiting();
+        guests.into_iter().filter_map(|guest| self.reconcile(guest)).chain(tasks).collect()
+    }
+
     /// The guests with disks at stubs that were made before them, and the tasks that such stubs need. Each task is
     /// returned once, so the caller has to start them all.
     fn look_at_waiting(&mut self) -> (Vec<u16>, Vec<Task>) {
         match self.waiting.look(&*self.store, &*self.host) {
-            Ok(found) => (found.guests, found.missing.into_iter().map(Task::Prepare).collect()),
+            Ok(Found { guests, missing, half_made }) => {
+                let discard = half_made.into_iter().map(Task::Discard);
+                (guests, discard.chain(missing.into_iter().map(Task::Prepare)).collect())
+            }
             Err(e) => {
                 log::error!("grant-stubs: {e:#}");
                 (Vec::new(), Vec::new())
@@ -166,8 +175,12 @@ impl Daemon {
             Outcome::Done => return Vec::new(),
             Outcome::Prepared(name) => {
                 self.waiting.prepared(&name);
-                // It has to be watched. More names may have become free meanwhile.
-                return self.look_at_waiting().1;
+                // It has to be watched, and a guest may have found it already.
+                return self.reconcile_waiting();
+            }
+            Outcome::Discarded(uuid) => {
+                self.waiting.discarded(&uuid);
+                return self.reconcile_waiting();
             }
             Outcome::Launched(guest, result) => {
                 self.finish_launch(guest, result);

@@ -9,23 +9,26 @@ use anyhow::{Result, anyhow};
 use crate::config::Config;
 use crate::env::Env;
 use crate::host::Host;
+use crate::stub::identity::Identity;
 use crate::stub::launch::{Job, launch};
 use crate::stub::policy::apply_crash_policy;
 use crate::stub::record::Stub;
 use crate::stub::stop::stop;
-use crate::stub::waiting::prepare;
+use crate::stub::waiting::{discard, prepare};
 use crate::xenstore::Store;
 
-/// How long after a failure a stub that is to wait is made again.
-const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long after a failure a stub that is to wait is made again, or a half-made one destroyed.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// What a worker does.
 #[derive(Debug)]
 pub enum Task {
     /// Makes a stub.
     Launch(Job),
-    /// Makes a stub that waits for a guest under this name.
-    Prepare(String),
+    /// Makes a stub that waits for a guest, with this UUID and under the name in it.
+    Prepare(Identity),
+    /// Destroys the stub with this UUID, which was to wait and is half made.
+    Discard(String),
     /// Removes the guest's stub and closes its disks.
     Stop(u16),
     /// Applies `on-stub-crash` to a guest whose stub died; with the stub's failure, for the log.
@@ -37,8 +40,10 @@ pub enum Task {
 pub enum Outcome {
     /// There is a stub, or a reason why not.
     Launched(u16, Result<Stub>),
-    /// There is a stub that waits, or it is time to try again.
+    /// There is a stub that waits under this name, or it is time to try again.
     Prepared(String),
+    /// There is no stub with this UUID any more, or it is time to try again.
+    Discarded(String),
     /// The stub has gone, or not.
     Stopped(u16, Result<()>),
     /// Nothing more to do.
@@ -49,12 +54,19 @@ pub enum Outcome {
 pub fn perform(env: &Env<'_>, task: &Task) -> Outcome {
     match task {
         Task::Launch(job) => Outcome::Launched(job.identity.guest, launch(env, job)),
-        Task::Prepare(name) => {
-            if let Err(e) = prepare(env, name) {
+        Task::Prepare(identity) => {
+            if let Err(e) = prepare(env, identity) {
                 log::error!("{e:#}; trying again");
-                env.host.wait(PREPARE_AGAIN_AFTER);
+                env.host.wait(AGAIN_AFTER);
             }
-            Outcome::Prepared(name.clone())
+            Outcome::Prepared(identity.console_name())
+        }
+        Task::Discard(uuid) => {
+            if let Err(e) = discard(env, uuid) {
+                log::error!("grant-stubs: {e:#}; trying again");
+                env.host.wait(AGAIN_AFTER);
+            }
+            Outcome::Discarded(uuid.clone())
         }
         Task::Stop(guest) => Outcome::Stopped(*guest, stop(env, *guest)),
         Task::ApplyCrashPolicy(stub, failure) => {
@@ -96,9 +108,13 @@ fn panicked(task: &Task) -> Outcome {
     let error = anyhow!("internal error: a worker panicked");
     match task {
         Task::Launch(job) => Outcome::Launched(job.identity.guest, Err(error)),
-        Task::Prepare(name) => {
-            log::error!("grant-stubs: {name}: {error:#}");
-            Outcome::Prepared(name.clone())
+        Task::Prepare(identity) => {
+            log::error!("grant-stubs: {}: {error:#}", identity.console_name());
+            Outcome::Prepared(identity.console_name())
+        }
+        Task::Discard(uuid) => {
+            log::error!("grant-stubs: {error:#}");
+            Outcome::Discarded(uuid.clone())
         }
         Task::Stop(guest) => Outcome::Stopped(*guest, Err(error)),
         Task::ApplyCrashPolicy(..) => Outcome::Done,

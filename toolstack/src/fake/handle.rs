@@ -128,6 +128,8 @@ impl Host for Handle {
             let domid = s.add_stub(name, uuid, xl_config);
             if s.xl_is_killed {
                 s.clear(&paths::domain(domid));
+                // Xen knows no names.
+                s.domains.entry(domid).and_modify(|domain| domain.name.clear());
             }
             Some(s.after_create.take())
         });

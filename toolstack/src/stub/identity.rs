@@ -39,6 +39,14 @@ impl Identity {
         Ok(Identity { guest, uuid, made_as: None })
     }
 
+    /// A new one for a stub that is to wait under the name `name`.
+    ///
+    /// # Errors
+    /// As [`Identity::new`].
+    pub fn waiting(name: &str) -> Result<Identity> {
+        Ok(Identity { made_as: Some(name.to_owned()), ..Identity::new(NO_GUEST)? })
+    }
+
     /// The identity in a domain's handle, if it is that of a stub.
     #[must_use]
     pub fn of(handle: &[u8; 16]) -> Option<Identity> {

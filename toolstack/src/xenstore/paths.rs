@@ -86,6 +86,13 @@ pub fn stub_says(stub: u16, what: &str) -> String {
     format!("{DOMAINS}/{stub}/data/pilotfish/{what}")
 }
 
+/// A node with the UUID of a stub that was made before its guest. It is written when the stub has been made to its
+/// end; no stub can write there.
+#[must_use]
+pub fn waits(stub: u16) -> String {
+    format!("{DOMAINS}/{stub}/pilotfish-waits")
+}
+
 /// The record of `guest`.
 #[must_use]
 pub fn record(guest: u16) -> String {

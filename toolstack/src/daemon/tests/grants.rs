@@ -17,6 +17,11 @@ fn config(guest: Option<&str>) -> Config {
     Config { grant_stubs: vec![entry], ..Config::default_for_tests() }
 }
 
+/// Of a stub that is to wait under that name.
+fn granted() -> Identity {
+    Identity::waiting("granted").unwrap()
+}
+
 /// The same under FLASK, for the guest `web1`.
 fn labelled_rig() -> Rig {
     let mut rig = Rig::with(config(Some("web1")));
@@ -282,7 +287,7 @@ fn no_stub_waits_while_the_policy_lacks_what_it_will_need() {
     world.state().denied = vec![(10, 5)];
     let (config, store, host) = (config(Some("web1")), world.store(), world.host());
     let env = Env { config: &config, store: &store, host: &host };
-    let error = format!("{:#}", prepare(&env, "granted").unwrap_err());
+    let error = format!("{:#}", prepare(&env, &granted()).unwrap_err());
     for part in [
         "grant-stubs: granted: ",
         "grant copy of system_u:system_r:pf_stub_web1_t",
@@ -291,10 +296,10 @@ fn no_stub_waits_while_the_policy_lacks_what_it_will_need() {
         assert!(error.contains(part), "{error}");
     }
     let from = host.now();
-    perform(&env, &Task::Prepare("granted".to_owned()));
+    perform(&env, &Task::Prepare(granted()));
     assert!(world.stubs().is_empty() && host.now() > from, "it takes its time to try again");
     world.state().denied.clear();
-    perform(&env, &Task::Prepare("granted".to_owned()));
+    perform(&env, &Task::Prepare(granted()));
     assert_eq!(world.stubs().len(), 1);
 }
 
