@@ -31,9 +31,23 @@ impl Pair {
     /// The pair of a guest with this label; `None` if no module of ours has its type.
     #[must_use]
     pub fn of_guest(label: &str) -> Option<Pair> {
+        Pair::parse(label, |kind| kind.strip_prefix(GUEST_PREFIX)?.strip_suffix(TYPE_SUFFIX))
+    }
+
+    /// The pair of a stub with this label, which uses grants and is not set up yet; `None` if no module of ours has
+    /// its type.
+    #[must_use]
+    pub fn of_building(label: &str) -> Option<Pair> {
+        Pair::parse(label, |kind| {
+            kind.strip_prefix(STUB_PREFIX)?.strip_suffix(BUILDING_SUFFIX)?.strip_suffix(TYPE_SUFFIX)
+        })
+    }
+
+    /// The pair of which `word_of` finds the word in a label's type.
+    fn parse(label: &str, word_of: fn(&str) -> Option<&str>) -> Option<Pair> {
         let mut parts = label.splitn(4, ':');
         let (user, role, kind) = (parts.next()?, parts.next()?, parts.next()?);
-        let word = kind.strip_prefix(GUEST_PREFIX)?.strip_suffix(TYPE_SUFFIX)?;
+        let word = word_of(kind)?;
         // It comes from Xen, which takes no other type; but it goes into a file for xl.
         let fine = |text: &str| {
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -147,6 +161,15 @@ mod tests {
         let module = crate::Module::new("a-b c", crate::Reach::Grants).unwrap();
         let first = format!("first label:   {}\n", pair.made_as(crate::Reach::Grants));
         assert!(module.text.contains(&first), "{}", module.text);
+    }
+
+    #[test]
+    fn a_stub_that_is_not_set_up_yet_tells_its_guests_label() {
+        for label in ["system_u:system_r:pf_guest_web1_t", "u:r:pf_guest_a_2db_t:s0-s1:c0.c5"] {
+            let pair = Pair::of_guest(label).unwrap();
+            assert_eq!(Pair::of_building(&pair.building()).unwrap().guest(), label);
+            assert!(Pair::of_building(&pair.stub()).is_none() && Pair::of_building(label).is_none());
+        }
     }
 
     #[test]

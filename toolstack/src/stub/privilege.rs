@@ -49,8 +49,18 @@ impl Privilege {
     /// # Errors
     /// It has another one: it can never serve this guest.
     pub fn fits(&self, env: &Env<'_>, stub: u16, waited_as: &str) -> Result<()> {
-        let Privilege::Policy(pair, reach) = self else { return Ok(()) };
         let label = env.host.label(stub)?;
+        let (pair, reach) = match (self, label.as_deref().and_then(Pair::of_building)) {
+            (Privilege::Policy(pair, reach), _) => (pair, reach),
+            (Privilege::Target(_), None) => return Ok(()),
+            (Privilege::Target(guests), Some(made_for)) => bail!(
+                "the stub that waits as {waited_as} is for a guest with the label {wanted}, and this guest has {}; \
+                 remedy: seclabel = '{wanted}' in the guest's configuration, or the name of another entry of \
+                 grant-stubs in its disk lines",
+                printable(guests.as_deref().unwrap_or("none"), 200),
+                wanted = made_for.guest(),
+            ),
+        };
         ensure!(
             label.as_deref() == Some(&pair.made_as(*reach)),
             "the stub that waits as {waited_as} has the label {}, and this guest's must have {}; remedy: \

@@ -244,6 +244,23 @@ fn a_guest_at_the_stub_of_another_guest_is_refused_and_takes_it_with_it() {
 }
 
 #[test]
+fn a_guest_without_a_label_of_ours_gets_no_target_at_the_stub_of_a_guest_with_one() {
+    let mut rig = labelled_rig();
+    for label in [None, Some("system_u:system_r:domU_t")] {
+        let (domid, _) = waiting(&rig);
+        let place = guest_at(&rig, domid);
+        if let Some(label) = label {
+            rig.world.label(place.guest, label);
+        }
+        rig.settle();
+        let said = last_error(&rig);
+        assert!(said.contains(&format!("this guest has {};", label.unwrap_or("none"))), "{said}");
+        assert!(said.contains("seclabel = 'system_u:system_r:pf_guest_web1_t'"), "{said}");
+        assert!(rig.world.disk_states_at(place).is_empty() && waiting(&rig).0 != domid);
+    }
+}
+
+#[test]
 fn a_stub_that_keeps_its_first_label_serves_nobody() {
     let mut rig = labelled_rig();
     let (domid, _) = waiting(&rig);
