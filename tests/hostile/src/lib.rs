@@ -13,6 +13,7 @@ use core::fmt::Display;
 use kernel::{BootInfo, Delay, DelayNs, DomId, Errno, Hypervisor};
 
 pub mod blkback;
+pub mod nodes;
 pub mod server;
 pub mod stub;
 

@@ -11,7 +11,7 @@ pub mod table;
 pub struct Suite {
     /// The scenario's name.
     pub scenario: &'static str,
-    /// Where its attacks are: a file or a folder of Rust, or a script.
+    /// Where its attacks are: files or folders of Rust, or scripts, with a space between them.
     pub source: &'static str,
 }
 
@@ -25,6 +25,7 @@ pub const SUITES: &[Suite] = &[
     suite("hostile-blkback", "tests/hostile/src/blkback/attacks.rs"),
     suite("hostile-stub", "tests/hostile/src/stub/device"),
     suite("hostile-stub-more", "tests/hostile/src/stub"),
+    suite("hostile-xenstore", "tests/hostile/src/nodes tests/qemu/hostile-xenstore.sh"),
     suite("hostile-probe", "tests/qemu/hostile-probe.sh"),
     suite("hostile-walk", "tests/qemu/hostile-walk.sh"),
     suite("hostile-contention", "tests/qemu/hostile-contention.sh"),

@@ -25,7 +25,8 @@ pub struct Preamble {
 /// When a file cannot be read, or none of them has an attack.
 pub fn of(suite: &Suite) -> Result<Vec<Preamble>> {
     let mut found = Vec::new();
-    for file in files(&paths::root().join(suite.source))? {
+    let sources = suite.source.split(' ').map(|source| files(&paths::root().join(source)));
+    for file in sources.collect::<Result<Vec<_>>>()?.concat() {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         if file.extension().is_some_and(|extension| extension == "rs") {
             found.extend(in_rust(&text).with_context(|| format!("cannot parse {}", file.display()))?);
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn each_suite_has_its_attacks_each_with_a_name_of_its_own_and_a_sentence() {
-        for (suite, least) in SUITES.iter().zip([80, 30, 25, 70, 14, 6, 6, 8]) {
+        for (suite, least) in SUITES.iter().zip([80, 30, 25, 70, 30, 14, 6, 6, 8]) {
             let attacks = of(suite).unwrap();
             assert!(attacks.len() >= least, "{}: {}", suite.scenario, attacks.len());
             let names: BTreeSet<_> = attacks.iter().map(|attack| &attack.name).collect();
