@@ -76,7 +76,7 @@ plain="'$(virtio_disk xvda "$(raw_disk plain 4)")'"
 line=vdev=xvda,format=raw,access=rw,specification=virtio,backendtype=standalone,target=
 
 tried name-quotes '"a\"b'"'"'c\\$(touch /run/owned)"' "$plain"
-tried name-lines '"a\nkernel = /evil\r\x1b[2J\x07"' "$plain"
+tried name-lines '"a\nkernel = /evil\r\033[2J\a"' "$plain"
 tried name-path "'../../../../run/owned'" "$plain"
 tried name-long "'$(head -c 900 /dev/zero | tr '\0' n)'" "$plain"
 # Numbers are given in turn: a guest that is made and destroyed tells which is the next.
@@ -89,19 +89,19 @@ for name in 'a"b.img' "$(printf 'a\nb\033[2J.img')" "$(printf 'a\377\376.img')" 
     dd if=/dev/zero of="/disks/$name" bs=1M count=1 2>/dev/null
 done
 tried target-quotes "'x'" "'${line}/disks/a\"b.img'" 'target.*must be an absolute path'
-tried target-lines "'x'" "\"${line}/disks/a\\nb\\x1b[2J.img\"" 'target.*must be an absolute path'
-tried target-bytes "'x'" "\"${line}/disks/a\\xff\\xfe.img\"" 'target: /disks/a'
-tried target-options "'x'" "'${line}/disks/plain.img,script=/evil,backend=bystander'" 'No such file'
+tried target-lines "'x'" "\"${line}/disks/a\\nb\\033[2J.img\""
+tried target-bytes "'x'" "\"${line}/disks/a\\377\\376.img\""
+tried target-options "'x'" "'${line}/disks/plain.img,script=/evil,backend=bystander'"
 tried target-command "'x'" "'${line}/disks/a\$(reboot).img'"
 tried target-relative "'x'" "'${line}../../../disks/plain.img'" 'target.*must be an absolute path'
-tried target-long "'x'" "'$line/$(head -c 2000 /dev/zero | tr '\0' p)'" 'target.*must be an absolute path'
+tried target-long "'x'" "'$line/$(head -c 2000 /dev/zero | tr '\0' p)'"
 
 head -c 5000 /dev/urandom >/disks/nonsense.pilotfish
 tried file-nonsense "'x'" "'$line/disks/nonsense.pilotfish'" 'nonsense.pilotfish'
 dd if=/dev/zero of=/disks/huge.pilotfish bs=1M count=0 seek=1024 2>/dev/null
 tried file-huge "'x'" "'$line/disks/huge.pilotfish'" 'too long for a disk file'
 mkfifo /disks/pipe.pilotfish
-tried file-pipe "'x'" "'$line/disks/pipe.pilotfish'" 'not a file'
+tried file-pipe "'x'" "'$line/disks/pipe.pilotfish'"
 n=0
 for text in 'backend = "a,script=/evil"' 'serial = "a b,store=ram:4096"' 'serial = "\u001b[2J"' \
     'backend-timeout-ms = 99999999999999999999' '"\n<0>kernel: forged" = 1'; do
@@ -111,12 +111,7 @@ done
 attack file-keys
 log_mark
 for n in 1 2 3 4 5; do
-    check "disk file $n is refused" sh -c "! timeout 40 xl create /dev/stdin >/dev/null 2>&1 <<END
-name = 'x'
-kernel = '/guest/frontend.img'
-memory = 8
-disk = [ '$line/disks/keys$n.pilotfish' ]
-END"
+    create_fails x rounds "$line/disks/keys$n.pilotfish"
     check_daemon_said "the log says why" "keys$n.pilotfish"
 done
 check "file-keys: nothing is left" wait_for 20 pf_alone

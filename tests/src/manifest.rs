@@ -59,7 +59,6 @@ const ONCE: &[&str] = &[
     "stub-restart-limits",
     "hostile-shared-page",
     "power-cut",
-    "hostile-xenstore",
 ];
 
 /// The scenario whose guest has the disk of a small Debian's packages.
@@ -302,11 +301,15 @@ pub const SCENARIOS: &[Scenario] = &[
             "a hostile stub harms neither Xen nor dom0, xenstored, the storage backend or another guest",
         )
     },
-    shared(
-        "hostile-xenstore",
-        240,
-        "what names, disk lines, guests and stubs write reaches no configuration, no path and no log as it is",
-    ),
+    Scenario {
+        // Some 40 starts of guests.
+        long: true,
+        ..shared(
+            "hostile-xenstore",
+            600,
+            "what names, disk lines, guests and stubs write reaches no configuration, no path and no log as it is",
+        )
+    },
     shared("hostile-probe", 240, "Xen refuses a stub everything beyond its own guest, each by its errno"),
     Scenario {
         xens: &[XenVersion::V4_17, XenVersion::V4_20],
