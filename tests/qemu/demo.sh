@@ -8,7 +8,7 @@ target=$image
 if [ "$(cat /pf/storage 2>/dev/null)" = nbd ]; then
     nbd_export demo "$image"
     network_start && nbd_start || die "an NBD server in dom0"
-    target=$(nbd_disk demo demo)
+    target=$(nbd_disk demo-nbd demo)
 fi
 memory_disk=$(ram_disk demo 8)
 fact dom0_kernel "$(uname -r)"

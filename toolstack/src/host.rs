@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use crate::config::Config;
 
-/// A domain as Xen sees it; see [`xen_privcmd::DomainState`].
+// No link to it: rustdoc 1.95 fails on a link at a re-export that no other crate sees.
+/// A domain as Xen sees it: `xen_privcmd::DomainState`.
 pub use xen_privcmd::DomainState;
 
 /// Released when dropped.
