@@ -5,7 +5,7 @@ use crate::machine::{Machine, SECOND_NS, TIMEOUT_NS};
 use crate::range_request;
 use backend::testkit::BlkRequest;
 use nbd::fake::{Faults, ServerConfig};
-use nbd::wire::{CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES};
+use nbd::wire::{CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, FLAG_HAS_FLAGS, FLAG_SEND_TRIM};
 use proptest::prelude::*;
 
 /// Longer than any pause of ours, shorter than the timeout.
@@ -170,6 +170,26 @@ fn many_writes_at_once_wait_for_a_flush() {
         assert!(machine.all(&small, SECOND_NS).iter().all(|answer| answer.status == S_OK));
     }
     machine.good(&flush_request());
+}
+
+#[test]
+fn a_write_longer_than_what_is_kept_is_done() {
+    let uncached = FLAG_HAS_FLAGS | FLAG_SEND_TRIM;
+    for flags in [ServerConfig::default().flags, uncached] {
+        let mut machine =
+            Machine::ready(ServerConfig { size_bytes: 16 << 20, flags, ..ServerConfig::default() });
+        for sector in [0, 9] {
+            let data = bytes(5 << 20, 7);
+            machine.good(&write_request(sector, &data));
+            // What lies before it decides where its pieces lie.
+            machine.good(&write_request(sector + 20_000, &bytes(1536, 3)));
+            let first = usize::try_from(sector).unwrap() * 512;
+            machine.server(|server| assert!(server.cached[first..first + data.len()] == data));
+        }
+        machine.crash_server();
+        machine.run_for(A_WHILE_NS);
+        machine.good(&read_request(0, 512));
+    }
 }
 
 #[test]

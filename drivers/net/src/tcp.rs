@@ -10,15 +10,23 @@ use smoltcp::time::Duration;
 
 /// Bytes that may come before they are read. At 10 Gbit/s and 0.2 ms that is the whole way's content. It is
 /// also the largest window, so it asks for window scaling.
-pub const RX_BUFFER_BYTES: usize = 256 << 10;
+pub const RX_BUFFER_BYTES: usize = (256 << 10) - 1;
+/// Until its first acknowledgement smoltcp 0.14 takes the window of its SYN (65535, not scaled) for a scaled one, and
+/// panics at data beyond the buffer. So the scaled one has to lie within the buffer.
+const _: () = assert!((0xffff << scale(RX_BUFFER_BYTES)) <= RX_BUFFER_BYTES);
 /// Bytes that may wait to be sent, or to be acknowledged. The same, and room for a request of
-/// 128 KiB behind one that is on its way.
-pub const TX_BUFFER_BYTES: usize = 256 << 10;
+/// 128 KiB behind one that is on its way, with their headers.
+pub const TX_BUFFER_BYTES: usize = (256 << 10) + 64;
 /// Without an answer for so long the connection is over.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// An idle connection is tried so often: a server that has gone is noticed before somebody needs it, and one
 /// that has nothing to say is not taken for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// The window scale that smoltcp asks for with a receive buffer of that size.
+const fn scale(buffer_bytes: usize) -> u32 {
+    usize::BITS.saturating_sub(buffer_bytes.leading_zeros()).saturating_sub(16)
+}
 
 /// How the connection is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

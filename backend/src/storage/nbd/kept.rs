@@ -1,7 +1,7 @@
 //! The data of writes, from the guest's memory on: kept until they are sent and done, and where the server has a
 //! volatile cache until a flush, so that they can be done again over another connection.
 //!
-//! Data lie in a ring, in the order of their requests. What is done with leaves at its front, so a slow write holds
+//! Data lie in a ring, in the order of their pieces. What is done with leaves at its front, so a slow write holds
 //! up those behind it. When the ring is full, writes wait: for those before them, or for a flush, which the engine
 //! makes in time.
 
@@ -16,11 +16,11 @@ const ENTRIES_MAX: usize = 1024;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    /// A piece of the request in that slot, which is not over.
-    UnderWay(u16),
-    /// The request was that many-th that was completed.
+    /// The piece with that id, which is not over.
+    UnderWay(u64),
+    /// The piece was that many-th that was completed.
     Completed(u64),
-    /// It is flushed, or its request failed.
+    /// It is flushed, or it failed.
     Free,
 }
 
@@ -80,11 +80,11 @@ impl Kept {
         self.place(len).is_some()
     }
 
-    /// Keeps a piece of the request in that slot; `gather` writes its data. False: it could not, and nothing is
-    /// kept. There has to be room.
+    /// Keeps the piece with that id; `gather` writes its data. False: it could not, and nothing is kept. There has
+    /// to be room.
     pub(super) fn keep(
         &mut self,
-        slot: u16,
+        id: u64,
         command: Command,
         len: usize,
         gather: impl FnOnce(&mut [u8]) -> bool,
@@ -98,7 +98,7 @@ impl Kept {
             self.next = end;
             self.bytes = self.bytes.saturating_add(len);
         }
-        self.entries.push_back(Entry { command, start, len, state: State::UnderWay(slot) });
+        self.entries.push_back(Entry { command, start, len, state: State::UnderWay(id) });
         true
     }
 
@@ -119,19 +119,18 @@ impl Kept {
         }
     }
 
-    /// The request in that slot is over: as the `completed`-th of all, or it failed.
-    pub(super) fn end(&mut self, slot: u16, completed: Option<u64>) {
+    /// The piece with that id is over: as the `completed`-th of all, or it failed. It does not wait for the rest
+    /// of its request, which may need its place.
+    pub(super) fn end(&mut self, id: u64, completed: Option<u64>) {
         // A server without a cache loses nothing.
         let state = completed.filter(|_| self.has_cache).map_or(State::Free, State::Completed);
-        for entry in &mut self.entries {
-            if entry.state == State::UnderWay(slot) {
-                entry.state = state;
-            }
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.state == State::UnderWay(id)) {
+            entry.state = state;
         }
         self.trim();
     }
 
-    /// The first `completed` requests need not be kept any longer.
+    /// The first `completed` pieces need not be kept any longer.
     pub(super) fn free(&mut self, completed: u64) {
         for entry in &mut self.entries {
             if matches!(entry.state, State::Completed(number) if number <= completed) {
@@ -141,7 +140,7 @@ impl Kept {
         self.trim();
     }
 
-    /// The first `completed` requests are not to be done again, whatever there was left.
+    /// The first `completed` pieces are not to be done again, whatever there was left.
     pub(super) fn give_up(&mut self, completed: u64) {
         self.free(completed);
         self.replay = None;

@@ -67,6 +67,8 @@ pub struct NbdDisk<H: Hypervisor> {
 enum Received {
     /// The piece of a request in that slot is over.
     Piece(u16),
+    /// A write's piece, by its id, and whether it was done.
+    Written(u64, bool),
     OwnFlush(Result<(), IoError>),
     Replay(Result<(), IoError>),
     Nothing,
@@ -104,10 +106,10 @@ impl<H: Hypervisor> NbdDisk<H> {
             }
             // Before the server knows of it: what is not in the guest's memory fails alone.
             let gather = |data: &mut [u8]| io.gather_bytes(&request.ticket, piece.skip, data).is_ok();
-            if is_kept && !kept.keep(slot, piece.command, piece.data_bytes, gather) {
+            let id = (u64::from(slot) << 16) | u64::from(request.submitted);
+            if is_kept && !kept.keep(id, piece.command, piece.data_bytes, gather) {
                 return Err(Refusal::Failed(Outcome::IoError));
             }
-            let id = (u64::from(slot) << 16) | u64::from(request.submitted);
             let header = client.submit(id, piece.command).map_err(|error| {
                 if is_kept {
                     kept.drop_last();
@@ -129,18 +131,22 @@ impl<H: Hypervisor> NbdDisk<H> {
     /// Takes a request out if it is over.
     fn retire(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
         let (ticket, outcome) = self.requests.retire(slot, &mut self.cache)?;
-        match ticket.operation() {
-            Operation::Read { .. } => {}
-            Operation::Flush => self.kept.free(self.cache.durable()),
-            Operation::Write { .. } | Operation::WriteZeroes { .. } | Operation::Discard { .. } => {
-                let completed = (outcome == Outcome::Done).then(|| self.cache.completed());
-                self.kept.end(slot, completed);
-                if self.kept.is_half_full() {
-                    self.flush_own();
-                }
-            }
+        if ticket.operation() == Operation::Flush {
+            self.kept.free(self.cache.durable());
         }
         Some((ticket, outcome))
+    }
+
+    /// A write's piece is over. It counts by itself, so that a flush can free its place for the rest of a long request.
+    fn end_piece(&mut self, id: u64, is_done: bool) {
+        let completed = is_done.then(|| {
+            self.cache.note_piece();
+            self.cache.completed()
+        });
+        self.kept.end(id, completed);
+        if self.kept.is_half_full() {
+            self.flush_own();
+        }
     }
 
     /// Takes what the server has sent, up to the end of a request. Without `io` there are no requests.
@@ -149,6 +155,13 @@ impl<H: Hypervisor> NbdDisk<H> {
             match self.receive(io) {
                 Received::Piece(slot) => {
                     if let Some(finished) = self.retire(slot) {
+                        return Some(finished);
+                    }
+                }
+                Received::Written(id, is_done) => {
+                    self.end_piece(id, is_done);
+                    let slot = parts_of(id).map(|(slot, _)| slot);
+                    if let Some(finished) = slot.and_then(|slot| self.retire(slot)) {
                         return Some(finished);
                     }
                 }
@@ -310,7 +323,12 @@ fn complete(requests: &mut Requests, id: u64, outcome: Result<(), IoError>) -> R
             Err(IoError::Failed(_)) => Outcome::IoError,
         };
     }
-    Received::Piece(slot)
+    match request.ticket.operation() {
+        Operation::Read { .. } | Operation::Flush => Received::Piece(slot),
+        Operation::Write { .. } | Operation::WriteZeroes { .. } | Operation::Discard { .. } => {
+            Received::Written(id, outcome.is_ok())
+        }
+    }
 }
 
 impl<H: Hypervisor> Storage for NbdDisk<H> {
