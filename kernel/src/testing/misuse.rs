@@ -4,16 +4,14 @@
 use crate::arch::{self, misuse};
 use crate::mem::shared::SharedPage;
 use crate::xen::Xen;
+use crate::xen::add_foreign;
 use crate::xen::hypercalls::{self, sched_poll};
 use crate::xen::hypervisor::{DomId, GrantRef};
 use alloc::vec::Vec;
 use core::ops::Range;
 use xen_pv_sys::errno::Errno;
 use xen_pv_sys::hvm::HvmParam;
-use xen_pv_sys::memory::{
-    AddToPhysmapBatch, RemoveFromPhysmap, XENMAPSPACE_GMFN_FOREIGN, XENMEM_ADD_TO_PHYSMAP_BATCH,
-    XENMEM_REMOVE_FROM_PHYSMAP,
-};
+use xen_pv_sys::memory::{RemoveFromPhysmap, XENMEM_REMOVE_FROM_PHYSMAP};
 use xen_pv_sys::xen::{
     DOMID_SELF, HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_GRANT_TABLE_OP, HYPERVISOR_HVM_OP,
     HYPERVISOR_MEMORY_OP, HYPERVISOR_SCHED_OP,
@@ -168,21 +166,8 @@ impl Places {
     /// # Errors
     /// What Xen answers; `EINVAL` for a place that is not one of these.
     pub fn map(&self, domain: DomId, frame: u64, block: usize, page: u64) -> Result<(), Errno> {
-        let (gfn, mut error) = (self.gfn(block, page)?, -1_i32);
-        let mut arg = AddToPhysmapBatch {
-            domid: DOMID_SELF,
-            space: XENMAPSPACE_GMFN_FOREIGN,
-            size: 1,
-            foreign_domid: domain.0,
-            idxs: (&raw const frame).addr() as u64,
-            gpfns: (&raw const gfn).addr() as u64,
-            errs: (&raw mut error).expose_provenance() as u64,
-        };
-        // SAFETY: the structure belongs to the command; the arrays are of one entry and alive here; nothing else
-        // is at that frame, and nobody reads it.
-        unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) }?;
-        // SAFETY: a local that Xen has written to through its address.
-        Errno::check(i64::from(unsafe { (&raw const error).read_volatile() })).map(|_| ())
+        // SAFETY: nothing of Rust's is at that frame, and nobody reads it.
+        unsafe { add_foreign(domain, frame, self.gfn(block, page)?) }
     }
 
     /// Ends such a mapping.

@@ -74,6 +74,29 @@ unsafe fn add_to_physmap(space: u16, idx: u64, gfn: u64) -> Result<(), Errno> {
     unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &mut arg) }.map(|_| ())
 }
 
+/// Maps one frame of another domain at `gfn`.
+///
+/// # Safety
+/// As for [`add_to_physmap`].
+#[cfg(feature = "hostile")]
+pub(crate) unsafe fn add_foreign(domain: DomId, foreign_gfn: u64, gfn: u64) -> Result<(), Errno> {
+    let mut error = -1i32;
+    let mut arg = AddToPhysmapBatch {
+        domid: DOMID_SELF,
+        space: XENMAPSPACE_GMFN_FOREIGN,
+        size: 1,
+        foreign_domid: domain.0,
+        idxs: (&raw const foreign_gfn).addr() as u64,
+        gpfns: (&raw const gfn).addr() as u64,
+        errs: (&raw mut error).expose_provenance() as u64,
+    };
+    // SAFETY: the structure belongs to the command; the arrays are of one entry and alive here; the mapping is
+    // the caller's promise.
+    unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) }?;
+    // SAFETY: a local that Xen has written to through its address.
+    Errno::check(i64::from(unsafe { (&raw const error).read_volatile() })).map(|_| ())
+}
+
 /// Unmaps what an earlier incarnation had at `gfn`, if anything: Xen maps a page of its own (the shared
 /// page, the grant table) at one place only.
 fn forget(gfn: u64) {
@@ -180,23 +203,8 @@ impl Physmap {
     /// Maps one frame of another domain, for good.
     #[cfg(feature = "hostile")]
     pub(super) fn foreign_page(&self, domain: DomId, foreign_gfn: u64) -> Result<SharedPage, Errno> {
-        self.page_by(|gfn| {
-            let mut error = -1i32;
-            let mut arg = AddToPhysmapBatch {
-                domid: DOMID_SELF,
-                space: XENMAPSPACE_GMFN_FOREIGN,
-                size: 1,
-                foreign_domid: domain.0,
-                idxs: (&raw const foreign_gfn).addr() as u64,
-                gpfns: (&raw const gfn).addr() as u64,
-                errs: (&raw mut error).expose_provenance() as u64,
-            };
-            // SAFETY: the structure belongs to the command; the arrays are of one entry and
-            // alive here; the frame is unused.
-            unsafe { hypercalls::with_arg(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP_BATCH, &mut arg) }?;
-            // SAFETY: a local that Xen has written to through its address.
-            Errno::check(i64::from(unsafe { (&raw const error).read_volatile() })).map(|_| ())
-        })
+        // SAFETY: the frame is unused so far, see `page_by`.
+        self.page_by(|gfn| unsafe { add_foreign(domain, foreign_gfn, gfn) })
     }
 }
 

@@ -9,6 +9,8 @@ mod guest_grants;
 pub(crate) mod hypercalls;
 pub mod hypervisor;
 mod memory;
+#[cfg(feature = "hostile")]
+pub(crate) use memory::add_foreign;
 
 pub use delay::Delay;
 pub use memory::{Unused, XenWindow};
