@@ -181,7 +181,7 @@ fn places_in(image: &[u8], places: &[Option<PathBuf>]) -> Vec<PathBuf> {
 fn small_enough(name: &str, bytes: u64, bytes_max: u64) -> Result<()> {
     ensure!(
         bytes <= bytes_max,
-        "{name} has {bytes} bytes, {} more than it may (IMAGE_BYTES_MAX in scripts/src/build.rs); \
+        "{name} has {bytes} bytes, {} more than it may (the limits are in scripts/src/build.rs); \
          `aarch64-linux-gnu-nm --size-sort --print-size -C` on the ELF shows what is large",
         bytes.saturating_sub(bytes_max)
     );

@@ -50,11 +50,20 @@ impl Image {
 /// It is another image, or cannot be read.
 pub fn verify(config: &Config, which: Image) -> Result<()> {
     let (path, key) = which.path(config);
+    if which.sha256(config).0.is_empty() {
+        return Ok(());
+    }
+    let content = read(path, config).with_context(|| format!("{key} = \"{}\"", path.display()))?;
+    check_hash(config, which, &content)
+}
+
+/// The same of an image that was read.
+fn check_hash(config: &Config, which: Image, content: &[u8]) -> Result<()> {
+    let (path, key) = which.path(config);
     let (wanted, hash_key) = which.sha256(config);
     if wanted.is_empty() {
         return Ok(());
     }
-    let content = read(path, config).with_context(|| format!("{key} = \"{}\"", path.display()))?;
     let found = hex(&Sha256::digest(content));
     ensure!(
         found.eq_ignore_ascii_case(wanted),
@@ -86,7 +95,7 @@ fn hex(bytes: &[u8]) -> String {
 /// It cannot be read, or it is not a stub's image, or not the one whose hash the configuration has.
 pub fn image(config: &Config, which: Image) -> Result<u64> {
     let (path, key) = which.path(config);
-    let judged = || -> Result<u64> {
+    let judged = || -> Result<Vec<u8>> {
         let length = fs::metadata(path)?.len();
         // The loader puts the image into the stub's RAM, beside a device tree.
         ensure!(length < config.stub_memory, "{length} bytes do not fit into stub-memory");
@@ -98,13 +107,13 @@ pub fn image(config: &Config, which: Image) -> Result<u64> {
         // A Linux image boots as well, and then says nothing until the launch times out.
         let ours = content.windows(STUB_WORDS.len()).any(|words| words == STUB_WORDS);
         ensure!(ours, "an image that boots, but not a stub's");
-        Ok(length)
+        Ok(content)
     };
-    let length = judged().with_context(|| {
+    let content = judged().with_context(|| {
         format!("{key} = \"{}\": install the stub's image there, or change the key", path.display())
     })?;
-    verify(config, which)?;
-    Ok(length)
+    check_hash(config, which, &content)?;
+    Ok(content.len() as u64)
 }
 
 #[cfg(test)]

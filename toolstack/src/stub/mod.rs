@@ -1,7 +1,7 @@
 //! The stub domain of a guest, from its making to its end.
 //!
-//! [`plan`] lays out what to make, with the [`network`] interface that NBD disks need, [`launch`] makes it and waits until it serves, [`health`] knows
-//! how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
+//! [`plan`] lays out what to make, with the [`network`] interface that NBD disks need. [`launch`] makes it and
+//! waits until it serves. [`health`] knows how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
 //! [`privilege`] gives it its rights over its guest.
 //! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
 //! others left. [`waiting`] knows of stubs that were made before their guests, [`granting`] whether such a guest can

@@ -129,14 +129,7 @@ fn a_disk_that_libxl_adds_between_any_two_reads_of_a_launch_is_served_too() {
         let guest = world.xl_create(&[&first]);
         let act = || world.add_disk(guest, 1, &second);
         let store = Meanwhile::new(&world, n, &act);
-        let (config, host) = (Config::default_for_tests(), world.host());
-        let job = Job {
-            identity: Identity::new(guest).unwrap(),
-            place: Place::dom0(guest),
-            deadline: host.now() + Duration::from_secs(9),
-            cancel: Arc::new(AtomicBool::new(false)),
-        };
-        let stub = launch(&Env { config: &config, store: &store, host: &host }, &job).unwrap();
+        let stub = launched(&world, &store, guest).unwrap();
         if !store.acted() {
             break;
         }
@@ -150,12 +143,8 @@ fn a_disk_that_libxl_adds_between_any_two_reads_of_a_launch_is_served_too() {
     assert!(served >= 20, "only {served} reads, of both looks at the disks");
 }
 
-/// A launch of a guest whose only disk has the file `file`.
-fn launch_of(world: &World, file: &str) -> Result<super::record::Stub> {
-    let dir = tempfile::tempdir().unwrap();
-    let target = dir.path().join("d.pilotfish").to_str().unwrap().to_owned();
-    std::fs::write(&target, file).unwrap();
-    let guest = world.xl_create(&[&target]);
+/// A launch of that guest, by a daemon with that connection to xenstore.
+fn launched(world: &World, store: &dyn Store, guest: u16) -> Result<super::record::Stub> {
     let (config, host) = (Config::default_for_tests(), world.host());
     let job = Job {
         identity: Identity::new(guest).unwrap(),
@@ -163,7 +152,16 @@ fn launch_of(world: &World, file: &str) -> Result<super::record::Stub> {
         deadline: host.now() + Duration::from_secs(9),
         cancel: Arc::new(AtomicBool::new(false)),
     };
-    launch(&Env { config: &config, store: &world.store(), host: &host }, &job)
+    launch(&Env { config: &config, store, host: &host }, &job)
+}
+
+/// A launch of a guest whose only disk has the file `file`.
+fn launch_of(world: &World, file: &str) -> Result<super::record::Stub> {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("d.pilotfish").to_str().unwrap().to_owned();
+    std::fs::write(&target, file).unwrap();
+    let guest = world.xl_create(&[&target]);
+    launched(world, &world.store(), guest)
 }
 
 #[test]
@@ -205,14 +203,7 @@ fn a_stub_that_tells_its_reason_and_ends_between_two_questions_is_heard() {
             }
         };
         let store = Meanwhile::new(&world, n, &act);
-        let (config, host) = (Config::default_for_tests(), world.host());
-        let job = Job {
-            identity: Identity::new(guest).unwrap(),
-            place: Place::dom0(guest),
-            deadline: host.now() + Duration::from_secs(9),
-            cancel: Arc::new(AtomicBool::new(false)),
-        };
-        let error = launch(&Env { config: &config, store: &store, host: &host }, &job).unwrap_err();
+        let error = launched(&world, &store, guest).unwrap_err();
         heard += u32::from(format!("{error:#}").contains("the stub says: no room"));
         if !store.acted() {
             break;
