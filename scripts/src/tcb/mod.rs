@@ -5,11 +5,13 @@
 //! - [`crates`]: which crates the image has, with their features.
 //! - [`others`]: what a device model in a Linux domain runs, as Debian has it.
 //! - [`table`]: all of it as a document.
+//! - [`picture`]: the sizes to scale.
 
 pub mod cfg;
 pub mod count;
 pub mod crates;
 pub mod others;
+pub mod picture;
 pub mod table;
 
 use std::fs;
@@ -25,6 +27,11 @@ pub fn document_path() -> PathBuf {
     paths::root().join("docs/tcb.md")
 }
 
+/// The picture in it.
+fn picture_path() -> PathBuf {
+    paths::root().join("docs/tcb.svg")
+}
+
 /// Counts everything and shows it; writes the document anew if that is wanted.
 ///
 /// # Errors
@@ -38,6 +45,10 @@ pub fn run(write: bool) -> Result<bool> {
         let path = document_path();
         let text = table::document(&counted, &others)?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some(svg) = picture::svg(&others) {
+            let path = picture_path();
+            fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(true)
 }

@@ -172,6 +172,7 @@ pub fn document(counted: &Images, found: &Others) -> Result<String> {
          for the machine that counted; virtio-disk is not packaged by Debian, so it is not counted. Which part of a kernel runs for a disk,\n\
          sizes do not tell. So they bound what has to be trusted, as the image's size does. Lines of Linux and QEMU are not\n\
          counted: their sources are not there.\n\n\
+         ![The stub's image beside a Linux kernel and QEMU, areas to scale](tcb.svg)\n\n\
          {}",
         ours(counted)?,
         others(found)
