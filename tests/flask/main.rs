@@ -130,6 +130,26 @@ fn the_stub_has_no_right_elsewhere_that_an_ordinary_guest_lacks() {
     }
 }
 
+/// Netback in dom0 maps and copies what the stub of an NBD disk grants. Xen's own policy has a type for a xenstored
+/// that is a domain, and no domain has that type here.
+#[test]
+fn a_stub_grants_pages_to_dom0_and_xenstore_alone() {
+    const STUB: &str = "pf_stub_one_t";
+    for policy in policies() {
+        let rules =
+            policy.rules.iter().filter(|(_, object, right)| object == STUB && right.starts_with("grant "));
+        let users: BTreeSet<&str> = rules.map(|(subject, ..)| subject.as_str()).collect();
+        assert_eq!(users, BTreeSet::from(["dom0_t", "xenstore_t"]), "{}", policy.name);
+        assert_eq!(
+            policy.rights(&format!("{STUB}_channel"), "dom0_t"),
+            set(&["event bind"]),
+            "{}",
+            policy.name
+        );
+        assert_eq!(policy.rights("dom0_t_channel", STUB), set(&["event bind"]), "{}", policy.name);
+    }
+}
+
 #[test]
 fn two_guests_have_nothing_to_do_with_each_other() {
     for policy in policies() {

@@ -49,6 +49,7 @@ fact stub_launch_ms "$(daemon_lines | sed -n 's/.* serves .* after \([0-9]*\) ms
 check "the guest does verified I/O" more_rounds web 2 60
 stub=$(stub_of web)
 interface=vif$(domid "$stub").0
+[ ! -e /pf/xenpolicy ] || equal "its stub has the label of a stub" system_u:system_r:pf_stub_web_t "$(label_of "$stub")"
 equal "its stub has no PV disk" "" "$(backends vbd)"
 equal "and no loop device" 0 "$(count_loops)"
 check "its network interface is on the bridge" test -e "/sys/class/net/xenbr0/brif/$interface"

@@ -25,6 +25,7 @@ const GUESTS: &[&str] = &[
     "hotplug",
     "kept",
     "kexec",
+    "lost",
     "moved",
     "next",
     "off",
@@ -36,12 +37,15 @@ const GUESTS: &[&str] = &[
     "ramonly",
     "readonly",
     "reboots",
+    "refused",
+    "servers",
     "reload",
     "steady",
     "suspend",
     "two",
     "vcpus",
     "victim",
+    "web",
 ];
 
 /// Guests that grant their memory to their stubs on every machine.
