@@ -2,7 +2,7 @@
 
 use crate::error::{Fault, IoError, SubmitError};
 use crate::export::Export;
-use crate::handshake::{Handshake, NameTooLong, Opening, Progress};
+use crate::handshake::{Handshake, NameTooLong, Opening, Progress, Security};
 use crate::header::Header;
 use crate::requests::{Command, InFlight, Requests};
 use crate::wire::{
@@ -21,6 +21,8 @@ pub const HANDSHAKE_TIMEOUT_NS: u64 = 10_000_000_000;
 pub enum Event<'a> {
     /// The server has greeted: send [`Client::opening`].
     Greeted,
+    /// What follows in either direction is TLS. Once it is open, send [`Client::opening`] over it.
+    StartTls,
     /// The export is agreed: requests can be made.
     Ready(Export),
     /// Data of a read. It comes in order and without gaps, then the read is [`Event::Done`].
@@ -63,10 +65,10 @@ enum Phase {
 ///
 /// ```
 /// use nbd::fake::{Server, ServerConfig};
-/// use nbd::{Client, Command, Event};
+/// use nbd::{Client, Command, Event, Security};
 ///
 /// let mut server = Server::new(ServerConfig::default());
-/// let mut client = Client::new("disk", 0)?;
+/// let mut client = Client::new("disk", Security::Plain, 0)?;
 /// loop {
 ///     let bytes = server.send(usize::MAX);
 ///     let mut rest = bytes.as_slice();
@@ -91,20 +93,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the export of that name, whose connection stands since `now_ns`.
+    /// A client for the export of that name, whose connection stands since `now_ns`. With [`Security::Tls`] the export is
+    /// asked for after [`Event::StartTls`] only.
     ///
     /// # Errors
     /// [`NameTooLong`].
-    pub fn new(name: &str, now_ns: u64) -> Result<Client, NameTooLong> {
+    pub fn new(name: &str, security: Security, now_ns: u64) -> Result<Client, NameTooLong> {
         let deadline_ns = now_ns.saturating_add(HANDSHAKE_TIMEOUT_NS);
         Ok(Client {
-            phase: Phase::Negotiating(Box::new(Handshake::new(name)?), deadline_ns),
+            phase: Phase::Negotiating(Box::new(Handshake::new(name, security)?), deadline_ns),
             header: Header::default(),
             requests: Requests::new(REQUESTS_MAX),
         })
     }
 
-    /// What to send when the server has greeted; nothing at any other time.
+    /// What to send when the server has greeted, and again when there is TLS; nothing at any other time.
     #[must_use]
     pub fn opening(&self) -> Opening {
         match &self.phase {
@@ -143,6 +146,7 @@ impl Client {
             Phase::Negotiating(handshake, _) => match handshake.step(bytes) {
                 Ok(Progress::Wait) => Ok(None),
                 Ok(Progress::Greeted) => Ok(Some(Event::Greeted)),
+                Ok(Progress::StartTls) => Ok(Some(Event::StartTls)),
                 Ok(Progress::Agreed(export)) => {
                     self.phase = Phase::Serving(export, Reading::Reply);
                     Ok(Some(Event::Ready(export)))

@@ -16,6 +16,8 @@ pub enum Fault {
     LongNegotiation,
     /// The server refuses the export; the type of its reply (`NBD_REP_ERR_*`).
     Refused(u32),
+    /// The server refuses TLS; the type of its reply (`NBD_REP_ERR_*`).
+    NoTls(u32),
     /// The export cannot be used; which property.
     BadExport(&'static str),
     /// A reply that does not begin as one; its first field.
@@ -37,9 +39,15 @@ impl fmt::Display for Fault {
             Fault::LongNegotiation => f.write_str("the negotiation is too long"),
             Fault::Refused(wire::REP_ERR_UNSUP) => f.write_str("the server does not know NBD_OPT_GO"),
             Fault::Refused(wire::REP_ERR_POLICY) => f.write_str("the server does not let us have the export"),
-            Fault::Refused(wire::REP_ERR_TLS_REQD) => f.write_str("the server asks for TLS"),
+            Fault::Refused(wire::REP_ERR_TLS_REQD) => {
+                f.write_str("the server requires TLS; set tls-psk-file")
+            }
             Fault::Refused(wire::REP_ERR_UNKNOWN) => f.write_str("the server has no such export"),
             Fault::Refused(kind) => write!(f, "the server refuses the export ({kind:#x})"),
+            Fault::NoTls(wire::REP_ERR_UNSUP | wire::REP_ERR_POLICY) => {
+                f.write_str("the server does not offer TLS, and the disk has a tls-psk-file")
+            }
+            Fault::NoTls(kind) => write!(f, "the server refuses TLS ({kind:#x})"),
             Fault::BadExport(property) => write!(f, "the export has a bad {property}"),
             Fault::BadReply(magic) => write!(f, "a reply that begins with {magic:#x}"),
             Fault::UnknownCookie(cookie) => write!(f, "a reply to no request ({cookie:#x})"),

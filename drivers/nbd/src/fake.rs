@@ -11,8 +11,9 @@ use crate::wire::{
     CMD_DISC, CMD_FLAG_FUA, CMD_FLAG_NO_HOLE, CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES,
     EINVAL, EIO, ENOTSUP, EPERM, ESHUTDOWN, FLAG_C_FIXED_NEWSTYLE, FLAG_FIXED_NEWSTYLE, FLAG_HAS_FLAGS,
     FLAG_READ_ONLY, FLAG_SEND_FLUSH, FLAG_SEND_FUA, FLAG_SEND_TRIM, FLAG_SEND_WRITE_ZEROES, Fields,
-    INFO_BLOCK_SIZE, INFO_EXPORT, INIT_MAGIC, OPT_ABORT, OPT_GO, OPTION_MAGIC, OPTION_REPLY_MAGIC, REP_ACK,
-    REP_ERR_UNKNOWN, REP_INFO, REQUEST_BYTES, REQUEST_MAGIC, Request, SIMPLE_REPLY_MAGIC,
+    INFO_BLOCK_SIZE, INFO_EXPORT, INIT_MAGIC, OPT_ABORT, OPT_GO, OPT_STARTTLS, OPTION_MAGIC,
+    OPTION_REPLY_MAGIC, REP_ACK, REP_ERR_POLICY, REP_ERR_TLS_REQD, REP_ERR_UNKNOWN, REP_INFO, REQUEST_BYTES,
+    REQUEST_MAGIC, Request, SIMPLE_REPLY_MAGIC,
 };
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -30,6 +31,8 @@ pub struct ServerConfig {
     pub flags: u16,
     /// Minimum and preferred block and largest payload, if it tells them.
     pub block_size: Option<(u32, u32, u32)>,
+    /// It says nothing of the export but over TLS, which somebody else has to do ([`Server::is_secure`]).
+    pub tls: bool,
 }
 
 impl Default for ServerConfig {
@@ -40,6 +43,7 @@ impl Default for ServerConfig {
             size_bytes: 1 << 20,
             flags: FLAG_HAS_FLAGS | FLAG_SEND_FLUSH | FLAG_SEND_FUA | FLAG_SEND_TRIM | FLAG_SEND_WRITE_ZEROES,
             block_size: Some((512, 4096, 32 << 20)),
+            tls: false,
         }
     }
 }
@@ -90,6 +94,7 @@ pub struct Server {
     requests: u64,
     replies: u64,
     silent: bool,
+    is_secure: bool,
     /// It takes connections and says nothing at all.
     mute: bool,
     /// What reads see.
@@ -115,6 +120,7 @@ impl Server {
             requests: 0,
             replies: 0,
             silent: false,
+            is_secure: false,
             mute: false,
             cached: vec![0; len],
             durable: vec![0; len],
@@ -128,6 +134,7 @@ impl Server {
     pub fn reconnect(&mut self) {
         self.phase = Phase::Flags;
         self.silent = self.mute;
+        self.is_secure = false;
         self.input.clear();
         self.output.clear();
         self.kept.clear();
@@ -175,6 +182,12 @@ impl Server {
     #[must_use]
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
+    }
+
+    /// Whether it has agreed to TLS on this connection: what comes after that has to be TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Up to `max` bytes that the server sends.
@@ -228,6 +241,12 @@ impl Server {
         }
         if option == OPT_ABORT {
             self.phase = Phase::Over;
+        } else if option == OPT_STARTTLS {
+            assert!(len == 0 && !self.is_secure, "once, and without data");
+            self.reply(option, if self.config.tls { REP_ACK } else { REP_ERR_POLICY }, &[]);
+            self.is_secure = self.config.tls;
+        } else if self.config.tls && !self.is_secure {
+            self.reply(option, REP_ERR_TLS_REQD, &[]);
         } else {
             assert_eq!(option, OPT_GO, "an option");
             let name_len = fields.u32() as usize;
@@ -259,9 +278,13 @@ impl Server {
     }
 
     fn reply_to_go(&mut self, kind: u32, data: &[u8]) {
+        self.reply(OPT_GO, kind, data);
+    }
+
+    fn reply(&mut self, option: u32, kind: u32, data: &[u8]) {
         let len = u32::try_from(data.len()).expect("short");
         self.put(&OPTION_REPLY_MAGIC.to_be_bytes());
-        for field in [OPT_GO, kind, len] {
+        for field in [option, kind, len] {
             self.put(&field.to_be_bytes());
         }
         self.put(data);

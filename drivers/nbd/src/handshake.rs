@@ -5,8 +5,8 @@ use crate::export::{BlockSize, Export, Size};
 use crate::header::Header;
 use crate::wire::{
     FLAG_C_FIXED_NEWSTYLE, FLAG_FIXED_NEWSTYLE, Fields, GREETING_BYTES, INFO_BLOCK_SIZE,
-    INFO_BLOCK_SIZE_BYTES, INFO_EXPORT, INFO_EXPORT_BYTES, INIT_MAGIC, OLDSTYLE_MAGIC, OPT_GO, OPTION_MAGIC,
-    OPTION_REPLY_BYTES, OPTION_REPLY_MAGIC, REP_ACK, REP_FLAG_ERROR, REP_INFO,
+    INFO_BLOCK_SIZE_BYTES, INFO_EXPORT, INFO_EXPORT_BYTES, INIT_MAGIC, OLDSTYLE_MAGIC, OPT_GO, OPT_STARTTLS,
+    OPTION_MAGIC, OPTION_REPLY_BYTES, OPTION_REPLY_MAGIC, REP_ACK, REP_FLAG_ERROR, REP_INFO,
 };
 use core::fmt;
 
@@ -19,7 +19,7 @@ pub const OPENING_MAX_BYTES: usize = 4 + 16 + 4 + NAME_MAX_BYTES + 4;
 /// allows it to add.
 const NEGOTIATION_MAX_BYTES: u32 = 64 << 10;
 
-/// What the client sends after the greeting: its flags and `NBD_OPT_GO`.
+/// What the client sends after the greeting: its flags and the option that the server has to answer next.
 pub type Opening = heapless::Vec<u8, OPENING_MAX_BYTES>;
 
 /// The export's name is longer than [`NAME_MAX_BYTES`].
@@ -33,6 +33,32 @@ impl fmt::Display for NameTooLong {
 }
 
 impl core::error::Error for NameTooLong {}
+
+/// Whether the connection has to be TLS. There is no way from `Tls` to `Plain`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Security {
+    /// It must not.
+    Plain,
+    /// It has to, before anything is said of an export.
+    Tls,
+}
+
+/// The option that is under way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// `NBD_OPT_STARTTLS`.
+    StartTls,
+    /// `NBD_OPT_GO`, right behind the client's flags.
+    Go,
+    /// `NBD_OPT_GO`, over TLS: the server has the flags.
+    SecureGo,
+}
+
+impl Stage {
+    fn option(self) -> u32 {
+        if self == Stage::StartTls { OPT_STARTTLS } else { OPT_GO }
+    }
+}
 
 /// What is expected next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +81,8 @@ pub(crate) enum Progress {
     Wait,
     /// The greeting is over.
     Greeted,
+    /// The next byte either way is TLS.
+    StartTls,
     Agreed(Export),
 }
 
@@ -62,6 +90,7 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Handshake {
     name: heapless::String<NAME_MAX_BYTES>,
+    stage: Stage,
     part: Part,
     header: Header,
     left_bytes: u32,
@@ -70,9 +99,10 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    pub(crate) fn new(name: &str) -> Result<Handshake, NameTooLong> {
+    pub(crate) fn new(name: &str, security: Security) -> Result<Handshake, NameTooLong> {
         Ok(Handshake {
             name: heapless::String::try_from(name).map_err(|_| NameTooLong)?,
+            stage: if security == Security::Tls { Stage::StartTls } else { Stage::Go },
             part: Part::Greeting,
             header: Header::default(),
             left_bytes: NEGOTIATION_MAX_BYTES,
@@ -86,16 +116,22 @@ impl Handshake {
         self.part == Part::Greeting
     }
 
-    /// What to send once the server has greeted.
+    /// What to send once the server has greeted, and again once there is TLS.
     pub(crate) fn opening(&self) -> Opening {
         let name = self.name.as_bytes();
         // A name's length, the name, the number of questions and one question.
-        let (name_len, data_len) = (name.len(), name.len().saturating_add(8));
+        let (name_len, go_len) = (name.len(), name.len().saturating_add(8));
         let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
-        let flags = FLAG_C_FIXED_NEWSTYLE.to_be_bytes().into_iter();
-        let option = OPTION_MAGIC.to_be_bytes().into_iter().chain(OPT_GO.to_be_bytes()).chain(len(data_len));
+        let (flags_len, data_len) = match self.stage {
+            Stage::StartTls => (4, 0),
+            Stage::Go => (4, go_len),
+            Stage::SecureGo => (0, go_len),
+        };
+        let flags = FLAG_C_FIXED_NEWSTYLE.to_be_bytes().into_iter().take(flags_len);
+        let option = self.stage.option().to_be_bytes().into_iter().chain(len(data_len));
+        let option = OPTION_MAGIC.to_be_bytes().into_iter().chain(option);
         let questions = 1u16.to_be_bytes().into_iter().chain(INFO_BLOCK_SIZE.to_be_bytes());
-        let data = len(name_len).into_iter().chain(name.iter().copied()).chain(questions);
+        let data = len(name_len).into_iter().chain(name.iter().copied()).chain(questions).take(data_len);
         // There is room: the name is not too long.
         flags.chain(option).chain(data).take(OPENING_MAX_BYTES).collect()
     }
@@ -163,10 +199,13 @@ impl Handshake {
         if fields.u64() != OPTION_REPLY_MAGIC {
             return Err(Fault::BadNegotiation("magic number"));
         }
-        if fields.u32() != OPT_GO {
+        if fields.u32() != self.stage.option() {
             return Err(Fault::BadNegotiation("option"));
         }
         let (kind, len_bytes) = (fields.u32(), fields.u32());
+        if self.stage == Stage::StartTls {
+            return self.start_tls(kind, len_bytes).map(Some);
+        }
         match kind {
             REP_ACK if len_bytes == 0 => {
                 let size = self.size.ok_or(Fault::BadNegotiation("end: no export"))?;
@@ -180,6 +219,19 @@ impl Handshake {
             REP_ACK | REP_INFO => Err(Fault::BadNegotiation("length")),
             // Its text, if it has one, is not read: the connection is over.
             kind if kind & REP_FLAG_ERROR != 0 => Err(Fault::Refused(kind)),
+            _ => Err(Fault::BadNegotiation("reply type")),
+        }
+    }
+
+    /// Whatever is not a yes ends the connection: it is never used without TLS.
+    fn start_tls(&mut self, kind: u32, len_bytes: u32) -> Result<Progress, Fault> {
+        match kind {
+            REP_ACK if len_bytes == 0 => {
+                self.stage = Stage::SecureGo;
+                Ok(Progress::StartTls)
+            }
+            REP_ACK => Err(Fault::BadNegotiation("length")),
+            kind if kind & REP_FLAG_ERROR != 0 => Err(Fault::NoTls(kind)),
             _ => Err(Fault::BadNegotiation("reply type")),
         }
     }

@@ -2,7 +2,8 @@
 //! machine over bytes. It has no network and no clock of its own.
 //!
 //! Fixed newstyle negotiation with `NBD_OPT_GO`, then simple replies, many requests at once, answered
-//! in any order. No TLS, no structured replies, one connection.
+//! in any order. No structured replies, one connection. TLS is begun where it is wanted (`NBD_OPT_STARTTLS`), and done by
+//! somebody else.
 //!
 //! The server is not trusted. Each field is copied once and judged: sizes and flags of the export, the
 //! length of each part of the negotiation, the cookie of each reply. A server that breaks a rule makes
@@ -51,5 +52,5 @@ pub mod wire;
 pub use client::{Client, Event, HANDSHAKE_TIMEOUT_NS, REQUESTS_MAX};
 pub use error::{Fault, IoError, SubmitError};
 pub use export::Export;
-pub use handshake::{NAME_MAX_BYTES, NameTooLong, OPENING_MAX_BYTES, Opening};
+pub use handshake::{NAME_MAX_BYTES, NameTooLong, OPENING_MAX_BYTES, Opening, Security};
 pub use requests::Command;

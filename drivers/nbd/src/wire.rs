@@ -29,6 +29,8 @@ pub const FLAG_C_FIXED_NEWSTYLE: u32 = 1 << 0;
 
 /// `NBD_OPT_ABORT`.
 pub const OPT_ABORT: u32 = 2;
+/// `NBD_OPT_STARTTLS`.
+pub const OPT_STARTTLS: u32 = 5;
 /// `NBD_OPT_GO`.
 pub const OPT_GO: u32 = 7;
 

@@ -1,12 +1,13 @@
 //! The client against servers that others wrote: nbdkit, and QEMU's where it is installed.
 
-use nbd::{Client, Command, Event, Export, Fault, IoError, SubmitError, wire};
+use nbd::{Client, Command, Event, Export, Fault, IoError, Security, SubmitError, wire};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+use tls::{Secrets, Session};
 
 /// How long a server may take to start, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,51 +67,119 @@ impl Server {
 struct Connection {
     stream: UnixStream,
     client: Client,
+    session: Option<Session>,
     input: Vec<u8>,
     data: BTreeMap<u64, Vec<u8>>,
 }
 
+/// Why there is no export.
+#[derive(Debug, Eq, PartialEq)]
+enum Refused {
+    Nbd(Fault),
+    Tls(tls::Fault),
+    /// The server closed the connection in the middle of the handshake.
+    Left,
+}
+
 impl Connection {
     fn open(server: &Server, name: &str) -> Result<(Connection, Export), Fault> {
+        Connection::open_as(server, name, None).map_err(|refused| match refused {
+            Refused::Nbd(fault) => fault,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// With TLS if there are secrets.
+    fn open_as(
+        server: &Server,
+        name: &str,
+        mut secrets: Option<Secrets>,
+    ) -> Result<(Connection, Export), Refused> {
         let stream = server.socket();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let client = Client::new(name, 0).unwrap();
-        let mut connection = Connection { stream, client, input: Vec::new(), data: BTreeMap::new() };
+        let security = if secrets.is_some() { Security::Tls } else { Security::Plain };
+        let client = Client::new(name, security, 0).unwrap();
+        let mut connection =
+            Connection { stream, client, session: None, input: Vec::new(), data: BTreeMap::new() };
         loop {
-            connection.fill();
-            let mut rest = connection.input.as_slice();
-            while let Some(event) = connection.client.receive(&mut rest)? {
+            connection.fill()?;
+            let input = std::mem::take(&mut connection.input);
+            let mut rest = input.as_slice();
+            while let Some(event) = connection.client.receive(&mut rest).map_err(Refused::Nbd)? {
                 match event {
-                    Event::Greeted => connection.stream.write_all(&connection.client.opening()).unwrap(),
+                    Event::Greeted => connection.send(&connection.client.opening()),
+                    Event::StartTls => {
+                        assert!(rest.is_empty(), "the client speaks first");
+                        connection.start_tls(secrets.as_mut().unwrap())?;
+                        connection.send(&connection.client.opening());
+                    }
                     Event::Ready(export) => {
                         assert!(rest.is_empty(), "nothing was asked for yet");
-                        connection.input.clear();
                         return Ok((connection, export));
                     }
                     other => panic!("{other:?}"),
                 }
             }
-            connection.input.clear();
         }
     }
 
-    fn fill(&mut self) {
+    fn start_tls(&mut self, secrets: &mut Secrets) -> Result<(), Refused> {
+        self.session = Some(Session::new(secrets).unwrap());
+        while !self.session.as_ref().unwrap().is_open() {
+            self.flush();
+            self.fill()?;
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// What TLS itself has to say.
+    fn flush(&mut self) {
+        let outgoing = self.session.as_mut().unwrap().outgoing();
+        self.stream.write_all(outgoing.as_ref()).unwrap();
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        match &mut self.session {
+            None => self.stream.write_all(bytes).unwrap(),
+            Some(session) => {
+                for data in bytes.chunks(tls::DATA_MAX_BYTES) {
+                    self.stream.write_all(session.seal(data).unwrap()).unwrap();
+                }
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), Refused> {
         let mut bytes = [0; 10_000];
-        let count = self.stream.read(&mut bytes).unwrap();
-        assert!(count > 0, "the server left");
-        self.input.extend_from_slice(&bytes[..count]);
+        let count = self.stream.read(&mut bytes).map_err(|_| Refused::Left)?;
+        if count == 0 {
+            return Err(Refused::Left);
+        }
+        let Some(session) = &mut self.session else {
+            self.input.extend_from_slice(&bytes[..count]);
+            return Ok(());
+        };
+        let mut rest = &bytes[..count];
+        while !rest.is_empty() {
+            rest = &rest[session.take(rest).map_err(Refused::Tls)?..];
+            let data = session.data();
+            self.input.extend_from_slice(data);
+            session.consume(data.len());
+        }
+        Ok(())
     }
 
     fn submit(&mut self, id: u64, command: Command, data: &[u8]) {
         let header = self.client.submit(id, command).unwrap();
-        self.stream.write_all(&[&header, data].concat()).unwrap();
+        self.send(&[&header, data].concat());
     }
 
     /// Waits for that many answers.
     fn completions(&mut self, count: usize) -> BTreeMap<u64, Result<(), IoError>> {
         let mut done = BTreeMap::new();
         while done.len() < count {
-            self.fill();
+            self.fill().expect("the server serves");
             let input = std::mem::take(&mut self.input);
             let mut rest = input.as_slice();
             while let Some(event) = self.client.receive(&mut rest).unwrap() {
@@ -137,8 +206,10 @@ impl Connection {
 
     /// Says farewell; the server closes the connection then.
     fn end(mut self) {
-        self.stream.write_all(&self.client.farewell()).unwrap();
-        assert_eq!(self.stream.read(&mut [0; 1]).unwrap(), 0, "the server ends the connection");
+        self.send(&self.client.farewell());
+        let ended = self.fill();
+        let in_order = self.session.is_some() && ended == Err(Refused::Tls(tls::Fault::Closed));
+        assert!(in_order || ended == Err(Refused::Left), "the server ends the connection: {ended:?}");
     }
 }
 
@@ -241,4 +312,64 @@ fn qemu_s_server_serves_every_command() {
     connection.end();
     let file = std::fs::read(server.dir.path().join("file")).unwrap();
     assert_eq!(file[99 * 4096..100 * 4096], [99; 4096]);
+}
+
+const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
+fn secrets(identity: &str, key: &str) -> Option<Secrets> {
+    Secrets::parse(&format!("{} {key} {identity}", "5a".repeat(32)))
+}
+
+/// nbdkit with TLS: `how` is `require` or `on`.
+fn nbdkit_with_tls(how: &str, keys: &tempfile::TempDir) -> Server {
+    let file = keys.path().join("keys");
+    std::fs::write(&file, format!("web:{KEY}\n")).unwrap();
+    let psk = format!("--tls-psk={}", file.display());
+    Server::nbdkit(&[&format!("--tls={how}"), &psk, "memory", "8M"])
+}
+
+#[test]
+fn nbdkit_serves_every_command_over_tls() {
+    let keys = tempfile::tempdir().unwrap();
+    let server = nbdkit_with_tls("require", &keys);
+    let (mut connection, export) = Connection::open_as(&server, "any", secrets("web", KEY)).unwrap();
+    assert_eq!(export.size_bytes, 8 << 20);
+    round(&mut connection, &export);
+    connection.end();
+}
+
+#[test]
+fn nbdkit_refuses_who_has_not_its_key() {
+    let keys = tempfile::tempdir().unwrap();
+    let server = nbdkit_with_tls("require", &keys);
+    let refused = |secrets| Connection::open_as(&server, "any", secrets).err().unwrap();
+    assert_eq!(refused(None), Refused::Nbd(Fault::Refused(wire::REP_ERR_TLS_REQD)));
+    // GnuTLS gives no alert here, and nbdkit closes the connection.
+    assert_eq!(refused(secrets("web", &"22".repeat(32))), Refused::Left);
+    assert_eq!(refused(secrets("other", KEY)), Refused::Left);
+}
+
+#[test]
+fn nbdkit_without_tls_is_not_used() {
+    let server = Server::nbdkit(&["--tls=off", "memory", "8M"]);
+    let refused = Connection::open_as(&server, "any", secrets("web", KEY)).err();
+    assert!(matches!(refused, Some(Refused::Nbd(Fault::NoTls(_)))), "{refused:?}");
+}
+
+#[test]
+fn qemu_s_server_serves_every_command_over_tls() {
+    let keys = tempfile::tempdir().unwrap();
+    std::fs::write(keys.path().join("keys.psk"), format!("web:{KEY}\n")).unwrap();
+    let object = format!("--object=tls-creds-psk,id=tls0,endpoint=server,dir={}", keys.path().display());
+    let usual = ["--socket=SOCKET", "--format=raw", "--export-name=disk", "--discard=unmap", "--persistent"];
+    let tls = [object.as_str(), "--tls-creds=tls0", "FILE"];
+    let Some(server) = Server::start("qemu-nbd", &[&usual[..], &tls].concat()) else {
+        eprintln!("skipped: qemu-nbd is not installed");
+        return;
+    };
+    let refused = Connection::open_as(&server, "disk", None).err();
+    assert_eq!(refused, Some(Refused::Nbd(Fault::Refused(wire::REP_ERR_TLS_REQD))));
+    let (mut connection, export) = Connection::open_as(&server, "disk", secrets("web", KEY)).unwrap();
+    round(&mut connection, &export);
+    connection.end();
 }

@@ -7,7 +7,7 @@ use core::fmt;
 use core::net::SocketAddrV4;
 use drivers::backoff;
 use kernel::Hypervisor;
-use nbd::{Client, Event, Export, Fault, NameTooLong};
+use nbd::{Client, Event, Export, Fault, NameTooLong, Security};
 use net::{Network, TcpClient, TcpState};
 
 /// How long the server may take to accept a connection. What is lost on the way is sent again after a
@@ -164,7 +164,7 @@ impl<H: Hypervisor> Link<H> {
                 return None;
             }
             Stage::Opening(until_ns) => match self.tcp.state() {
-                TcpState::Open => match Client::new(&self.export, now_ns) {
+                TcpState::Open => match Client::new(&self.export, Security::Plain, now_ns) {
                     Ok(client) => {
                         self.stage = Stage::Negotiating(client);
                         return self.step();
@@ -222,8 +222,8 @@ fn negotiate<H: Hypervisor>(
                 Ok(None) => break,
                 Ok(Some(Event::Greeted)) => greeted = true,
                 Ok(Some(Event::Ready(export))) => ready = Some(export),
-                // There are no requests yet.
-                Ok(Some(Event::Data { .. } | Event::Done { .. })) => {}
+                // There are no requests yet, and nobody asked for TLS.
+                Ok(Some(Event::Data { .. } | Event::Done { .. } | Event::StartTls)) => {}
                 Err(broken) => fault = Some(broken),
             }
         }

@@ -199,7 +199,7 @@ impl<H: Hypervisor> NbdDisk<H> {
                         };
                     }
                     // The negotiation is over.
-                    Ok(Some(Event::Greeted | Event::Ready(_))) => {}
+                    Ok(Some(Event::Greeted | Event::StartTls | Event::Ready(_))) => {}
                     Err(fault) => received = Received::Broken(Reason::Fault(fault)),
                 }
             }

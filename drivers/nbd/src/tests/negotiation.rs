@@ -28,7 +28,7 @@ fn ack() -> Vec<u8> {
 
 /// What a server's words, after a good greeting, lead to.
 fn judge(words: &[Vec<u8>]) -> Result<Option<Export>, Fault> {
-    let mut client = Client::new("disk", 0).unwrap();
+    let mut client = Client::new("disk", Security::Plain, 0).unwrap();
     let bytes = [greeting(INIT_MAGIC, OPTION_MAGIC, 3), words.concat()].concat();
     let mut rest = bytes.as_slice();
     assert_eq!(client.receive(&mut rest), Ok(Some(Event::Greeted)));
@@ -69,7 +69,7 @@ fn the_export_is_as_the_server_says() {
 
 #[test]
 fn the_opening_is_the_protocol_s() {
-    let mut client = Client::new("ab", 0).unwrap();
+    let mut client = Client::new("ab", Security::Plain, 0).unwrap();
     assert!(client.opening().is_empty() && client.farewell().is_empty(), "the server speaks first");
     let bytes = greeting(INIT_MAGIC, OPTION_MAGIC, 1);
     assert_eq!(client.receive(&mut bytes.as_slice()), Ok(Some(Event::Greeted)));
@@ -81,12 +81,12 @@ fn the_opening_is_the_protocol_s() {
 #[test]
 fn a_name_has_a_limit() {
     let longest = "n".repeat(NAME_MAX_BYTES);
-    let mut client = Client::new(&longest, 0).unwrap();
+    let mut client = Client::new(&longest, Security::Plain, 0).unwrap();
     let bytes = greeting(INIT_MAGIC, OPTION_MAGIC, 1);
     assert_eq!(client.receive(&mut bytes.as_slice()), Ok(Some(Event::Greeted)));
     assert_eq!(client.opening().len(), OPENING_MAX_BYTES);
     assert!(client.opening().ends_with(b"n\0\x01\0\x03"));
-    assert_eq!(Client::new(&"n".repeat(NAME_MAX_BYTES + 1), 0).err(), Some(NameTooLong));
+    assert_eq!(Client::new(&"n".repeat(NAME_MAX_BYTES + 1), Security::Plain, 0).err(), Some(NameTooLong));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn greetings_of_others_are_refused() {
         (b"SSH-2.0-OpenSSH_9.2p1 Debian".to_vec(), Fault::NotNbd),
     ];
     for (bytes, fault) in cases {
-        let mut client = Client::new("disk", 0).unwrap();
+        let mut client = Client::new("disk", Security::Plain, 0).unwrap();
         assert_eq!(client.receive(&mut bytes.as_slice()), Err(fault));
         assert!(client.opening().is_empty());
     }
@@ -198,7 +198,7 @@ fn what_is_not_known_is_skipped_but_not_for_ever() {
 
 #[test]
 fn a_server_that_does_not_come_to_the_end_is_left() {
-    let mut client = Client::new("disk", 1000).unwrap();
+    let mut client = Client::new("disk", Security::Plain, 1000).unwrap();
     let due_ns = client.due_ns().unwrap();
     assert_eq!(due_ns, 1000 + HANDSHAKE_TIMEOUT_NS);
     let bytes = greeting(INIT_MAGIC, OPTION_MAGIC, 1);
@@ -207,4 +207,53 @@ fn a_server_that_does_not_come_to_the_end_is_left() {
     assert_eq!((client.check(due_ns - 1), client.due_ns()), (Ok(()), Some(due_ns)));
     assert_eq!(client.check(due_ns), Err(Fault::TimedOut));
     assert_eq!(client.receive(&mut ack().as_slice()), Err(Fault::TimedOut));
+}
+
+#[test]
+fn with_tls_the_export_is_asked_for_over_it_only() {
+    let mut client = Client::new("ab", Security::Tls, 0).unwrap();
+    let bytes = greeting(INIT_MAGIC, OPTION_MAGIC, 1);
+    assert_eq!(client.receive(&mut bytes.as_slice()), Ok(Some(Event::Greeted)));
+    assert_eq!(client.opening(), b"\0\0\0\x01IHAVEOPT\0\0\0\x05\0\0\0\0");
+    // What follows is not read as a part of the negotiation.
+    let yes = [reply(OPT_STARTTLS, REP_ACK, &[]), export(4096, FLAGS), ack()].concat();
+    let mut rest = yes.as_slice();
+    assert_eq!(client.receive(&mut rest), Ok(Some(Event::StartTls)));
+    assert_eq!(rest.len(), yes.len() - OPTION_REPLY_BYTES);
+    assert_eq!(client.opening(), b"IHAVEOPT\0\0\0\x07\0\0\0\x0a\0\0\0\x02ab\0\x01\0\x03");
+    for cut in [1, 7, usize::MAX] {
+        let config = ServerConfig { tls: true, ..ServerConfig::default() };
+        let (wire, export) = Wire::with(Security::Tls, config, cut).unwrap();
+        assert!(wire.server.is_secure() && export.size_bytes == 1 << 20);
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_never_used_without_it() {
+    for (words, fault) in [
+        (reply(OPT_STARTTLS, REP_ERR_POLICY, b"no"), Fault::NoTls(REP_ERR_POLICY)),
+        (reply(OPT_STARTTLS, REP_ERR_UNSUP, &[]), Fault::NoTls(REP_ERR_UNSUP)),
+        (reply(OPT_STARTTLS, REP_ACK, &[0]), Fault::BadNegotiation("length")),
+        (reply(OPT_STARTTLS, REP_INFO, &[]), Fault::BadNegotiation("reply type")),
+        (reply(OPT_GO, REP_ACK, &[]), Fault::BadNegotiation("option")),
+        // The export, without having been asked for it.
+        ([export(4096, FLAGS), ack()].concat(), Fault::BadNegotiation("option")),
+    ] {
+        let mut client = Client::new("disk", Security::Tls, 0).unwrap();
+        let bytes = [greeting(INIT_MAGIC, OPTION_MAGIC, 3), words].concat();
+        let mut rest = bytes.as_slice();
+        assert_eq!(client.receive(&mut rest), Ok(Some(Event::Greeted)));
+        assert_eq!(client.receive(&mut rest), Err(fault));
+        assert!(client.opening().is_empty() && client.farewell().is_empty(), "no other word");
+    }
+    let with_key = Wire::with(Security::Tls, ServerConfig::default(), 7).err();
+    assert_eq!(with_key, Some(Fault::NoTls(REP_ERR_POLICY)));
+}
+
+#[test]
+fn a_server_that_requires_tls_says_so_to_a_disk_without_a_key() {
+    let config = ServerConfig { tls: true, ..ServerConfig::default() };
+    let fault = Wire::new(config, usize::MAX).err().unwrap();
+    assert_eq!(fault, Fault::Refused(REP_ERR_TLS_REQD));
+    assert_eq!(std::format!("{fault}"), "the server requires TLS; set tls-psk-file");
 }

@@ -53,7 +53,7 @@ proptest! {
         replies in prop::collection::vec((0usize..8, any::<u8>(), 0usize..700), 0..20),
         noise in prop::collection::vec(any::<u8>(), 0..100),
     ) {
-        let mut client = Client::new("disk", 0).unwrap();
+        let mut client = Client::new("disk", Security::Plain, 0).unwrap();
         let mut cookies = Vec::new();
         if negotiated {
             let mut wire = Wire::connected();
@@ -84,6 +84,7 @@ proptest! {
                     prop_assert!(outcome.is_err() || left == 0);
                 }
                 Event::Greeted | Event::Ready(_) => prop_assert!(!negotiated),
+                Event::StartTls => prop_assert!(false, "nobody asked for it"),
             }
         }
     }

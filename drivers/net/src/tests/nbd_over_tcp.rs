@@ -9,7 +9,7 @@ use drivers::xenstore::Xenstore;
 use kernel::fake::FakeXen;
 use kernel::{DomId, Hypervisor};
 use nbd::fake::{Server, ServerConfig};
-use nbd::{Client, Command, Event, IoError};
+use nbd::{Client, Command, Event, IoError, Security};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -33,13 +33,13 @@ impl Machine {
         let tcp = TcpClient::new(&Network::new(&xen, front, ADDRESS), SERVER);
         let server = Server::new(ServerConfig::default());
         let host = FarHost::start(&xen, &back, Ipv4Addr::new(10, 0, 0, 5), 10809, server);
-        let client = Client::new("disk", 0).unwrap();
+        let client = Client::new("disk", Security::Plain, 0).unwrap();
         Machine { xen, host, tcp, client, ready: false, data: BTreeMap::new(), done: BTreeMap::new() }
     }
 
     fn connect(&mut self) {
         self.tcp.open();
-        self.client = Client::new("disk", self.xen.now_ns()).unwrap();
+        self.client = Client::new("disk", Security::Plain, self.xen.now_ns()).unwrap();
         self.ready = false;
         assert!(self.run(60 * SECOND_NS, |machine| machine.ready), "it gets to the export");
     }
@@ -53,6 +53,7 @@ impl Machine {
             while let Some(event) = client.receive(&mut rest).expect("a good server") {
                 match event {
                     Event::Greeted => opening = Some(client.opening()),
+                    Event::StartTls => unreachable!("nobody asked for it"),
                     Event::Ready(_) => *ready = true,
                     Event::Data { id, bytes, .. } => data.entry(id).or_default().extend(bytes),
                     Event::Done { id, outcome } => assert_eq!(done.insert(id, outcome), None),
