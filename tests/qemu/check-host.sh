@@ -58,7 +58,7 @@ says "netback is missing" '^warning .*NBD disks: .*remedy: modprobe xen-netback'
 insmod /modules/xen_netback.ko
 printf '%s\n' 'stub-bridge = "none0"' >/run/bad.toml
 host_check --config /run/bad.toml
-says "a bridge is missing" '^warning .*NBD disks: there is no bridge none0; remedy'
+says "a bridge is missing" '^warning .*NBD disks: stub-bridge = "none0": dom0 has none of that name; remedy'
 
 # The daemon logs the same, and starts meanwhile.
 daemon_stop

@@ -39,6 +39,8 @@ disk_refused "a server whose host is not there" 'disk sda \(2048\): .*NBD server
 disk_refused "a server's name" 'disk sda \(2048\): .*a stub does not look names up' "$(virtio_disk sda "$(server=store nbd_disk bad web)")"
 disk_refused "a bridge that is not there" 'bridge = "none0": dom0 has none of that name' \
     "$(virtio_disk sda "$(nbd_disk bad web 'bridge = "none0"')")"
+disk_refused "an interface that is no bridge" 'bridge = "lo": dom0 has a network interface of that name, but it is no bridge' \
+    "$(virtio_disk sda "$(nbd_disk bad web 'bridge = "lo"')")"
 no_network_left
 
 # What can.

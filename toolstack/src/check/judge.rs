@@ -236,7 +236,7 @@ mod tests {
                 image: Ok(300_000),
                 netback: Driver::Loaded,
                 bridge: "xenbr0".to_owned(),
-                has_bridge: true,
+                found: crate::network::Bridge::There,
             },
             run_dir: Ok("/run/pilotfish".into()),
             xen_run_dir: Ok("/var/run/xen".into()),
@@ -325,7 +325,9 @@ mod tests {
             f.free_loop = Err("no room".to_owned())
         });
         one(Fault, "stub image", &["install"], |f| f.image = Err("install it".to_owned()));
-        one(Warning, "NBD disks", &["no bridge"], |f| f.network.has_bridge = false);
+        one(Warning, "NBD disks", &["dom0 has none of that name"], |f| {
+            f.network.found = crate::network::Bridge::Absent
+        });
         one(Fault, "run-dir", &["/x is no directory", "run-dir"], |f| {
             f.run_dir = Err("/x is no directory".to_owned());
         });

@@ -4,7 +4,7 @@ use super::found::{Found, Verdict, ok, warning};
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::image::{Image, image};
-use crate::network::{BRIDGE_REMEDY, is_interface};
+use crate::network::Bridge;
 
 /// What there is for the stubs' network interfaces.
 #[derive(Clone, Debug)]
@@ -17,8 +17,8 @@ pub struct Network {
     pub netback: Driver,
     /// The name of the usual bridge.
     pub bridge: String,
-    /// Whether dom0 has it.
-    pub has_bridge: bool,
+    /// What dom0 has of that name.
+    pub found: Bridge,
 }
 
 impl Network {
@@ -29,14 +29,14 @@ impl Network {
             image: image(config, Image::Net).map_err(|e| format!("{e:#}")),
             netback: Driver::of("vif"),
             bridge: config.stub_bridge.clone(),
-            has_bridge: is_interface(&config.stub_bridge),
+            found: Bridge::of(&config.stub_bridge),
         }
     }
 }
 
 /// The host can do without NBD disks, so it says nothing against one that has none of it.
 pub fn judge(found: &Network) -> Verdict {
-    let Network { wanted, image, netback, bridge, has_bridge } = found;
+    let Network { wanted, image, netback, bridge, found } = found;
     if !wanted {
         return ok("not set up: the stub's image with a network is not installed (stub-net-image)");
     }
@@ -49,8 +49,8 @@ pub fn judge(found: &Network) -> Verdict {
                 .to_owned(),
         );
     }
-    if !has_bridge {
-        missing.push(format!("there is no bridge {bridge}; {BRIDGE_REMEDY}"));
+    if let Some(fault) = found.fault() {
+        missing.push(format!("stub-bridge = \"{bridge}\": {fault}"));
     }
     if missing.is_empty() {
         return ok(format!("{} bytes of image, bridge {bridge}", image.as_ref().unwrap_or(&0)));
@@ -66,13 +66,22 @@ mod tests {
     #[test]
     fn a_host_that_wants_nbd_disks_is_told_what_it_lacks() {
         let (bridge, missing) = ("xenbr0".to_owned(), "stub-net-image = \"/x\": install".to_owned());
-        let good =
-            Network { wanted: true, image: Ok(300_000), netback: Driver::OnDemand, bridge, has_bridge: true };
+        let good = Network {
+            wanted: true,
+            image: Ok(300_000),
+            netback: Driver::OnDemand,
+            bridge,
+            found: Bridge::There,
+        };
         assert_eq!(judge(&good), ok("300000 bytes of image, bridge xenbr0"));
         for (bad, words) in [
             (Network { image: Err(missing.clone()), ..good.clone() }, "install"),
             (Network { netback: Driver::Absent, ..good.clone() }, "modprobe xen-netback"),
-            (Network { has_bridge: false, ..good.clone() }, "no bridge xenbr0; remedy"),
+            (
+                Network { found: Bridge::Absent, ..good.clone() },
+                "\"xenbr0\": dom0 has none of that name; remedy",
+            ),
+            (Network { found: Bridge::Other, ..good.clone() }, "it is no bridge; remedy"),
         ] {
             let (level, text) = judge(&bad);
             assert!(level == Level::Warning && text.contains(words) && text.contains("Only disks"), "{text}");
