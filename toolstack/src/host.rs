@@ -1,6 +1,8 @@
 //! What the daemon does to domains, as a trait, so that tests need no Xen.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,6 +15,37 @@ pub use xen_privcmd::DomainState;
 
 /// Released when dropped.
 pub type HotplugLock = Box<dyn std::any::Any>;
+
+/// The addresses of stubs that are being made. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(Arc<Mutex<BTreeSet<String>>>);
+
+/// An address that a stub which is being made is to have. Free again when dropped.
+#[derive(Debug)]
+pub struct Claim {
+    claims: Claims,
+    address: String,
+}
+
+impl Claims {
+    /// Takes an address; `None` if it is taken.
+    #[must_use]
+    pub fn take(&self, address: &str) -> Option<Claim> {
+        let is_free = self.addresses().insert(address.to_owned());
+        is_free.then(|| Claim { claims: self.clone(), address: address.to_owned() })
+    }
+
+    /// A worker that panicked has left a good set.
+    fn addresses(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.addresses().remove(&self.address);
+    }
+}
 
 /// Domains, and time.
 pub trait Host: Send + Sync {
@@ -29,6 +62,9 @@ pub trait Host: Send + Sync {
 
     /// Whether a stub can get a network interface on that bridge, and has an image that makes use of it.
     fn check_network(&self, config: &Config, bridge: &str) -> Result<()>;
+
+    /// Takes the address of a stub that is about to be made; `None` if another one that is being made has it.
+    fn claim(&self, address: &str) -> Result<Option<Claim>>;
 
     /// Attaches a PV disk, of xl's syntax, to a domain.
     fn attach_disk(&self, domid: u16, disk: &str, deadline: Instant, cancel: &AtomicBool) -> Result<()>;

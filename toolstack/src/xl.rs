@@ -13,7 +13,7 @@ use crate::command::{self, tail};
 use crate::config::Config;
 use crate::disk::lock::Lock;
 use crate::disk::loops;
-use crate::host::{DomainState, Host, HotplugLock};
+use crate::host::{Claim, Claims, DomainState, Host, HotplugLock};
 use crate::network;
 
 /// How long a new name may take.
@@ -25,6 +25,7 @@ pub struct XlHost {
     run_dir: PathBuf,
     destroy_timeout: Duration,
     privcmd: Privcmd,
+    claims: Claims,
 }
 
 /// Finds xl: the configured one, or in PATH and the usual places.
@@ -55,7 +56,13 @@ impl XlHost {
     /// A host that uses this xl.
     #[must_use]
     pub fn new(config: &Config, xl: PathBuf, privcmd: Privcmd) -> XlHost {
-        XlHost { xl, run_dir: config.run_dir.clone(), destroy_timeout: config.destroy_timeout, privcmd }
+        XlHost {
+            xl,
+            run_dir: config.run_dir.clone(),
+            destroy_timeout: config.destroy_timeout,
+            privcmd,
+            claims: Claims::default(),
+        }
     }
 
     /// Runs xl. `stop` is asked every few milliseconds.
@@ -90,6 +97,10 @@ impl Host for XlHost {
 
     fn check_network(&self, config: &Config, bridge: &str) -> Result<()> {
         network::check(config, bridge)
+    }
+
+    fn claim(&self, address: &str) -> Result<Option<Claim>> {
+        Ok(self.claims.take(address))
     }
 
     fn attach_disk(&self, domid: u16, disk: &str, deadline: Instant, cancel: &AtomicBool) -> Result<()> {

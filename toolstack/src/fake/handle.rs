@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::world::{Domain, Manner, State, World};
 use crate::config::Config;
-use crate::host::{DomainState, Host, HotplugLock};
+use crate::host::{Claim, DomainState, Host, HotplugLock};
 use crate::xenstore::{Store, paths};
 
 /// One daemon's access to the world.
@@ -121,6 +121,10 @@ impl Host for Handle {
     fn create_paused(&self, name: &str, xl_config: &str, _: Instant, _: &AtomicBool) -> Result<()> {
         let uuid =
             xl_config.lines().find_map(|line| line.strip_prefix("uuid = \"")?.strip_suffix('"')).unwrap();
+        let before = self.alive()?.before_create.take();
+        if let Some(hook) = before {
+            hook(&self.world);
+        }
         let made = self.change(|s| {
             if !s.create_works || s.domains.values().any(|d| d.name == name) {
                 return None;
@@ -151,6 +155,10 @@ impl Host for Handle {
         }
     }
 
+    fn claim(&self, address: &str) -> Result<Option<Claim>> {
+        Ok(self.alive()?.claims.take(address))
+    }
+
     fn attach_disk(&self, domid: u16, disk: &str, _: Instant, _: &AtomicBool) -> Result<()> {
         self.change(|s| match s.domains.get_mut(&domid) {
             Some(domain) if domain.paused => {
@@ -176,6 +184,7 @@ impl Host for Handle {
                 bail!("xl destroy: not done within destroy-timeout-ms");
             }
             s.clear(&paths::domain(domid));
+            s.clear(&format!("{}/{domid}", paths::VIFS));
             if std::mem::take(&mut s.destroy_ends_halfway) {
                 bail!("xl destroy: not done within destroy-timeout-ms");
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::host::Claims;
 use crate::xenstore::paths::{self, Place};
 
 /// How a stub behaves once it runs.
@@ -71,6 +72,8 @@ pub struct State {
     /// Records of loop devices that were detached.
     pub detached: Vec<String>,
     pub(super) after_create: Option<Hook>,
+    /// Runs once, before the next stub is made.
+    pub before_create: Option<Hook>,
     /// Runs once, before somebody gets the hotplug lock.
     pub before_lock: Option<Hook>,
     /// What the FLASK policy lacks, by class and permission.
@@ -85,6 +88,8 @@ pub struct State {
     pub permissive: bool,
     /// Why no stub gets a network interface.
     pub no_network: Option<String>,
+    /// Addresses of stubs that are being made.
+    pub claims: Claims,
     /// Stub domains that existed at once for one guest, at most.
     pub most_stubs: usize,
 }
@@ -111,6 +116,7 @@ impl World {
             changes: 0,
             detached: Vec::new(),
             after_create: None,
+            before_create: None,
             before_lock: None,
             denied: Vec::new(),
             flask: false,
@@ -118,6 +124,7 @@ impl World {
             unknown_label: None,
             permissive: false,
             no_network: None,
+            claims: Claims::default(),
             most_stubs: 0,
         })))
     }
@@ -317,6 +324,12 @@ impl State {
         domain.handle = handle_of(uuid);
         let label = config.lines().find_map(|line| line.strip_prefix("seclabel = \"")?.strip_suffix('"'));
         domain.label = label.map(str::to_owned);
+        let vif = config.lines().find_map(|line| line.strip_prefix("vif = [ \"")?.strip_suffix("\" ]"));
+        for (key, value) in
+            vif.into_iter().flat_map(|vif| vif.split(',')).filter_map(|item| item.split_once('='))
+        {
+            self.nodes.insert(format!("{}/{domid}/0/{key}", paths::VIFS), value.to_owned());
+        }
         let same = self.domains.values().filter(|d| d.name == name).count();
         self.most_stubs = self.most_stubs.max(same);
         domid

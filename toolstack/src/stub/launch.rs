@@ -64,6 +64,8 @@ pub fn launch(env: &Env<'_>, job: &Job) -> Result<Stub> {
         let disks = target::resolve(env.store, env.host, &nodes)?;
         let privilege = Privilege::of(env, guest, Reach::Mappings)?;
         let plan = plan(env, job, &privilege, &disks)?;
+        let _claim = plan.interface.as_ref().map(|interface| interface.claim(env.host)).transpose()?;
+        check_address(env, &plan, None)?;
         // Before the domain: a daemon that takes over must know of every stub there can be.
         record::launching(env.store, &job.identity)?;
         match make(env, job, &plan, &privilege, &nodes) {
@@ -143,12 +145,18 @@ fn plan(env: &Env<'_>, job: &Job, privilege: &Privilege, disks: &[Disk]) -> Resu
     }
     let plan = Plan::new(&config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
     if let Some(interface) = &plan.interface {
-        interface
-            .check_alone(env.store, &|domid| env.host.domain(domid).map_or(true, |found| found.is_some()))?;
         env.host.check_network(env.config, &interface.bridge)?;
     }
     tell_plan(guest, &plan);
     Ok(plan)
+}
+
+/// Whether no domain but `own` has the stub's address.
+fn check_address(env: &Env<'_>, plan: &Plan, own: Option<u16>) -> Result<()> {
+    let Some(interface) = &plan.interface else { return Ok(()) };
+    // If Xen does not answer, the domain may exist.
+    let exists = |domid| env.host.domain(domid).map_or(true, |found| found.is_some());
+    interface.check_alone(env.store, &exists, own)
 }
 
 fn tell_label(guest: u16, privilege: &Privilege) {
@@ -243,7 +251,9 @@ fn make(
         .map(|s| s.domid)
         .context("xl made the stub, but Xen knows no such domain")?;
     record::made(env.store, guest, domid)?;
-    // xl took a while, in which libxl may have added a disk. The stub has not run yet, so nothing is
+    // xl took a while, in which a domain of somebody else's may have got the address: the stub goes.
+    check_address(env, plan, Some(domid))?;
+    // In the same while libxl may have added a disk. The stub has not run yet, so nothing is
     // lost if it is made again; once it runs, a late disk can only be refused.
     if settled(env, job.place)? != nodes {
         return Ok(None);

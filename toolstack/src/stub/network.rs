@@ -2,13 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::Config;
 use crate::disk::disk_file::DiskStorage;
 use crate::disk::in_use::Exists;
 use crate::disk::nbd::Network;
 use crate::disk::target::Disk;
+use crate::host::{Claim, Host};
 use crate::xenstore::{Store, paths};
 
 /// The first bytes of its MAC address, those of its IPv4 address follow. Locally administered, so no vendor's.
@@ -53,15 +54,16 @@ impl Interface {
         parts(self) == parts(other) && self.bridge == other.bridge
     }
 
-    /// Whether another domain has a network interface in dom0 with the same address.
+    /// Whether a domain has a network interface in dom0 with the same address, other than `own`: the stub
+    /// that this interface is for, once there is one.
     ///
     /// # Errors
     /// One line that names it.
-    pub fn check_alone(&self, store: &dyn Store, exists: Exists<'_>) -> Result<()> {
+    pub fn check_alone(&self, store: &dyn Store, exists: Exists<'_>, own: Option<u16>) -> Result<()> {
         let address = self.network.address;
         for domain in store.list(paths::VIFS)? {
             // xenstore may still name an interface of a domain that Xen no longer has.
-            if !domain.parse().is_ok_and(exists) {
+            if !domain.parse().is_ok_and(|domid| own != Some(domid) && exists(domid)) {
                 continue;
             }
             for vif in store.list(&format!("{}/{domain}", paths::VIFS))? {
@@ -72,6 +74,17 @@ impl Interface {
             }
         }
         Ok(())
+    }
+
+    /// Takes the address for a stub that is being made: until its domain is there, xenstore does not name it.
+    ///
+    /// # Errors
+    /// Another stub that is being made has it.
+    pub fn claim(&self, host: &dyn Host) -> Result<Claim> {
+        let address = self.network.address;
+        host.claim(&address.to_string())?.with_context(|| {
+            format!("address = \"{address}\": the stub of another guest that is being started has it already")
+        })
     }
 
     /// The word of the stub's command line.
@@ -145,7 +158,7 @@ mod tests {
     fn an_address_is_of_one_domain_that_lives() {
         let interface = of(&[disk(2, "10.0.0.6/24", None, None)]).unwrap().unwrap();
         let world = World::new();
-        let check = |alive: bool| interface.check_alone(&world.store(), &|_| alive);
+        let check = |alive: bool| interface.check_alone(&world.store(), &|_| alive, None);
         check(true).unwrap();
         world.set("/local/domain/0/backend/vif/7/0/mac", "x");
         world.set("/local/domain/0/backend/vif/7/1/ip", "10.0.0.60 10.0.1.6");
@@ -155,6 +168,9 @@ mod tests {
             let error = check(true).unwrap_err().to_string();
             assert_eq!(error, "address = \"10.0.0.6\": domain 7 has it already");
             check(false).unwrap();
+            // A stub's own interface is no other.
+            interface.check_alone(&world.store(), &|_| true, Some(7)).unwrap();
+            assert!(interface.check_alone(&world.store(), &|_| true, Some(8)).is_err());
         }
     }
 }

@@ -173,7 +173,6 @@ fn a_stub_with_an_nbd_disk_is_made_where_there_is_a_network_with_a_free_address(
     let made = world.stubs()[0].1.config.clone().unwrap();
     assert!(made.contains("vif = [ \"mac=02:50:0a:00:00:06,bridge=br7,ip=10.0.0.6\" ]"), "{made}");
 
-    world.set(&format!("{}/{}/0/ip", paths::VIFS, stub.domid), "10.0.0.6");
     let error = format!("{:#}", launch_of(&world, file).unwrap_err());
     assert_eq!(error, format!("address = \"10.0.0.6\": domain {} has it already", stub.domid));
 
@@ -182,6 +181,47 @@ fn a_stub_with_an_nbd_disk_is_made_where_there_is_a_network_with_a_free_address(
     let error = format!("{:#}", launch_of(&world, file).unwrap_err());
     assert_eq!(error, "/usr/lib/pilotfish/pilotfish-net.img, br7: no bridge");
     assert!(world.stubs().is_empty());
+}
+
+#[test]
+fn of_two_guests_that_want_one_address_at_the_same_moment_one_starts() {
+    let file = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"";
+    let world = World::new();
+    // The second comes while xl makes the stub of the first: its domain and its nodes are not there yet.
+    let (sender, second) = std::sync::mpsc::channel();
+    world.state().before_create = Some(Box::new(move |world| {
+        sender.send(launch_of(world, file).map_err(|error| format!("{error:#}"))).unwrap();
+    }));
+    let first = launch_of(&world, file).unwrap();
+    let why = "address = \"10.0.0.6\": the stub of another guest that is being started has it already";
+    assert_eq!(second.recv().unwrap().unwrap_err(), why);
+    let stubs: Vec<u16> = world.stubs().into_iter().map(|(domid, _)| domid).collect();
+    assert_eq!(stubs, [first.domid]);
+    // Once the first is gone, the address is free.
+    world.host().destroy(first.domid).unwrap();
+    launch_of(&world, file).unwrap();
+}
+
+#[test]
+fn a_stub_whose_address_another_domain_got_meanwhile_does_not_run() {
+    let file = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"";
+    // Whichever of the two has the higher number.
+    for other in [40, 4] {
+        let world = World::new();
+        world.set_next(20);
+        world.after_create(move |world| {
+            world.domain_appears(
+                other,
+                Some("other"),
+                &Identity::new(9).unwrap().uuid.replace("7069", "0000"),
+            );
+            world.set(&format!("{}/{other}/0/ip", paths::VIFS), "10.0.0.6");
+        });
+        let error = format!("{:#}", launch_of(&world, file).unwrap_err());
+        assert_eq!(error, format!("address = \"10.0.0.6\": domain {other} has it already"));
+        assert!(world.stubs().is_empty());
+        assert_eq!(world.get(&format!("{}/21/0/ip", paths::VIFS)), None);
+    }
 }
 
 #[test]
