@@ -72,6 +72,27 @@ impl Outcome {
     }
 }
 
+/// How long a scenario may take, and how the machine is treated meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Of dom0's clock, for all of it.
+    pub limit: Duration,
+    /// Of ours, between two lines of the agent. A machine that is silent for longer has ended.
+    pub silence: Duration,
+    /// A key goes to the console every 5 s. A physical CPU of the emulated machine sometimes loses its
+    /// timer's interrupt and sleeps until another one comes, so a long run needs the keys. A short run
+    /// gets none, since they would hide such a fault of our own.
+    pub keep_awake: bool,
+}
+
+impl Patience {
+    /// No more than that, silent or not, and no keys.
+    #[must_use]
+    pub const fn of(limit: Duration) -> Self {
+        Self { limit, silence: limit.saturating_add(END_GRACE), keep_awake: false }
+    }
+}
+
 /// A booted machine whose agent waits for commands.
 #[derive(Debug)]
 pub struct Agent {
@@ -92,22 +113,19 @@ impl Agent {
     /// Runs `/scenarios/<name>.sh` in dom0; `on_event` sees each of the agent's lines.
     /// Afterwards the agent has destroyed whatever domains the scenario left.
     ///
-    /// `keep_awake`: a key goes to the console every 5 s. A physical CPU of the emulated machine
-    /// sometimes loses its timer's interrupt and sleeps until another one comes, so a long run
-    /// needs the keys. A short run gets none, since they would hide such a fault of our own.
-    ///
     /// # Errors
     /// On Ctrl-C and at the machine's time limit. A scenario that fails, hangs or takes
     /// the machine down is no error but an [`Outcome`]; after one without a status, boot again.
     pub fn run(
         &mut self,
         name: &str,
-        limit: Duration,
-        keep_awake: bool,
+        patience: Patience,
         mut on_event: impl FnMut(&Event),
     ) -> Result<Outcome> {
+        let Patience { limit, silence, keep_awake } = patience;
         let mut outcome = Outcome::default();
-        let until = Instant::now() + limit + END_GRACE;
+        let end = Instant::now() + limit + END_GRACE;
+        let mut until = end.min(Instant::now() + silence);
         if self.qemu.send(format!("run {name} {}\n", limit.as_secs()).as_bytes()).is_err() {
             return Ok(outcome);
         }
@@ -116,6 +134,7 @@ impl Agent {
             let Some(event) = protocol::parse(&line) else {
                 continue;
             };
+            until = end.min(Instant::now() + silence);
             on_event(&event);
             if outcome.take(event, name) {
                 // Its leftovers are cleared before the next prompt.

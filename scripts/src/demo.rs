@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
-use crate::agent::{Check, Outcome};
+use crate::agent::{Check, Outcome, Patience};
 use crate::build;
 use crate::protocol::Event;
 use crate::setup::{self, Fixture};
@@ -53,7 +53,7 @@ pub fn run(options: &Options, storage: Storage) -> Result<bool> {
     let image_bytes = image.as_deref().map_or(0, build::bytes_of);
     let mut agent = system::boot(&fixture, &products, &options)?;
     let outcome = ui::step("a guest with two disks: write, verify, reboot, verify", |step| {
-        agent.run(SCENARIO, LIMIT, false, |event| match event {
+        agent.run(SCENARIO, Patience::of(LIMIT), |event| match event {
             Event::Check { passed: true, what } => step.note(format!("✓ {what}")),
             Event::Check { what, .. } => step.note(format!("✗ {what}")),
             _ => {}

@@ -7,7 +7,7 @@ use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use xtask::check::step::Step;
 use xtask::cli::{self, Machine};
 use xtask::setup::XenVersion;
@@ -22,6 +22,45 @@ use xtask::{build, check, clean, demo, lint, paths, setup, shell, tcb, ui};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// How to attack, and what to do with what comes of it.
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+struct AttackOptions {
+    /// Only on this CPU model of QEMU.
+    #[arg(long)]
+    cpu: Option<String>,
+    /// On a machine whose Xen enforces a FLASK policy (deployment A+).
+    #[arg(long)]
+    flask: bool,
+    /// With guests that grant their memory (with --flask: deployment B).
+    #[arg(long)]
+    grants: bool,
+    /// Take what comes of it into tests/attacks.tsv and docs/attacks.md.
+    #[arg(long)]
+    write: bool,
+    /// Tell each attack's name and what it tries, and run nothing.
+    #[arg(long)]
+    list: bool,
+    /// Make docs/attacks.md anew, and run nothing.
+    #[arg(long)]
+    document: bool,
+}
+
+impl AttackOptions {
+    /// As the tests' own program takes them.
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let flags = [
+            (self.flask, "--flask"),
+            (self.grants, "--grants"),
+            (self.write, "--write"),
+            (self.list, "--list"),
+            (self.document, "--document"),
+        ];
+        let cpu = self.cpu.iter().flat_map(|cpu| ["--cpu", cpu]);
+        cpu.chain(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word))
+    }
 }
 
 #[derive(Subcommand)]
@@ -84,6 +123,7 @@ enum Command {
     ///
     /// Ends with a line for each attack (success: nobody was harmed who must not be), how long dom0 and a
     /// bystander were held up beside a quiet stretch, and the totals. The table is also in target/attack/.
+    /// The exit status is 0 if no attack is a failure or an error.
     Attack {
         /// Xen version to attack on (default: the newest that Debian ships).
         #[arg(long, value_name = "VERSION")]
@@ -91,9 +131,8 @@ enum Command {
         /// Only this suite, the name of a scenario; may be given more than once.
         #[arg(long, value_name = "NAME")]
         suite: Vec<String>,
-        /// Tell each attack's name and what it tries, and run nothing.
-        #[arg(long)]
-        list: bool,
+        #[command(flatten)]
+        more: AttackOptions,
     },
     /// Run every check: format, lints, docs, host tests, fuzz targets, QEMU scenarios.
     Test {
@@ -171,7 +210,7 @@ fn run(command: Command) -> Result<bool> {
             shell::scenario(&options, &name, bare, Duration::from_secs(240))
         }
         Command::Bench { arguments } => become_cargo_run("pilotfish-bench", &[], &arguments),
-        Command::Attack { xen, suite, list } => attack(xen, &suite, list),
+        Command::Attack { xen, suite, more } => attack(xen, &suite, &more),
         Command::Test { steps, host_only, qemu_only, scenario, xen } => {
             let wanted = |step: &Step| match step {
                 Step::Qemu => !host_only,
@@ -188,10 +227,10 @@ fn run(command: Command) -> Result<bool> {
 }
 
 /// The suites of attacks are the tests' own.
-fn attack(xen: Option<XenVersion>, suites: &[String], list: bool) -> Result<bool> {
+fn attack(xen: Option<XenVersion>, suites: &[String], more: &AttackOptions) -> Result<bool> {
     let xen = xen.unwrap_or(XenVersion::V4_20).as_str();
-    let list = list.then_some("--list");
-    let words = ["--attacks", "--xen", xen].into_iter().chain(list).chain(suites.iter().map(String::as_str));
+    let words = ["--attacks", "--xen", xen].into_iter().chain(more.words());
+    let words = words.chain(suites.iter().map(String::as_str));
     let arguments: Vec<OsString> = words.map(OsString::from).collect();
     become_cargo_run("pilotfish-tests", &["--bin", "pilotfish-qemu-tests"], &arguments)
 }

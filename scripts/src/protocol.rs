@@ -3,6 +3,8 @@
 //! Xen, the kernel and the agent share one serial line. The agent's own lines carry a
 //! marker; whatever stands before the marker in a line was cut off by another writer.
 
+use std::fmt;
+
 /// What every line of the agent holds.
 pub const MARKER: &str = "@@PF ";
 
@@ -11,6 +13,8 @@ pub const MARKER: &str = "@@PF ";
 pub enum Verdict {
     /// Nobody was harmed who must not be.
     Success,
+    /// The same, since the machine's security policy refused the operations that the attack consists of.
+    Refused,
     /// Somebody was.
     Failure,
     /// The attack could not be made.
@@ -21,21 +25,56 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 4] = [Self::Success, Self::Failure, Self::Error, Self::Skip];
+    pub const ALL: [Self; 5] = [Self::Success, Self::Refused, Self::Failure, Self::Error, Self::Skip];
 
     /// Its word.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::Refused => "refused",
             Self::Failure => "failure",
             Self::Error => "error",
             Self::Skip => "skip",
         }
     }
 
-    fn of(word: &str) -> Option<Self> {
+    /// The verdict of that word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verdict| verdict.word() == word)
+    }
+
+    /// Whether it says that somebody was harmed, or that the attack was not made though it could have been.
+    #[must_use]
+    pub const fn is_bad(self) -> bool {
+        matches!(self, Self::Failure | Self::Error)
+    }
+}
+
+/// How long others were held up at worst during an attack, in milliseconds, as far as that was measured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stalls {
+    /// How late a short sleep of dom0's ended.
+    pub dom0_ms: Option<u64>,
+    /// The longest round of the bystander's verified I/O that ended in that time.
+    pub bystander_ms: Option<u64>,
+}
+
+impl Stalls {
+    /// Reads `DOM0/BYSTANDER`; `-` is not measured.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (dom0, bystander) = text.split_once('/')?;
+        let of = |text: &str| if text == "-" { Some(None) } else { text.parse().ok().map(Some) };
+        Some(Self { dom0_ms: of(dom0)?, bystander_ms: of(bystander)? })
+    }
+}
+
+impl fmt::Display for Stalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| ms.to_string());
+        write!(f, "{}/{}", text(self.dom0_ms), text(self.bystander_ms))
     }
 }
 
@@ -48,6 +87,8 @@ pub struct Attack {
     pub verdict: Verdict,
     /// How long it took, in milliseconds.
     pub ms: u64,
+    /// Whom it held up, and for how long.
+    pub stalls: Stalls,
     /// Why it is no success; empty if it is one.
     pub why: String,
 }
@@ -121,7 +162,12 @@ fn attack(argument: &str) -> Option<Attack> {
     let name = fields.next()?.to_owned();
     let verdict = Verdict::of(fields.next()?)?;
     let ms = fields.next()?.parse().ok()?;
-    Some(Attack { name, verdict, ms, why: fields.next().unwrap_or("").trim().to_owned() })
+    let rest = fields.next().unwrap_or("").trim();
+    let (stalls, why) = match rest.strip_prefix("stalls=") {
+        Some(rest) => rest.split_once(' ').unwrap_or((rest, "")),
+        None => ("-/-", rest),
+    };
+    Some(Attack { name, verdict, ms, stalls: Stalls::parse(stalls)?, why: why.trim().to_owned() })
 }
 
 #[cfg(test)]
@@ -166,13 +212,26 @@ mod tests {
 
     #[test]
     fn an_attack_has_a_name_a_verdict_a_time_and_perhaps_a_reason() {
-        let attack = |verdict, why: &str| Attack { name: "a-b".into(), verdict, ms: 12, why: why.into() };
+        let attack = |verdict, why: &str| {
+            let stalls = Stalls::default();
+            Attack { name: "a-b".into(), verdict, ms: 12, stalls, why: why.into() }
+        };
         assert_eq!(parse("@@PF attack a-b success 12 "), Some(Event::Attack(attack(Verdict::Success, ""))));
         assert_eq!(
             parse("@@PF attack a-b failure 12 a page was written"),
             Some(Event::Attack(attack(Verdict::Failure, "a page was written")))
         );
-        for broken in ["a-b fine 12", "a-b success soon", "a-b", ""] {
+        for (text, dom0_ms, bystander_ms, why) in [
+            ("stalls=40/900", Some(40), Some(900), ""),
+            ("stalls=-/900 a page", None, Some(900), "a page"),
+            ("stalls=0/- ", Some(0), None, ""),
+        ] {
+            let stalls = Stalls { dom0_ms, bystander_ms };
+            let expected = Attack { stalls, ..attack(Verdict::Refused, why) };
+            assert_eq!(parse(&format!("@@PF attack a-b refused 12 {text}")), Some(Event::Attack(expected)));
+            assert_eq!(Stalls::parse(&stalls.to_string()), Some(stalls));
+        }
+        for broken in ["a-b fine 12", "a-b success soon", "a-b success 1 stalls=x/1", "a-b", ""] {
             assert_eq!(parse(&format!("@@PF attack {broken}")), None, "{broken}");
         }
     }

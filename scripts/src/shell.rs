@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::agent::Patience;
 use crate::build::{self, Products};
 use crate::protocol::Event;
 use crate::setup::{self, Fixture};
@@ -108,7 +109,7 @@ pub fn scenario(options: &Options, name: &str, bare: bool, limit: Duration) -> R
     let (fixture, products) = prepare(options, bare)?;
     ui::heading("Run");
     let mut agent = system::boot(&fixture, &products, options)?;
-    let outcome = agent.run(name, limit, false, |event| match event {
+    let outcome = agent.run(name, Patience::of(limit), |event| match event {
         Event::Text(line) => println!("    {line}"),
         Event::Fact { key, value } => println!("    {key} = {value}"),
         Event::Check { passed: true, what } => println!("  ✓ {what}"),

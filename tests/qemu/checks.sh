@@ -195,14 +195,39 @@ END_OF_CONFIG
     xl unpause "$name"
 }
 
+# lines_of NAME: how many lines a guest's console has.
+lines_of() { cat "$(guest_log "$1")" 2>/dev/null | wc -l; }
+
+# stalls PHASE FROM [TO]: how late dom0 woke at worst in that phase, and the longest round that the bystander told in
+# these lines of its console, in ms, as a line about an attack has them. "-" is not measured.
+stalls() {
+    local dom0 bystander
+    dom0=$(cat "/run/stall.$1" 2>/dev/null)
+    bystander=$(sed -n "$2,${3:-\$}p" "$(guest_log bystander)" 2>/dev/null | longest_round)
+    echo "stalls=${dom0:--}/${bystander:--}"
+}
+
+# stretch NAME: from here on who is held up is held up by that.
+stretch() {
+    pf_stretch=$1
+    pf_stretch_from=$(($(lines_of bystander) + 1))
+    echo "$1" >/run/phase
+}
+
+# stretched: the stalls since then.
+stretched() { stalls "$pf_stretch" "$pf_stretch_from"; }
+
 # told_attacks DOMAIN SECONDS [JUDGE]: each attack that the domain tells of (PF attack=NAME VERDICT MS WHY [TRIES]) is
 # a check, as it comes, until it tells how many there were. Leaves them in /run/attacks. The command JUDGE looks at
-# those who may not be harmed, and then the domain may go on (go_on).
+# those who may not be harmed, and then the domain may go on (go_on). Without it attacks that come within half a
+# second share their stalls.
 told_attacks() {
-    local seen=0 over=no deadline name verdict ms words tries
+    local seen=0 over=no pause=0.5 deadline name verdict ms words tries
+    [ -z "${3:-}" ] || pause=0.1
     deadline=$(($(now_ms) + $2 * 1000))
+    stretch "$1-0"
     until [ $over = yes ] || [ "$(now_ms)" -gt "$deadline" ]; do
-        sleep "${3:+0.}1"
+        sleep "$pause"
         # First: what is told before it is over is seen below.
         ! pf_logged "$1" 'PF \(attacks\|error\)=' || over=yes
         sed -n 's/^.*PF attack=\([^[:cntrl:]]*\).*/\1/p' "$(guest_log "$1")" >/run/attacks
@@ -213,17 +238,20 @@ told_attacks() {
             words=${words%%[*}
             made=$seen
             [ -z "${3:-}" ] || $3 "$name" || verdict=failure
-            echo "@@PF attack $name $verdict $ms $words"
+            echo "@@PF attack $name $verdict $ms $(stretched) $words"
             [ "$verdict" = skip ] ||
-                check "$name: ${tries%]} ($ms ms) $words" test "$verdict" = success
-            [ -z "${3:-}" ] || go_on
+                check "$name: ${tries%]} ($ms ms) $words" pf_held "$verdict"
+            [ -z "${3:-}" ] || { stretch "$1-$seen" && go_on; }
         done </run/attacks.new
+        [ ! -s /run/attacks.new ] || [ -n "${3:-}" ] || stretch "$1-$seen"
     done
     equal "each attack was made and told" "$(guest_value "$1" attacks)" $seen
     equal "none could not be made" "" "$(guest_value "$1" error)"
     fact attacks $seen
     fact slowest_attack_ms "$(awk '{ print $3 }' /run/attacks | sort -n | tail -n 1)"
 }
+
+pf_held() { [ "$1" = success ] || [ "$1" = refused ]; }
 
 # attack NAME: the checks from here to `attacked` decide what comes of that attack. Its script says what it tries,
 # in a comment: "# attack NAME: ...".
@@ -233,15 +261,16 @@ attack() {
     pf_failures_before=$pf_failures
 }
 
-# attacked [MS]: the attack is over. It took that long, or since `attack`.
+# attacked [MS [STALLS]]: the attack is over. It took that long, or since `attack`. STALLS is what `stalls` or
+# `stretched` print.
 attacked() {
-    local verdict=success why=
+    local verdict=${held:-success} why=
     [ $pf_failures = "$pf_failures_before" ] || verdict=failure why="$((pf_failures - pf_failures_before)) checks failed"
-    echo "@@PF attack $pf_attack $verdict ${1:-$(($(now_ms) - pf_attack_from))} $why"
+    echo "@@PF attack $pf_attack $verdict ${1:-$(($(now_ms) - pf_attack_from))} ${2:-} $why"
 }
 
-# no_attack NAME WHY: this machine lacks what the attack needs.
-no_attack() { echo "@@PF attack $1 skip 0 $2"; }
+# no_attack NAME WHY [VERDICT]: this machine lacks what the attack needs.
+no_attack() { echo "@@PF attack $1 ${3:-skip} 0 $2"; }
 
 # start_bystander ROUNDS: an innocent guest with an honest stub that does verified I/O.
 start_bystander() {

@@ -27,7 +27,7 @@ check "the hostile stub runs" launch_stub contention contention "$(domid victim)
 check "it serves" wait_guest_line contention 'PF serving=1' 30
 xl unpause victim
 
-declare -A rounds_at began_ms
+declare -A rounds_at began_ms line_at
 order=
 phase=
 deadline=$(($(now_ms) + 180000))
@@ -37,6 +37,7 @@ until [ "$phase" = idle ] || [ "$(now_ms)" -gt "$deadline" ]; do
         phase=$now
         echo "$phase" >/run/phase
         began_ms[$phase]=$(now_ms)
+        line_at[$phase]=$(lines_of bystander)
         rounds_at[$phase]=$(rounds_of bystander)
         order="$order $phase"
         echo "phase $phase: the bystander has done ${rounds_at[$phase]} rounds"
@@ -67,7 +68,8 @@ for phase in $phases; do
         fact "accesses_$phase" "$answered"
         check "Xen comes to the page during $phase ($answered accesses)" test "$answered" -ge 20
     fi
-    attacked $((${began_ms[$next]:-0} - ${began_ms[$phase]:-0}))
+    attacked $((${began_ms[$next]:-0} - ${began_ms[$phase]:-0})) \
+        "$(stalls "$phase" $((${line_at[$phase]:-0} + 1)) "${line_at[$next]:-0}")"
 done
 if [ $lse = 0 ]; then
     for phase in lse_slot lse_events; do no_attack $phase "this CPU has no LSE atomics"; done

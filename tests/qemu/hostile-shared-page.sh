@@ -23,7 +23,6 @@ worst() {
         /PF span=/ { value = $(NF - 3 + field); if (value + 0 > most) most = value + 0 }
         END { print most + 0 }'
 }
-lines_of() { cat "$(guest_log "$1")" 2>/dev/null | wc -l; }
 
 begin
 expected=ok
@@ -100,7 +99,7 @@ if [ "$expected" = ok ]; then
                     fact "changes_$phase" "$changes"
                     check "Xen comes to the word that is contended for in $phase" test "$changes" -ge 20
                 fi
-                attacked $((at[ms.$next] - at[ms.$phase]))
+                attacked $((at[ms.$next] - at[ms.$phase])) "stalls=$(cat /run/stall.$phase)/$((bystander_late / 1000))"
                 ;;
         esac
     done
@@ -113,7 +112,7 @@ for place in pending upcall; do
         case "$expected $phases " in
             ok*" ${way}_$place "*) ;;
             ok*) no_attack ${way}_$place "this CPU has no LSE atomics" ;;
-            *) no_attack ${way}_$place "Xen refused the mapping" ;;
+            *) no_attack ${way}_$place "Xen refused the mapping: $mapped" refused ;;
         esac
     done
 done
@@ -135,7 +134,7 @@ if [ -e /pf/xenpolicy ] && [ ! -e /pf/grants ]; then
             "vcpu-info=$(guest_value granting vcpu_info)"
         check "$stub has tried the mapping" wait_guest_line $stub 'PF done=1' 20
         equal "Xen refuses $stub its guest's pages" EACCES "$(guest_value $stub mapped)"
-        attacked
+        held=refused attacked
         xl destroy $stub
     done
     check "the guest that grants its memory is destroyed" xl destroy granting

@@ -7,35 +7,36 @@
 # A stall of dom0's that is too long, in ms.
 stall_limit=10000
 
-# stalled PHASE: the worst stall of a phase, in ms.
-stalled() { cat "/run/stall.$1" 2>/dev/null || echo 0; }
-
-# judge NAME: whether dom0 and the bystander are well after that attack, told with the attack's number in `made`.
+# judge NAME: whether dom0 and the bystander are well after that attack.
 judge() {
-    local stall
-    stall=$(stalled "$phase")
-    echo "dom0's worst stall: $stall ms"
-    phase=$stub-$made
-    echo "$phase" >/run/phase
-    if [ "$stall" -ge $stall_limit ]; then
-        echo "dom0 stalled for $stall ms"
+    local held_up
+    # The heartbeat tells of a stall when it is over.
+    sleep 0.2
+    held_up=$(stretched)
+    echo "held up: $held_up"
+    held_up=${held_up#*=}
+    if [ "${held_up%/*}" != - ] && [ "${held_up%/*}" -ge $stall_limit ]; then
+        echo "dom0 stalled for ${held_up%/*} ms"
         return 1
     fi
-    if ! more_rounds bystander 1 60; then
-        echo "the bystander stands still"
-        tail -n 40 "$(guest_log bystander)" /var/log/pilotfishd.log
+    if ! more_rounds bystander 1 60 || [ "$(boots_of bystander)" != 1 ]; then
+        echo "the bystander stands still, or did not stay up: $(boots_of bystander) boots"
+        bystanders_end
+        tail -n 40 "$(guest_log bystander)" "$(guest_log "$(stub_of bystander)")" /var/log/pilotfishd.log
         xl list
         xl dmesg | tail -n 20
         return 1
     fi
 }
 
+# boots_of NAME: how often a guest has booted.
+boots_of() { grep -c 'PF boot=' "$(guest_log "$1")"; }
+
+# bystanders_end: what the bystander printed last before it booted again, if it did.
+bystanders_end() { grep -B 60 'PF boot=' "$(guest_log bystander)" | tail -n +2; }
+
 # go_on: the stub may make its next attack.
-go_on() {
-    xenstore-write "/local/domain/$(domid "$stub")/data/go" "$made"
-    phase=$stub-$made-next
-    echo "$phase" >/run/phase
-}
+go_on() { xenstore-write "/local/domain/$(domid "$stub")/data/go" "$made"; }
 
 # victim: a guest without disks, but with interrupt lines and a serial port, which reads the registers where a disk's
 # would be. It is made paused.
@@ -59,11 +60,16 @@ END_OF_CONFIG
 
 # makes_attacks RUN SECONDS [DISK]: a stub makes the attacks of that run on a new guest.
 makes_attacks() {
-    stub=hostile-$1 made=0 phase=$1
-    echo "$phase" >/run/phase
+    stub=hostile-$1 made=0
+    stretch "$1"
     check "$1: a guest is made" victim
-    disks=${3:-} check "$1: the hostile stub runs" launch_stub "$stub" hostile_stub "$(domid victim)" "other=$other" "run=$1" "$versions"
+    disks=${3:-} check "$1: the hostile stub runs" launch_stub "$stub" hostile_stub "$(domid victim)" \
+        "other=$other" "run=$1" "$versions" ${second:+waits=1}
     wait_guest_line "$stub" 'PF \(serving\|error\)=' 30
+    if [ -n "$second" ]; then
+        check "$1: the stub gets its second label" "$pf_hostile/set-target" "$(domid "$stub")" "$second"
+        go_on
+    fi
     [ -z "$(domid victim)" ] || xl unpause victim
     told_attacks "$stub" "$2" judge
     total=$((total + $(wc -l </run/attacks)))
@@ -77,7 +83,8 @@ makes_attacks() {
 # domain ends by that, xl shows it so. Then it is destroyed, a stub that keeps its guest's pages after the guest.
 life() {
     attack "$1"
-    stub=hostile-$1 phase=$stub made=1
+    stub=hostile-$1
+    stretch "$1"
     echo "$phase" >/run/phase
     check "$1: a stub runs" launch_stub "$stub" hostile_stub "$(domid victim)" run=life "only=$1"
     if [ "$2" = access ]; then
@@ -95,7 +102,7 @@ life() {
         check "$1: dom0 and the bystander go on" judge "$1"
     fi
     check "$1: the stub is destroyed" timeout 60 xl destroy "$stub"
-    attacked
+    attacked "" "$(stretched)"
     total=$((total + 1))
 }
 
@@ -128,7 +135,7 @@ lives() {
 
 # lied_to: the stub that the daemon has made for the guest lies to it.
 lied_to() {
-    stub=$(stub_of victim) phase=daemon made=0
+    stub=$(stub_of victim) made=0
     told_attacks "$stub" 90 judge
     total=$((total + $(wc -l </run/attacks)))
     check "the guest is ended, whose stub says that it failed" wait_gone victim 60
@@ -139,6 +146,14 @@ lied_to() {
 
 # deceived: the daemon makes the hostile stub itself, which then lies to it.
 deceived() {
+    if [ -e /pf/grants ]; then
+        for name in serving-forged states-forged restarts-forged stub-nodes-flood failure-forged; do
+            no_attack $name "the guest of such a stub has to grant its memory, and this one cannot"
+        done
+        total=$((total + 5))
+        pass "the daemon makes no hostile stub here"
+        return
+    fi
     check "the daemon stops" daemon_stop
     echo "stub-image = \"$pf_hostile/hostile_stub.img\"" >/run/hostile.toml
     /usr/sbin/pilotfishd --config /run/hostile.toml >>/var/log/pilotfishd.log 2>&1 </dev/null &
@@ -157,11 +172,13 @@ deceived() {
 
 begin
 versions="domctl=$(interface domctl) sysctl=$(interface sysctl)"
-label=
+label= second=
 total=0
 start_bystander 100000
 other=$(domid bystander)
 [ ! -e /pf/xenpolicy ] || label=$(label victim stub)
+# In mode B a stub is set up with one label and serves with another.
+if [ -n "$label" ] && [ -e /pf/grants ]; then second=$label label=${label}_building; fi
 watch_stalls setup
 for run in ${runs:-device}; do
     case $run in

@@ -46,6 +46,7 @@ judged() {
 tried() {
     local guest
     attack "$1"
+    stretch "$1"
     printf '%s\n' "name = $2" "kernel = '/guest/frontend.img'" "cmdline = 'mode=send'" 'memory = 8' 'vcpus = 1' \
         "on_crash = 'destroy'" "disk = [ $3 ]" >/run/nasty.cfg
     log_mark
@@ -65,7 +66,7 @@ tried() {
     fi
     check "$1: nothing is left of it" wait_for 20 pf_alone
     judged "$1"
-    attacked
+    attacked "" "$(stretched)"
 }
 
 begin
@@ -109,6 +110,7 @@ for text in 'backend = "a,script=/evil"' 'serial = "a b,store=ram:4096"' 'serial
     printf 'storage = "pv"\ntarget = "/disks/plain.img"\n%s\n' "$text" >/disks/keys$n.pilotfish
 done
 attack file-keys
+stretch file-keys
 log_mark
 for n in 1 2 3 4 5; do
     create_fails x rounds "$line/disks/keys$n.pilotfish"
@@ -116,7 +118,7 @@ for n in 1 2 3 4 5; do
 done
 check "file-keys: nothing is left" wait_for 20 pf_alone
 judged file-keys
-attacked
+attacked "" "$(stretched)"
 
 # A guest with an honest stub writes to its own nodes, and tries those of others.
 cat >/run/writer.cfg <<END_OF_CONFIG

@@ -9,6 +9,7 @@
 //! - [`attacks`]: the suites of attacks, and the table of what came of them.
 //! - [`flask`]: the policy of the machines that have one.
 //! - [`runner`]: boots machines and runs what the manifest asks for.
+//! - [`progress`]: what a scenario does right now, as one line.
 //! - [`report`]: verdict lines, a log file per scenario, `tests.json`.
 //! - [`privileges`]: what Xen answers to each hypercall, as the scenario `hostile-walk` is to find it.
 //! - [`power`]: what writes in the guest and checks in dom0 for the power failure scenarios.
@@ -22,6 +23,8 @@ pub mod flask;
 pub mod manifest;
 pub mod power;
 pub mod privileges;
+#[cfg(feature = "harness")]
+pub mod progress;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]

@@ -18,6 +18,8 @@ pub struct Verdict {
     pub scenario: Scenario,
     /// On which Xen.
     pub xen: XenVersion,
+    /// The releases of Xen and dom0's kernel.
+    pub versions: String,
     /// On which machine.
     pub board: String,
     /// What came of it.
@@ -126,6 +128,7 @@ mod tests {
         Verdict {
             scenario: SCENARIOS[0],
             xen: XenVersion::V4_20,
+            versions: String::new(),
             board: "cpu".to_owned(),
             outcome: Outcome { status, checks, ..Outcome::default() },
             trouble: None,

@@ -15,6 +15,7 @@ use xtask::{interrupt, ui};
 use crate::flask;
 use crate::manifest::{BOOTS_BY_U_BOOT, INSTALLS_DEBIAN, SCENARIOS, WALKS};
 use crate::privileges;
+use crate::progress::Progress;
 use crate::report::Verdict;
 use crate::scenario::{Board, Boot, Scenario};
 
@@ -225,6 +226,7 @@ impl Machine<'_> {
             on_verdict(Verdict {
                 scenario: *scenario,
                 xen: self.fixture.version,
+                versions: format!("Xen {}, Linux {}", self.fixture.xen_version, self.fixture.kernel_release),
                 board: self.board.name(),
                 outcome,
                 trouble,
@@ -240,7 +242,8 @@ impl Machine<'_> {
             None => self.boot(rest)?,
         };
         let outcome = ui::step(format!("{}: {}", scenario.name, scenario.rule), |step| {
-            agent.run(scenario.name, scenario.limit(), scenario.long, |event| step.say(format!("{event:?}")))
+            let mut progress = Progress::default();
+            agent.run(scenario.name, scenario.patience(), |event| step.say(progress.line(event)))
         });
         self.agent = Some(agent);
         outcome

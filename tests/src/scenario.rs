@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use xtask::agent::Patience;
 use xtask::qemu::{DEFAULT_CPU, Gic, LSE_CPU, MAX_CPU, OLD_CPU};
 use xtask::setup::XenVersion;
+
+/// Between two lines of a suite of attacks, each of which tells of many; its waits end after 90 s.
+const SILENCE: Duration = Duration::from_secs(150);
 
 /// One script `tests/qemu/<name>.sh`, most with a guest's side in `tests/qemu/guest/`.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +88,19 @@ impl Scenario {
     #[must_use]
     pub const fn limit(&self) -> Duration {
         Duration::from_secs(self.limit_s)
+    }
+
+    /// How it is waited for: a long one with keys on the console, one of attacks until it has been silent for long.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        let silence = if self.is_hostile() { SILENCE } else { self.limit() };
+        Patience { silence, keep_awake: self.long, ..Patience::of(self.limit()) }
+    }
+
+    /// Whether it is a suite of attacks.
+    #[must_use]
+    pub fn is_hostile(&self) -> bool {
+        self.name.starts_with("hostile-")
     }
 
     /// Whether its guest has a kernel that grants its pages.

@@ -2,9 +2,57 @@
 //!
 //! - [`preambles`]: what each attack tries, read where the attack is.
 //! - [`table`]: the table.
+//! - [`record`]: what came of each attack where it was made last, as a file.
+//! - [`document`]: the document that is made from that file.
 
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use record::{Record, Records};
+
+pub mod document;
 pub mod preambles;
+pub mod record;
 pub mod table;
+
+/// The file of [`Records`].
+#[must_use]
+pub fn records_path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("attacks.tsv")
+}
+
+/// The document that is made from it.
+#[must_use]
+pub fn document_path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/attacks.md")
+}
+
+/// What the file holds.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn records() -> Result<Records> {
+    let path = records_path();
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.parse().with_context(|| path.display().to_string())
+}
+
+/// Takes these into the file, and makes the document anew.
+///
+/// # Errors
+/// When either cannot be read or written.
+pub fn keep(new: impl IntoIterator<Item = Record>) -> Result<()> {
+    let mut records = records()?;
+    for record in new {
+        records.take(record);
+    }
+    fs::write(records_path(), records.to_string())?;
+    let path = document_path();
+    let before = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    fs::write(&path, document::update(&before, &records)?)?;
+    Ok(())
+}
 
 /// A scenario whose attacks are counted one by one.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +72,13 @@ pub const SUITES: &[Suite] = &[
     suite("hostile-guest", "tests/frontend/src/attacks"),
     suite("hostile-blkback", "tests/hostile/src/blkback/attacks.rs"),
     suite("hostile-stub", "tests/hostile/src/stub/device"),
-    suite("hostile-stub-more", "tests/hostile/src/stub"),
+    suite("hostile-stub-lives", "tests/hostile/src/stub/life.rs"),
+    suite("hostile-stub-daemon", "tests/hostile/src/stub/daemon.rs"),
+    suite("hostile-stub-fatal", "tests/hostile/src/stub/fatal.rs"),
+    suite("hostile-stub-memory", "tests/hostile/src/stub/memory.rs"),
+    suite("hostile-stub-events", "tests/hostile/src/stub/events.rs tests/hostile/src/stub/cpu.rs"),
+    suite("hostile-stub-store", "tests/hostile/src/stub/xenstore.rs"),
+    suite("hostile-stub-disk", "tests/hostile/src/stub/grants.rs tests/hostile/src/stub/disk.rs"),
     suite("hostile-xenstore", "tests/hostile/src/nodes tests/qemu/hostile-xenstore.sh"),
     suite("hostile-probe", "tests/qemu/hostile-probe.sh"),
     suite("hostile-walk", "tests/qemu/hostile-walk.sh"),

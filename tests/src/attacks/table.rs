@@ -3,30 +3,28 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use xtask::protocol::{self, Verdict as Word};
+use xtask::protocol::{Attack, Stalls, Verdict as Word};
 
 use crate::attacks::Suite;
 use crate::attacks::preambles::{self, Preamble};
+use crate::attacks::record::{Place, Record};
 use crate::report::Verdict;
-
-/// An attack on one machine.
-#[derive(Debug)]
-struct Row {
-    attack: String,
-    verdict: Word,
-    ms: u64,
-    why: String,
-}
 
 /// A suite on one machine.
 #[derive(Debug)]
-struct Part {
+pub struct Part {
     suite: &'static str,
-    machine: String,
-    rows: Vec<Row>,
+    /// None: it ran nowhere.
+    place: Option<Place>,
+    rows: Vec<Attack>,
     /// What its scenario told beside the attacks, if that is bad.
     trouble: Option<String>,
-    stalls: String,
+    quiet: Stalls,
+    worst: Stalls,
+    seconds: u64,
+    versions: String,
+    /// Whether each attack was told of.
+    ended: bool,
 }
 
 /// The table of a run.
@@ -57,31 +55,47 @@ impl Table {
     /// Whether every suite came to its end and no attack is a failure or an error.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let good = |row: &Row| matches!(row.verdict, Word::Success | Word::Skip);
-        self.parts.iter().all(|part| part.trouble.is_none() && part.rows.iter().all(good))
+        self.parts.iter().all(Part::is_good)
+    }
+
+    /// What is worth keeping: the suites that came to their end, which were run on that day.
+    pub fn records(self, date: &str) -> impl Iterator<Item = Record> {
+        self.parts.into_iter().filter(|part| part.ended).filter_map(move |part| {
+            Some(Record {
+                suite: part.suite.to_owned(),
+                place: part.place?,
+                versions: part.versions,
+                date: date.to_owned(),
+                seconds: part.seconds,
+                quiet: part.quiet,
+                worst: part.worst,
+                attacks: part.rows,
+            })
+        })
     }
 
     /// All of it: a line for each attack, a line for each suite, the total.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("{:<20} {:<24} {:<8} {:>7}  machine\n", "suite", "attack", "verdict", "ms");
+        let mut text = format!(
+            "{:<20} {:<24} {:<8} {:>7} {:>12}  machine\n",
+            "suite", "attack", "verdict", "ms", "held up, ms"
+        );
         // Writing into a String cannot fail.
         for part in &self.parts {
-            for Row { attack, verdict, ms, why } in &part.rows {
-                let word = verdict.word();
+            let machine = part.machine();
+            for Attack { name, verdict, ms, stalls, why } in &part.rows {
+                let (suite, word, stalls) = (part.suite, verdict.word(), stalls.to_string());
                 let why = if why.is_empty() { String::new() } else { format!("  {why}") };
-                let _ = writeln!(
-                    text,
-                    "{:<20} {attack:<24} {word:<8} {ms:>7}  {}{why}",
-                    part.suite, part.machine
-                );
+                let _ =
+                    writeln!(text, "{suite:<20} {name:<24} {word:<8} {ms:>7} {stalls:>12}  {machine}{why}");
             }
         }
-        text.push('\n');
+        text.push_str(
+            "\nheld up: how late a sleep of dom0's ended / the bystander's longest round, at worst\n\n",
+        );
         for part in &self.parts {
-            let trouble = part.trouble.as_deref().map_or(String::new(), |why| format!("; {why}"));
-            let counts = counts(&part.rows);
-            let _ = writeln!(text, "{:<20} {}: {counts}{}{trouble}", part.suite, part.machine, part.stalls);
+            let _ = writeln!(text, "{}", part.line());
         }
         let _ = writeln!(text, "{:<20} {}", "total", counts(self.parts.iter().flat_map(|part| &part.rows)));
         text
@@ -89,149 +103,124 @@ impl Table {
 }
 
 impl Part {
-    fn of(suite: &'static str, announced: &[Preamble], verdict: &Verdict) -> Self {
+    /// Of a suite with these attacks.
+    #[must_use]
+    pub fn of(suite: &'static str, announced: &[Preamble], verdict: &Verdict) -> Self {
         let outcome = &verdict.outcome;
-        let told = |name: &str| outcome.attacks.iter().rfind(|attack| attack.name == name);
-        let mut rows: Vec<Row> =
-            announced.iter().map(|preamble| Row::of(&preamble.name, told(&preamble.name))).collect();
+        let place = Place::of(verdict.xen.as_str(), &verdict.board);
+        let told = |preamble: &Preamble| outcome.attacks.iter().rfind(|attack| attack.name == preamble.name);
+        let row = |preamble| {
+            told(preamble).cloned().unwrap_or_else(|| wrong(&preamble.name, "not made".to_owned()))
+        };
+        let mut rows: Vec<Attack> = announced.iter().map(row).collect();
         for attack in &outcome.attacks {
             if announced.iter().all(|preamble| preamble.name != attack.name) {
-                let why = format!("{} in no list", attack.why).trim().to_owned();
-                rows.push(Row { attack: attack.name.clone(), verdict: Word::Error, ms: attack.ms, why });
+                rows.push(wrong(&attack.name, format!("{} in no list", attack.why).trim().to_owned()));
             }
         }
-        let failed = outcome.checks.iter().filter(|check| !check.passed).count();
-        let trouble = match (&verdict.trouble, verdict.passed()) {
-            (_, true) => None,
-            (Some(trouble), _) => Some(trouble.clone()),
-            (None, _) => Some(format!(
-                "FAILED: {failed} of {} checks, exit status {:?}",
-                outcome.checks.len(),
-                outcome.status
-            )),
-        };
-        let machine = format!("Xen {} {}", verdict.xen, verdict.board);
-        Self { suite, machine, rows, trouble, stalls: stalls(verdict) }
+        for row in rows.iter_mut().filter(|row| row.verdict == Word::Refused && !place.has_policy()) {
+            *row = Attack {
+                why: format!("no policy could refuse it: {}", row.why),
+                verdict: Word::Error,
+                ..row.clone()
+            };
+        }
+        Self {
+            suite,
+            place: Some(place),
+            rows,
+            trouble: trouble(verdict),
+            quiet: stalls(verdict, "_quiet"),
+            worst: stalls(verdict, ""),
+            seconds: verdict.wall_ms / 1000,
+            versions: verdict.versions.clone(),
+            ended: verdict.trouble.is_none() && announced.iter().all(|preamble| told(preamble).is_some()),
+        }
     }
 
     fn not_run(suite: &'static str, announced: &[Preamble]) -> Self {
-        let skipped = |preamble: &Preamble| Row {
-            attack: preamble.name.clone(),
+        let skipped = |preamble: &Preamble| Attack {
             verdict: Word::Skip,
-            ms: 0,
-            why: "not for this machine".to_owned(),
+            ..wrong(&preamble.name, "not for this machine".to_owned())
         };
         let rows = announced.iter().map(skipped).collect();
-        Self { suite, machine: "no machine".to_owned(), rows, trouble: None, stalls: String::new() }
-    }
-}
-
-impl Row {
-    fn of(name: &str, told: Option<&protocol::Attack>) -> Self {
-        let attack = name.to_owned();
-        match told {
-            Some(told) => Self { attack, verdict: told.verdict, ms: told.ms, why: told.why.clone() },
-            None => Self { attack, verdict: Word::Error, ms: 0, why: "not made".to_owned() },
+        Self {
+            suite,
+            place: None,
+            rows,
+            trouble: None,
+            quiet: Stalls::default(),
+            worst: Stalls::default(),
+            seconds: 0,
+            versions: String::new(),
+            ended: false,
         }
     }
-}
 
-/// The worst stalls of a suite beside those of its quiet stretch.
-fn stalls(verdict: &Verdict) -> String {
-    let fact = |key: &str| verdict.outcome.facts.get(key).filter(|value| !value.is_empty());
-    let mut text = String::new();
-    for who in ["dom0", "bystander"] {
-        let worst = (fact(&format!("stall_{who}_ms")), fact(&format!("stall_{who}_quiet_ms")));
-        if let (Some(worst), Some(quiet)) = worst {
-            let _ = write!(text, "; {who} held up {worst} ms (quiet: {quiet} ms)");
+    /// Whether no attack is a failure or an error, and nothing else was wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.trouble.is_none() && !self.rows.iter().any(|row| row.verdict.is_bad())
+    }
+
+    fn machine(&self) -> String {
+        match &self.place {
+            Some(Place { deployment, xen, cpu }) => format!("{deployment} Xen {xen} {cpu}"),
+            None => "no machine".to_owned(),
         }
     }
-    text
+
+    /// What came of the suite, in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = format!("{:<20} {}: {}", self.suite, self.machine(), counts(&self.rows));
+        for (who, worst, quiet) in [
+            ("dom0", self.worst.dom0_ms, self.quiet.dom0_ms),
+            ("bystander", self.worst.bystander_ms, self.quiet.bystander_ms),
+        ] {
+            if let (Some(worst), Some(quiet)) = (worst, quiet) {
+                // Writing into a String cannot fail.
+                let _ = write!(line, "; {who} held up {worst} ms (quiet: {quiet} ms)");
+            }
+        }
+        if let Some(trouble) = &self.trouble {
+            let _ = write!(line, "; {trouble}");
+        }
+        line
+    }
 }
 
-fn counts<'a>(rows: impl IntoIterator<Item = &'a Row> + Clone) -> String {
+/// An attack that is an error for that reason.
+fn wrong(name: &str, why: String) -> Attack {
+    Attack { name: name.to_owned(), verdict: Word::Error, ms: 0, stalls: Stalls::default(), why }
+}
+
+/// What a scenario told beside its attacks, if that is bad.
+fn trouble(verdict: &Verdict) -> Option<String> {
+    let outcome = &verdict.outcome;
+    let failed = outcome.checks.iter().filter(|check| !check.passed).count();
+    match (&verdict.trouble, verdict.passed()) {
+        (_, true) => None,
+        (Some(trouble), _) => Some(trouble.clone()),
+        (None, _) => Some(format!(
+            "FAILED: {failed} of {} checks, exit status {:?}",
+            outcome.checks.len(),
+            outcome.status
+        )),
+    }
+}
+
+/// The worst stalls of a suite, or with `_quiet` those of its quiet stretch.
+fn stalls(verdict: &Verdict, of: &str) -> Stalls {
+    let fact = |who: &str| verdict.outcome.facts.get(&format!("stall_{who}{of}_ms"))?.parse().ok();
+    Stalls { dom0_ms: fact("dom0"), bystander_ms: fact("bystander") }
+}
+
+fn counts<'a>(rows: impl IntoIterator<Item = &'a Attack> + Clone) -> String {
     let of = |verdict| rows.clone().into_iter().filter(|row| row.verdict == verdict).count();
     let words = Word::ALL.map(|verdict| format!("{} {}", of(verdict), verdict.word()));
     format!("{} attacks: {}", rows.clone().into_iter().count(), words.join(", "))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::SCENARIOS;
-    use xtask::agent::{Check, Outcome};
-    use xtask::protocol::Attack;
-    use xtask::setup::XenVersion;
-
-    fn verdict(attacks: &[(&str, Word)], facts: &[(&str, &str)]) -> Verdict {
-        let attacks = attacks.iter().map(|&(name, verdict)| Attack {
-            name: name.to_owned(),
-            verdict,
-            ms: 7,
-            why: String::new(),
-        });
-        let facts = facts.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let checks = vec![Check { passed: true, what: "a".to_owned() }];
-        let outcome =
-            Outcome { status: Some(0), checks, attacks: attacks.collect(), facts, ..Outcome::default() };
-        Verdict {
-            scenario: SCENARIOS[0],
-            xen: XenVersion::V4_20,
-            board: "cpu".to_owned(),
-            outcome,
-            trouble: None,
-            wall_ms: 0,
-        }
-    }
-
-    fn table(verdict: &Verdict) -> Table {
-        let announced = ["one", "two"].map(|name| Preamble { name: name.to_owned(), tries: String::new() });
-        Table { parts: vec![Part::of("suite", &announced, verdict)] }
-    }
-
-    #[test]
-    fn a_table_is_good_if_each_attack_is_a_success_or_cannot_be_made_here() {
-        let seen = table(&verdict(&[("one", Word::Success), ("two", Word::Skip)], &[]));
-        assert!(seen.is_good());
-        let text = seen.text();
-        assert!(
-            text.contains("total                2 attacks: 1 success, 0 failure, 0 error, 1 skip"),
-            "{text}"
-        );
-        for bad in [Word::Failure, Word::Error] {
-            assert!(!table(&verdict(&[("one", Word::Success), ("two", bad)], &[])).is_good());
-        }
-    }
-
-    #[test]
-    fn an_attack_that_was_not_told_or_that_no_list_has_is_an_error() {
-        let seen = table(&verdict(&[("one", Word::Success)], &[]));
-        assert!(!seen.is_good() && seen.text().contains("not made"), "{}", seen.text());
-        let told = [("one", Word::Success), ("two", Word::Success), ("three", Word::Success)];
-        let seen = table(&verdict(&told, &[]));
-        assert!(!seen.is_good() && seen.text().contains("in no list"), "{}", seen.text());
-    }
-
-    #[test]
-    fn a_scenario_that_failed_beside_its_attacks_is_told() {
-        let mut failed = verdict(&[("one", Word::Success), ("two", Word::Success)], &[]);
-        failed.outcome.checks.push(Check { passed: false, what: "b".to_owned() });
-        let seen = table(&failed);
-        assert!(!seen.is_good() && seen.text().contains("FAILED: 1 of 2 checks"), "{}", seen.text());
-    }
-
-    #[test]
-    fn stalls_are_told_beside_those_of_the_quiet_stretch() {
-        let facts = [("stall_dom0_ms", "40"), ("stall_dom0_quiet_ms", "10"), ("stall_bystander_ms", "9")];
-        let text = table(&verdict(&[], &facts)).text();
-        assert!(text.contains("dom0 held up 40 ms (quiet: 10 ms)"), "{text}");
-        assert!(!text.contains("bystander"), "{text}");
-    }
-
-    #[test]
-    fn a_suite_that_ran_nowhere_is_skipped() {
-        let announced = [Preamble { name: "one".to_owned(), tries: String::new() }];
-        let seen = Table { parts: vec![Part::not_run("suite", &announced)] };
-        assert!(seen.is_good() && seen.text().contains("1 skip"), "{}", seen.text());
-    }
-}
+mod tests;

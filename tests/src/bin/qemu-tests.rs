@@ -2,17 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use pilotfish_tests::attacks::table::Table;
+use pilotfish_tests::attacks::record::Record;
+use pilotfish_tests::attacks::table::{Part, Table};
 use pilotfish_tests::attacks::{self, Suite, preambles};
 use pilotfish_tests::manifest::SCENARIOS;
 use pilotfish_tests::report::Verdict;
 use pilotfish_tests::{report, runner};
 use xtask::setup::XenVersion;
-use xtask::{interrupt, paths};
+use xtask::{interrupt, paths, process};
 
 /// Runs Pilotfish's scenarios on real Xen in QEMU, one verdict each.
 #[derive(Parser)]
@@ -37,6 +38,12 @@ struct Cli {
     /// Only the suites of attacks (all, or those named), with a table of every attack.
     #[arg(long)]
     attacks: bool,
+    /// With --attacks: take what came of each into tests/attacks.tsv and docs/attacks.md.
+    #[arg(long, requires = "attacks")]
+    write: bool,
+    /// With --attacks: run nothing, make docs/attacks.md anew.
+    #[arg(long, requires = "attacks")]
+    document: bool,
     /// List the scenarios and the rule that each states; with --attacks what each attack tries.
     #[arg(long)]
     list: bool,
@@ -46,11 +53,16 @@ fn run(mut cli: Cli) -> Result<bool> {
     if cli.attacks {
         let suites = attacks::named(&cli.names);
         let suites = suites.map_err(|name| anyhow!("no suite of attacks is called {name:?}"))?;
-        if cli.list {
-            return list_attacks(&suites);
-        }
-        cli.names = suites.iter().map(|suite| suite.scenario.to_owned()).collect();
-        return run_scenarios(cli, |verdicts| tell_attacks(&suites, verdicts));
+        return match (cli.list, cli.document) {
+            (true, _) => list_attacks(&suites),
+            (_, true) => attacks::keep([]).map(|()| true),
+            _ => {
+                cli.names = suites.iter().map(|suite| suite.scenario.to_owned()).collect();
+                announce(&suites, cli.flask, cli.grants)?;
+                let write = cli.write;
+                run_scenarios(cli, |verdicts| tell_attacks(&suites, verdicts, write))
+            }
+        };
     }
     if cli.list {
         for scenario in SCENARIOS {
@@ -73,15 +85,50 @@ fn list_attacks(suites: &[Suite]) -> Result<bool> {
     Ok(true)
 }
 
+/// Tells what is to come, and how long it took when it was done last.
+fn announce(suites: &[Suite], flask: bool, grants: bool) -> Result<()> {
+    let records = attacks::records()?;
+    let (mut attacks, mut seconds, mut unknown) = (0, 0, 0);
+    for suite in suites {
+        attacks += preambles::of(suite)?.len();
+        let here = |run: &&&Record| {
+            !(flask || grants) || (run.place.has_policy(), grants) == (flask, run.place.grants())
+        };
+        let took: u64 = records.of(suite.scenario).iter().filter(here).map(|run| run.seconds).sum();
+        seconds += took;
+        unknown += u32::from(took == 0);
+    }
+    let more = if unknown > 0 { format!("; {unknown} suites were never timed there") } else { String::new() };
+    let minutes = seconds.div_ceil(60);
+    println!("{} suites, {attacks} attacks; they took {minutes} min when they ran last{more}", suites.len());
+    println!(
+        "Each suite is told as it ends, the table at the end. Ctrl-C ends all of it, and the machine with it."
+    );
+    Ok(())
+}
+
 /// The table of a run, printed and kept; whether it is a good one.
-fn tell_attacks(suites: &[Suite], verdicts: &[Verdict]) -> Result<bool> {
+fn tell_attacks(suites: &[Suite], verdicts: &[Verdict], write: bool) -> Result<bool> {
     let table = Table::of(suites, verdicts)?;
     let dir = paths::target().join("attack");
     fs::create_dir_all(&dir)?;
     let path = dir.join("table.txt");
     fs::write(&path, table.text()).with_context(|| format!("cannot write {}", path.display()))?;
     println!("{}table: {}", table.text(), path.display());
-    Ok(table.is_good())
+    let good = table.is_good();
+    if write {
+        let date = process::output(Command::new("date").arg("+%F"))?;
+        attacks::keep(table.records(date.trim()))?;
+        println!("kept in {} and {}", attacks::records_path().display(), attacks::document_path().display());
+    }
+    Ok(good)
+}
+
+/// What came of a suite's attacks, if it is one, in one line.
+fn attacks_of(verdict: &Verdict) -> Option<String> {
+    let suites = attacks::named(&[verdict.scenario.name.to_owned()]).ok()?;
+    let suite = suites.first()?;
+    Some(Part::of(suite.scenario, &preambles::of(suite).ok()?, verdict).line())
 }
 
 /// Runs what is asked for; `more` sees all verdicts, and says whether they are good.
@@ -101,6 +148,9 @@ fn run_scenarios(cli: Cli, more: impl FnOnce(&[Verdict]) -> Result<bool>) -> Res
     let logs = paths::logs().join("scenarios");
     let runner::Run { verdicts, skipped } = runner::run(&selection, |verdict| {
         println!("{}", verdict.line());
+        if let Some(line) = attacks_of(verdict) {
+            println!("{line}");
+        }
         match verdict.write_log(&logs) {
             Ok(path) if !verdict.passed() => println!("        log: {}", path.display()),
             Ok(_) => {}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use pilotfish_tests::flask;
-use xtask::agent::Outcome;
+use xtask::agent::{Outcome, Patience};
 use xtask::build::Products;
 use xtask::protocol::Event;
 use xtask::setup::Fixture;
@@ -111,7 +111,7 @@ pub fn measure(job: Job<'_>, options: &Options) -> Result<Run> {
     let mut others = BTreeMap::new();
     let outcome = ui::step(what, |step| {
         let mut seen = 0;
-        agent.run(scenario, limit, false, |event| match event {
+        agent.run(scenario, Patience::of(limit), |event| match event {
             Event::Fact { key, .. } if key.starts_with("m.") => {
                 seen += 1;
                 if let Some(cpus) = watch.since_last() {

@@ -2,7 +2,7 @@
 //!
 //! Command line: `target=` its guest, `other=` another one, `run=` which attacks, `only=` one of them alone. Without
 //! `run=` it was made by the daemon, in the place of an honest stub. With `run=life` it ends on the way to
-//! serving, as the life does that `only=` names.
+//! serving, as the life does that `only=` names. With `waits=` it makes its first attack when dom0 lets it go on.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,9 @@ mod hostile_stub {
         let run = RUNS.iter().find(|run| run.name == name).ok_or_else(|| "run= names no run".to_string())?;
         let mut site = Site::new(xen, boot)?;
         report("serving", 1);
+        if boot.option("waits").is_some() {
+            site.wait_for_dom0(0)?;
+        }
         let only = boot.option("only");
         let attacks = run.attacks.iter().copied().flatten();
         site.make(attacks.filter(|attack| only.is_none_or(|only| only == attack.name)))

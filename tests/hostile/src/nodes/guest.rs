@@ -30,12 +30,12 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "own-control", tries: "its control nodes are set to anything", run: own_control },
     Attack {
         name: "its-backend",
-        tries: "the backend nodes of its disk, which dom0 owns: state, params, and new ones",
+        tries: "the nodes of its disk that dom0 owns: state, params, and new ones",
         run: its_backend,
     },
     Attack {
         name: "libxls-copy",
-        tries: "libxl's copy of its disk, by which the daemon judges the backend nodes",
+        tries: "libxl's copy of its disk, by which the daemon judges the nodes that dom0 owns",
         run: libxls_copy,
     },
     Attack { name: "the-records", tries: "the daemon's records are read and written", run: the_records },

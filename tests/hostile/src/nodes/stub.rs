@@ -26,7 +26,7 @@ pub const WHILE_IT_SERVES: &[Attack] = &[
     Attack { name: "own-words", tries: "its own configuration and counters", run: own_words },
     Attack {
         name: "its-guests-backend",
-        tries: "the backend nodes of its guest's disk, and of its own",
+        tries: "dom0's nodes of its guest's disk, and of its own",
         run: its_guests_backend,
     },
     Attack {

@@ -1,10 +1,11 @@
 //! Attacks by event channels, and by the console and the store as far as they are events.
 
-use super::site::{not_made, until_refused};
+use super::site::{done, not_made, until_refused};
 use super::{Attack, Outcome, Site, Wrong};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use kernel::walk::Answer;
 use kernel::{DomId, Errno, Hypervisor, Order, Port, SharedPage, misuse};
 use xen_pv_sys::hvm::{HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN};
 use xen_pv_sys::io::console;
@@ -165,15 +166,15 @@ fn polls(site: &mut Site) -> Outcome {
 
 fn guest_ports_to_limit(site: &mut Site) -> Outcome {
     let mut made = 0_u32;
-    let mut last = kernel::walk::Answer::Done;
-    while made < PORTS && last == kernel::walk::Answer::Done {
+    let mut last = Answer::Done;
+    while made < PORTS && last == Answer::Done {
         last = site.ask("event_channel_op", "alloc_unbound_of");
         made = made.wrapping_add(1);
     }
     if made >= PORTS {
         Err(Wrong::Passed(format!("no limit in {PORTS}")))
     } else {
-        Ok(format!("{made}, then {last}"))
+        done(made.saturating_sub(1), last, "")
     }
 }
 
@@ -192,7 +193,10 @@ fn guest_ports_reset(site: &mut Site) -> Outcome {
             return Err(Wrong::Passed(format!("{whose} ports are reset")));
         }
     }
-    let mut answer: Result<u64, Errno> = Ok(0);
-    let times = site.flood(|_, _| answer = reset_ports(target));
-    Ok(format!("{times} times {answer:?}"))
+    let (mut count, mut last) = (0_u32, Answer::LeftOut);
+    let times = site.flood(|_, _| {
+        last = reset_ports(target).into();
+        count = count.wrapping_add(u32::from(last == Answer::Done));
+    });
+    done(count, last, format_args!(" in {times} times"))
 }

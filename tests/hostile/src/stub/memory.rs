@@ -1,6 +1,6 @@
 //! Attacks by memory: mappings of the guest's pages, its physical map, and what Xen keeps for all that.
 
-use super::site::{not_made, refused};
+use super::site::{done, not_made, refused};
 use super::{Attack, Outcome, Site, Wrong};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -44,11 +44,6 @@ pub(super) const ATTACKS: &[Attack] = &[
         run: resources_again,
     },
     Attack {
-        name: "guest-memory-taken",
-        tries: "pages of the guest given back to Xen while it runs",
-        run: guest_memory_taken,
-    },
-    Attack {
         name: "guest-memory-to-limit",
         tries: "memory for the guest until Xen has none",
         run: guest_memory_to_limit,
@@ -62,6 +57,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "guest-frames-moved",
         tries: "the guest's physical map changed at full rate",
         run: guest_frames_moved,
+    },
+    Attack {
+        name: "guest-memory-taken",
+        tries: "pages of the guest given back to Xen while it runs",
+        run: guest_memory_taken,
     },
     Attack {
         name: "pool-exhausted",
@@ -78,6 +78,8 @@ pub(super) const ATTACKS: &[Attack] = &[
 /// One frame of the guest's RAM, and more pages than it has.
 const RAM: u64 = GUEST_RAM0_BASE >> PAGE_SHIFT;
 const PAGES: u64 = 0x4000;
+/// Pages that are taken out of the guest's physical map. Others are left for the attacks that follow.
+const REMOVED: u32 = 500;
 /// Pages of a place.
 const PLACE: u64 = 512;
 
@@ -109,45 +111,59 @@ fn all_of_the_guest(site: &mut Site) -> Outcome {
         }
     }
     unmap(&places, mapped)?;
-    Ok(format!("{mapped} pages, then {answer:?}"))
+    done(small(mapped), format_args!("{answer:?}"), "")
 }
 
 fn mapped_and_unmapped(site: &mut Site) -> Outcome {
     let places = places(site, 1)?;
-    let mut done = 0_u32;
-    let times = site.flood(|site, n| {
-        let frame = RAM + u64::from(n % 1024);
-        let both = places.map(site.target, frame, 0, 0).and_then(|()| places.unmap(0, 0));
-        done = done.wrapping_add(u32::from(both.is_ok()));
-    });
-    Ok(format!("{done} of {times}"))
+    mapped_at_full_rate(site, |site, n| {
+        places.map(site.target, RAM + u64::from(n % 1024), 0, 0).and_then(|()| places.unmap(0, 0))
+    })
 }
 
 fn mapped_over(site: &mut Site) -> Outcome {
     let places = places(site, 1)?;
-    let mut done = 0_u32;
-    let times = site.flood(|site, n| {
-        let mapped = places.map(site.target, RAM + u64::from(n % 1024), 0, u64::from(n % 3));
-        done = done.wrapping_add(u32::from(mapped.is_ok()));
+    let outcome = mapped_at_full_rate(site, |site, n| {
+        places.map(site.target, RAM + u64::from(n % 1024), 0, u64::from(n % 3))
     });
     for page in 0..3 {
         let _ = places.unmap(0, page);
     }
-    Ok(format!("{done} of {times}"))
+    outcome
+}
+
+/// Does that over and over; how often it went well.
+fn mapped_at_full_rate(site: &mut Site, mut map: impl FnMut(&mut Site, u32) -> Result<(), Errno>) -> Outcome {
+    let (mut count, mut answer) = (0_u32, None);
+    let times = site.flood(|site, n| {
+        let errno = map(site, n).err();
+        count = count.wrapping_add(u32::from(errno.is_none()));
+        answer = errno.or(answer);
+    });
+    done(count, word(answer), format_args!(" in {times} times"))
+}
+
+/// An answer as one word.
+fn word(answer: Option<Errno>) -> String {
+    answer.map_or_else(|| "ok".to_string(), |errno| format!("{errno:?}"))
+}
+
+/// As a count for a report.
+fn small(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn one_page_everywhere(site: &mut Site) -> Outcome {
     let places = places(site, 2)?;
     let mut mapped = 0;
-    while mapped < 2 * PLACE {
+    let mut answer = None;
+    while mapped < 2 * PLACE && answer.is_none() {
         let block = usize::try_from(mapped / PLACE).unwrap_or(0);
-        if places.map(site.target, RAM, block, mapped % PLACE).is_err() {
-            break;
-        }
-        mapped += 1;
+        answer = places.map(site.target, RAM, block, mapped % PLACE).err();
+        mapped += u64::from(answer.is_none());
     }
     unmap(&places, mapped)?;
-    Ok(format!("{mapped} mappings"))
+    done(small(mapped), word(answer), "")
 }
 
 fn frames_of_nothing(site: &mut Site) -> Outcome {
@@ -172,14 +188,17 @@ fn frames_of_nothing(site: &mut Site) -> Outcome {
         u64::MAX >> 12,
         u64::MAX,
     ];
-    let mut mapped = 0_u32;
+    let (mut mapped, mut answer) = (0_u32, None);
     for frame in frames {
-        if places.map(site.target, frame, 0, 1).is_ok() {
-            mapped = mapped.wrapping_add(1);
-            places.unmap(0, 1).map_err(not_made("to unmap"))?;
+        match places.map(site.target, frame, 0, 1) {
+            Ok(()) => {
+                mapped = mapped.wrapping_add(1);
+                places.unmap(0, 1).map_err(not_made("to unmap"))?;
+            }
+            Err(errno) => answer = Some(errno),
         }
     }
-    Ok(format!("{mapped} of {}", frames.len()))
+    done(mapped, word(answer), format_args!(" of {}", frames.len()))
 }
 
 fn frames_of_strangers(site: &mut Site) -> Outcome {
@@ -201,13 +220,14 @@ fn frames_of_strangers(site: &mut Site) -> Outcome {
 
 /// Asks for each of these at full rate; the last answers.
 fn over_and_over(site: &mut Site, ops: &[&str]) -> Outcome {
-    let mut last = Answer::LeftOut;
+    let (mut count, mut last) = (0_u32, Answer::LeftOut);
     let times = site.flood(|site, n| {
         if let Some(op) = ops.get(n as usize % ops.len()) {
             last = site.ask("memory_op", op);
+            count = count.wrapping_add(u32::from(last == Answer::Done));
         }
     });
-    Ok(format!("{times} times, at last {last}"))
+    done(count, last, format_args!(" in {times} times"))
 }
 
 fn resources_again(site: &mut Site) -> Outcome {
@@ -237,7 +257,7 @@ fn to_limit(site: &mut Site, domain: DomId) -> Outcome {
     if last == Answer::Done {
         Err(Wrong::Passed(format!("{given} pages and no limit")))
     } else {
-        Ok(format!("{given} pages, then {last}"))
+        done(given, last, "")
     }
 }
 
@@ -253,11 +273,14 @@ fn own_memory_to_limit(site: &mut Site) -> Outcome {
 
 fn guest_frames_moved(site: &mut Site) -> Outcome {
     site.hold()?;
-    let outcome = over_and_over(
-        site,
-        &["remove_from_physmap", "add_to_physmap/gmfn", "add_to_physmap/gmfn_range", "exchange"],
-    )?;
-    Ok(format!("{outcome}, then {} accesses answered", site.serve(300_000_000)))
+    let (mut removed, mut last) = (0_u32, Answer::LeftOut);
+    for _ in 0..REMOVED {
+        last = site.ask("memory_op", "remove_from_physmap");
+        removed = removed.wrapping_add(u32::from(last == Answer::Done));
+    }
+    let outcome = done(removed, last, "")?;
+    let more = over_and_over(site, &["add_to_physmap/gmfn", "add_to_physmap/gmfn_range", "exchange"])?;
+    Ok(format!("{outcome}; others: {more}; then {} accesses answered", site.serve(300_000_000)))
 }
 
 fn pool_exhausted(site: &mut Site) -> Outcome {
@@ -270,12 +293,14 @@ fn pool_exhausted(site: &mut Site) -> Outcome {
     }
     // Again and again at the end of it.
     let times = site.flood(|site, n| {
-        let _ = places.map(site.target, RAM, n as usize % places.count(), 1);
+        let block = n as usize % places.count();
+        let _ = places.map(site.target, RAM, block, 1).and_then(|()| places.unmap(block, 1));
     });
-    for block in 0..places.count() {
-        let _ = (places.unmap(block, 0), places.unmap(block, 1));
+    for block in 0..used {
+        let _ = places.unmap(block, 0);
     }
-    Ok(format!("{used} tables, then {answer:?}, {times} times more"))
+    let used = u32::try_from(used).unwrap_or(u32::MAX);
+    done(used, word(answer), format_args!(", {times} times more"))
 }
 
 fn shutdown_reasons(site: &mut Site) -> Outcome {
@@ -284,5 +309,6 @@ fn shutdown_reasons(site: &mut Site) -> Outcome {
     }
     let answers = [u32::MAX, 256, 255, 7, 6, 5, 4, 2, 1, 3, 0]
         .map(|reason| misuse::remote_shutdown(site.target, reason).err());
-    Ok(format!("{answers:?}"))
+    let count = answers.iter().filter(|answer| answer.is_none()).count();
+    done(small(count as u64), word(answers.into_iter().flatten().last()), "")
 }

@@ -26,7 +26,7 @@ pub struct Site {
     pub xen: Xen,
     /// Its guest.
     pub target: DomId,
-    /// A guest that is not its own, with a stub of its own.
+    /// A domain that is not its own: a guest with a stub of its own, or dom0.
     pub other: DomId,
     /// The store. Lost to the attacks that end the connection.
     pub store: Store,
@@ -42,10 +42,9 @@ impl Site {
     /// # Errors
     /// What cannot be done.
     pub fn new(xen: Xen, boot: &BootInfo) -> Result<Site, String> {
-        let known = (domain(boot, "target"), domain(boot, "other"));
-        let (Some(target), Some(other)) = known else {
-            return Err("target= and other= are needed".to_string());
-        };
+        let target = domain(boot, "target").ok_or_else(|| "target= is needed".to_string())?;
+        // A stub that the daemon makes is told of nobody else.
+        let other = domain(boot, "other").unwrap_or(DomId(0));
         let version = |key| u32::from(number(boot, key).unwrap_or(0));
         let versions = Versions { domctl: version("domctl"), sysctl: version("sysctl"), is_fragile: false };
         let walker = Walker::new(&xen, versions).map_err(|why| format!("no walker: {why:?}"))?;
@@ -80,7 +79,11 @@ impl Site {
         Ok(made)
     }
 
-    fn wait_for_dom0(&mut self, made: u32) -> Result<(), String> {
+    /// Waits until dom0 has seen and judged so many attacks.
+    ///
+    /// # Errors
+    /// That dom0 is silent.
+    pub fn wait_for_dom0(&mut self, made: u32) -> Result<(), String> {
         let until = self.xen.now_ns().saturating_add(PATIENCE_NS);
         while self.xen.now_ns() < until {
             if self.store.read(GO).and_then(|told| told.parse().ok()) == Some(made) {
@@ -152,7 +155,26 @@ pub fn refused<T>(what: impl Display, result: Result<T, Errno>) -> Outcome {
 
 /// An error of something without which there is no attack.
 pub fn not_made<E: Debug>(what: &'static str) -> impl Fn(E) -> Wrong {
-    move |why| Wrong::NotMade(format!("{what}: {why:?}"))
+    move |why| {
+        let text = format!("{what}: {why:?}");
+        if is_by_policy(&text) { Wrong::Refused(text) } else { Wrong::NotMade(text) }
+    }
+}
+
+/// Whether answers of Xen's, as text, end as FLASK's do. Without a policy Xen says `EPERM` in its place, and more than
+/// nothing of a reservation is changed.
+fn is_by_policy(answers: &str) -> bool {
+    answers.ends_with("EACCES") || answers.ends_with("nothing")
+}
+
+/// The outcome of operations of which so many were done, with the last answer. If none was done for FLASK's sake,
+/// the attack was refused.
+///
+/// # Errors
+/// That it was.
+pub fn done(count: u32, answer: impl Display, more: impl Display) -> Outcome {
+    let text = format!("{count} done, at last {answer}");
+    if count == 0 && is_by_policy(&text) { Err(Wrong::Refused(text)) } else { Ok(format!("{text}{more}")) }
 }
 
 /// Does `step` with 0, 1, ... until it fails; how often it did not, and the error.

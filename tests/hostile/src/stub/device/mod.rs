@@ -4,12 +4,13 @@
 
 pub(super) mod answers;
 
-use super::site::{not_made, refused, until_refused};
+use super::site::{done, not_made, refused, until_refused};
 use super::{Attack, Outcome, Site, Wrong};
 use crate::server::Server;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use kernel::walk::Answer;
 use kernel::{Errno, Hypervisor, IoservId, hostile, misuse};
 use xen_pv_sys::dm_op::{DMOP_IO_RANGE_MEMORY, DMOP_MAP_IO_RANGE, ioreq};
 
@@ -283,12 +284,13 @@ fn dm_op_bytes(site: &mut Site) -> Outcome {
 }
 
 fn guest_parameters(site: &mut Site) -> Outcome {
-    let mut set = 0_u32;
+    let (mut set, mut last) = (0_u32, Ok(0));
     for index in (0..80).chain([0xffff, u32::MAX]) {
         for value in [0, 1, 0x4000_0000, u64::MAX] {
-            set = set.wrapping_add(u32::from(misuse::hvm_set_param(site.target, index, value).is_ok()));
+            last = misuse::hvm_set_param(site.target, index, value).map(|_| 0);
+            set = set.wrapping_add(u32::from(last.is_ok()));
         }
     }
     let other = refused("another guest's", misuse::hvm_set_param(site.other, 0, 0))?;
-    Ok(format!("{set} set; another guest's {other}"))
+    done(set, Answer::from(last), format_args!("; another guest's {other}"))
 }
