@@ -8,8 +8,8 @@ use log::{info, warn};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// Frames that smoltcp may count on being taken at once: half of netfront's pages, as the other half may
-/// still be on their way.
+/// Frames that smoltcp lets a server send at once, if its window is no smaller: with their pages they take no more
+/// than netfront has for received frames.
 const BURST_FRAMES: usize = 32;
 
 /// The interface, or the way to the next one.
@@ -89,8 +89,7 @@ impl<H: Hypervisor> NetDevice<H> {
         let Some(Link::Down(way)) = &mut self.link else { return false };
         let Some(front) = way.step(xs) else { return false };
         info!("{}: connected again", front.backend_path());
-        // What smoltcp was told of the length of frames it does not ask for again.
-        self.frame_max = self.frame_max.min(front.frame_max_bytes());
+        self.frame_max = front.frame_max_bytes();
         self.link = Some(Link::Up(front));
         true
     }

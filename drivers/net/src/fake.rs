@@ -58,18 +58,22 @@ struct Wire {
     arrived: VecDeque<Vec<u8>>,
     faults: Faults,
     frames: u64,
+    mtu: usize,
+    /// Bytes of the longest frame in either direction so far.
+    longest: usize,
 }
 
 impl Wire {
-    fn loses(&mut self) -> bool {
+    fn loses(&mut self, len: usize) -> bool {
         self.frames += 1;
+        self.longest = self.longest.max(len);
         let frames = self.frames;
         self.faults.is_cut || self.faults.lose_every.is_some_and(|every| frames.is_multiple_of(every))
     }
 
     fn fetch(&mut self) {
         for frame in self.back.take_sent() {
-            if !self.loses() {
+            if !self.loses(frame.len()) {
                 self.arrived.push_back(frame);
             }
         }
@@ -90,7 +94,7 @@ impl TxToken for Leaving<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let mut frame = vec![0; len];
         let result = f(&mut frame);
-        if !self.0.loses() {
+        if !self.0.loses(len) {
             self.0.back.deliver(&frame);
         }
         result
@@ -114,7 +118,7 @@ impl Device for Wire {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
+        capabilities.max_transmission_unit = 14 + self.mtu;
         capabilities
     }
 }
@@ -151,7 +155,10 @@ impl<A: Application + 'static> FarHost<A> {
     #[must_use]
     pub fn start(xen: &FakeXen, back: &NetBack, address: Ipv4Addr, port: u16, application: A) -> FarHost<A> {
         let faults = Faults::default();
-        let mut wire = Wire { back: back.clone(), arrived: VecDeque::new(), faults, frames: 0 };
+        // That of the interface, as on a network where all hosts have the same.
+        let mtu = back.front_node("mtu").and_then(|mtu| mtu.parse().ok()).unwrap_or(1500);
+        let mut wire =
+            Wire { back: back.clone(), arrived: VecDeque::new(), faults, frames: 0, mtu, longest: 0 };
         let config = Config::new(EthernetAddress([2, 0, 0, 0, 0, 9]).into());
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
@@ -215,6 +222,12 @@ impl<A: Application + 'static> FarHost<A> {
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.inner.borrow().wire.frames
+    }
+
+    /// Bytes of the longest frame so far, in either direction.
+    #[must_use]
+    pub fn longest_frame(&self) -> usize {
+        self.inner.borrow().wire.longest
     }
 
     /// Works with the application.

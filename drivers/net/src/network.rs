@@ -44,6 +44,8 @@ impl Address {
 pub(crate) struct Stack<H: Hypervisor> {
     hv: H,
     device: NetDevice<H>,
+    mac: [u8; 6],
+    address: Address,
     pub(crate) interface: Interface,
     pub(crate) sockets: SocketSet<'static>,
     next_port: u16,
@@ -67,23 +69,10 @@ impl<H: Hypervisor> Network<H> {
         let mac = front.mac();
         let mut device = NetDevice::new(front);
         let now_ns = hv.now_ns();
-        let mut config = Config::new(EthernetAddress(mac).into());
-        // There is no better source of what others cannot know: sequence numbers begin there. It keeps
-        // nobody out who sees our frames.
-        config.random_seed = now_ns ^ u64::from(address.ours.to_bits()).rotate_left(32);
-        let mut interface = Interface::new(config, &mut device, at(now_ns));
-        interface.update_ip_addrs(|addresses| {
-            let ours = Ipv4Cidr::new(address.ours, address.prefix_bits.min(32));
-            // There is room for one.
-            let _ = addresses.push(IpCidr::Ipv4(ours));
-        });
-        if let Some(gateway) = address.gateway {
-            // There is room for one.
-            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
-        }
+        let interface = interface(&mut device, mac, address, now_ns);
         let sockets = SocketSet::new(vec![]);
         let next_port = FIRST_PORT | u16::try_from(now_ns >> 10 & 0x3fff).unwrap_or(0);
-        let stack = Stack { hv: hv.clone(), device, interface, sockets, next_port };
+        let stack = Stack { hv: hv.clone(), device, mac, address, interface, sockets, next_port };
         Network { stack: Rc::new(RefCell::new(stack)) }
     }
 
@@ -157,11 +146,44 @@ impl<H: Hypervisor> Network<H> {
     /// Does what is due for the interface: notices that it broke, goes a step towards the next one. True
     /// if there is one again.
     pub fn service(&self, xs: &mut Xenstore<H>) -> bool {
-        self.stack().device.service(xs)
+        self.stack().service(xs)
     }
 }
 
+/// smoltcp's side of the interface. It asks for the length of frames once.
+fn interface<H: Hypervisor>(
+    device: &mut NetDevice<H>,
+    mac: [u8; 6],
+    address: Address,
+    now_ns: u64,
+) -> Interface {
+    let mut config = Config::new(EthernetAddress(mac).into());
+    // There is no better source of what others cannot know: sequence numbers begin there. It keeps
+    // nobody out who sees our frames.
+    config.random_seed = now_ns ^ u64::from(address.ours.to_bits()).rotate_left(32);
+    let mut interface = Interface::new(config, device, at(now_ns));
+    interface.update_ip_addrs(|addresses| {
+        let ours = Ipv4Cidr::new(address.ours, address.prefix_bits.min(32));
+        // There is room for one.
+        let _ = addresses.push(IpCidr::Ipv4(ours));
+    });
+    if let Some(gateway) = address.gateway {
+        // There is room for one.
+        let _ = interface.routes_mut().add_default_ipv4_route(gateway);
+    }
+    interface
+}
+
 impl<H: Hypervisor> Stack<H> {
+    fn service(&mut self, xs: &mut Xenstore<H>) -> bool {
+        let is_new = self.device.service(xs);
+        if is_new {
+            // Its frames may have another length. Connections stand: they are kept elsewhere.
+            self.interface = interface(&mut self.device, self.mac, self.address, self.hv.now_ns());
+        }
+        is_new
+    }
+
     fn poll(&mut self) -> bool {
         let Stack { hv, device, interface, sockets, .. } = self;
         if device.up().is_none() {

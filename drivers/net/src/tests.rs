@@ -21,6 +21,7 @@ const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809
 struct Echo {
     bytes: Vec<u8>,
     opened: u32,
+    received: usize,
 }
 
 impl Application for Echo {
@@ -31,6 +32,7 @@ impl Application for Echo {
 
     fn receive(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+        self.received += bytes.len();
     }
 
     fn send(&mut self, max: usize) -> Vec<u8> {
@@ -49,9 +51,15 @@ struct Machine {
 
 impl Machine {
     fn new(address: Address, server: SocketAddrV4) -> Machine {
+        Machine::with_mtu(address, server, 1500)
+    }
+
+    fn with_mtu(address: Address, server: SocketAddrV4, mtu: u16) -> Machine {
         let xen = FakeXen::new(DomId(5));
         let store = XenStored::start(&xen);
         let back = NetBack::attach(&xen, &store, 0);
+        back.set_mtu(mtu);
+        back.reattach(DomId(0));
         let mut xs = Xenstore::new(&xen).unwrap();
         let front = NetFront::connect(&xen, &mut xs, 0).unwrap();
         let client = TcpClient::new(&Network::new(&xen, front, address), server);
@@ -126,6 +134,41 @@ fn bytes_go_and_come() {
     let bytes = pattern(1_000_000);
     assert!(machine.echo(&bytes, 10 * SECOND_NS).unwrap() == bytes);
     assert_eq!(machine.host.with(|echo| echo.opened), 1);
+}
+
+#[test]
+fn frames_are_as_long_as_the_mtu_allows() {
+    for (mtu, longest) in [(576, 590), (1500, 1514), (4000, 4014), (9000, 9014)] {
+        let mut machine = Machine::with_mtu(ADDRESS, SERVER, mtu);
+        machine.open();
+        let bytes = pattern(1_000_000);
+        assert!(machine.echo(&bytes, 10 * SECOND_NS).unwrap() == bytes, "{mtu}");
+        assert_eq!(machine.host.longest_frame(), longest, "{mtu}");
+    }
+}
+
+#[test]
+fn the_next_netback_may_have_another_mtu() {
+    for (first, then) in [(9000, 1500), (1500, 9000)] {
+        let mut machine = Machine::with_mtu(ADDRESS, SERVER, first);
+        machine.open();
+        machine.back.set_mtu(then);
+        machine.back.reattach(DomId(0));
+        // The connection stands, and so may its longest segment: a server may well send more than we take.
+        machine.run(SECOND_NS, |client| client.network().port().is_none());
+        assert!(machine.run(10 * SECOND_NS, |client| client.network().port().is_some()));
+        let bytes = pattern(100_000);
+        let mut rest = bytes.as_slice();
+        let before = machine.host.with(|echo| echo.received);
+        assert!(machine.run(10 * SECOND_NS, |client| {
+            let (part, later) = rest.split_at(rest.len().min(client.send_room()));
+            assert!(client.send(part));
+            rest = later;
+            client.network().poll();
+            client.send_room() == TX_BUFFER_BYTES && rest.is_empty()
+        }));
+        assert_eq!(machine.host.with(|echo| echo.received) - before, bytes.len(), "{first}, {then}");
+    }
 }
 
 #[test]
@@ -285,16 +328,18 @@ fn a_netback_that_sends_nothing_does_not_keep_us_awake() {
 
 #[test]
 fn frames_of_any_content_are_survived() {
-    let mut machine = Machine::new(ADDRESS, SERVER);
-    machine.open();
-    for len in 14..200 {
-        machine.back.deliver(&pattern(len));
-        let mut broadcast = std::vec![0xff; len];
-        broadcast[12..14].copy_from_slice(&[8, if len % 2 == 0 { 0 } else { 6 }]);
-        machine.back.deliver(&broadcast);
+    for (mtu, longest) in [(1500, 1514), (9000, FRAME_MAX_BYTES)] {
+        let mut machine = Machine::with_mtu(ADDRESS, SERVER, mtu);
+        machine.open();
+        for len in 14..200 {
+            machine.back.deliver(&pattern(len));
+            let mut broadcast = std::vec![0xff; len];
+            broadcast[12..14].copy_from_slice(&[8, if len % 2 == 0 { 0 } else { 6 }]);
+            machine.back.deliver(&broadcast);
+        }
+        machine.back.deliver(&std::vec![0; longest]);
+        assert!(machine.echo(b"still here", SECOND_NS).unwrap() == b"still here");
     }
-    machine.back.deliver(&std::vec![0; FRAME_MAX_BYTES]);
-    assert!(machine.echo(b"still here", SECOND_NS).unwrap() == b"still here");
 }
 
 proptest! {

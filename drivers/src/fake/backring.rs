@@ -47,6 +47,11 @@ impl BackRing {
         (&self.pages[at / 4096], at % 4096)
     }
 
+    /// Requests that wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.word(REQ_PROD).wrapping_sub(self.req_cons) as usize
+    }
+
     /// Takes the next request, if there is one.
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
         if self.word(REQ_PROD) == self.req_cons {

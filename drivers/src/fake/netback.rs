@@ -16,8 +16,8 @@ use core::cell::RefCell;
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, Hypervisor, Port};
 use xen_pv_sys::io::netif::{
-    NETIF_RSP_DROPPED, NETIF_RSP_ERROR, NETIF_RSP_OKAY, RX_ENTRY_SIZE, RxRequest, RxResponse, TX_ENTRY_SIZE,
-    TxRequest, TxResponse,
+    NETIF_RSP_DROPPED, NETIF_RSP_ERROR, NETIF_RSP_OKAY, NETRXF_MORE_DATA, NETTXF_MORE_DATA, RX_ENTRY_SIZE,
+    RxRequest, RxResponse, TX_ENTRY_SIZE, TxRequest, TxResponse,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -32,6 +32,8 @@ pub enum NetMisdeed {
     RxStatus(i16),
     /// The next response has these flags.
     RxFlags(u16),
+    /// The next frame comes in parts of this many bytes.
+    RxParts(u16),
     /// `rsp_prod` jumps ahead by this much.
     RxIndexJump(u32),
     /// The next response of the transmit ring has another id.
@@ -50,6 +52,8 @@ struct Connection {
     tx: BackRing,
     rx: BackRing,
     port: Port,
+    /// The frontend takes frames in parts.
+    in_parts: bool,
 }
 
 struct Inner {
@@ -65,6 +69,8 @@ struct Inner {
     is_bound: bool,
     keeps_rings: bool,
     misdeed: Option<NetMisdeed>,
+    /// What the toolstack says of the length of frames, when it makes the interface.
+    mtu: String,
     /// Frames are taken, but their pages not given back.
     holds_tx: bool,
     connections: u64,
@@ -97,6 +103,7 @@ impl NetBack {
             is_bound: false,
             keeps_rings: false,
             misdeed: None,
+            mtu: "1500".to_string(),
             holds_tx: false,
             connections: 0,
             sent: Vec::new(),
@@ -114,16 +121,21 @@ impl NetBack {
     pub fn reattach(&self, backend: DomId) {
         let mut inner = self.inner.borrow_mut();
         inner.disconnect();
-        let Inner { stub, number, store, front_dir, back_dir, .. } = &*inner;
+        let Inner { stub, number, store, front_dir, back_dir, mtu, .. } = &*inner;
         let device = Device { store, front_dir, class: "vif", number: *number, stub: *stub, backend };
         let back_dir = device.make(
             back_dir,
-            &[("mac", "00:16:3e:01:02:03"), ("mtu", "1500")],
-            &[("feature-rx-copy", "1")],
+            &[("mac", "00:16:3e:01:02:03"), ("mtu", mtu.as_str())],
+            &[("feature-rx-copy", "1"), ("feature-sg", "1")],
         );
         inner.me = inner.me.domain(backend);
         inner.back_dir = back_dir;
         inner.is_bound = true;
+    }
+
+    /// The interface's MTU from the next time on that it is made ([`NetBack::reattach`]).
+    pub fn set_mtu(&self, mtu: u16) {
+        self.inner.borrow_mut().mtu = mtu.to_string();
     }
 
     /// Takes the driver off the interface, as Linux does: frames are dropped, the state stays.
@@ -251,6 +263,7 @@ impl Inner {
             tx: map(tx, TX_ENTRY_SIZE),
             rx: map(rx, RX_ENTRY_SIZE),
             port,
+            in_parts: number("feature-sg") == Some(1),
         });
         self.connections += 1;
         self.go_to(4);
@@ -272,13 +285,14 @@ impl Inner {
         let notified = self.me.evtchn_take_pending(connection.port);
         if notified {
             // All of them first: an answer too many would lie where a request does.
-            let taken: Vec<_> = core::iter::from_fn(|| connection.tx.take()).collect();
-            for entry in taken {
-                let (request, _) = TxRequest::read_from_prefix(&entry).expect("an entry");
-                let frame = copy_out(&self.me, self.stub, request);
-                self.sent.push(frame);
+            let taken = core::iter::from_fn(|| connection.tx.take());
+            let requests: Vec<TxRequest> =
+                taken.map(|entry| TxRequest::read_from_prefix(&entry).expect("an entry").0).collect();
+            for chain in requests.split_inclusive(|request| request.flags & NETTXF_MORE_DATA == 0) {
+                assert!(chain.len() == 1 || connection.in_parts, "frames in parts were not agreed");
+                self.sent.push(copy_out(&self.me, self.stub, chain));
                 if !self.holds_tx {
-                    answer_tx(&mut connection.tx, request.id, &mut self.misdeed);
+                    chain.iter().for_each(|part| answer_tx(&mut connection.tx, part.id, &mut self.misdeed));
                 }
             }
             connection.tx.enable_events();
@@ -287,22 +301,57 @@ impl Inner {
         let mut moved = notified;
         connection.rx_waits &= !notified;
         while let Some(frame) = self.incoming.front().filter(|_| !connection.rx_waits) {
-            let Some(entry) = connection.rx.take() else {
+            let part_bytes = match self.misdeed {
+                Some(NetMisdeed::RxParts(bytes)) => usize::from(bytes),
+                _ => {
+                    if connection.in_parts {
+                        4096
+                    } else {
+                        frame.len().max(1)
+                    }
+                }
+            };
+            let parts: Vec<&[u8]> = frame.chunks(part_bytes).collect();
+            // A frame that does not fit waits whole.
+            if connection.rx.waiting() < parts.len() {
                 connection.rx.enable_events();
                 connection.rx_waits = true;
                 break;
-            };
-            let (request, _) = RxRequest::read_from_prefix(&entry).expect("an entry");
-            let offset = if let Some(NetMisdeed::RxOffset(offset)) = self.misdeed { offset } else { 0 };
-            copy_in(&self.me, self.stub, request.gref, offset, frame);
-            let len = i16::try_from(frame.len()).expect("short");
-            let response = RxResponse { id: request.id, offset, flags: 1, status: len };
-            answer_rx(&mut connection.rx, response, &mut self.misdeed);
+            }
+            let bring = Bring { me: &self.me, stub: self.stub, rx: &mut connection.rx };
+            bring.frame(&parts, &mut self.misdeed);
             self.incoming.pop_front();
             moved = true;
         }
         connection.rx.push(&self.me, connection.port);
         moved
+    }
+}
+
+/// A frame on its way into the receive ring.
+struct Bring<'a> {
+    me: &'a FakeXen,
+    stub: DomId,
+    rx: &'a mut BackRing,
+}
+
+impl Bring<'_> {
+    fn frame(self, parts: &[&[u8]], misdeed: &mut Option<NetMisdeed>) {
+        let Bring { me, stub, rx } = self;
+        if let Some(NetMisdeed::RxParts(_)) = *misdeed {
+            *misdeed = None;
+        }
+        for (index, part) in parts.iter().enumerate() {
+            let is_last = index + 1 == parts.len();
+            let entry = rx.take().expect("there was room");
+            let (request, _) = RxRequest::read_from_prefix(&entry).expect("an entry");
+            let offset = if let Some(NetMisdeed::RxOffset(offset)) = *misdeed { offset } else { 0 };
+            copy_in(me, stub, request.gref, offset, part);
+            let status = i16::try_from(part.len()).expect("short");
+            // The first says that the frame has its checksum.
+            let flags = if is_last { 0 } else { NETRXF_MORE_DATA } | u16::from(index == 0);
+            answer_rx(rx, RxResponse { id: request.id, offset, flags, status }, misdeed);
+        }
     }
 }
 
@@ -332,14 +381,25 @@ fn answer_rx(ring: &mut BackRing, mut response: RxResponse, misdeed: &mut Option
     ring.put(response.as_bytes());
 }
 
-/// The frame of a request.
-fn copy_out(me: &FakeXen, owner: DomId, request: TxRequest) -> Vec<u8> {
-    assert_eq!(request.flags, 0, "one page, with its checksums");
-    let page = me.map_grant(owner, GrantRef(request.gref), false).expect("a granted page");
-    let mut frame = vec![0; request.size.into()];
-    page.read(request.offset.into(), &mut frame).expect("inside");
-    drop(page);
-    me.unmap_grant(owner, GrantRef(request.gref)).expect("just mapped");
+/// The frame of these requests: the first names its whole length, the others that of their part.
+fn copy_out(me: &FakeXen, owner: DomId, chain: &[TxRequest]) -> Vec<u8> {
+    let later: u16 = chain.iter().skip(1).map(|request| request.size).sum();
+    let mut frame = Vec::new();
+    for (index, request) in chain.iter().enumerate() {
+        assert_eq!(request.flags & !NETTXF_MORE_DATA, 0, "with its checksums");
+        let size = if index == 0 {
+            request.size.checked_sub(later).expect("its whole length")
+        } else {
+            request.size
+        };
+        assert!(size > 0, "an empty part");
+        let page = me.map_grant(owner, GrantRef(request.gref), false).expect("a granted page");
+        let mut part = vec![0; size.into()];
+        page.read(request.offset.into(), &mut part).expect("inside");
+        drop(page);
+        me.unmap_grant(owner, GrantRef(request.gref)).expect("just mapped");
+        frame.append(&mut part);
+    }
     frame
 }
 

@@ -1,7 +1,8 @@
 //! A connection's beginning, its watches, and its end.
 
 use super::{
-    ConnectError, Counts, Health, MTU_BYTES, NetFront, PeerFault, RX_PAGES, Reconnect, TX_PAGES, TxSlot,
+    Chain, ConnectError, Counts, Health, MTU_MAX_BYTES, MTU_USUAL_BYTES, NetFront, PeerFault, RX_PAGES,
+    Reconnect, TX_PAGES, TxSlot,
 };
 use crate::evtchn::OwnedPort;
 use crate::frontend::{self, CONNECT_TIMEOUT_NS, Device, Numbers, Session, is_below};
@@ -45,6 +46,8 @@ impl<H: Hypervisor> Device<H> for NetFront<H> {
             ("feature-rx-notify", 1),
             // Otherwise frames of the same host come without their checksums.
             ("feature-no-csum-offload", 1),
+            // Frames in parts, only where they have to be: whoever need not speak of it cannot be deceived by it.
+            ("feature-sg", u32::from(self.is_in_parts())),
         ];
         let write = |(key, number): &(&str, u32)| {
             Ask::Write(format!("{}/{key}", self.session.paths.frontend), number.to_string())
@@ -87,16 +90,18 @@ impl Properties {
             Err(error) if error.is_not_found() => return Err(ConnectError::Missing("mac")),
             Err(error) => return Err(error.into()),
         };
-        let mtu = Numbers::read(xs, &paths.frontend, &["mtu"])?.next()?.unwrap_or(MTU_BYTES.into());
+        let mtu = Numbers::read(xs, &paths.frontend, &["mtu"])?.next()?.unwrap_or(MTU_USUAL_BYTES.into());
         if mtu < MTU_MIN_BYTES {
             return Err(ConnectError::BadValue("mtu"));
         }
+        let mut features = Numbers::read(xs, &paths.backend, &["feature-rx-copy", "feature-sg"])?;
         // A netback that maps our pages for reading frames has never been seen, and would need another driver.
-        if Numbers::read(xs, &paths.backend, &["feature-rx-copy"])?.next()? != Some(1) {
+        if features.next()? != Some(1) {
             return Err(ConnectError::Missing("feature-rx-copy"));
         }
-        // More than a page holds, or than we have use for, is as good as the usual.
-        let mtu_bytes = u16::try_from(mtu).unwrap_or(MTU_BYTES).min(MTU_BYTES);
+        // More than we have use for is as good as what we can use.
+        let largest = if features.next()? == Some(1) { MTU_MAX_BYTES } else { MTU_USUAL_BYTES };
+        let mtu_bytes = u16::try_from(mtu).unwrap_or(u16::MAX).min(largest);
         Ok(Properties { mac, mtu_bytes })
     }
 }
@@ -178,6 +183,7 @@ impl<H: Hypervisor> NetFront<H> {
             tx_free: (0..TX_PAGES).rev().filter_map(|number| u8::try_from(number).ok()).collect(),
             rx_pages,
             rx_taken: 0,
+            rx_chain: Chain::default(),
             tx_ring,
             rx_ring,
             port,

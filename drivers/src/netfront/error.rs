@@ -1,5 +1,6 @@
 //! How a connection breaks, and whose doing it was.
 
+use super::PARTS_MAX;
 use crate::ring::ResponseOverrun;
 use core::fmt;
 use kernel::Errno;
@@ -19,8 +20,10 @@ pub enum PeerFault {
         /// How long it is, in bytes.
         len: u16,
     },
-    /// A frame in several parts, which was not agreed; the response's flags.
+    /// What was not agreed: a frame in parts, or more than a frame; the response's flags.
     BadFlags(u16),
+    /// A frame in more parts than a frame has.
+    EndlessFrame,
     /// It left the connected state.
     Left(XenbusState),
     /// It cannot be notified any more.
@@ -35,7 +38,8 @@ impl fmt::Display for PeerFault {
             PeerFault::ResponseOverrun(overrun) => overrun.fmt(f),
             PeerFault::UnknownId(id) => write!(f, "a response to no frame ({id:#x})"),
             PeerFault::OutOfPage { offset, len } => write!(f, "a frame of {len} bytes at {offset} of a page"),
-            PeerFault::BadFlags(flags) => write!(f, "a frame in parts (flags {flags:#x})"),
+            PeerFault::BadFlags(flags) => write!(f, "a frame with what was not agreed (flags {flags:#x})"),
+            PeerFault::EndlessFrame => write!(f, "a frame in more than {PARTS_MAX} parts"),
             PeerFault::Left(state) => write!(f, "netback went to state {state:?}"),
             PeerFault::Unreachable(errno) => write!(f, "netback cannot be notified: {errno}"),
             PeerFault::Replaced => f.write_str("the interface was detached or given another netback"),

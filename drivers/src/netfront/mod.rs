@@ -9,8 +9,9 @@
 //! the page; anything else ends the connection ([`Health::Broken`]). What stands in a frame is for the
 //! caller to judge: it comes from anybody on the network.
 //!
-//! No offloads: each frame lies in one page, and each has its checksums. Netback copies into our pages
-//! (`request-rx-copy`), so it maps none of them for long.
+//! A frame lies in one page, or in several where the interface's MTU is larger than the usual
+//! ([`MTU_USUAL_BYTES`], `feature-sg`). No other offload: each frame has its checksums. Netback copies into
+//! our pages (`request-rx-copy`), so it maps none of them for long.
 
 mod connect;
 mod error;
@@ -18,6 +19,7 @@ mod frames;
 
 pub use crate::frontend::ConnectError;
 pub use error::{Health, PeerFault, SendError};
+use frames::Chain;
 
 use crate::evtchn::OwnedPort;
 use crate::frontend::{self, Session};
@@ -28,13 +30,20 @@ use kernel::{DomId, Hypervisor, Port};
 
 /// Bytes before the payload of a frame: two addresses and a type.
 pub const HEADER_BYTES: usize = 14;
-/// Bytes of a frame's payload at most, unless the toolstack says less (`mtu`).
-pub const MTU_BYTES: u16 = 1500;
+/// Bytes of a frame's payload at most, unless the toolstack says otherwise (`mtu`), and always without
+/// `feature-sg`: netback then sends and takes no more.
+pub const MTU_USUAL_BYTES: u16 = 1500;
+/// The largest MTU that is used, whatever the toolstack says: that of "jumbo frames".
+pub const MTU_MAX_BYTES: u16 = 9000;
 /// Bytes of the longest frame.
-pub const FRAME_MAX_BYTES: usize = HEADER_BYTES + MTU_BYTES as usize;
-/// Pages for frames to be sent: 96 KiB of data on their way, which netback takes in a moment.
+pub const FRAME_MAX_BYTES: usize = HEADER_BYTES + MTU_MAX_BYTES as usize;
+/// Parts of a received frame at most (`XEN_NETIF_NR_SLOTS_MIN`). Linux' netback fills pages, so it needs
+/// three.
+pub const PARTS_MAX: usize = 18;
+/// Pages for frames to be sent: 96 KiB of data on their way, or 21 of the longest frames. Netback takes them
+/// in a moment.
 pub const TX_PAGES: u16 = 64;
-/// Pages for received frames: one for each place of the ring, 384 KiB of data.
+/// Pages for received frames: one for each place of the ring, 384 KiB of data or more.
 pub const RX_PAGES: u16 = 256;
 
 /// An interface without a connection, on its way to one.
@@ -98,6 +107,8 @@ pub struct NetFront<H: Hypervisor> {
     rx_pages: Vec<GrantedPage<H>>,
     /// Responses taken: it says which place is due.
     rx_taken: u32,
+    /// What has come of a frame. Its places stay ours until it is whole.
+    rx_chain: Chain,
     tx_ring: GrantedPage<H>,
     rx_ring: GrantedPage<H>,
     port: OwnedPort<H>,

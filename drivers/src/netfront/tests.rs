@@ -1,6 +1,7 @@
 //! The frontend against a fake netback.
 
 mod frames;
+mod frames_in_parts;
 mod handshake;
 mod properties;
 
@@ -29,6 +30,14 @@ impl Machine {
         let back = NetBack::attach(&xen, &store, 0);
         let xs = Xenstore::new(&xen).unwrap();
         Machine { xen, store, back, xs }
+    }
+
+    /// With an interface whose frames come and go in parts.
+    fn jumbo() -> Machine {
+        let machine = Machine::new();
+        machine.back.set_mtu(MTU_MAX_BYTES);
+        machine.back.reattach(DomId(0));
+        machine
     }
 
     fn connect(&mut self) -> Result<NetFront<FakeXen>, ConnectError> {

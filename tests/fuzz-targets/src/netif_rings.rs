@@ -19,7 +19,10 @@ const STEPS: usize = 200;
 /// Entries of each ring.
 const ENTRIES: u32 = 256;
 
-const NODES: [(&str, &str); 4] = [(FRONT, "mac"), (FRONT, "mtu"), (BACK, "feature-rx-copy"), (BACK, "state")];
+const NODES: [(&str, &str); 5] =
+    [(FRONT, "mac"), (FRONT, "mtu"), (BACK, "feature-rx-copy"), (BACK, "state"), (BACK, "feature-sg")];
+/// `NETRXF_more_data`.
+const MORE: u16 = 4;
 const VALUES: [&str; 10] =
     ["", "0", "1", "00:16:3e:01:02:03", "01:16:3e:01:02:03", "576", "1400", "9000", "4294967296", "x"];
 
@@ -88,10 +91,15 @@ fn nodes(store: &XenStored, input: &mut Input<'_>) {
     for (key, value) in front {
         store.write(&format!("{FRONT}/{key}"), value);
     }
-    for (key, value) in [("feature-rx-copy", "1"), ("state", "1")] {
+    for (key, value) in [("feature-rx-copy", "1"), ("feature-sg", "1"), ("state", "1")] {
         store.write(&format!("{BACK}/{key}"), value);
     }
-    if input.u8().is_multiple_of(8) {
+    let twist = input.u8();
+    // Frames in parts, in every other case.
+    if twist & 0x10 != 0 {
+        store.write(&format!("{FRONT}/mtu"), "9000");
+    }
+    if twist.is_multiple_of(8) {
         let (directory, key) = input.choose(&NODES);
         store.write(&format!("{directory}/{key}"), input.choose(&VALUES));
     }
@@ -144,7 +152,7 @@ fn drive(xen: &FakeXen, data: &[u8]) -> bool {
 }
 
 fn send(net: &mut NetFront<FakeXen>, input: &mut Input<'_>) {
-    let len = usize::from(input.u16() % 1600);
+    let len = usize::from(input.u16() % 9100);
     let sent = net.send(&vec![0xab; len]);
     let good = (HEADER_BYTES..=net.frame_max_bytes()).contains(&len);
     assert!(sent.is_err() || good && net.health() == Health::Connected, "{len} bytes: {sent:?}");
@@ -192,7 +200,13 @@ fn answer_rx(input: &mut Input<'_>, rx: &SharedPage) {
     let response = RxResponse {
         id: if odd(0xf0) { input.u16() } else { place },
         offset: if odd(0xe0) { input.u16() } else { 0 },
-        flags: if odd(0xd0) { input.u16() } else { 1 },
+        flags: if odd(0xd0) {
+            input.u16()
+        } else if odd(0xb0) {
+            1 | MORE
+        } else {
+            1
+        },
         status: if odd(0xc0) { input.u16().cast_signed() } else { 14 + i16::from(input.u8()) },
     };
     rx.write(HEADER_SIZE + usize::from(place) * RX_ENTRY_SIZE, response.as_bytes()).expect("inside");

@@ -11,8 +11,10 @@ fn a_connection_offers_what_netback_needs() {
     for key in ["request-rx-copy", "feature-rx-notify", "feature-no-csum-offload"] {
         assert_eq!(machine.back.front_node(key).as_deref(), Some("1"), "{key}");
     }
-    // Frames in parts and unfinished checksums would be another driver.
-    for key in ["feature-sg", "feature-gso-tcpv4", "feature-ipv6-csum-offload"] {
+    // The usual frames have no parts.
+    assert_eq!(machine.back.front_node("feature-sg").as_deref(), Some("0"));
+    // Unfinished checksums would be another driver.
+    for key in ["feature-gso-tcpv4", "feature-ipv6-csum-offload"] {
         assert_eq!(machine.back.front_node(key), None, "{key}");
     }
     assert_eq!(machine.back.front_node("state").as_deref(), Some("4"));
@@ -49,12 +51,27 @@ fn bad_properties_are_refused_and_nothing_stays() {
 }
 
 #[test]
-fn a_smaller_mtu_holds_and_a_larger_one_does_not() {
-    for (text, expected) in [("576", 576), ("1400", 1400), ("9000", 1500), ("70000", 1500)] {
+fn the_mtu_is_what_both_ends_can_do() {
+    let cases = [
+        ("576", "1", 576),
+        ("1400", "1", 1400),
+        ("1501", "1", 1501),
+        ("9000", "1", 9000),
+        ("9001", "1", 9000),
+        ("70000", "1", 9000),
+        ("4294967296", "1", 9000),
+        // Without frames in parts netback has none that are longer.
+        ("9000", "0", 1500),
+        ("1400", "0", 1400),
+    ];
+    for (text, sg, expected) in cases {
         let mut machine = Machine::new();
         machine.store.write("/local/domain/5/device/vif/0/mtu", text);
+        machine.back.set_node("feature-sg", sg);
         let mut net = machine.connect().unwrap();
-        assert_eq!(net.mtu_bytes(), expected);
+        assert_eq!(net.mtu_bytes(), expected, "{text}");
+        let asked = if expected > 1500 { "1" } else { "0" };
+        assert_eq!(machine.back.front_node("feature-sg").as_deref(), Some(asked));
         let longest = HEADER_BYTES + usize::from(expected);
         assert_eq!(net.send(&frame(1, longest)), Ok(()));
         assert_eq!(net.send(&frame(1, longest + 1)), Err(SendError::BadLength));
