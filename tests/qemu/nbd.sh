@@ -20,7 +20,7 @@ stands_still() {
 }
 
 begin
-check "dom0 has a bridge" network_start
+check "dom0 has a bridge for jumbo frames" eval 'network_start && ip link set xenbr0 mtu 9000'
 image=$(raw_disk web 32)
 golden=$(raw_disk golden 4)
 nbd_export web "$image"
@@ -46,7 +46,7 @@ no_network_left
 # What can.
 log_mark
 extra="pf.rounds=30 pf.tag=web" check "xl create" start_guest web driver-domain \
-    "$(virtio_disk xvda "$(nbd_disk web web)")" "$(virtio_disk xvdb "$(nbd_disk golden golden)" ro)"
+    "$(virtio_disk xvda "$(nbd_disk web web 'mtu = 9000')")" "$(virtio_disk xvdb "$(nbd_disk golden golden 'mtu = 9000')" ro)"
 fact stub_launch_ms "$(daemon_lines | sed -n 's/.* serves .* after \([0-9]*\) ms.*/\1/p')"
 check "the guest does verified I/O" more_rounds web 2 60
 stub=$(stub_of web)
@@ -55,6 +55,8 @@ interface=vif$(domid "$stub").0
 equal "its stub has no PV disk" "" "$(backends vbd)"
 equal "and no loop device" 0 "$(count_loops)"
 check "its network interface is on the bridge" test -e "/sys/class/net/xenbr0/brif/$interface"
+equal "its frames are long" "9000 1" \
+    "$(cat "/sys/class/net/$interface/mtu") $(xenstore-read "/local/domain/$(domid "$stub")/device/vif/0/feature-sg")"
 fact stub_heap_peak_kib "$(xenstore-read "/local/domain/$(domid "$stub")/data/pilotfish/heap_peak_kib" 2>/dev/null)"
 disk_refused "an address that is another stub's" "address = \"10.0.0.6\": domain $(domid "$stub") has it already" \
     "$(virtio_disk sda "$(nbd_disk bad golden)" ro)"
@@ -82,8 +84,8 @@ check "the server's image holds what the guest wrote" image_holds "$image" web 3
 nothing_left
 no_network_left
 
-# The end of a guest in the middle of it.
-check "xl create of a guest that writes" start_guest heavy heavy "$(virtio_disk xvda "$(nbd_disk web web)")"
+# The end of a guest in the middle of it, with the usual frames.
+check "xl create of a guest that writes" start_guest heavy heavy "$(virtio_disk xvda "$(nbd_disk web web 'mtu = 1500')")"
 check "the guest writes" more_rounds heavy 2 60
 from=$(now_ms)
 check "xl destroy" timeout 40 xl destroy heavy

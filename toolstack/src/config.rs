@@ -33,6 +33,11 @@ pub const BACKEND_TIMEOUT_MAX_MS: u64 = 86_400_000;
 /// The longest that a stub may poll before it blocks.
 const POLL_MAX_US: u64 = 100_000;
 
+/// The smallest MTU that IPv6 allows (RFC 8200), and the largest that a stub uses
+/// (`MTU_MAX_BYTES` of `drivers/src/netfront`).
+const MTU_MIN: u16 = 1280;
+const MTU_MAX: u16 = 9000;
+
 /// A network interface's name in Linux (`IFNAMSIZ`, without the end mark).
 const BRIDGE_MAX: usize = 15;
 
@@ -107,6 +112,7 @@ struct File {
     stub_image: Option<PathBuf>,
     stub_net_image: Option<PathBuf>,
     stub_bridge: Option<String>,
+    stub_mtu: Option<u16>,
     image_sha256: Option<String>,
     net_image_sha256: Option<String>,
     stub_memory: Option<ByteSize>,
@@ -139,6 +145,8 @@ pub struct Config {
     pub stub_net_image: PathBuf,
     /// dom0's bridge that the stubs' network interfaces join, where a disk file names no other.
     pub stub_bridge: String,
+    /// Bytes of the payload of a frame on such an interface; 0: as on the bridge.
+    pub stub_mtu: u16,
     /// SHA-256 of `stub_image` in hexadecimal digits; empty: any image.
     pub image_sha256: String,
     /// The same of `stub_net_image`.
@@ -215,6 +223,7 @@ impl Config {
             stub_image: value!(stub_image),
             stub_net_image: value!(stub_net_image),
             stub_bridge: value!(stub_bridge),
+            stub_mtu: value!(stub_mtu),
             image_sha256: value!(image_sha256),
             net_image_sha256: value!(net_image_sha256),
             stub_memory: value!(stub_memory).as_u64(),
@@ -284,6 +293,10 @@ impl Config {
         }
         check_bridge(&self.stub_bridge)
             .with_context(|| format!("stub-bridge = \"{}\"", printable(&self.stub_bridge, 60)))?;
+        if self.stub_mtu != 0 {
+            check_mtu(self.stub_mtu)
+                .with_context(|| format!("stub-mtu = {}, which is not 0", self.stub_mtu))?;
+        }
         for (key, hash) in
             [("image-sha256", &self.image_sha256), ("net-image-sha256", &self.net_image_sha256)]
         {
@@ -350,6 +363,15 @@ pub fn check_bridge(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks the MTU of a stub's network interface, in bytes.
+///
+/// # Errors
+/// The rule.
+pub fn check_mtu(mtu: u16) -> Result<()> {
+    ensure!((MTU_MIN..=MTU_MAX).contains(&mtu), "must be {MTU_MIN} to {MTU_MAX}");
+    Ok(())
+}
+
 #[cfg(any(test, feature = "testkit"))]
 impl Config {
     /// The defaults, for tests.
@@ -392,6 +414,9 @@ mod tests {
             ("stub-image = \"stub.img\"\n", "c.toml", "stub.img"),
             ("stub-net-image = \"net.img\"\n", "c.toml", "net.img"),
             ("stub-bridge = \"a,b\"\n", "c.toml", "stub-bridge = \"a,b\""),
+            ("stub-mtu = 1279\n", "c.toml", "stub-mtu = 1279, which is not 0: must be 1280 to 9000"),
+            ("stub-mtu = 9001\n", "c.toml", "stub-mtu = 9001"),
+            ("stub-mtu = 65536\n", "c.toml:1:", "65536"),
             (
                 "image-sha256 = \"g123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n",
                 "c.toml",

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use super::nbd::{Export, Network};
-use crate::config::BACKEND_TIMEOUT_MAX_MS;
+use crate::config::{BACKEND_TIMEOUT_MAX_MS, check_mtu};
 use crate::text::{printable, toml_error};
 
 /// What a disk file's name ends with.
@@ -55,6 +55,7 @@ struct File {
     address: Option<String>,
     gateway: Option<String>,
     bridge: Option<String>,
+    mtu: Option<u16>,
     serial: Option<String>,
     #[serde(rename = "backend-timeout-ms")]
     backend_timeout_ms: Option<u64>,
@@ -133,7 +134,7 @@ impl File {
     /// Each key belongs to the kind of storage.
     fn check_keys(&self) -> Result<()> {
         use Storage::{Nbd, Pv, Ram};
-        let keys: [(&str, bool, &[Storage]); 8] = [
+        let keys: [(&str, bool, &[Storage]); 9] = [
             ("size", self.size.is_some(), &[Ram]),
             ("target", self.target.is_some(), &[Pv]),
             ("backend", self.backend.is_some(), &[Pv]),
@@ -142,6 +143,7 @@ impl File {
             ("address", self.address.is_some(), &[Nbd]),
             ("gateway", self.gateway.is_some(), &[Nbd]),
             ("bridge", self.bridge.is_some(), &[Nbd]),
+            ("mtu", self.mtu.is_some(), &[Nbd]),
         ];
         match keys.iter().find(|(_, given, of)| *given && !of.contains(&self.storage)) {
             Some((key, ..)) => bail!("{key}: storage = \"{}\" has no such key", self.storage.word()),
@@ -163,7 +165,11 @@ impl File {
                 let export = Export::parse(&server)
                     .with_context(|| format!("server = \"{}\"", printable(&server, 120)))?;
                 let server = *export.server.ip();
-                let network = Network::parse(&address, self.gateway.as_deref(), self.bridge, server)?;
+                let mut network = Network::parse(&address, self.gateway.as_deref(), self.bridge, server)?;
+                if let Some(mtu) = self.mtu {
+                    check_mtu(mtu).with_context(|| format!("mtu = {mtu}"))?;
+                }
+                network.mtu = self.mtu;
                 Ok(DiskStorage::Nbd { export, network })
             }
         }
@@ -296,6 +302,15 @@ mod tests {
                 "\"nbd://h/x\": its host",
             ),
             ("storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"6\"", "address = \"6\""),
+            ("storage = \"pv\"\ntarget = \"/x\"\nmtu = 9000", "mtu: storage = \"pv\""),
+            (
+                "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"\nmtu = 1279",
+                "mtu = 1279: must be 1280 to 9000",
+            ),
+            (
+                "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"\nmtu = 9001",
+                "mtu = 9001: must be 1280 to 9000",
+            ),
             ("storage = \"pv\"\ntarget = \"/x\"\nseriel = \"a\"", "seriel"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a b\"", "a b"),
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"a\\\"b\"", "quote or backslash"),

@@ -36,6 +36,8 @@ pub struct Network {
     pub gateway: Option<Ipv4Addr>,
     /// dom0's bridge that it joins; `None`: as the configuration says.
     pub bridge: Option<String>,
+    /// Bytes of the payload of a frame; `None`: as the configuration says.
+    pub mtu: Option<u16>,
 }
 
 impl Export {
@@ -98,7 +100,8 @@ impl Network {
             let gateway = text.parse().ok().filter(|gateway| is_host(*gateway));
             gateway.with_context(|| format!("{}: must be an IPv4 address", shown("gateway", text)))
         });
-        let network = Network { address: ours, prefix_bits, gateway: gateway.transpose()?, bridge };
+        let network =
+            Network { address: ours, prefix_bits, gateway: gateway.transpose()?, bridge, mtu: None };
         if let Some(gateway) = network.gateway {
             ensure!(
                 gateway != ours && network.holds(gateway),

@@ -21,6 +21,8 @@ pub struct Interface {
     network: Network,
     /// dom0's bridge that it joins.
     pub bridge: String,
+    /// Its MTU in bytes; 0: the bridge's.
+    mtu: u16,
 }
 
 impl Interface {
@@ -33,13 +35,14 @@ impl Interface {
         for disk in disks {
             let DiskStorage::Nbd { network, .. } = &disk.storage else { continue };
             let bridge = network.bridge.clone().unwrap_or_else(|| config.stub_bridge.clone());
-            let interface = Interface { network: network.clone(), bridge };
+            let mtu = network.mtu.unwrap_or(config.stub_mtu);
+            let interface = Interface { network: network.clone(), bridge, mtu };
             match &found {
                 None => found = Some((disk, interface)),
                 Some((first, other)) => ensure!(
                     interface.agrees(other),
-                    "disk {}: {}: must say the same address, gateway and bridge as disk {}: a stub has one network \
-                     interface",
+                    "disk {}: {}: must say the same address, gateway, bridge and mtu as disk {}: a stub has one \
+                     network interface",
                     disk.node.label(),
                     disk.node.target,
                     first.node.label()
@@ -51,7 +54,7 @@ impl Interface {
 
     fn agrees(&self, other: &Interface) -> bool {
         let parts = |of: &Interface| (of.network.address, of.network.prefix_bits, of.network.gateway);
-        parts(self) == parts(other) && self.bridge == other.bridge
+        parts(self) == parts(other) && self.bridge == other.bridge && self.mtu == other.mtu
     }
 
     /// Whether a domain has a network interface in dom0 with the same address, other than `own`: the stub
@@ -101,7 +104,8 @@ impl Interface {
         let [a, b, c, d] = self.network.address.octets();
         let [x, y] = MAC_PREFIX;
         let mac = [x, y, a, b, c, d].map(|byte| format!("{byte:02x}")).join(":");
-        format!("mac={mac},bridge={},ip={}", self.bridge, self.network.address)
+        let mtu = if self.mtu == 0 { String::new() } else { format!(",mtu={}", self.mtu) };
+        format!("mac={mac},bridge={},ip={}{mtu}", self.bridge, self.network.address)
     }
 }
 
@@ -143,11 +147,30 @@ mod tests {
         let routed = of(&[disk(2, "10.0.0.6/16", Some("10.0.0.1"), Some("br1"))]).unwrap().unwrap();
         assert_eq!(routed.word(), "net=ip=10.0.0.6/16,gateway=10.0.0.1");
         assert_eq!(routed.bridge, "br1");
+        let mtu = |mut disk: Disk, mtu| {
+            let DiskStorage::Nbd { network, .. } = &mut disk.storage else { panic!() };
+            network.mtu = Some(mtu);
+            disk
+        };
+        let jumbo = of(&[mtu(first.clone(), 9000)]).unwrap().unwrap();
+        assert_eq!(jumbo.vif(), "mac=02:50:0a:00:00:06,bridge=xenbr0,ip=10.0.0.6,mtu=9000");
+        let config = Config { stub_mtu: 9000, ..Config::default_for_tests() };
+        assert_eq!(
+            Interface::of(&config, std::slice::from_ref(&first)).unwrap(),
+            Some(Interface {
+                network: {
+                    let DiskStorage::Nbd { network, .. } = &first.storage else { panic!() };
+                    network.clone()
+                },
+                ..jumbo.clone()
+            })
+        );
         for other in [
             disk(3, "10.0.0.7/24", None, None),
             disk(3, "10.0.0.6/16", None, None),
             disk(3, "10.0.0.6/24", Some("10.0.0.1"), None),
             disk(3, "10.0.0.6/24", None, Some("br1")),
+            mtu(disk(3, "10.0.0.6/24", None, None), 1500),
         ] {
             let error = of(&[first.clone(), other]).unwrap_err().to_string();
             assert!(error.starts_with("disk xvd (3): ") && error.contains("as disk xvd (2)"), "{error}");
