@@ -24,8 +24,8 @@ uptime_ms() { sed 's/^\([0-9]*\)\.\([0-9][0-9]\).*/\1\20/' /proc/uptime; }
 
 # Whatever a scenario left would spoil the next one. Said aloud, so it is no secret.
 clear_up() {
-    # A scenario's own NBD server, with exports that no other has.
-    killall -q -KILL nbd-server && say "| clear up: end an NBD server"
+    # A scenario's own NBD servers, with exports that no other has.
+    killall -q -KILL nbd-server nbdkit qemu-storage-daemon && say "| clear up: end an NBD server"
     rm -f /run/nbd.conf
     xl list 2>/dev/null | while read -r name id _; do
         case $id in

@@ -4,7 +4,7 @@
 # `finish`. Disks are raw files in /disks, a file system in memory.
 # shellcheck shell=bash disable=SC2034
 
-pf_failures=0
+pf_failures=${pf_failures:-0}
 pf_consoles=/var/log/xen/console
 
 # fact KEY VALUE: a measured value, for the report.

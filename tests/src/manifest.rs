@@ -258,6 +258,15 @@ pub const SCENARIOS: &[Scenario] = &[
             "a stub has its disk on an NBD server, whose end and return cost the guest only time",
         )
     },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared(
+            "nbd-power-cut",
+            900,
+            "as power-cut, with the disks on an NBD server that is killed and started again amid writes",
+        )
+    },
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),

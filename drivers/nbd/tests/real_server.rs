@@ -1,4 +1,4 @@
-//! The client against servers that others wrote: nbdkit, and QEMU's where it is installed.
+//! The client against servers that others wrote: nbdkit, and QEMU's two where they are installed.
 
 use nbd::{Client, Command, Event, Export, Fault, IoError, Security, SubmitError, wire};
 use std::collections::BTreeMap;
@@ -297,11 +297,10 @@ fn answers_of_nbdkit_come_in_its_order() {
     assert!(connection.completions(1).contains_key(&1));
 }
 
-#[test]
-fn qemu_s_server_serves_every_command() {
-    let arguments = ["--socket=SOCKET", "--format=raw", "--export-name=disk", "--discard=unmap", "FILE"];
-    let Some(server) = Server::start("qemu-nbd", &[&arguments[..], &["--persistent"]].concat()) else {
-        eprintln!("skipped: qemu-nbd is not installed");
+/// What every program with QEMU's NBD server has to do, if it is installed; `FILE` is its export `disk`.
+fn qemu_serves_every_command(program: &str, arguments: &[&str]) {
+    let Some(server) = Server::start(program, arguments) else {
+        eprintln!("skipped: {program} is not installed");
         return;
     };
     let refused = Connection::open(&server, "other").err();
@@ -312,6 +311,21 @@ fn qemu_s_server_serves_every_command() {
     connection.end();
     let file = std::fs::read(server.dir.path().join("file")).unwrap();
     assert_eq!(file[99 * 4096..100 * 4096], [99; 4096]);
+}
+
+#[test]
+fn qemu_s_server_serves_every_command() {
+    let socket = ["--socket=SOCKET", "--persistent"];
+    let export = ["--format=raw", "--export-name=disk", "--discard=unmap", "FILE"];
+    qemu_serves_every_command("qemu-nbd", &[&socket[..], &export].concat());
+}
+
+#[test]
+fn qemu_s_storage_daemon_serves_every_command() {
+    let socket = ["--nbd-server", "addr.type=unix,addr.path=SOCKET"];
+    let image = ["--blockdev", "driver=file,node-name=image,filename=FILE,discard=unmap"];
+    let export = ["--export", "type=nbd,id=disk,node-name=image,name=disk,writable=on"];
+    qemu_serves_every_command("qemu-storage-daemon", &[socket, image, export].concat());
 }
 
 const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
