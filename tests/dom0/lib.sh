@@ -115,11 +115,11 @@ nbd_start() { nbd-server -C /run/nbd.conf -p /run/nbd-server.pid && wait_for 5 p
 # nbd_signal SIGNAL: sends it to the server, and to all its processes, of which each connection has one.
 nbd_signal() { killall "-$1" nbd-server; }
 
-# nbd_disk NAME EXPORT [LINE...]: makes /disks/NAME.pilotfish, a disk on an NBD server (server=: which, if not dom0's),
-# with these lines; prints its path.
+# nbd_disk NAME EXPORT [LINE...]: makes /disks/NAME.pilotfish, a disk on an NBD server (server=: which, if not dom0's;
+# address=: the stub's), with these lines; prints its path.
 nbd_disk() {
     local file="/disks/$1.pilotfish"
-    printf '%s\n' 'storage = "nbd"' "server = \"nbd://${server:-10.0.0.1}/$2\"" 'address = "10.0.0.6/24"' >"$file"
+    printf '%s\n' 'storage = "nbd"' "server = \"nbd://${server:-10.0.0.1}/$2\"" "address = \"${address:-10.0.0.6/24}\"" >"$file"
     shift 2
     printf '%s\n' "$@" >>"$file"
     echo "$file"

@@ -36,7 +36,8 @@ disk_refused "writing to a read-only export" 'disk sda \(2048\): .*NBD server 10
     "$(virtio_disk sda "$(nbd_disk bad golden)")"
 disk_refused "a server whose host is not there" 'disk sda \(2048\): .*NBD server 10.0.0.77:10809: no answer' \
     "$(virtio_disk sda "$(server=10.0.0.77 nbd_disk bad web)")"
-disk_refused "a server's name" 'disk sda \(2048\): .*a stub does not look names up' "$(virtio_disk sda "$(server=store nbd_disk bad web)")"
+disk_refused "a server's name that nobody knows" 'disk sda \(2048\): .*the name no-such-host: cannot be looked up: ' \
+    "$(virtio_disk sda "$(server=no-such-host nbd_disk bad web)")"
 disk_refused "a bridge that is not there" 'bridge = "none0": dom0 has none of that name' \
     "$(virtio_disk sda "$(nbd_disk bad web 'bridge = "none0"')")"
 disk_refused "an interface that is no bridge" 'bridge = "lo": dom0 has a network interface of that name, but it is no bridge' \
@@ -84,8 +85,13 @@ check "the server's image holds what the guest wrote" image_holds "$image" web 3
 nothing_left
 no_network_left
 
-# The end of a guest in the middle of it, with the usual frames.
-check "xl create of a guest that writes" start_guest heavy heavy "$(virtio_disk xvda "$(nbd_disk web web 'mtu = 1500')")"
+# The end of a guest in the middle of it, with the usual frames, over IPv6. Nobody else is there to have the address.
+for interface in all xenbr0; do echo 0 >/proc/sys/net/ipv6/conf/$interface/accept_dad; done
+sed 's/^listenaddr.*/listenaddr = fd00::1/' /run/nbd.conf >/run/nbd6.conf
+ip -6 addr add fd00::1/64 dev xenbr0 && nbd-server -C /run/nbd6.conf -p /run/nbd6.pid
+check "a server listens at an IPv6 address" wait_for 5 grep -q ':2A39 .* 0A ' /proc/net/tcp6
+check "xl create of a guest that writes" start_guest heavy heavy \
+    "$(virtio_disk xvda "$(server='[fd00::1]' address=fd00::6/64 nbd_disk web web 'mtu = 1500')")"
 check "the guest writes" more_rounds heavy 2 60
 from=$(now_ms)
 check "xl destroy" timeout 40 xl destroy heavy

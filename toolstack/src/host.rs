@@ -1,6 +1,7 @@
 //! What the daemon does to domains, as a trait, so that tests need no Xen.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,6 +63,9 @@ pub trait Host: Send + Sync {
 
     /// Whether a stub can get a network interface on that bridge, and has an image that makes use of it.
     fn check_network(&self, config: &Config, bridge: &str) -> Result<()>;
+
+    /// The addresses of a host's name, as dom0 finds them.
+    fn look_up(&self, name: &str) -> Result<Vec<IpAddr>>;
 
     /// Takes the address of a stub that is about to be made; `None` if another one that is being made has it.
     fn claim(&self, address: &str) -> Result<Option<Claim>>;

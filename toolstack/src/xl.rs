@@ -1,6 +1,7 @@
 //! The real [`Host`]: `xl` where libxl's work is needed, hypercalls for the rest.
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use xen_privcmd::Privcmd;
 use crate::command::{self, tail};
 use crate::config::Config;
 use crate::disk::lock::Lock;
-use crate::disk::loops;
+use crate::disk::{loops, names};
 use crate::host::{Claim, Claims, DomainState, Host, HotplugLock};
 use crate::network;
 
@@ -97,6 +98,10 @@ impl Host for XlHost {
 
     fn check_network(&self, config: &Config, bridge: &str) -> Result<()> {
         network::check(config, bridge)
+    }
+
+    fn look_up(&self, name: &str) -> Result<Vec<IpAddr>> {
+        names::look_up(name)
     }
 
     fn claim(&self, address: &str) -> Result<Option<Claim>> {

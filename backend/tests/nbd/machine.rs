@@ -14,7 +14,7 @@ use kernel::Hypervisor;
 use kernel::fake::{Event, FakeXen, GuestAccess};
 use nbd::fake::{Server, ServerConfig};
 use net::fake::FarHost;
-use net::{Address, Ipv4Addr, Network, SocketAddrV4};
+use net::{Address, IpAddr, Ipv4Addr, Network, SocketAddr};
 use std::cell::RefCell;
 use std::rc::Rc;
 use xen_pv_sys::dm_op::ioreq;
@@ -22,8 +22,9 @@ use xen_pv_sys::dm_op::ioreq;
 pub const SECOND_NS: u64 = 1_000_000_000;
 /// Without an answer for so long, requests fail.
 pub const TIMEOUT_NS: u64 = 60 * SECOND_NS;
-pub const ADDRESS: Address = Address { ours: Ipv4Addr::new(10, 0, 0, 7), prefix_bits: 24, gateway: None };
-pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
+pub const ADDRESS: Address =
+    Address { ours: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), prefix_bits: 24, gateway: None };
+pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), 10809);
 
 type TestLoop = EventLoop<FakeXen, TestMemory>;
 
@@ -54,7 +55,7 @@ impl Lan {
         let mut xs = Xenstore::new(&xen).expect("a xenstore");
         let front = NetFront::connect(&xen, &mut xs, 0).expect("a netback");
         let network = Network::new(&xen, front, ADDRESS);
-        let host = FarHost::start(&xen, &back, *SERVER.ip(), SERVER.port(), Server::new(config));
+        let host = FarHost::start(&xen, &back, SERVER.ip(), SERVER.port(), Server::new(config));
         Lan { xen, back, host, xs, network }
     }
 

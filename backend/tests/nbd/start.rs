@@ -6,7 +6,7 @@ use kernel::Hypervisor;
 use nbd::fake::ServerConfig;
 use nbd::wire::{FLAG_HAS_FLAGS, FLAG_READ_ONLY};
 use net::fake::Faults;
-use net::{Ipv4Addr, SocketAddrV4};
+use net::{Ipv4Addr, SocketAddr};
 
 /// What is said, and how long that takes.
 fn said(lan: &Lan, options: NbdOptions) -> (String, u64) {
@@ -54,7 +54,7 @@ fn a_host_that_refuses_is_told_at_once() {
 #[test]
 fn nobody_there_is_told_in_time() {
     let lan = Lan::new(ServerConfig::default());
-    let server = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 10809);
+    let server = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 99).into(), 10809);
     let (told, time_ns) = said(&lan, NbdOptions { server, ..options() });
     assert_eq!(told, "no answer");
     assert!(time_ns <= 6 * SECOND_NS, "{time_ns}");
@@ -77,7 +77,7 @@ fn a_network_that_loses_frames_is_good_enough() {
     lan.host.set_faults(Faults { lose_every: Some(7), ..Faults::default() });
     let disk = lan.connect(options());
     assert!(disk.is_ok(), "{:?}", disk.err());
-    assert!(ADDRESS.reaches(*SERVER.ip()));
+    assert!(ADDRESS.reaches(SERVER.ip()));
 }
 
 #[test]

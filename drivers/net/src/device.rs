@@ -19,6 +19,9 @@ enum Link<H: Hypervisor> {
     Down(Reconnect<H>),
 }
 
+/// Frames of no use that are dropped at once, at most.
+const FOREIGN_AT_ONCE: usize = 64;
+
 /// One frame.
 type Frame = Box<[u8; FRAME_MAX_BYTES]>;
 
@@ -29,12 +32,15 @@ pub(crate) struct NetDevice<H: Hypervisor> {
     rx_frame: Frame,
     tx_frame: Frame,
     frame_max: usize,
+    /// IPv6 is spoken, and not IPv4.
+    is_v6: bool,
 }
 
 impl<H: Hypervisor> NetDevice<H> {
-    pub(crate) fn new(front: NetFront<H>) -> NetDevice<H> {
+    pub(crate) fn new(front: NetFront<H>, is_v6: bool) -> NetDevice<H> {
         NetDevice {
             frame_max: front.frame_max_bytes(),
+            is_v6,
             link: Some(Link::Up(front)),
             rx_frame: Box::new([0; FRAME_MAX_BYTES]),
             tx_frame: Box::new([0; FRAME_MAX_BYTES]),
@@ -103,6 +109,16 @@ impl<H: Hypervisor> NetDevice<H> {
     }
 }
 
+/// Whether a frame is of the IP that is spoken.
+fn is_spoken(frame: &[u8], is_v6: bool) -> bool {
+    match frame.get(12..14) {
+        Some([0x86, 0xdd]) => is_v6,
+        // IPv4 and ARP.
+        Some([0x08, 0x00 | 0x06]) => !is_v6,
+        _ => false,
+    }
+}
+
 /// A received frame.
 pub(crate) struct Received<'a>(&'a [u8]);
 
@@ -146,7 +162,16 @@ impl<H: Hypervisor> Device for NetDevice<H> {
         if !front.can_send() {
             return None;
         }
-        let len = front.receive(&mut self.rx_frame)?;
+        let is_v6 = self.is_v6;
+        let mut foreign = 0..FOREIGN_AT_ONCE;
+        let len = loop {
+            let len = front.receive(&mut self.rx_frame)?;
+            if is_spoken(self.rx_frame.get(..len)?, is_v6) {
+                break len;
+            }
+            // More of them have to wait for another turn.
+            foreign.next()?;
+        };
         let received = self.rx_frame.get(..len)?;
         Some((Received(received), Sending { front, frame: self.tx_frame.as_mut_slice() }))
     }

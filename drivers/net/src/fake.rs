@@ -8,7 +8,7 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use drivers::fake::NetBack;
 use kernel::Hypervisor;
 use kernel::fake::FakeXen;
@@ -16,7 +16,7 @@ use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, S
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, IpCidr};
 
 /// What a TCP server does with a connection.
 pub trait Application {
@@ -148,12 +148,20 @@ impl<A> Clone for FarHost<A> {
 }
 
 impl<A: Application + 'static> FarHost<A> {
-    /// A host with that address, of a network of 24 bits, and a server on `port`.
+    /// A host with that address, of a network of 24 bits (IPv6: 64), and a server on `port`.
     ///
     /// # Panics
     /// If smoltcp refuses to listen.
     #[must_use]
-    pub fn start(xen: &FakeXen, back: &NetBack, address: Ipv4Addr, port: u16, application: A) -> FarHost<A> {
+    pub fn start(
+        xen: &FakeXen,
+        back: &NetBack,
+        address: impl Into<IpAddr>,
+        port: u16,
+        application: A,
+    ) -> FarHost<A> {
+        let address = address.into();
+        let bits = if address.is_ipv4() { 24 } else { 64 };
         let faults = Faults::default();
         // That of the interface, as on a network where all hosts have the same.
         let mtu = back.front_node("mtu").and_then(|mtu| mtu.parse().ok()).unwrap_or(1500);
@@ -162,7 +170,7 @@ impl<A: Application + 'static> FarHost<A> {
         let config = Config::new(EthernetAddress([2, 0, 0, 0, 0, 9]).into());
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(address, 24))).expect("room");
+            addresses.push(IpCidr::new(address.into(), bits)).expect("room");
         });
         let mut sockets = SocketSet::new(vec![]);
         let buffer = || SocketBuffer::new(vec![0; 64 << 10]);

@@ -1,8 +1,8 @@
 //! TCP for the stub: [`smoltcp`] over the stub's own network interface.
 //!
-//! One interface with one IPv4 address that the configuration names ([`Network`]), and connections to servers
-//! over it ([`TcpClient`]). No DHCP, no DNS, no IPv6, no listening. ARP and TCP are all that is spoken, so the
-//! rest of what comes from the network is dropped where it is read.
+//! One interface with one address of IPv4 or IPv6 that the configuration names ([`Network`]), and connections to
+//! servers over it ([`TcpClient`]). No DHCP, no DNS, no listening, and nothing of the other version of IP: its frames
+//! are dropped where they are read.
 //!
 //! Nothing here waits, and each call does a bounded amount of work. The interface may lose its netback and
 //! get another; a connection that stands outlives that, as frames that were lost are sent again.
@@ -35,6 +35,6 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
-pub use core::net::{Ipv4Addr, SocketAddrV4};
+pub use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub use network::{Address, Network};
 pub use tcp::{RX_BUFFER_BYTES, TX_BUFFER_BYTES, TcpClient, TcpState};

@@ -4,13 +4,13 @@ use crate::device::NetDevice;
 use alloc::rc::Rc;
 use alloc::vec;
 use core::cell::{RefCell, RefMut};
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use drivers::netfront::NetFront;
 use drivers::xenstore::{StoreError, Xenstore};
 use kernel::{Hypervisor, Port};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, IpCidr};
 
 /// Frames that one call of [`Network::poll`] takes at most: the guest's accesses wait meanwhile.
 const FRAMES_AT_ONCE: usize = 64;
@@ -23,20 +23,28 @@ const FIRST_PORT: u16 = 49152;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Address {
     /// Our own.
-    pub ours: Ipv4Addr,
-    /// Bits of it that name the network, at most 32.
+    pub ours: IpAddr,
+    /// Bits of it that name the network, at most all.
     pub prefix_bits: u8,
     /// Who knows the way to other networks.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
 impl Address {
     /// Whether there is a way to that address: it is on our network, or there is a gateway.
     #[must_use]
-    pub fn reaches(&self, other: Ipv4Addr) -> bool {
-        let host_bits = 32u32.saturating_sub(self.prefix_bits.into());
-        let network = |address: Ipv4Addr| address.to_bits().checked_shr(host_bits).unwrap_or(0);
-        self.gateway.is_some() || network(self.ours) == network(other)
+    pub fn reaches(&self, other: IpAddr) -> bool {
+        let same_bits = (bits(self.ours) ^ bits(other)).leading_zeros();
+        let is_near = same_bits >= self.prefix_bits.into();
+        self.ours.is_ipv4() == other.is_ipv4() && (is_near || self.gateway.is_some())
+    }
+}
+
+/// The bits of an address, the first one highest.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
@@ -67,7 +75,7 @@ impl<H: Hypervisor> Network<H> {
     #[must_use]
     pub fn new(hv: &H, front: NetFront<H>, address: Address) -> Network<H> {
         let mac = front.mac();
-        let mut device = NetDevice::new(front);
+        let mut device = NetDevice::new(front, address.ours.is_ipv6());
         let now_ns = hv.now_ns();
         let interface = interface(&mut device, mac, address, now_ns);
         let sockets = SocketSet::new(vec![]);
@@ -150,6 +158,14 @@ impl<H: Hypervisor> Network<H> {
     }
 }
 
+/// Its bits, folded.
+fn seed_of(address: IpAddr) -> u64 {
+    let bits = bits(address).to_be_bytes();
+    let (high, low) = bits.split_at(8);
+    let word = |half: &[u8]| half.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+    word(high) ^ word(low).rotate_left(32)
+}
+
 /// smoltcp's side of the interface. It asks for the length of frames once.
 fn interface<H: Hypervisor>(
     device: &mut NetDevice<H>,
@@ -160,17 +176,19 @@ fn interface<H: Hypervisor>(
     let mut config = Config::new(EthernetAddress(mac).into());
     // There is no better source of what others cannot know: sequence numbers begin there. It keeps
     // nobody out who sees our frames.
-    config.random_seed = now_ns ^ u64::from(address.ours.to_bits()).rotate_left(32);
+    config.random_seed = now_ns ^ seed_of(address.ours);
     let mut interface = Interface::new(config, device, at(now_ns));
     interface.update_ip_addrs(|addresses| {
-        let ours = Ipv4Cidr::new(address.ours, address.prefix_bits.min(32));
+        let most_bits = if address.ours.is_ipv4() { 32 } else { 128 };
         // There is room for one.
-        let _ = addresses.push(IpCidr::Ipv4(ours));
+        let _ = addresses.push(IpCidr::new(address.ours.into(), address.prefix_bits.min(most_bits)));
     });
-    if let Some(gateway) = address.gateway {
-        // There is room for one.
-        let _ = interface.routes_mut().add_default_ipv4_route(gateway);
-    }
+    // There is room for one.
+    let _ = match address.gateway {
+        Some(IpAddr::V4(gateway)) => interface.routes_mut().add_default_ipv4_route(gateway).map(drop),
+        Some(IpAddr::V6(gateway)) => interface.routes_mut().add_default_ipv6_route(gateway).map(drop),
+        None => Ok(()),
+    };
     interface
 }
 
@@ -247,16 +265,22 @@ fn at(now_ns: u64) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, Ipv4Addr};
+    use super::Address;
 
     #[test]
     fn there_is_a_way_to_our_own_network_and_by_a_gateway() {
-        let address =
-            |prefix_bits, gateway| Address { ours: Ipv4Addr::new(10, 0, 0, 6), prefix_bits, gateway };
-        let (near, far) = (Ipv4Addr::new(10, 0, 0, 250), Ipv4Addr::new(10, 0, 1, 5));
-        assert!(address(24, None).reaches(near) && !address(24, None).reaches(far));
-        assert!(address(24, Some(near)).reaches(far));
-        assert!(address(23, None).reaches(far));
-        assert!(address(0, None).reaches(far) && !address(32, None).reaches(near));
+        for (ours, near, far, bits, widest) in [
+            ("10.0.0.6", "10.0.0.250", "10.0.1.5", 24, 32),
+            ("fd00::6", "fd00::1:2:3:4", "fd00:0:0:1::5", 64, 128),
+        ] {
+            let [ours, near, far] = [ours, near, far].map(|text| text.parse().unwrap());
+            let address = |prefix_bits, gateway| Address { ours, prefix_bits, gateway };
+            assert!(address(bits, None).reaches(near) && !address(bits, None).reaches(far));
+            assert!(address(bits, Some(near)).reaches(far));
+            assert!(address(bits - 1, None).reaches(far));
+            assert!(address(0, None).reaches(far) && !address(widest, None).reaches(near));
+            let other = if ours.is_ipv4() { "fd00::6" } else { "10.0.0.6" };
+            assert!(!address(0, Some(near)).reaches(other.parse().unwrap()), "of another kind");
+        }
     }
 }

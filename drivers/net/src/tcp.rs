@@ -2,7 +2,7 @@
 
 use crate::network::Network;
 use alloc::vec;
-use core::net::SocketAddrV4;
+use core::net::SocketAddr;
 use kernel::Hypervisor;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
@@ -45,13 +45,13 @@ pub enum TcpState {
 pub struct TcpClient<H: Hypervisor> {
     network: Network<H>,
     socket: SocketHandle,
-    server: SocketAddrV4,
+    server: SocketAddr,
 }
 
 impl<H: Hypervisor> TcpClient<H> {
     /// A client of that server, without a connection yet.
     #[must_use]
-    pub fn new(network: &Network<H>, server: SocketAddrV4) -> TcpClient<H> {
+    pub fn new(network: &Network<H>, server: SocketAddr) -> TcpClient<H> {
         let buffer = |bytes| SocketBuffer::new(vec![0; bytes]);
         let mut socket = Socket::new(buffer(RX_BUFFER_BYTES), buffer(TX_BUFFER_BYTES));
         // Requests are short and somebody waits for each: neither data nor answers are held back.
@@ -76,7 +76,7 @@ impl<H: Hypervisor> TcpClient<H> {
 
     /// Who is at the other end.
     #[must_use]
-    pub fn server(&self) -> SocketAddrV4 {
+    pub fn server(&self) -> SocketAddr {
         self.server
     }
 
@@ -98,7 +98,7 @@ impl<H: Hypervisor> TcpClient<H> {
         self.abort();
         let mut stack = self.network.stack();
         let local = stack.take_port();
-        let remote = (*self.server.ip(), self.server.port());
+        let remote = (self.server.ip(), self.server.port());
         let stack = &mut *stack;
         let socket = stack.sockets.get_mut::<Socket<'_>>(self.socket);
         // What it could refuse (no address, port 0) shows as a state that stays closed.

@@ -1,9 +1,10 @@
 //! The client and a host at the other end of a fake network.
 
+mod ipv6;
 mod nbd_over_tcp;
 
 use crate::fake::{Application, FarHost, Faults};
-use crate::{Address, Ipv4Addr, Network, SocketAddrV4, TX_BUFFER_BYTES, TcpClient, TcpState};
+use crate::{Address, IpAddr, Ipv4Addr, Ipv6Addr, Network, SocketAddr, TX_BUFFER_BYTES, TcpClient, TcpState};
 use drivers::NetFront;
 use drivers::fake::{NetBack, XenStored};
 use drivers::netfront::FRAME_MAX_BYTES;
@@ -13,8 +14,12 @@ use kernel::{DomId, Hypervisor};
 use proptest::prelude::*;
 use std::vec::Vec;
 
-const ADDRESS: Address = Address { ours: Ipv4Addr::new(10, 0, 0, 7), prefix_bits: 24, gateway: None };
-const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
+const ADDRESS: Address =
+    Address { ours: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), prefix_bits: 24, gateway: None };
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), 10809);
+const ADDRESS_6: Address =
+    Address { ours: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7)), prefix_bits: 64, gateway: None };
+const SERVER_6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5)), 10809);
 
 /// Sends back what comes.
 #[derive(Default)]
@@ -50,11 +55,11 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(address: Address, server: SocketAddrV4) -> Machine {
+    fn new(address: Address, server: SocketAddr) -> Machine {
         Machine::with_mtu(address, server, 1500)
     }
 
-    fn with_mtu(address: Address, server: SocketAddrV4, mtu: u16) -> Machine {
+    fn with_mtu(address: Address, server: SocketAddr, mtu: u16) -> Machine {
         let xen = FakeXen::new(DomId(5));
         let store = XenStored::start(&xen);
         let back = NetBack::attach(&xen, &store, 0);
@@ -63,7 +68,8 @@ impl Machine {
         let mut xs = Xenstore::new(&xen).unwrap();
         let front = NetFront::connect(&xen, &mut xs, 0).unwrap();
         let client = TcpClient::new(&Network::new(&xen, front, address), server);
-        let host = FarHost::start(&xen, &back, Ipv4Addr::new(10, 0, 0, 5), 10809, Echo::default());
+        let at = if address.ours.is_ipv4() { SERVER } else { SERVER_6 };
+        let host = FarHost::start(&xen, &back, at.ip(), 10809, Echo::default());
         Machine { xen, xs, back, host, client }
     }
 
@@ -209,7 +215,7 @@ fn a_refused_connection_is_closed() {
 
 #[test]
 fn nobody_there_is_closed_after_a_while() {
-    let mut machine = Machine::new(ADDRESS, SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 10809));
+    let mut machine = Machine::new(ADDRESS, SocketAddr::new(Ipv4Addr::new(10, 0, 0, 99).into(), 10809));
     machine.client.open();
     assert!(!machine.run(10 * SECOND_NS, |client| client.state() == TcpState::Closed));
     assert!(machine.run(10 * SECOND_NS, |client| client.state() == TcpState::Closed));
@@ -217,12 +223,13 @@ fn nobody_there_is_closed_after_a_while() {
 
 #[test]
 fn a_server_on_another_network_needs_a_gateway() {
-    let far = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 5), 10809);
+    let far = SocketAddr::new(Ipv4Addr::new(10, 9, 0, 5).into(), 10809);
     let mut machine = Machine::new(ADDRESS, far);
     machine.client.open();
     machine.run(SECOND_NS, |_| false);
     assert_eq!(machine.host.frames(), 0, "no way, no frame");
-    let mut machine = Machine::new(Address { gateway: Some(Ipv4Addr::new(10, 0, 0, 5)), ..ADDRESS }, far);
+    let mut machine =
+        Machine::new(Address { gateway: Some(Ipv4Addr::new(10, 0, 0, 5).into()), ..ADDRESS }, far);
     machine.client.open();
     machine.run(SECOND_NS, |_| false);
     assert!(

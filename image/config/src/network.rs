@@ -5,11 +5,11 @@ use super::{Config, ConfigError, DiskConfig, Store, of_disk, once, split};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{IpAddr, SocketAddr};
 
 /// Bytes of an export's name at most.
 pub const EXPORT_MAX_BYTES: usize = 255;
-const ADDRESS_RULE: Rule = "not the IPv4 address of a host";
+const ADDRESS_RULE: Rule = "not the address of a host";
 const NAME_RULE: Rule = "the export's name is not 0 to 255 bytes of UTF-8 text, with %XX for what is not in \
      [A-Za-z0-9._~/-]";
 
@@ -17,18 +17,18 @@ const NAME_RULE: Rule = "the export's name is not 0 to 255 bytes of UTF-8 text, 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NetConfig {
     /// Its own address.
-    pub ours: Ipv4Addr,
-    /// Bits of it that name the network, 1 to 32.
+    pub ours: IpAddr,
+    /// Bits of it that name the network, 1 to 32, or 128 with IPv6.
     pub prefix_bits: u8,
     /// Who knows the way to other networks.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
 /// An export of an NBD server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NbdStore {
     /// Where the server listens.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// The export's name, at most [`EXPORT_MAX_BYTES`]; empty: the server's default.
     pub export: String,
 }
@@ -50,7 +50,7 @@ impl NetConfig {
         let (ours, prefix_bits) = ip.ok_or_else(|| ConfigError::new("net.ip", "", "is missing"))?;
         let net = NetConfig { ours, prefix_bits, gateway };
         match gateway {
-            Some(gateway) if gateway == ours || !net.is_near(gateway) => {
+            Some(gateway) if gateway == ours || !(net.is_near(gateway) || net.is_of_link(gateway)) => {
                 let rule = "not another host of the network that net.ip names";
                 Err(ConfigError::new("net.gateway", &gateway.to_string(), rule))
             }
@@ -59,10 +59,18 @@ impl NetConfig {
     }
 
     /// Whether that address is on our network.
-    fn is_near(&self, other: Ipv4Addr) -> bool {
-        let host_bits = 32u32.saturating_sub(self.prefix_bits.into());
-        let network = |address: Ipv4Addr| address.to_bits().checked_shr(host_bits).unwrap_or(0);
-        network(self.ours) == network(other)
+    fn is_near(&self, other: IpAddr) -> bool {
+        let same_bits = match (self.ours, other) {
+            (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        same_bits >= self.prefix_bits.into()
+    }
+
+    /// Whether that is the address of a router of IPv6 as its own network knows it (RFC 4861).
+    fn is_of_link(&self, gateway: IpAddr) -> bool {
+        self.ours.is_ipv6() && matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local())
     }
 }
 
@@ -74,8 +82,9 @@ impl Config {
             let Some(net) = &self.net else {
                 return Err(ConfigError::new("net", "", "is missing, and an NBD disk needs it"));
             };
-            if net.gateway.is_none() && !net.is_near(*server.ip()) {
-                let rule = "no route: not on the network that net.ip names, and there is no gateway";
+            let has_gateway = net.gateway.is_some() && net.ours.is_ipv4() == server.is_ipv4();
+            if !has_gateway && !net.is_near(server.ip()) {
+                let rule = "no route: not on the network that net.ip names, and no gateway leads there";
                 return Err(ConfigError::new(&of_disk(place, "store"), &format!("nbd:{server}"), rule));
             }
         }
@@ -90,28 +99,43 @@ impl DiskConfig {
     }
 }
 
-fn ip_and_prefix(text: &str) -> Result<(Ipv4Addr, u8), Rule> {
+fn ip_and_prefix(text: &str) -> Result<(IpAddr, u8), Rule> {
     let (ip, prefix) = text.split_once('/').ok_or("not of the form <address>/<prefix>")?;
-    let prefix = decimal(prefix).filter(|bits| (1..=32u8).contains(bits)).ok_or("not a prefix of 1 to 32")?;
-    Ok((host(ip)?, prefix))
+    let ip = host(ip)?;
+    let (most, rule) = match ip {
+        IpAddr::V4(_) => (32u8, "not a prefix of 1 to 32"),
+        IpAddr::V6(_) => (128, "not a prefix of 1 to 128"),
+    };
+    let prefix = decimal(prefix).filter(|bits| (1..=most).contains(bits)).ok_or(rule)?;
+    Ok((ip, prefix))
 }
 
-fn host(text: &str) -> Result<Ipv4Addr, Rule> {
-    let ip: Ipv4Addr = text.parse().map_err(|_| ADDRESS_RULE)?;
-    let odd = ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback();
-    if odd { Err(ADDRESS_RULE) } else { Ok(ip) }
+fn host(text: &str) -> Result<IpAddr, Rule> {
+    let ip: IpAddr = text.parse().map_err(|_| ADDRESS_RULE)?;
+    let is_odd = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast(),
+        // It stands for one of IPv4.
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().is_some(),
+    };
+    if is_odd || ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
+        Err(ADDRESS_RULE)
+    } else {
+        Ok(ip)
+    }
 }
 
 /// What follows `nbd:`.
 pub(crate) fn store(text: &str) -> Result<Store, Rule> {
-    if text.starts_with('[') {
-        return Err("nbd: an IPv6 address, which this image does not know");
-    }
     let (server, export) = text.split_once('/').ok_or("nbd: needs <address>:<port>/<export>")?;
-    let (ip, port) = server.split_once(':').ok_or("nbd: needs <address>:<port>/<export>")?;
+    let (ip, port) = server.rsplit_once(':').ok_or("nbd: needs <address>:<port>/<export>")?;
     let port = decimal(port).filter(|&port| port > 0).ok_or("nbd: not a port from 1 to 65535")?;
     let export = name(export).filter(|name| name.len() <= EXPORT_MAX_BYTES).ok_or(NAME_RULE)?;
-    Ok(Store::Nbd(NbdStore { server: SocketAddrV4::new(host(ip)?, port), export }))
+    let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+    let ip = host(bare.unwrap_or(ip))?;
+    if ip.is_ipv6() != bare.is_some() {
+        return Err("nbd: an IPv6 address stands in brackets, and no other");
+    }
+    Ok(Store::Nbd(NbdStore { server: SocketAddr::new(ip, port), export }))
 }
 
 /// Undoes the percent-encoding.

@@ -19,6 +19,9 @@ const START_NS: u64 = 4_000_000_000;
 /// Each step of the handshake with netback.
 const VIF_STEP_NS: u64 = 3_000_000_000;
 
+/// What each network carries that IPv6 is spoken on (RFC 8200).
+const MTU_MIN_V6_BYTES: u16 = 1280;
+
 /// A connected interface, and until when the servers have to answer.
 pub struct Way {
     network: Network<Xen>,
@@ -32,6 +35,12 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Opt
     let deadline_ns = xen.now_ns().saturating_add(START_NS);
     let front = NetFront::connect_within(xen, xs, VIF, VIF_STEP_NS)
         .map_err(|error| format!("network interface {VIF}: {error}"))?;
+    if net.ours.is_ipv6() && front.mtu_bytes() < MTU_MIN_V6_BYTES {
+        return Err(format!(
+            "network interface {VIF}: an MTU of {} bytes is too small for IPv6",
+            front.mtu_bytes()
+        ));
+    }
     let address = Address { ours: net.ours, prefix_bits: net.prefix_bits, gateway: net.gateway };
     Ok(Some(Way { network: Network::new(xen, front, address), deadline_ns }))
 }

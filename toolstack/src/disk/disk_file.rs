@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
+use super::names::LookUp;
 use super::nbd::{Export, Network};
 use crate::config::{BACKEND_TIMEOUT_MAX_MS, check_mtu};
 use crate::text::{printable, toml_error};
@@ -98,7 +99,7 @@ impl DiskFile {
     ///
     /// # Errors
     /// One line that names file, key and value.
-    pub fn load(path: &str) -> Result<DiskFile> {
+    pub fn load(path: &str, look_up: LookUp<'_>) -> Result<DiskFile> {
         let flags = OFlags::NONBLOCK.bits().cast_signed(); // Nobody may ever write to a pipe.
         let mut options = std::fs::File::options();
         let file = options.read(true).custom_flags(flags).open(path).with_context(|| path.to_owned())?;
@@ -109,26 +110,26 @@ impl DiskFile {
             u64::try_from(length)? <= MAX_BYTES,
             "{path}: more than {MAX_BYTES} bytes: too long for a disk file"
         );
-        DiskFile::parse(path, &source)
+        DiskFile::parse(path, &source, look_up)
     }
 
-    fn parse(name: &str, source: &str) -> Result<DiskFile> {
+    fn parse(name: &str, source: &str, look_up: LookUp<'_>) -> Result<DiskFile> {
         let file: File =
             toml::from_str(source).map_err(|e| anyhow::Error::msg(toml_error(name, source, &e)))?;
-        let checked = file.checked();
+        let checked = file.checked(look_up);
         checked.map_err(|why| anyhow::Error::msg(format!("{name}: {why:#}")))
     }
 }
 
 impl File {
     /// What the file says, if its keys fit together.
-    fn checked(self) -> Result<DiskFile> {
+    fn checked(self, look_up: LookUp<'_>) -> Result<DiskFile> {
         self.check_keys()?;
         self.check_serial()?;
         self.check_backend()?;
         self.check_timeout()?;
         let (serial, backend_timeout_ms) = (self.serial.clone(), self.backend_timeout_ms);
-        Ok(DiskFile { storage: self.storage()?, serial, backend_timeout_ms })
+        Ok(DiskFile { storage: self.storage(look_up)?, serial, backend_timeout_ms })
     }
 
     /// Each key belongs to the kind of storage.
@@ -151,7 +152,7 @@ impl File {
         }
     }
 
-    fn storage(self) -> Result<DiskStorage> {
+    fn storage(self, look_up: LookUp<'_>) -> Result<DiskStorage> {
         let needs = |key: &str| format!("storage = \"{}\": needs {key} = \"...\"", self.storage.word());
         match self.storage {
             Storage::Ram => Ok(DiskStorage::Ram(ram_bytes(self.size.with_context(|| needs("size"))?)?)),
@@ -162,14 +163,14 @@ impl File {
             Storage::Nbd => {
                 let server = self.server.with_context(|| needs("server"))?;
                 let address = self.address.with_context(|| needs("address"))?;
-                let export = Export::parse(&server)
-                    .with_context(|| format!("server = \"{}\"", printable(&server, 120)))?;
-                let server = *export.server.ip();
-                let mut network = Network::parse(&address, self.gateway.as_deref(), self.bridge, server)?;
+                let mut network = Network::parse(&address, self.gateway.as_deref(), self.bridge)?;
                 if let Some(mtu) = self.mtu {
                     check_mtu(mtu).with_context(|| format!("mtu = {mtu}"))?;
                 }
                 network.mtu = self.mtu;
+                let export = Export::parse(&server, network.address, look_up)
+                    .with_context(|| format!("server = \"{}\"", printable(&server, 120)))?;
+                network.check_way(export.server.ip())?;
                 Ok(DiskStorage::Nbd { export, network })
             }
         }
@@ -225,9 +226,17 @@ mod tests {
     use super::*;
     use rustix::fs::{CWD, FileType, mknodat};
 
+    fn parse(name: &str, source: &str) -> Result<DiskFile> {
+        DiskFile::parse(name, source, &|_| bail!("there is no such name"))
+    }
+
+    fn load(path: &str) -> Result<DiskFile> {
+        DiskFile::load(path, &|_| bail!("there is no such name"))
+    }
+
     #[test]
     fn ram_and_pv_disks_are_read() {
-        let ram = DiskFile::parse("d", "storage = \"ram\"\nsize = \"64MiB\"\nserial = \"swap-0\"\n").unwrap();
+        let ram = parse("d", "storage = \"ram\"\nsize = \"64MiB\"\nserial = \"swap-0\"\n").unwrap();
         let expected = |storage, serial: Option<&str>, backend_timeout_ms| DiskFile {
             storage,
             serial: serial.map(str::to_owned),
@@ -237,24 +246,24 @@ mod tests {
         let source = "storage = \"pv\"\ntarget = \"/dev/vg/guest\"\nbackend-timeout-ms = 0\n";
         let target = "/dev/vg/guest".to_owned();
         let storage = DiskStorage::Pv { target: target.clone(), backend: None };
-        assert_eq!(DiskFile::parse("d", source).unwrap(), expected(storage, None, Some(0)));
+        assert_eq!(parse("d", source).unwrap(), expected(storage, None, Some(0)));
         let source = "storage = \"pv\"\ntarget = \"/dev/vg/guest\"\nbackend = \"store-1\"\n";
         let storage = DiskStorage::Pv { target, backend: Some("store-1".into()) };
-        assert_eq!(DiskFile::parse("d", source).unwrap(), expected(storage, None, None));
+        assert_eq!(parse("d", source).unwrap(), expected(storage, None, None));
     }
 
     #[test]
     fn an_nbd_disk_is_read() {
         let source = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/web1\"\naddress = \"10.0.0.6/24\"\n";
-        let read = |more: &str| DiskFile::parse("d", &format!("{source}{more}")).unwrap();
+        let read = |more: &str| parse("d", &format!("{source}{more}")).unwrap();
         let DiskStorage::Nbd { export, network } = read("").storage else { panic!() };
         assert_eq!(export.to_string(), "nbd://10.0.0.5:10809/web1");
-        assert_eq!((network.address.octets(), network.bridge), ([10, 0, 0, 6], None));
+        assert_eq!((network.address.to_string(), network.bridge), ("10.0.0.6".to_owned(), None));
         let file = read("bridge = \"br-1\"\ngateway = \"10.0.0.1\"\nserial = \"s\"\nbackend-timeout-ms = 7");
         assert_eq!((file.serial.as_deref(), file.backend_timeout_ms), (Some("s"), Some(7)));
         let DiskStorage::Nbd { network, .. } = file.storage else { panic!() };
         assert_eq!(network.bridge.as_deref(), Some("br-1"));
-        assert_eq!(network.gateway.map(|g| g.octets()), Some([10, 0, 0, 1]));
+        assert_eq!(network.gateway, Some("10.0.0.1".parse().unwrap()));
     }
 
     #[test]
@@ -267,11 +276,11 @@ mod tests {
         for (name, what) in
             [("pipe", "not a file"), ("long", "too long"), ("none", "No such"), ("bytes", "UTF-8")]
         {
-            let error = format!("{:#}", DiskFile::load(&at(name)).unwrap_err());
+            let error = format!("{:#}", load(&at(name)).unwrap_err());
             assert!(error.starts_with(&at(name)) && error.contains(what), "{error}");
         }
         std::fs::write(at("good"), "storage = \"ram\"\nsize = \"4kiB\"").unwrap();
-        DiskFile::load(&at("good")).unwrap();
+        load(&at("good")).unwrap();
     }
 
     #[test]
@@ -299,7 +308,7 @@ mod tests {
             ("storage = \"pv\"\ntarget = \"/x\"\nbridge = \"b\"", "bridge: storage = \"pv\""),
             (
                 "storage = \"nbd\"\nserver = \"nbd://h/x\"\naddress = \"10.0.0.6/24\"",
-                "\"nbd://h/x\": its host",
+                "server = \"nbd://h/x\": the name h: there is no such name",
             ),
             ("storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"6\"", "address = \"6\""),
             ("storage = \"pv\"\ntarget = \"/x\"\nmtu = 9000", "mtu: storage = \"pv\""),
@@ -320,7 +329,7 @@ mod tests {
             ("storage = \"pv\"\ntarget = \"/x\"\nserial = \"\"", "serial"),
             ("\u{0}\u{1}garbage", "garbage"),
         ] {
-            let error = format!("{:#}", DiskFile::parse("d.pilotfish", source).unwrap_err());
+            let error = format!("{:#}", parse("d.pilotfish", source).unwrap_err());
             assert!(error.starts_with("d.pilotfish"), "{error}");
             assert!(error.contains(what), "{source}: {error}");
             assert!(!error.contains('\n'), "{error}");

@@ -14,6 +14,7 @@ pub mod disk_file;
 pub mod in_use;
 pub mod lock;
 pub mod loops;
+pub mod names;
 pub mod nbd;
 pub mod node;
 pub mod script;

@@ -1,12 +1,13 @@
 //! An export of an NBD server, and who the stub is on the network that leads there.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::config::check_bridge;
+use crate::disk::names::{LookUp, is_name};
 use crate::text::printable;
 
 /// The port that IANA gave NBD.
@@ -20,7 +21,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Export {
     /// Where the server listens.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// The name; empty: the server's default.
     pub name: String,
 }
@@ -29,11 +30,11 @@ pub struct Export {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Network {
     /// Its address.
-    pub address: Ipv4Addr,
-    /// Bits of the address that name the network, 1 to 32.
+    pub address: IpAddr,
+    /// Bits of the address that name the network, 1 to 32, or 128 with IPv6.
     pub prefix_bits: u8,
     /// Who knows the way to other networks.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// dom0's bridge that it joins; `None`: as the configuration says.
     pub bridge: Option<String>,
     /// Bytes of the payload of a frame; `None`: as the configuration says.
@@ -41,33 +42,30 @@ pub struct Network {
 }
 
 impl Export {
-    /// Reads `nbd://ADDRESS[:PORT][/EXPORT]`.
+    /// Reads `nbd://HOST[:PORT][/EXPORT]`. A name of the host is looked up, for an address of the kind of `ours`.
     ///
     /// # Errors
-    /// The rule that is broken.
-    pub fn parse(uri: &str) -> Result<Export> {
+    /// The rule that is broken, or why the name has no such address.
+    pub fn parse(uri: &str, ours: IpAddr, look_up: LookUp<'_>) -> Result<Export> {
         if uri.starts_with("nbds://") {
             bail!("TLS is not supported: write nbd:// and use a network that nobody else reaches");
         }
         let rest = uri.strip_prefix("nbd://").context("must begin with nbd://")?;
         let (server, name) = rest.split_once('/').unwrap_or((rest, ""));
-        ensure!(!server.starts_with('['), "IPv6 is not supported");
-        let (host, port) = match server.split_once(':') {
-            Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)),
-            None => (server, Some(PORT)),
-        };
-        let port = port.context("its port must be 1 to 65535")?;
-        let address = host.parse().map_err(|_| {
-            anyhow::Error::msg("its host must be an IPv4 address: a stub does not look names up")
-        })?;
-        ensure!(is_host(address), "no host has that address");
+        let (host, port) = host_and_port(server)?;
         ensure!(!name.contains(['?', '#']), "`?` and `#` in an export's name are written as %3F and %23");
         let name = percent_decode_str(name).decode_utf8().context("the export's name")?.into_owned();
         ensure!(
             name.len() <= EXPORT_MAX && !name.contains('\0'),
             "an export's name has at most {EXPORT_MAX} bytes, none of them 0"
         );
-        Ok(Export { server: SocketAddrV4::new(address, port), name })
+        // Last: it may take a while.
+        let address = match host {
+            Host::Address(address) => address,
+            Host::Name(name) => address_of_name(name, ours, look_up)?,
+        };
+        ensure!(is_host(address), "no host has that address");
+        Ok(Export { server: SocketAddr::new(address, port), name })
     }
 
     /// As the stub's command line names it.
@@ -75,6 +73,42 @@ impl Export {
     pub fn word(&self) -> String {
         format!("nbd:{}/{}", self.server, utf8_percent_encode(&self.name, ENCODED))
     }
+}
+
+/// A host as a URI names it.
+enum Host<'a> {
+    Address(IpAddr),
+    Name(&'a str),
+}
+
+/// Reads `HOST[:PORT]`. An IPv6 address stands in brackets.
+fn host_and_port(server: &str) -> Result<(Host<'_>, u16)> {
+    let (host, port) = if let Some(rest) = server.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').context("`[` has no `]`")?;
+        let address = address.parse().ok().filter(IpAddr::is_ipv6);
+        (Host::Address(address.context("what stands in brackets must be an IPv6 address")?), port)
+    } else {
+        let (host, port) = server.split_at(server.find(':').unwrap_or(server.len()));
+        let host = match host.parse() {
+            Ok(address) => Host::Address(address),
+            Err(_) => Host::Name(host),
+        };
+        (host, port)
+    };
+    if let Host::Name(name) = host {
+        ensure!(is_name(name), "its host must be an IPv4 address, an IPv6 address in brackets, or a name");
+    }
+    let number = |port: &str| port.parse().ok().filter(|port| *port > 0);
+    let port = if port.is_empty() { Some(PORT) } else { port.strip_prefix(':').and_then(number) };
+    Ok((host, port.context("its port must be 1 to 65535")?))
+}
+
+/// The first address of that name that is of the kind of `ours`.
+fn address_of_name(name: &str, ours: IpAddr, look_up: LookUp<'_>) -> Result<IpAddr> {
+    let found = look_up(name).with_context(|| format!("the name {name}"))?;
+    let kind = if ours.is_ipv4() { "IPv4" } else { "IPv6" };
+    let address = found.into_iter().find(|address| address.is_ipv4() == ours.is_ipv4());
+    address.with_context(|| format!("the name {name} has no {kind} address, and the stub's is one"))
 }
 
 impl fmt::Display for Export {
@@ -88,64 +122,102 @@ impl Network {
     ///
     /// # Errors
     /// One line that names the key.
-    pub fn parse(
-        address: &str,
-        gateway: Option<&str>,
-        bridge: Option<String>,
-        server: Ipv4Addr,
-    ) -> Result<Network> {
+    pub fn parse(address: &str, gateway: Option<&str>, bridge: Option<String>) -> Result<Network> {
         let shown = |key: &str, text: &str| format!("{key} = \"{}\"", printable(text, 60));
         let (ours, prefix_bits) = address_of(address).with_context(|| shown("address", address))?;
         let gateway = gateway.map(|text| {
             let gateway = text.parse().ok().filter(|gateway| is_host(*gateway));
-            gateway.with_context(|| format!("{}: must be an IPv4 address", shown("gateway", text)))
+            gateway.with_context(|| format!("{}: must be an IP address", shown("gateway", text)))
         });
         let network =
             Network { address: ours, prefix_bits, gateway: gateway.transpose()?, bridge, mtu: None };
         if let Some(gateway) = network.gateway {
             ensure!(
-                gateway != ours && network.holds(gateway),
+                gateway != ours && (network.holds(gateway) || network.has_on_link(gateway)),
                 "gateway = \"{gateway}\": must be another host of the network of address = \"{address}\""
             );
         }
-        ensure!(server != ours, "address = \"{address}\": is the server's own");
-        ensure!(
-            network.gateway.is_some() || network.holds(server),
-            "gateway: is needed, since {server} is not on the network of address = \"{address}\""
-        );
         if let Some(bridge) = &network.bridge {
             check_bridge(bridge).with_context(|| shown("bridge", bridge))?;
         }
         Ok(network)
     }
 
+    /// Sees to it that the stub finds the way to `server`.
+    ///
+    /// # Errors
+    /// One line that names the key.
+    pub fn check_way(&self, server: IpAddr) -> Result<()> {
+        let ours = format!("{}/{}", self.address, self.prefix_bits);
+        ensure!(
+            server.is_ipv4() == self.address.is_ipv4(),
+            "address = \"{ours}\": must be of the same IP version as the server's, {server}"
+        );
+        ensure!(server != self.address, "address = \"{ours}\": is the server's own");
+        ensure!(
+            self.gateway.is_some() || self.holds(server),
+            "gateway: is needed, since {server} is not on the network of address = \"{ours}\""
+        );
+        Ok(())
+    }
+
     /// Whether that address is on this network.
-    fn holds(&self, other: Ipv4Addr) -> bool {
-        let host_bits = 32 - u32::from(self.prefix_bits);
-        let network = |address: Ipv4Addr| u64::from(address.to_bits()) >> host_bits;
-        network(self.address) == network(other)
+    fn holds(&self, other: IpAddr) -> bool {
+        let same_bits = match (self.address, other) {
+            (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        same_bits >= self.prefix_bits.into()
+    }
+
+    /// Whether that is the address of a router of IPv6 as its own network knows it (RFC 4861).
+    fn has_on_link(&self, gateway: IpAddr) -> bool {
+        self.address.is_ipv6() && matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local())
     }
 }
 
-fn address_of(text: &str) -> Result<(Ipv4Addr, u8)> {
-    let rule = "must be the stub's IPv4 address with the bits of its network, as in 10.0.0.6/24";
+fn address_of(text: &str) -> Result<(IpAddr, u8)> {
+    let rule = "must be the stub's address with the bits of its network, as in 10.0.0.6/24 or fd00::6/64";
     let (address, bits) = text.split_once('/').context(rule)?;
-    let address: Ipv4Addr = address.parse().ok().filter(|address| is_host(*address)).context(rule)?;
-    let bits: u8 = bits.parse().ok().filter(|bits| (1..=32).contains(bits)).context(rule)?;
-    // The first and the last address of a network are not a host's, but where it has only one or two.
-    let hosts = u32::MAX.checked_shr(bits.into()).unwrap_or(0);
-    let place = address.to_bits() & hosts;
-    ensure!(bits >= 31 || (place != 0 && place != hosts), "is the network's own address, not a host's");
+    let address: IpAddr = address.parse().ok().filter(|address| is_host(*address)).context(rule)?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits: u8 = bits.parse().ok().filter(|bits| (1..=most).contains(bits)).context(rule)?;
+    // The first and the last address of a network are not a host's, but where it has only one or two. Of IPv6 the first
+    // is its routers'.
+    let is_odd = match address {
+        IpAddr::V4(address) => {
+            let hosts = u32::MAX.checked_shr(bits.into()).unwrap_or(0);
+            let place = address.to_bits() & hosts;
+            bits < 31 && (place == 0 || place == hosts)
+        }
+        IpAddr::V6(address) => {
+            let hosts = u128::MAX.checked_shr(bits.into()).unwrap_or(0);
+            bits < 127 && address.to_bits() & hosts == 0
+        }
+    };
+    ensure!(!is_odd, "is the network's own address, not a host's");
     Ok((address, bits))
 }
 
-fn is_host(address: Ipv4Addr) -> bool {
-    !(address.is_unspecified() || address.is_multicast() || address.is_broadcast() || address.is_loopback())
+fn is_host(address: IpAddr) -> bool {
+    let is_odd = match address {
+        IpAddr::V4(address) => address.is_broadcast(),
+        // It stands for one of IPv4.
+        IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
+    };
+    !(is_odd || address.is_unspecified() || address.is_multicast() || address.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OURS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 6));
+
+    fn parse(uri: &str) -> Result<Export> {
+        Export::parse(uri, OURS, &|name| bail!("nobody was to ask for {name}"))
+    }
 
     #[test]
     fn an_export_is_read_and_written_for_the_stub() {
@@ -154,16 +226,18 @@ mod tests {
             ("nbd://10.0.0.5/a/b", "nbd:10.0.0.5:10809/a/b", Some("nbd://10.0.0.5:10809/a/b")),
             ("nbd://10.0.0.5", "nbd:10.0.0.5:10809/", Some("nbd://10.0.0.5:10809/")),
             ("nbd://10.0.0.5:1/", "nbd:10.0.0.5:1/", None),
+            ("nbd://[fd00::1]:10810/x", "nbd:[fd00::1]:10810/x", None),
+            ("nbd://[fd00:0::1]/x", "nbd:[fd00::1]:10809/x", Some("nbd://[fd00::1]:10809/x")),
             (
                 "nbd://10.0.0.5/a b,c=%25%20%e4%B8%80",
                 "nbd:10.0.0.5:10809/a%20b%2Cc%3D%25%20%E4%B8%80",
                 Some("nbd://10.0.0.5:10809/a%20b%2Cc%3D%25%20%E4%B8%80"),
             ),
         ] {
-            let export = Export::parse(uri).unwrap();
+            let export = parse(uri).unwrap();
             assert_eq!(export.word(), word);
             assert_eq!(export.to_string(), shown.unwrap_or(uri));
-            assert_eq!(Export::parse(&export.to_string()).unwrap(), export);
+            assert_eq!(parse(&export.to_string()).unwrap(), export);
         }
     }
 
@@ -174,9 +248,18 @@ mod tests {
             ("10.0.0.5:10809", "nbd://"),
             ("nbds://10.0.0.5/x", "TLS"),
             ("nbd+unix:///x?socket=/s", "nbd://"),
-            ("nbd://[fd00::1]/x", "IPv6"),
-            ("nbd://store/x", "does not look names up"),
-            ("nbd:///x", "IPv4 address"),
+            ("nbd://[fd00::1/x", "has no `]`"),
+            ("nbd://[10.0.0.5]/x", "in brackets must be an IPv6 address"),
+            ("nbd://[fe80::1%eth0]/x", "in brackets must be an IPv6 address"),
+            ("nbd://[fd00::1]10809/x", "port"),
+            ("nbd://fd00::1/x", "port"),
+            ("nbd:///x", "or a name"),
+            ("nbd://st ore/x", "or a name"),
+            ("nbd://-store/x", "or a name"),
+            ("nbd://[::1]/x", "no host"),
+            ("nbd://[ff02::1]/x", "no host"),
+            ("nbd://[::ffff:10.0.0.5]/x", "no host"),
+            ("nbd://store/x", "the name store: nobody was to ask for store"),
             ("nbd://10.0.0.5:0/x", "port"),
             ("nbd://10.0.0.5:65536/x", "port"),
             ("nbd://0.0.0.0/x", "no host"),
@@ -187,22 +270,71 @@ mod tests {
             ("nbd://10.0.0.5/%00", "none of them 0"),
             (long.as_str(), "255"),
         ] {
-            let error = format!("{:#}", Export::parse(uri).unwrap_err());
+            let error = format!("{:#}", parse(uri).unwrap_err());
             assert!(error.contains(why), "{uri}: {error}");
         }
     }
 
-    fn network(address: &str, gateway: Option<&str>, server: [u8; 4]) -> Result<Network> {
-        Network::parse(address, gateway, None, server.into())
+    #[test]
+    fn a_name_is_the_first_address_of_the_right_kind() {
+        let answers =
+            ["fe80::5", "fd00::5", "10.0.0.5", "10.0.0.9"].map(|text| text.parse::<IpAddr>().unwrap());
+        let of = |ours: &str, count: usize| {
+            let look_up = |name: &str| {
+                assert_eq!(name, "store.example");
+                Ok(answers[..count].to_vec())
+            };
+            Export::parse("nbd://store.example:10810/x", ours.parse().unwrap(), &look_up)
+        };
+        assert_eq!(of("10.0.0.6", 4).unwrap().word(), "nbd:10.0.0.5:10810/x");
+        assert_eq!(of("fd00::6", 4).unwrap().word(), "nbd:[fe80::5]:10810/x");
+        let error = format!("{:#}", of("10.0.0.6", 2).unwrap_err());
+        assert_eq!(error, "the name store.example has no IPv4 address, and the stub's is one");
+        let nowhere = |_: &str| Ok(vec!["127.0.0.1".parse().unwrap()]);
+        let error = Export::parse("nbd://store/x", OURS, &nowhere).unwrap_err().to_string();
+        assert_eq!(error, "no host has that address");
+    }
+
+    fn network(address: &str, gateway: Option<&str>, server: impl Into<IpAddr>) -> Result<Network> {
+        let network = Network::parse(address, gateway, None)?;
+        network.check_way(server.into())?;
+        Ok(network)
+    }
+
+    #[test]
+    fn a_stub_may_have_an_address_of_ipv6() {
+        let server: IpAddr = "fd00::5".parse().unwrap();
+        assert_eq!(network("fd00::6/64", None, server).unwrap().prefix_bits, 64);
+        network("fd01::6/64", Some("fe80::1"), server).unwrap();
+        network("fd01::6/64", Some("fd01::1"), server).unwrap();
+        network("fd00::4/127", None, server).unwrap();
+        for (address, gateway, why) in [
+            ("fd00::6/0", None, "must be"),
+            ("fd00::6/129", None, "must be"),
+            ("::1/64", None, "must be"),
+            ("ff02::1/64", None, "must be"),
+            ("::ffff:10.0.0.6/64", None, "must be"),
+            ("fd00::/64", None, "the network's own"),
+            ("fd00::5/64", None, "the server's own"),
+            ("fd01::6/64", None, "gateway: is needed, since fd00::5"),
+            ("fd00::6/64", Some("fd01::1"), "another host"),
+            ("fd00::6/64", Some("10.0.0.1"), "another host"),
+            ("10.0.0.6/24", None, "same IP version as the server's, fd00::5"),
+            ("10.0.0.6/24", Some("10.0.0.1"), "same IP version"),
+            ("10.0.0.6/24", Some("fe80::1"), "another host"),
+        ] {
+            let error = format!("{:#}", network(address, gateway, server).unwrap_err());
+            assert!(error.contains(why), "{address}: {error}");
+        }
     }
 
     #[test]
     fn a_stub_finds_the_way_to_its_server() {
         let near = network("10.0.0.6/24", None, [10, 0, 0, 5]).unwrap();
-        assert_eq!((near.address, near.prefix_bits), (Ipv4Addr::new(10, 0, 0, 6), 24));
+        assert_eq!((near.address, near.prefix_bits), (OURS, 24));
         assert_eq!(near.gateway, None);
         let far = network("10.0.0.6/24", Some("10.0.0.1"), [10, 9, 0, 5]).unwrap();
-        assert_eq!(far.gateway, Some(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(far.gateway, Some("10.0.0.1".parse().unwrap()));
         network("10.0.0.6/1", None, [100, 0, 0, 5]).unwrap();
         network("10.0.0.6/31", None, [10, 0, 0, 7]).unwrap();
     }
@@ -229,7 +361,7 @@ mod tests {
             assert!(error.contains(why), "{address}: {error}");
         }
         for bridge in ["", "a,b", "sixteen-letters-", "br 0", "../x/y"] {
-            let done = Network::parse("10.0.0.6/24", None, Some(bridge.to_owned()), server.into());
+            let done = Network::parse("10.0.0.6/24", None, Some(bridge.to_owned()));
             let error = format!("{:#}", done.unwrap_err());
             assert!(error.starts_with("bridge = \"") && error.contains("name of a bridge"), "{error}");
         }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::data::{Data, DataId};
 use super::disk_file::{DiskFile, DiskStorage, SUFFIX};
 use super::in_use::{self, Exists};
+use super::names::{LookUp, look_up};
 use super::node::DiskNode;
 use super::stack::{self, Block};
 use crate::config::fit_for_xl;
@@ -46,7 +47,8 @@ pub fn resolve(store: &dyn Store, host: &dyn Host, nodes: &[DiskNode]) -> Result
     let blocks = LazyCell::new(stack::host_blocks);
     for node in nodes {
         let label = node.label();
-        let (disk, data) = follow(node).with_context(|| format!("disk {label}"))?;
+        let (disk, data) =
+            follow(node, &|name| host.look_up(name)).with_context(|| format!("disk {label}"))?;
         if let Some(other) = same_export(&disks, &disk) {
             bail!("disk {label}: {}: is disk {} too", disk.node.target, other.node.label());
         }
@@ -109,11 +111,11 @@ pub fn name_disk(error: anyhow::Error, disks: &[Disk]) -> anyhow::Error {
 }
 
 /// Follows a disk's target. Its data is opened if it is in this domain.
-fn follow(node: &DiskNode) -> Result<(Disk, Option<Data>)> {
+fn follow(node: &DiskNode, look_up: LookUp<'_>) -> Result<(Disk, Option<Data>)> {
     let (target, named) = (&node.target, node.target.ends_with(SUFFIX));
     let file = if named {
         check_path(target).context("target")?;
-        DiskFile::load(target)?
+        DiskFile::load(target, look_up)?
     } else {
         let storage = DiskStorage::Pv { target: target.clone(), backend: None };
         DiskFile { storage, serial: None, backend_timeout_ms: None }
@@ -148,7 +150,7 @@ fn follow(node: &DiskNode) -> Result<(Disk, Option<Data>)> {
 /// One line that names the file, and the key and value where it is a disk file.
 pub fn describe(path: &str) -> Result<String> {
     let node = DiskNode { target: path.to_owned(), read_only: true, ..DiskNode::default() };
-    let (disk, _) = follow(&node)?;
+    let (disk, _) = follow(&node, &look_up)?;
     let storage = match &disk.storage {
         DiskStorage::Ram(bytes) => format!("RAM disk of {}", bytesize::ByteSize(*bytes)),
         DiskStorage::Pv { target, backend: None } => format!("PV disk of {target}"),

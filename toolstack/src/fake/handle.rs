@@ -1,5 +1,6 @@
 //! One daemon's way to the world: xenstore and domains, until the daemon is killed.
 
+use std::net::IpAddr;
 use std::sync::MutexGuard;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -152,6 +153,13 @@ impl Host for Handle {
         match &self.alive()?.no_network {
             Some(why) => bail!("{}, {bridge}: {why}", config.stub_net_image.display()),
             None => Ok(()),
+        }
+    }
+
+    fn look_up(&self, name: &str) -> Result<Vec<IpAddr>> {
+        match self.alive()?.names.get(name) {
+            Some(addresses) => Ok(addresses.clone()),
+            None => bail!("there is no such name"),
         }
     }
 

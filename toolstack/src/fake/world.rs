@@ -1,6 +1,7 @@
 //! What exists: domains and xenstore's nodes; and what libxl does to them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,8 @@ pub struct State {
     pub permissive: bool,
     /// Why no stub gets a network interface.
     pub no_network: Option<String>,
+    /// What dom0 finds names to stand for.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Addresses of stubs that are being made.
     pub claims: Claims,
     /// Stub domains that existed at once for one guest, at most.
@@ -124,6 +127,7 @@ impl World {
             unknown_label: None,
             permissive: false,
             no_network: None,
+            names: BTreeMap::new(),
             claims: Claims::default(),
             most_stubs: 0,
         })))

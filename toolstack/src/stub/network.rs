@@ -1,8 +1,9 @@
 //! The network interface of a stub with NBD disks: one, however many disks there are.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::disk::disk_file::DiskStorage;
@@ -12,8 +13,10 @@ use crate::disk::target::Disk;
 use crate::host::{Claim, Host};
 use crate::xenstore::{Store, paths};
 
-/// The first bytes of its MAC address, those of its IPv4 address follow. Locally administered, so no vendor's.
+/// The first bytes of its MAC address; those of its IPv4 address follow, or a hash of its IPv6 address. Locally
+/// administered, so no vendor's.
 const MAC_PREFIX: [u8; 2] = [0x02, 0x50];
+const MAC_PREFIX_V6: [u8; 2] = [0x02, 0x56];
 
 /// A stub's network interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -70,8 +73,10 @@ impl Interface {
                 continue;
             }
             for vif in store.list(&format!("{}/{domain}", paths::VIFS))? {
-                let addresses = store.read(&format!("{}/{domain}/{vif}/ip", paths::VIFS))?;
-                if addresses.is_some_and(|addresses| names(&addresses, address)) {
+                let read = |key: &str| store.read(&format!("{}/{domain}/{vif}/{key}", paths::VIFS));
+                // Of IPv6 it is the MAC address that tells a stub.
+                let has_mac = read("mac")?.is_some_and(|mac| mac.eq_ignore_ascii_case(&self.mac()));
+                if has_mac || read("ip")?.is_some_and(|addresses| names(&addresses, address)) {
                     bail!("address = \"{address}\": domain {domain} has it already");
                 }
             }
@@ -101,16 +106,31 @@ impl Interface {
     /// The interface as xl writes one. The address is for scripts that keep others' addresses from a domain.
     #[must_use]
     pub fn vif(&self) -> String {
-        let [a, b, c, d] = self.network.address.octets();
-        let [x, y] = MAC_PREFIX;
-        let mac = [x, y, a, b, c, d].map(|byte| format!("{byte:02x}")).join(":");
+        // xl's script hands the address to iptables, which knows none of IPv6.
+        let ip = if self.network.address.is_ipv4() {
+            format!(",ip={}", self.network.address)
+        } else {
+            String::new()
+        };
         let mtu = if self.mtu == 0 { String::new() } else { format!(",mtu={}", self.mtu) };
-        format!("mac={mac},bridge={},ip={}{mtu}", self.bridge, self.network.address)
+        format!("mac={},bridge={}{ip}{mtu}", self.mac(), self.bridge)
+    }
+
+    /// Its MAC address, which follows from its IP address.
+    fn mac(&self) -> String {
+        let ([x, y], [a, b, c, d]) = match self.network.address {
+            IpAddr::V4(address) => (MAC_PREFIX, address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(address.octets()));
+                (MAC_PREFIX_V6, [a, b, c, d])
+            }
+        };
+        [x, y, a, b, c, d].map(|byte| format!("{byte:02x}")).join(":")
     }
 }
 
 /// Whether a list of addresses and networks, as xl takes it, holds that address.
-fn names(list: &str, address: Ipv4Addr) -> bool {
+fn names(list: &str, address: IpAddr) -> bool {
     list.split_whitespace()
         .any(|item| item.split('/').next().and_then(|item| item.parse().ok()) == Some(address))
 }
@@ -123,9 +143,9 @@ mod tests {
     use crate::fake::World;
 
     fn disk(number: u32, address: &str, gateway: Option<&str>, bridge: Option<&str>) -> Disk {
-        let export = Export::parse("nbd://10.0.0.5/x").unwrap();
-        let bridge = bridge.map(str::to_owned);
-        let network = Network::parse(address, gateway, bridge, *export.server.ip()).unwrap();
+        let network = Network::parse(address, gateway, bridge.map(str::to_owned)).unwrap();
+        let server = if network.address.is_ipv4() { "nbd://10.0.0.5/x" } else { "nbd://[fd00::5]/x" };
+        let export = Export::parse(server, network.address, &|_| bail!("no names")).unwrap();
         let node = DiskNode { disk: number, name: "xvd".to_owned(), ..DiskNode::default() };
         let storage = DiskStorage::Nbd { export, network };
         Disk { node, storage, serial: None, backend_timeout_ms: None }
@@ -175,6 +195,25 @@ mod tests {
             let error = of(&[first.clone(), other]).unwrap_err().to_string();
             assert!(error.starts_with("disk xvd (3): ") && error.contains("as disk xvd (2)"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_of_one_domain_as_well() {
+        let interface = of(&[disk(2, "fd00::6/64", Some("fe80::1"), None)]).unwrap().unwrap();
+        assert_eq!(interface.word(), "net=ip=fd00::6/64,gateway=fe80::1");
+        let mac = interface.mac();
+        assert_eq!(interface.vif(), format!("mac={mac},bridge=xenbr0"));
+        assert!(mac.starts_with("02:56:") && mac.len() == 17, "{mac}");
+        let other = of(&[disk(2, "fd00::7/64", None, None)]).unwrap().unwrap();
+        assert_ne!(other.mac(), mac);
+        let world = World::new();
+        let check = |interface: &Interface| interface.check_alone(&world.store(), &|_| true, None);
+        world.set("/local/domain/0/backend/vif/7/0/mac", &mac.to_uppercase());
+        let error = check(&interface).unwrap_err().to_string();
+        assert_eq!(error, "address = \"fd00::6\": domain 7 has it already");
+        check(&other).unwrap();
+        world.set("/local/domain/0/backend/vif/7/0/ip", "10.0.0.6 fd00:0::7");
+        assert!(check(&other).is_err(), "whichever way it is written");
     }
 
     #[test]

@@ -184,6 +184,22 @@ fn a_stub_with_an_nbd_disk_is_made_where_there_is_a_network_with_a_free_address(
 }
 
 #[test]
+fn the_name_of_a_server_is_looked_up_in_dom0() {
+    let file = "storage = \"nbd\"\nserver = \"nbd://store.example/x\"\naddress = \"fd00::6/64\"";
+    let world = World::new();
+    let error = format!("{:#}", launch_of(&world, file).unwrap_err());
+    assert!(
+        error.ends_with("\"nbd://store.example/x\": the name store.example: there is no such name"),
+        "{error}"
+    );
+    let addresses = ["10.0.0.5", "fd00::5"].map(|text| text.parse().unwrap());
+    world.state().names.insert("store.example".to_owned(), addresses.into());
+    launch_of(&world, file).unwrap();
+    let made = world.stubs()[0].1.config.clone().unwrap();
+    assert!(made.contains("net=ip=fd00::6/64 ") && made.contains("store=nbd:[fd00::5]:10809/x "), "{made}");
+}
+
+#[test]
 fn of_two_guests_that_want_one_address_at_the_same_moment_one_starts() {
     let file = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"";
     let world = World::new();

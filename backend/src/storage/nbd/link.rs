@@ -4,7 +4,7 @@
 
 use alloc::string::String;
 use core::fmt;
-use core::net::SocketAddrV4;
+use core::net::SocketAddr;
 use drivers::backoff;
 use kernel::Hypervisor;
 use nbd::{Client, Event, Export, Fault, NameTooLong, Security};
@@ -77,7 +77,7 @@ pub(super) struct Link<H: Hypervisor> {
 
 /// Server and export, to be shown.
 pub(super) struct Name<'a> {
-    server: SocketAddrV4,
+    server: SocketAddr,
     export: &'a str,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for Name<'_> {
 }
 
 impl<H: Hypervisor> Link<H> {
-    pub(super) fn new(network: &Network<H>, server: SocketAddrV4, export: String) -> Link<H> {
+    pub(super) fn new(network: &Network<H>, server: SocketAddr, export: String) -> Link<H> {
         Link { tcp: TcpClient::new(network, server), export, stage: Stage::Down(0), pause_ns: 0 }
     }
 

@@ -14,7 +14,7 @@ mod link;
 use super::remote::{Cache, Progress, Refusal, Requests, Timeout, piece};
 use super::{Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
 use crate::limit::{Limiter, warn_limited};
-use core::net::SocketAddrV4;
+use core::net::SocketAddr;
 use kept::Kept;
 use kernel::{Hypervisor, Port};
 use link::Link;
@@ -33,7 +33,7 @@ const REPLAY: u64 = u64::MAX - 1;
 #[derive(Clone, Debug)]
 pub struct NbdOptions {
     /// Where the server listens.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// The export's name.
     pub export: alloc::string::String,
     /// The guest may write.

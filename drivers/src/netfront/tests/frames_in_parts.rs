@@ -164,10 +164,12 @@ fn a_frame_without_a_checksum_is_dropped_whole() {
     assert_eq!((net.counts().rx_dropped, net.health()), (2, Health::Connected));
 }
 
+/// Parts of a frame: where each begins, its flags, its length.
+type Parts = &'static [(u16, u16, i16)];
+
 #[test]
 fn broken_rules_of_a_frame_in_parts_end_the_connection() {
-    // Parts of the frame: where it begins, its flags, its length.
-    let cases: [(&[(u16, u16, i16)], PeerFault); 5] = [
+    let cases: [(Parts, PeerFault); 5] = [
         (&[(0, MORE, 4096), (1, 0, 4096)], PeerFault::OutOfPage { offset: 1, len: 4096 }),
         (&[(0, MORE, 60), (4096, 0, 1)], PeerFault::OutOfPage { offset: 4096, len: 1 }),
         (&[(65535, MORE, 60)], PeerFault::OutOfPage { offset: 65535, len: 60 }),

@@ -4,7 +4,7 @@ use super::{Config, NbdStore, NetConfig, Store, error};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, SocketAddr};
 
 const GOOD: &str = "target=5 net=ip=10.0.0.6/24,gateway=10.0.0.1 \
      disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=nbd:10.0.0.5:10809/guests/root-1";
@@ -22,10 +22,10 @@ fn store(line: &str) -> NbdStore {
 #[test]
 fn a_good_line_gives_every_value() {
     let config = Config::parse(GOOD).expect("good");
-    let gateway = Some(Ipv4Addr::new(10, 0, 0, 1));
-    let net = NetConfig { ours: Ipv4Addr::new(10, 0, 0, 6), prefix_bits: 24, gateway };
+    let gateway = Some(Ipv4Addr::new(10, 0, 0, 1).into());
+    let net = NetConfig { ours: Ipv4Addr::new(10, 0, 0, 6).into(), prefix_bits: 24, gateway };
     assert_eq!(config.net, Some(net));
-    let server = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
+    let server = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 5).into(), 10809);
     assert_eq!(store(GOOD), NbdStore { server, export: "guests/root-1".to_owned() });
     let config = Config::parse(&with(",gateway=10.0.0.1", "")).expect("good");
     assert_eq!(config.net, Some(NetConfig { gateway: None, ..net }));
@@ -51,9 +51,20 @@ fn an_error_names_key_and_value() {
         let said = said("10.0.0.6/24", &format!("10.0.0.6/{prefix}"));
         assert_eq!(said, format!("net.ip=10.0.0.6/{prefix}: not a prefix of 1 to 32"));
     }
-    for ip in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1", "10.0.0", "host", "::1", "10.0.0.256"]
-    {
-        let rule = "not the IPv4 address of a host";
+    for ip in [
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "127.0.0.1",
+        "10.0.0",
+        "host",
+        "::1",
+        "::",
+        "ff02::1",
+        "::ffff:10.0.0.6",
+        "10.0.0.256",
+    ] {
+        let rule = "not the address of a host";
         assert_eq!(said("10.0.0.6/24", &format!("{ip}/24")), format!("net.ip={ip}/24: {rule}"));
         assert_eq!(said("gateway=10.0.0.1", &format!("gateway={ip}")), format!("net.gateway={ip}: {rule}"));
     }
@@ -70,7 +81,10 @@ fn an_error_names_key_and_value() {
         assert!(said.starts_with(&format!("disk[0].store=nbd:{server}/guests")), "{said}");
     }
     assert!(said("10.0.0.5:10809/guests/root-1", "10.0.0.5:10809").contains("<address>:<port>/<export>"));
-    assert!(said("10.0.0.5:10809", "[fe80::1]:10809").contains("IPv6"));
+    for server in ["[10.0.0.5]:10809", "fd00::5:10809", "fd00::5", "[fd00::5]"] {
+        let said = said("10.0.0.5:10809", server);
+        assert!(said.starts_with(&format!("disk[0].store=nbd:{server}/guests")), "{said}");
+    }
 }
 
 #[test]
@@ -81,6 +95,35 @@ fn a_server_needs_a_network_and_a_way_to_it() {
     assert!(Config::parse(&far).is_ok(), "by the gateway");
     let said = error(&far.replace(",gateway=10.0.0.1", ""));
     assert!(said.starts_with("disk[0].store=nbd:10.9.0.5:10809: no route"), "{said}");
+}
+
+#[test]
+fn addresses_may_be_of_ipv6() {
+    let good = GOOD
+        .replace("10.0.0.6/24,gateway=10.0.0.1", "fd00::6/64,gateway=fd00::1")
+        .replace("10.0.0.5:10809", "[fd00::5]:10809");
+    let config = Config::parse(&good).expect("good");
+    let [ours, gateway] = ["fd00::6", "fd00::1"].map(|text| text.parse().expect("an address"));
+    assert_eq!(config.net, Some(NetConfig { ours, prefix_bits: 64, gateway: Some(gateway) }));
+    assert_eq!(store(&good).server, "[fd00::5]:10809".parse().expect("an address"));
+    // The router by its address on the link, as it says itself.
+    assert!(Config::parse(&good.replace("gateway=fd00::1", "gateway=fe80::1")).is_ok());
+    for (from, to, why) in [
+        ("/64", "/129", "not a prefix of 1 to 128"),
+        ("/64", "/0", "not a prefix of 1 to 128"),
+        ("gateway=fd00::1", "gateway=fd01::1", "not another host of the network"),
+        ("gateway=fd00::1", "gateway=10.0.0.1", "not another host of the network"),
+        ("gateway=fd00::1", "gateway=fd00::6", "not another host of the network"),
+        ("[fd00::5]:10809", "10.0.0.5:10809", "no route"),
+        ("[fd00::5]:10809", "[fe80::5%1]:10809", "not the address of a host"),
+    ] {
+        let said = error(&good.replace(from, to));
+        assert!(said.contains(why), "{to}: {said}");
+    }
+    let said = error(&with("10.0.0.5:10809", "[fd00::5]:10809"));
+    assert!(said.contains("no route"), "a gateway of IPv4 leads to none of IPv6: {said}");
+    let said = error(&with("gateway=10.0.0.1", "gateway=fe80::1"));
+    assert!(said.starts_with("net.gateway=fe80::1: not another host"), "{said}");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use alloc::string::ToString;
 use drivers::fake::NetBack;
 use nbd::fake::{Server, ServerConfig};
 use net::fake::FarHost;
-use net::{Ipv4Addr, SocketAddrV4};
+use net::{IpAddr, Ipv4Addr, SocketAddr};
 
-const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 10809);
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), 10809);
 const NBD: &str = "target=5 poll-us=0 net=ip=10.0.0.6/24 \
      disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=nbd:10.0.0.5:10809/a%20disk";
 /// What libxl allows, less what the rest of the start may take.
@@ -18,12 +18,18 @@ const IMAGE_BYTES: usize = 1 << 20;
 
 /// A world with a network, and the server on it.
 fn world() -> (Rc<RefCell<World>>, FarHost<Server>) {
+    world_of(SERVER, 1500)
+}
+
+fn world_of(server: SocketAddr, mtu: u16) -> (Rc<RefCell<World>>, FarHost<Server>) {
     let world = World::new();
     let host = {
         let World { xen, store, .. } = &*world.borrow();
         let back = NetBack::attach(xen, store, 0);
+        back.set_mtu(mtu);
+        back.reattach(DomId(0));
         let config = ServerConfig { name: "a disk".to_string(), ..ServerConfig::default() };
-        FarHost::start(xen, &back, *SERVER.ip(), SERVER.port(), Server::new(config))
+        FarHost::start(xen, &back, server.ip(), server.port(), Server::new(config))
     };
     (world, host)
 }
@@ -78,6 +84,20 @@ fn a_server_that_is_not_there_is_told_before_libxl_gives_up() {
     let (world, _host) = world();
     let far = NBD.replace("10.0.0.5:", "10.0.0.9:").leak();
     assert_eq!(told(&world, far), "disk 51712: NBD server 10.0.0.9:10809: no answer: export \"a disk\"");
+}
+
+#[test]
+fn a_server_may_have_an_address_of_ipv6() {
+    let server: SocketAddr = "[fd00::5]:10809".parse().unwrap();
+    let line = NBD.replace("10.0.0.6/24", "fd00::6/64").replace("10.0.0.5:10809", "[fd00::5]:10809").leak();
+    let (world, host) = world_of(server, 9000);
+    assert!(world.borrow_mut().begin(line));
+    assert_eq!((world.borrow().told("state").as_deref(), host.connections()), (Some("serving"), 1));
+    let (world, host) = world_of(server, 1500);
+    host.listen(false);
+    assert!(told(&world, line).starts_with("disk 51712: NBD server [fd00::5]:10809: connection refused: "));
+    let (world, _host) = world_of(server, 1279);
+    assert_eq!(told(&world, line), "network interface 0: an MTU of 1279 bytes is too small for IPv6");
 }
 
 #[test]

@@ -102,8 +102,9 @@ fn the_time_to_wait_for_a_backend_is_said_where_it_is_not_the_stubs_own() {
 }
 
 fn export(name: &str, address: &str) -> DiskStorage {
-    let export = Export::parse(&format!("nbd://10.0.0.5/{name}")).unwrap();
-    let network = Network::parse(address, None, None, *export.server.ip()).unwrap();
+    let network = Network::parse(address, None, None).unwrap();
+    let look_up = |_: &str| Ok(Vec::new());
+    let export = Export::parse(&format!("nbd://10.0.0.5/{name}"), network.address, &look_up).unwrap();
     DiskStorage::Nbd { export, network }
 }
 
