@@ -1,12 +1,15 @@
 # fio in a Debian guest: what it writes and verifies by itself, with libaio, io_uring and
-# pwrite, on a PV disk. In the end fio has to notice a sector that the guest itself changed, so
-# that its verdict means something.
+# pwrite, on a PV disk, or where storage= says (nbd-disks.sh). In the end fio has to notice a sector that the guest itself
+# changed, so that its verdict means something.
 . /pf/lib.sh
 . /scenarios/checks.sh
+. /scenarios/nbd-disks.sh
 
 begin
-image=$(raw_disk fio 112)
-vcpus=2 memory=384 check "xl create" start_guest fio fio-verify "$(virtio_disk xvda "$image")" "$(tools_disk xvdb)"
+target=$(stored fio "$(raw_disk fio "${disk_mib:-112}")")
+storage_start || die "no server for the disk"
+vcpus=2 memory=384 check "xl create" start_guest fio fio-verify "$(virtio_disk xvda "$target")" "$(tools_disk xvdb)"
+check_way fio 1
 check "the guest has run fio" wait_guest_line fio 'PF \(done\|error\)=' 220
 equal "the guest saw no error" "" "$(guest_value fio error)"
 equal "fio found everything as it wrote it" 0 "$(guest_value fio fio)"

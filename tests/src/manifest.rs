@@ -260,11 +260,24 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         xens: &[XenVersion::V4_20],
+        ..with_tools("nbd-fio-verify", 480, "as fio-verify, with the disk on an NBD server")
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20],
         long: true,
         ..shared(
             "nbd-power-cut",
             900,
             "as power-cut, with the disks on an NBD server that is killed and started again amid writes",
+        )
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared(
+            "nbd-cache-lost",
+            840,
+            "writes that an NBD server lost with its cache are done again, or a flush says that they are lost",
         )
     },
     shared("balloon", 150, "guest memory may leave and return under I/O"),

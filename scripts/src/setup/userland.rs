@@ -71,6 +71,40 @@ const NBDKIT_FILES: &[&str] = &[
     "nbdkit/filters/nbdkit-delay-filter.so",
     "nbdkit/filters/nbdkit-error-filter.so",
 ];
+/// What the scenarios with several NBD servers need beyond that: packages, programs, and parts of nbdkit. They run on
+/// one Xen, so the others do without.
+struct Servers {
+    packages: &'static [&'static str],
+    programs: &'static [&'static str],
+    files: &'static [&'static str],
+}
+
+const NO_SERVERS: Servers = Servers { packages: &[], programs: &[], files: &[] };
+const SERVERS: Servers = Servers {
+    packages: &["qemu-utils"],
+    programs: &["qemu-storage-daemon"],
+    files: &[
+        "nbdkit/filters/nbdkit-blocksize-policy-filter.so",
+        "nbdkit/filters/nbdkit-cache-filter.so",
+        "nbdkit/filters/nbdkit-log-filter.so",
+    ],
+};
+
+impl Servers {
+    const fn of(version: XenVersion) -> Servers {
+        match version {
+            XenVersion::V4_20 => SERVERS,
+            XenVersion::V4_17 | XenVersion::V4_22 => NO_SERVERS,
+        }
+    }
+
+    /// What it adds to the recipe, which stays as it is without servers.
+    fn recipe(&self) -> String {
+        let Servers { packages, programs, files } = self;
+        if packages.is_empty() { String::new() } else { format!(" {packages:?} {programs:?} {files:?}") }
+    }
+}
+
 /// Programs for guests.
 const GUEST_PROGRAMS: &[&str] = &["mke2fs", "e2fsck", "blockdev", "blkdiscard", "fallocate", "kexec"];
 /// Opened by name at run time, so no ELF header lists it.
@@ -107,6 +141,7 @@ pub fn ensure(cache: &Cache, apt: &LazyApt, version: XenVersion) -> Result<PathB
          {STACK_MODULES:?} {NBDKIT_FILES:?} {DOM0_SPARE_MODULES:?}",
         version.suite()
     );
+    recipe += &Servers::of(version).recipe();
     let built = if version.is_packaged() { None } else { Some(xen_tools::ensure(cache, version)?) };
     if let Some(entry) = built.as_deref().and_then(Path::file_name) {
         recipe += &entry.to_string_lossy();
@@ -162,7 +197,7 @@ fn download(
 ) -> Result<()> {
     let log = work.entry.join("userland.log");
     let tools = format!("xen-utils-{version}");
-    let mut packages = PACKAGES.to_vec();
+    let mut packages = [PACKAGES, Servers::of(version).packages].concat();
     if built.is_some() {
         packages.extend(xen_tools::LIBRARIES);
     } else {
@@ -306,8 +341,9 @@ fn plain(root: &Path, names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
 
 fn dom0_tree(root: &Path, modules_dir: &Path, version: XenVersion) -> Result<Tree> {
     let mut tree = skeleton();
-    let mut programs = plain(root, DOM0_PROGRAMS)?;
-    for name in NBDKIT_FILES {
+    let servers = Servers::of(version);
+    let mut programs = plain(root, &[DOM0_PROGRAMS, servers.programs].concat())?;
+    for name in NBDKIT_FILES.iter().chain(servers.files) {
         let path = format!("{LIBRARIES}/{name}");
         programs.push((path.clone(), root.join(path)));
     }
