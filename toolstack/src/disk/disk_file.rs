@@ -57,6 +57,8 @@ struct File {
     gateway: Option<String>,
     bridge: Option<String>,
     mtu: Option<u16>,
+    #[serde(rename = "network-backend")]
+    network_backend: Option<String>,
     serial: Option<String>,
     #[serde(rename = "backend-timeout-ms")]
     backend_timeout_ms: Option<u64>,
@@ -126,7 +128,8 @@ impl File {
     fn checked(self, look_up: LookUp<'_>) -> Result<DiskFile> {
         self.check_keys()?;
         self.check_serial()?;
-        self.check_backend()?;
+        check_domain("backend", self.backend.as_deref())?;
+        check_domain("network-backend", self.network_backend.as_deref())?;
         self.check_timeout()?;
         let (serial, backend_timeout_ms) = (self.serial.clone(), self.backend_timeout_ms);
         Ok(DiskFile { storage: self.storage(look_up)?, serial, backend_timeout_ms })
@@ -135,7 +138,7 @@ impl File {
     /// Each key belongs to the kind of storage.
     fn check_keys(&self) -> Result<()> {
         use Storage::{Nbd, Pv, Ram};
-        let keys: [(&str, bool, &[Storage]); 9] = [
+        let keys: [(&str, bool, &[Storage]); 10] = [
             ("size", self.size.is_some(), &[Ram]),
             ("target", self.target.is_some(), &[Pv]),
             ("backend", self.backend.is_some(), &[Pv]),
@@ -145,6 +148,7 @@ impl File {
             ("gateway", self.gateway.is_some(), &[Nbd]),
             ("bridge", self.bridge.is_some(), &[Nbd]),
             ("mtu", self.mtu.is_some(), &[Nbd]),
+            ("network-backend", self.network_backend.is_some(), &[Nbd]),
         ];
         match keys.iter().find(|(_, given, of)| *given && !of.contains(&self.storage)) {
             Some((key, ..)) => bail!("{key}: storage = \"{}\" has no such key", self.storage.word()),
@@ -168,6 +172,7 @@ impl File {
                     check_mtu(mtu).with_context(|| format!("mtu = {mtu}"))?;
                 }
                 network.mtu = self.mtu;
+                network.backend = self.network_backend;
                 let export = Export::parse(&server, network.address, look_up)
                     .with_context(|| format!("server = \"{}\"", printable(&server, 120)))?;
                 network.check_way(export.server.ip())?;
@@ -199,17 +204,18 @@ impl File {
         }
         Ok(())
     }
+}
 
-    fn check_backend(&self) -> Result<()> {
-        let Some(backend) = &self.backend else { return Ok(()) };
-        // It becomes a part of the stub's xl configuration, where a comma would begin another key.
-        let fit = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if backend.is_empty() || backend.len() > NAME_MAX || !backend.bytes().all(fit) {
-            let shown = printable(backend, 60);
-            bail!("backend = \"{shown}\": must be a domain's name: letters, digits, '.', '_', '-'");
-        }
-        Ok(())
+/// Whether a key names a domain.
+fn check_domain(key: &str, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    // It becomes a part of the stub's xl configuration, where a comma would begin another key.
+    let fit = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(fit) {
+        let shown = printable(name, 60);
+        bail!("{key} = \"{shown}\": must be a domain's name: letters, digits, '.', '_', '-'");
     }
+    Ok(())
 }
 
 /// The bytes of a RAM disk.
@@ -299,6 +305,11 @@ mod tests {
             ("storage = \"ram\"\nsize = \"1MiB\"\nbackend = \"x\"", "backend"),
             ("storage = \"pv\"\ntarget = \"/x\"\nbackend = \"\"", "backend"),
             ("storage = \"pv\"\ntarget = \"/x\"\nbackend = \"a,b\"", "a,b"),
+            ("storage = \"pv\"\ntarget = \"/x\"\nnetwork-backend = \"x\"", "network-backend"),
+            (
+                "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"\nnetwork-backend = \"a,b\"",
+                "network-backend = \"a,b\"",
+            ),
             ("storage = \"ram\"\nsize = \"1MiB\"\nbackend-timeout-ms = 5", "backend-timeout-ms"),
             ("storage = \"pv\"\ntarget = \"/x\"\nbackend-timeout-ms = 86400001", "86400001"),
             ("storage = \"pv\"\ntarget = \"/x\"\nbackend-timeout-ms = -1", "-1"),

@@ -39,6 +39,8 @@ pub struct Network {
     pub bridge: Option<String>,
     /// Bytes of the payload of a frame; `None`: as the configuration says.
     pub mtu: Option<u16>,
+    /// The domain whose netback serves it and whose bridge it joins; `None`: dom0.
+    pub backend: Option<String>,
 }
 
 impl Export {
@@ -129,8 +131,14 @@ impl Network {
             let gateway = text.parse().ok().filter(|gateway| is_host(*gateway));
             gateway.with_context(|| format!("{}: must be an IP address", shown("gateway", text)))
         });
-        let network =
-            Network { address: ours, prefix_bits, gateway: gateway.transpose()?, bridge, mtu: None };
+        let network = Network {
+            address: ours,
+            prefix_bits,
+            gateway: gateway.transpose()?,
+            bridge,
+            mtu: None,
+            backend: None,
+        };
         if let Some(gateway) = network.gateway {
             ensure!(
                 gateway != ours && (network.holds(gateway) || network.has_on_link(gateway)),

@@ -144,7 +144,7 @@ fn plan(env: &Env<'_>, job: &Job, privilege: &Privilege, disks: &[Disk]) -> Resu
         config.to_mut().stub_seclabel = label;
     }
     let plan = Plan::new(&config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
-    if let Some(interface) = &plan.interface {
+    if let Some(interface) = plan.interface.as_ref().filter(|interface| interface.is_dom0s()) {
         env.host.check_network(env.config, &interface.bridge)?;
     }
     tell_plan(guest, &plan);

@@ -44,8 +44,8 @@ impl Interface {
                 None => found = Some((disk, interface)),
                 Some((first, other)) => ensure!(
                     interface.agrees(other),
-                    "disk {}: {}: must say the same address, gateway, bridge and mtu as disk {}: a stub has one \
-                     network interface",
+                    "disk {}: {}: must say the same address, gateway, bridge, mtu and network-backend as disk {}: a stub \
+                     has one network interface",
                     disk.node.label(),
                     disk.node.target,
                     first.node.label()
@@ -56,8 +56,10 @@ impl Interface {
     }
 
     fn agrees(&self, other: &Interface) -> bool {
-        let parts = |of: &Interface| (of.network.address, of.network.prefix_bits, of.network.gateway);
-        parts(self) == parts(other) && self.bridge == other.bridge && self.mtu == other.mtu
+        let numbers =
+            |of: &Interface| (of.network.address, of.network.prefix_bits, of.network.gateway, of.mtu);
+        let names = |of: &Interface| (of.bridge.clone(), of.network.backend.clone());
+        numbers(self) == numbers(other) && names(self) == names(other)
     }
 
     /// Whether a domain has a network interface in dom0 with the same address, other than `own`: the stub
@@ -113,7 +115,14 @@ impl Interface {
             String::new()
         };
         let mtu = if self.mtu == 0 { String::new() } else { format!(",mtu={}", self.mtu) };
-        format!("mac={},bridge={}{ip}{mtu}", self.mac(), self.bridge)
+        let backend = self.network.backend.as_ref().map_or(String::new(), |name| format!(",backend={name}"));
+        format!("mac={},bridge={}{ip}{mtu}{backend}", self.mac(), self.bridge)
+    }
+
+    /// Whether dom0 has the other end, and can see whether there is all that it needs.
+    #[must_use]
+    pub fn is_dom0s(&self) -> bool {
+        self.network.backend.is_none()
     }
 
     /// Its MAC address, which follows from its IP address.
@@ -164,6 +173,14 @@ mod tests {
         let interface = of(&[ram, first.clone(), same]).unwrap().unwrap();
         assert_eq!(interface.word(), "net=ip=10.0.0.6/24");
         assert_eq!(interface.vif(), "mac=02:50:0a:00:00:06,bridge=xenbr0,ip=10.0.0.6");
+        let mut foreign = disk(2, "10.0.0.6/24", None, None);
+        if let DiskStorage::Nbd { network, .. } = &mut foreign.storage {
+            network.backend = Some("net-1".to_owned());
+        }
+        let elsewhere = of(std::slice::from_ref(&foreign)).unwrap().unwrap();
+        assert_eq!(elsewhere.vif(), "mac=02:50:0a:00:00:06,bridge=xenbr0,ip=10.0.0.6,backend=net-1");
+        assert!(interface.is_dom0s() && !elsewhere.is_dom0s());
+        assert!(of(&[first.clone(), foreign]).unwrap_err().to_string().contains("network-backend"));
         let routed = of(&[disk(2, "10.0.0.6/16", Some("10.0.0.1"), Some("br1"))]).unwrap().unwrap();
         assert_eq!(routed.word(), "net=ip=10.0.0.6/16,gateway=10.0.0.1");
         assert_eq!(routed.bridge, "br1");
