@@ -325,8 +325,10 @@ watch_stalls() {
     rm -f /run/stall.*
     quiet_from=$(wc -l <"$(guest_log bystander)")
     echo quiet >/run/phase
-    heartbeat &
+    # It may not keep the scenario's output open when that ends early, nor live on.
+    heartbeat >/dev/null 2>&1 &
     heartbeat=$!
+    trap 'kill $heartbeat 2>/dev/null' EXIT
     sleep 4
     echo "${1:-attacks}" >/run/phase
     quiet_to=$(wc -l <"$(guest_log bystander)")

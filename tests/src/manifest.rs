@@ -313,6 +313,38 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared(
+            "hostile-nbd",
+            500,
+            "a hostile NBD server costs its own disk time and errors, and nothing else",
+        )
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared("hostile-nbd-replies", 500, "as hostile-nbd, for requests that are under way")
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared(
+            "hostile-netback",
+            600,
+            "a hostile netback costs its own disk time and errors, and nothing else",
+        )
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20],
+        long: true,
+        ..shared(
+            "hostile-network",
+            600,
+            "whatever somebody sends to a stub's network costs its own disk time and errors, and nothing else",
+        )
+    },
+    Scenario {
+        xens: &[XenVersion::V4_20],
         ..shared(
             "hostile-stub",
             300,

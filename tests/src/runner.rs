@@ -21,6 +21,8 @@ use crate::scenario::{Board, Boot, Scenario};
 
 /// The package with the tests' programs for dom0 and guests.
 const PACKAGE: &str = "pilotfish-tests";
+/// The one with what a stub's network may meet.
+const NETWORK_PACKAGE: &str = "pilotfish-hostile-net";
 /// Time for a boot and for what the agent does between scenarios.
 const OVERHEAD: Duration = Duration::from_secs(240);
 /// Boots that fail one after the other before the rest of a machine's scenarios is given up.
@@ -171,6 +173,9 @@ pub fn run(selection: &Selection, mut on_verdict: impl FnMut(&Verdict)) -> Resul
     let mut products = build::all(&ready.toolchain)?;
     // They go where the hostile images go: scenarios run them in dom0 as they launch those.
     products.hostile.push(build::program(&ready.toolchain, PACKAGE, "set-target")?);
+    for name in ["hostile-nbd", "hostile-frames"] {
+        products.hostile.push(build::program(&ready.toolchain, NETWORK_PACKAGE, name)?);
+    }
     let power_failure = build::program(&ready.toolchain, PACKAGE, "power-failure")?;
     products.hostile.push(power_failure.clone());
     products.guest.push(power_failure);

@@ -12,6 +12,7 @@
 //! - [`xenstore_wire`]: our xenstore client against a hostile daemon
 //! - [`blkif_ring`]: our block frontend against a hostile storage backend
 //! - [`netif_rings`]: our network frontend against a hostile netback
+//! - [`net_frames`]: the stub's TCP against a network that brings any frames
 //! - [`nbd_stream`]: our NBD client against a hostile server
 //! - [`config_parse`]: the stub's command line
 //! - [`daemon_nodes`]: the daemon, with a guest and its stub that write to xenstore whatever they may
@@ -27,6 +28,7 @@ mod daemon;
 mod input;
 mod mmio_seq;
 mod nbd_stream;
+mod net_frames;
 mod netif_rings;
 mod rig;
 mod virtq_differential;
@@ -41,6 +43,7 @@ pub use daemon::{daemon_nodes, disk_lines};
 pub use input::Input;
 pub use mmio_seq::mmio_seq;
 pub use nbd_stream::nbd_stream;
+pub use net_frames::net_frames;
 pub use netif_rings::netif_rings;
 pub use virtq_differential::virtq_differential;
 pub use virtq_mem::virtq_mem;
@@ -50,13 +53,14 @@ pub use xenstore_wire::xenstore_wire;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("mmio_seq", mmio_seq),
     ("virtq_mem", virtq_mem),
     ("blk_chain", blk_chain),
     ("xenstore_wire", xenstore_wire),
     ("blkif_ring", blkif_ring),
     ("netif_rings", netif_rings),
+    ("net_frames", net_frames),
     ("nbd_stream", nbd_stream),
     ("config_parse", config_parse),
     ("daemon_nodes", daemon_nodes),

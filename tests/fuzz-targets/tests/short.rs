@@ -63,6 +63,11 @@ fn any_netback_is_survived() {
 }
 
 #[test]
+fn any_frames_are_survived_and_the_next_connection_works() {
+    run(SLOW_CASES, 20, fuzz_targets::net_frames);
+}
+
+#[test]
 fn any_nbd_server_is_survived() {
     run(SLOW_CASES, 15, fuzz_targets::nbd_stream);
 }

@@ -1,5 +1,5 @@
 //! Hostile stubs: images that misuse what a stub is given, to see what Xen makes of it; and a hostile
-//! storage backend, to see what a stub makes of it.
+//! storage backend and a hostile netback, to see what a stub makes of them.
 //!
 //! Each is a domain with a guest as its target, launched by a scenario's script in the place
 //! of the honest stub. What it sees, it prints on its console as `PF key=value`.
@@ -13,6 +13,7 @@ use core::fmt::Display;
 use kernel::{BootInfo, Delay, DelayNs, DomId, Errno, Hypervisor};
 
 pub mod blkback;
+pub mod netback;
 pub mod nodes;
 pub mod server;
 pub mod stub;

@@ -71,6 +71,10 @@ const fn suite(scenario: &'static str, source: &'static str) -> Suite {
 pub const SUITES: &[Suite] = &[
     suite("hostile-guest", "tests/frontend/src/attacks"),
     suite("hostile-blkback", "tests/hostile/src/blkback/attacks.rs"),
+    suite("hostile-nbd", "tests/hostile-net/src/nbd/negotiation.rs tests/qemu/hostile-nbd.sh"),
+    suite("hostile-nbd-replies", "tests/hostile-net/src/nbd/replies.rs tests/hostile-net/src/nbd/streams.rs"),
+    suite("hostile-netback", "tests/hostile/src/netback/attacks.rs"),
+    suite("hostile-network", "tests/hostile-net/src/frames tests/qemu/hostile-network.sh"),
     suite("hostile-stub", "tests/hostile/src/stub/device"),
     suite("hostile-stub-lives", "tests/hostile/src/stub/life.rs"),
     suite("hostile-stub-daemon", "tests/hostile/src/stub/daemon.rs"),

@@ -61,7 +61,7 @@ pub struct Blkback {
 }
 
 /// An error of a step that has a name.
-fn failed<E: Debug>(what: &'static str) -> impl Fn(E) -> String {
+pub(crate) fn failed<E: Debug>(what: &'static str) -> impl Fn(E) -> String {
     move |why| format!("{what}: {why:?}")
 }
 

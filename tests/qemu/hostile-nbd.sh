@@ -1,0 +1,106 @@
+# The NBD server is not honest: a program of ours in dom0 (tests/hostile-net, nbd/) does to the stub what a server can do:
+# negotiation, replies, data, the connection's bytes and its end. The same stub serves a second disk, from an honest
+# server, to the same guest, which writes and reads both in turn. A bystander has a stub of its own. group= is negotiation, or
+# replies (hostile-nbd-replies).
+#
+# attack first-greeting: a guest starts while its server greets as none of NBD's
+# attack first-size: a guest starts while its export has no bytes
+# attack first-blocks: a guest starts while its export has blocks of 513 bytes
+# attack first-infos: a guest starts while its server sends informations without end
+# attack first-silence: a guest starts while its server greets and says nothing more
+# attack next-guest: another guest of the same server, when all is over
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+# hostile_server PORT GROUP|ATTACK: starts the server there; what it says is read as a guest's console of the name
+# server-PORT.
+hostile_server() {
+    timeout 560 "$pf_hostile/hostile-nbd" "10.0.0.1:$1" "$2" >"$(guest_log "server-$1")" 2>&1 &
+    server_pid=$!
+    wait_guest_line "server-$1" 'PF listening=' 10
+}
+
+# end_server: ends the server that was started last.
+end_server() {
+    kill "$server_pid"
+    wait "$server_pid" 2>/dev/null
+}
+
+# first NAME PORT SERVERS-ATTACK PATTERN: a guest whose server makes that attack on each connection does not start, and
+# the daemon says why.
+first() {
+    attack "$1"
+    stretch "$1"
+    check "$1: its server runs" hostile_server "$2" "$3"
+    disk_refused "$1: the guest" "disk xvda \(51712\): .*NBD server 10.0.0.1:$2: $4" \
+        "$(virtio_disk xvda "$(server="10.0.0.1:$2" nbd_disk "$1" far)")"
+    check "$1: the daemon says few lines" test "$(daemon_lines | wc -l)" -lt 8
+    end_server
+    attacked "" "$(stretched)"
+}
+
+begin
+check "dom0 has a bridge" network_start
+near=$(raw_disk near 8)
+nbd_export near "$near"
+check "an honest NBD server listens" nbd_start
+start_bystander 100000
+watch_stalls
+group=${group:-negotiation}
+check "the hostile one listens" hostile_server 10810 $group
+main_pid=$server_pid
+log_mark
+start_frontend steady 'mode=patient' \
+    "$(virtio_disk xvda "$(server=10.0.0.1:10810 nbd_disk far far 'backend-timeout-ms = 3000')")" \
+    "$(virtio_disk xvdb "$(nbd_disk near near)")" || die "xl create"
+stub=$(stub_of steady)
+stub_domid=$(domid "$stub")
+heap() { xenstore-read "/local/domain/$stub_domid/data/pilotfish/heap_peak_kib" 2>/dev/null; }
+fact stub_heap_before_kib "$(heap)"
+told_attacks server-10810 400
+fact stub_heap_after_kib "$(heap)"
+[ $group = negotiation ] || fact flap_connections "$(guest_value server-10810 flap_connections)"
+turns=$(guest_value steady turns)
+fact turns "${turns%% *}"
+echo "the guest: $turns"
+equal "the guest saw no request unanswered, and its other disk served" "" "$(guest_value steady error)"
+check "it got something done on the hostile server's disk" test "$(echo "$turns" | sed 's/.* good=\([0-9]*\) .*/\1/')" -gt 100
+equal "the stub is the same" "$stub_domid" "$(domid "$stub")"
+check "it did not panic" sh -c "! grep -q PANIC '$(guest_log "$stub")'"
+check "its console stays short" test "$(stat -c %s "$(guest_log "$stub")")" -lt 65536
+fact stub_console_bytes "$(stat -c %s "$(guest_log "$stub")")"
+check "the daemon's log stays short" test "$(daemon_lines | wc -l)" -lt 30
+equal "no byte of one disk is on the other" 0 "$(grep -a -c '^far ' "$near")"
+check "the other disk has its own" grep -a -q '^near ' "$near"
+tail -n 40 "$(guest_log "$stub")"
+check "the guest is destroyed" xl destroy steady
+
+# next_guest: another guest of the same server.
+next_guest() {
+    attack next-guest
+    stretch next-guest
+    start_frontend next 'mode=patient' "$(virtio_disk xvda /disks/far.pilotfish)" \
+        "$(virtio_disk xvdb /disks/near.pilotfish)" || fail "the next guest starts"
+    check "both its disks serve" wait_guest_line next 'PF turns=[0-9]* good=[1-9][0-9]* errors=0' 20
+    check "the next guest is destroyed" xl destroy next
+    attacked "" "$(stretched)"
+}
+
+[ $group = replies ] || next_guest
+server_pid=$main_pid
+end_server
+if [ $group = negotiation ]; then
+    first first-greeting 10811 greeting-magic 'not an NBD server'
+    first first-size 10812 size-0 'the export has a bad size'
+    first first-blocks 10813 block-odd 'the export has a bad block size'
+    first first-infos 10814 infos-without-end 'the negotiation is too long'
+    first first-silence 10815 greeting-then-silence 'the negotiation took too long'
+fi
+tell_stalls
+
+check "the bystander goes on" more_rounds bystander 2 60
+equal "the bystander saw no error" "" "$(guest_value bystander error)"
+check "the bystander is destroyed" xl destroy bystander
+nothing_left
+nbd_signal TERM
+finish

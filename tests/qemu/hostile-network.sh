@@ -1,0 +1,105 @@
+# The network of a stub's NBD disk is not honest: a program of ours in dom0 (tests/hostile-net, frames/) sends frames to the
+# bridge, as any domain there could, and sees all that is sent. The server is an honest one. The same stub serves a second
+# disk, a PV disk, to the same guest, which writes and reads both in turn. A bystander has a stub of its own. After
+# each attack both disks and the bystander have to go on.
+#
+# attack impostor-mss-0: another host in the server's place offers segments of no bytes
+# attack impostor-mss-1: another host in the server's place offers segments of one byte
+# attack impostor-scale: another host in the server's place offers a window scale of 255
+# attack impostor-options: another host in the server's place offers options without end
+. /pf/lib.sh
+. /scenarios/checks.sh
+
+# Of the stub, as the daemon makes it of its address.
+stub_mac=02:50:0a:00:00:06
+
+# good_of: turns in which the first disk served.
+good_of() { guest_value steady turns | sed 's/.* good=\([0-9]*\) .*/\1/'; }
+pf_good_at_least() { [ "$(good_of)" -ge "$1" ]; }
+
+# judge NAME: whether guest, stub and bystander are well after that attack.
+judge() {
+    if ! wait_for 60 pf_good_at_least $(($(good_of) + 3)); then
+        echo "the guest's disk on the server does not serve: $(guest_value steady turns) $(guest_value steady error)"
+        tail -n 10 "$(guest_log "$stub")"
+        return 1
+    fi
+    if ! more_rounds bystander 1 60; then
+        echo "the bystander stands still"
+        return 1
+    fi
+    [ "$(domid "$stub")" = "$stub_domid" ]
+}
+
+# go_on: the program may make its next attack.
+go_on() { echo "$made" >/run/frames.go; }
+
+# impostor NAME ATTACK PATTERN: a guest whose server is an impostor does not start, and the daemon says why.
+impostor() {
+    attack "impostor-$1"
+    stretch "impostor-$1"
+    : >"$(guest_log impostor)"
+    "$pf_hostile/hostile-frames" xenbr0 $stub_mac 10.0.0.6 02:00:00:00:00:63 10.0.0.99:10809 "impostor:$2" \
+        >"$(guest_log impostor)" 2>&1 &
+    server_pid=$!
+    check "impostor-$1: it is there" wait_guest_line impostor 'PF ready=' 10
+    disk_refused "impostor-$1: the guest" "disk xvda \(51712\): .*NBD server 10.0.0.99:10809: $3" \
+        "$(virtio_disk xvda "$(server=10.0.0.99 nbd_disk "impostor-$1" far)")"
+    kill "$server_pid"
+    wait "$server_pid" 2>/dev/null
+    check "impostor-$1: it was asked" pf_logged impostor 'PF syn='
+    attacked "" "$(stretched)"
+}
+
+begin
+check "dom0 has a bridge" network_start
+far=$(raw_disk far 8)
+near=$(raw_disk near 8)
+nbd_export far "$far"
+check "an NBD server listens" nbd_start
+start_bystander 100000
+watch_stalls
+log_mark
+start_frontend steady 'mode=patient' "$(virtio_disk xvda "$(nbd_disk far far 'backend-timeout-ms = 3000')")" \
+    "$(virtio_disk xvdb "$near")" || die "xl create"
+stub=$(stub_of steady)
+stub_domid=$(domid "$stub")
+heap() { xenstore-read "/local/domain/$stub_domid/data/pilotfish/heap_peak_kib" 2>/dev/null; }
+fact stub_heap_before_kib "$(heap)"
+check "the guest uses both disks" wait_guest_line steady 'PF turns=[0-9]* good=[1-9]' 20
+rm -f /run/frames.go
+timeout 560 "$pf_hostile/hostile-frames" xenbr0 $stub_mac 10.0.0.6 "$(cat /sys/class/net/xenbr0/address)" 10.0.0.1:10809 \
+    /run/frames.go >"$(guest_log frames)" 2>&1 &
+made=0
+told_attacks frames 500 judge
+fact stub_heap_after_kib "$(heap)"
+fact full_rate_frames_per_s "$(guest_value frames full_rate_frames_per_s)"
+fact full_rate_short_frames_per_s "$(guest_value frames full_rate_short_frames_per_s)"
+grep 'PF refused_.*=[1-9]' "$(guest_log frames)"
+turns=$(guest_value steady turns)
+fact turns "${turns%% *}"
+fact near_slowest_ms "${turns##*=}"
+echo "the guest: $turns"
+equal "the guest saw no request unanswered, and its other disk served" "" "$(guest_value steady error)"
+equal "the stub is the same" "$stub_domid" "$(domid "$stub")"
+check "it did not panic" sh -c "! grep -q PANIC '$(guest_log "$stub")'"
+check "its console stays short" test "$(stat -c %s "$(guest_log "$stub")")" -lt 65536
+fact stub_console_bytes "$(stat -c %s "$(guest_log "$stub")")"
+check "the daemon's log stays short" test "$(daemon_lines | wc -l)" -lt 30
+tail -n 40 "$(guest_log "$stub")"
+check "the guest is destroyed" xl destroy steady
+equal "no byte of the second disk is on the first" 0 "$(grep -a -c '^near ' "$far")"
+equal "no byte of the first disk is on the second" 0 "$(grep -a -c '^far ' "$near")"
+
+impostor mss-0 mss-0 ''
+impostor mss-1 mss-1 ''
+impostor scale scale-255 ''
+impostor options options-without-end ''
+tell_stalls
+
+check "the bystander goes on" more_rounds bystander 2 60
+equal "the bystander saw no error" "" "$(guest_value bystander error)"
+check "the bystander is destroyed" xl destroy bystander
+nothing_left
+nbd_signal TERM
+finish
