@@ -39,8 +39,6 @@ pub struct PvDisk<H: Hypervisor> {
     /// The storage backend's domain, of the connection there is or was last.
     domid: DomId,
     requests: Requests,
-    /// Pieces at the storage backend.
-    outstanding: u32,
     cache: Cache,
     timeout: Timeout,
     limiter: Limiter,
@@ -56,7 +54,6 @@ impl<H: Hypervisor> PvDisk<H> {
             domid: front.backend_domid(),
             link: Some(Link::Up(front)),
             requests: Requests::new(),
-            outstanding: 0,
             cache: Cache::default(),
             timeout: Timeout::new(backend_timeout_ns),
             limiter: Limiter::new(),
@@ -100,13 +97,11 @@ impl<H: Hypervisor> PvDisk<H> {
 
     /// Submits the pieces that are left, as far as there is room.
     fn submit_pieces(&mut self, io: &Io<'_>, slot: u16) -> Progress {
-        let PvDisk { link, geometry, requests, outstanding, .. } = self;
+        let PvDisk { link, geometry, requests, .. } = self;
         requests.submit_pieces(io, slot, |request| {
             // Without a connection it waits for the next one.
             let Some(Link::Up(front)) = link else { return Err(Refusal::NoRoom) };
-            submit_piece(front, geometry, io, slot, request)?;
-            *outstanding = outstanding.saturating_add(1);
-            Ok(())
+            submit_piece(front, geometry, io, slot, request)
         })
     }
 
@@ -119,7 +114,6 @@ impl<H: Hypervisor> PvDisk<H> {
     fn complete_piece(&mut self, io: &Io<'_>, completion: Completion) -> Option<u16> {
         // It came over the connection.
         let Some(Link::Up(front)) = &mut self.link else { return None };
-        self.outstanding = self.outstanding.saturating_sub(1);
         // As `submit_piece` made it; blkfront lets no other id through.
         let slot = u16::try_from(completion.id >> 16).ok()?;
         let index = u16::try_from(completion.id & 0xffff).ok()?;
@@ -259,6 +253,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             self.timeout.on_response();
             let slot = self.complete_piece(io, completion);
             if let Some(finished) = slot.and_then(|slot| self.retire(slot)) {
+                self.timeout.on_done();
                 return Some(finished);
             }
         }

@@ -326,3 +326,49 @@ fn held_requests_of_a_driver_that_resets_the_device_are_given_up() {
     assert_eq!(machine.statuses(), [(head, S_OK)]);
     machine.server(|server| assert!(server.cached[..512] == [0; 512]));
 }
+
+/// What a server does while a connection stands.
+type During = fn(&mut nbd::fake::Server);
+
+/// The server ends so many connections, each after `open_ns` and after `during`.
+fn flap(machine: &Machine, times: u32, open_ns: u64, during: During) {
+    for _ in 0..times {
+        machine.run_for(open_ns);
+        machine.server(during);
+        machine.run_for(SECOND_NS / 10);
+        machine.host().close();
+    }
+}
+
+#[test]
+fn a_server_that_agrees_and_dies_again_and_again_meets_the_timeout() {
+    // A long request of which one piece is done over each connection does not get done either.
+    let cases: [(usize, During); 2] = [(512, |_| ()), (300 * 1024, nbd::fake::Server::release_one)];
+    for (len, during) in cases {
+        let mut machine = Machine::ready(uncached());
+        machine.keep();
+        let head = machine.submit(&read_request(0, len));
+        machine.driver.kick();
+        flap(&machine, 4, TIMEOUT_NS / 5, during);
+        assert_eq!(machine.answers(), [], "{len}");
+        flap(&machine, 2, TIMEOUT_NS / 5, during);
+        assert_eq!(machine.statuses(), [(head, S_IOERR)], "{len}");
+        assert!(machine.host().connections() >= 5, "it was there");
+        machine.server(|server| server.set_faults(Faults::default()));
+        machine.run_for(A_WHILE_NS);
+        assert_eq!(machine.ask(&read_request(0, 512)).status, S_OK);
+    }
+}
+
+#[test]
+fn a_server_that_dies_again_and_again_and_does_requests_meanwhile_is_not_a_silent_one() {
+    let mut machine = Machine::ready(uncached());
+    machine.keep();
+    for at in 0..16 {
+        machine.submit(&read_request(at * 8, 512));
+    }
+    machine.driver.kick();
+    flap(&machine, 16, TIMEOUT_NS / 4, nbd::fake::Server::release_one);
+    let statuses = machine.statuses();
+    assert!(statuses.len() == 16 && statuses.iter().all(|(_, status)| *status == S_OK), "{statuses:?}");
+}

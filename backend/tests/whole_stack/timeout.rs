@@ -109,3 +109,28 @@ fn an_idle_storage_backend_after_a_failover_is_not_a_silent_one() {
     assert_eq!(machine.status_of(&read_request(0, 512)), S_OK);
     assert_eq!(back.connections(), connections);
 }
+
+#[test]
+fn a_backend_that_connects_and_dies_again_and_again_is_given_up_after_the_timeout() {
+    let mut machine = Machine::ready(Setup::default());
+    let back = machine.back();
+    machine.fault(Faults { delay_steps: u32::MAX, ..Faults::default() });
+    machine.submit(&read_request(0, 512));
+    machine.pv.kick();
+    let flap = |machine: &mut Machine, times: u32| {
+        for _ in 0..times {
+            machine.run_for(TIMEOUT_NS / 10);
+            back.die();
+            machine.run_for(TIMEOUT_NS / 10);
+            back.reattach(DomId(0));
+        }
+    };
+    flap(&mut machine, 4);
+    assert_eq!(machine.answers(), [], "held");
+    flap(&mut machine, 2);
+    assert_eq!(machine.answers().len(), 1);
+    assert!(machine.back().connections() >= 5, "it was there");
+    machine.fault(Faults::default());
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.status_of(&read_request(0, 512)), S_OK);
+}

@@ -69,7 +69,7 @@ impl<H: Hypervisor> NbdDisk<H> {
     pub fn service_connection(&mut self) -> bool {
         let now_ns = self.network().now_ns();
         // An idle server owes nothing; one that is not there owes everything.
-        let waits = !self.link.is_up() || self.outstanding > 0;
+        let waits = !self.link.is_up() || self.outstanding > 0 || !self.requests.is_empty();
         let mut changed = self.timeout.check(waits, now_ns);
         if changed {
             self.on_timeout();

@@ -65,10 +65,8 @@ pub struct NbdDisk<H: Hypervisor> {
 
 /// What bytes of the server led to.
 enum Received {
-    /// The piece of a request in that slot is over.
-    Piece(u16),
-    /// A write's piece, by its id, and whether it was done.
-    Written(u64, bool),
+    /// The piece of a request in that slot is over; for a write's also its id, and whether it was done.
+    Piece(u16, Option<(u64, bool)>),
     OwnFlush(Result<(), IoError>),
     Replay(Result<(), IoError>),
     Nothing,
@@ -153,15 +151,12 @@ impl<H: Hypervisor> NbdDisk<H> {
     fn take_received(&mut self, io: Option<&Io<'_>>) -> Option<(Ticket, Outcome)> {
         loop {
             match self.receive(io) {
-                Received::Piece(slot) => {
-                    if let Some(finished) = self.retire(slot) {
-                        return Some(finished);
+                Received::Piece(slot, written) => {
+                    if let Some((id, is_done)) = written {
+                        self.end_piece(id, is_done);
                     }
-                }
-                Received::Written(id, is_done) => {
-                    self.end_piece(id, is_done);
-                    let slot = parts_of(id).map(|(slot, _)| slot);
-                    if let Some(finished) = slot.and_then(|slot| self.retire(slot)) {
+                    if let Some(finished) = self.retire(slot) {
+                        self.timeout.on_done();
                         return Some(finished);
                     }
                 }
@@ -324,9 +319,9 @@ fn complete(requests: &mut Requests, id: u64, outcome: Result<(), IoError>) -> R
         };
     }
     match request.ticket.operation() {
-        Operation::Read { .. } | Operation::Flush => Received::Piece(slot),
+        Operation::Read { .. } | Operation::Flush => Received::Piece(slot, None),
         Operation::Write { .. } | Operation::WriteZeroes { .. } | Operation::Discard { .. } => {
-            Received::Written(id, outcome.is_ok())
+            Received::Piece(slot, Some((id, outcome.is_ok())))
         }
     }
 }

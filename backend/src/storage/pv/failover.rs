@@ -99,10 +99,7 @@ impl<H: Hypervisor> PvDisk<H> {
     pub fn service_connection(&mut self, xs: &mut Xenstore<H>) -> bool {
         let now_ns = xs.hypervisor().now_ns();
         // An idle storage backend owes nothing; one that is not there owes everything.
-        let waits = match &self.link {
-            Some(Link::Up(_)) => self.outstanding > 0,
-            _ => true,
-        };
+        let waits = !matches!(self.link, Some(Link::Up(_))) || !self.requests.is_empty();
         let mut changed = self.timeout.check(waits, now_ns);
         if changed {
             self.on_timeout();
@@ -153,7 +150,6 @@ impl<H: Hypervisor> PvDisk<H> {
         let Some(Link::Up(front)) = self.link.take() else { return };
         warn!("{}: waiting for a storage backend", front.backend_path());
         self.link = Some(Link::Down(front.reconnect()));
-        self.outstanding = 0;
         self.requests.hold();
     }
 

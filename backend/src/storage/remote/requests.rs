@@ -97,7 +97,6 @@ impl Requests {
     }
 
     /// Whether there are none.
-    #[cfg(feature = "nbd")]
     pub(in crate::storage) fn is_empty(&self) -> bool {
         self.free.len() == REQUESTS
     }
