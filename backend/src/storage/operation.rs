@@ -57,6 +57,11 @@ impl Operation {
         }
     }
 
+    /// Whether it changes the disk.
+    pub(super) fn is_write(self) -> bool {
+        !matches!(self, Operation::Read { .. } | Operation::Flush)
+    }
+
     /// Its sector range, as offset and length in bytes. `None`: it has none.
     pub(crate) fn byte_range(self) -> Option<(u64, u64)> {
         match self {

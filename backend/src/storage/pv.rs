@@ -106,8 +106,13 @@ impl<H: Hypervisor> PvDisk<H> {
     }
 
     /// Takes a request out if it is over.
-    fn retire(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
-        self.requests.retire(slot, &mut self.cache)
+    fn retire(&mut self, io: &Io<'_>, slot: u16) -> Option<(Ticket, Outcome)> {
+        let (ticket, outcome) = self.requests.retire(io, slot, &mut self.cache)?;
+        // Not piece by piece: one of which a part was done is done again as a whole, so that part is not to be lost.
+        if outcome == Outcome::Done && ticket.operation().is_write() {
+            self.cache.note_written();
+        }
+        Some((ticket, outcome))
     }
 
     /// Takes note of one completed piece; returns its request's slot.
@@ -154,7 +159,7 @@ impl<H: Hypervisor> PvDisk<H> {
             }
             self.requests.end_wait();
             // Without a piece on its way no completion would ever bring it back.
-            if let Some(finished) = self.retire(slot) {
+            if let Some(finished) = self.retire(io, slot) {
                 return Some(finished);
             }
         }
@@ -232,7 +237,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
             self.requests.wait(slot);
         }
         // It may be over already: refused, or a flush that this storage backend does not need.
-        match self.retire(slot) {
+        match self.retire(io, slot) {
             Some((ticket, outcome)) => Submitted::Done(ticket, outcome),
             None => Submitted::Pending,
         }
@@ -252,7 +257,7 @@ impl<H: Hypervisor> Storage for PvDisk<H> {
         while let Some(completion) = self.up_mut().and_then(BlkFront::next_completion) {
             self.timeout.on_response();
             let slot = self.complete_piece(io, completion);
-            if let Some(finished) = slot.and_then(|slot| self.retire(slot)) {
+            if let Some(finished) = slot.and_then(|slot| self.retire(io, slot)) {
                 self.timeout.on_done();
                 return Some(finished);
             }

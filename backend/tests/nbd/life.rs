@@ -273,6 +273,33 @@ fn another_disk_is_refused_until_the_right_one_is_back() {
 }
 
 #[test]
+fn a_disk_that_the_guest_only_reads_goes_on_with_an_export_that_became_read_only() {
+    let mut machine = Machine::new(ServerConfig::default(), NbdOptions { writable: false, ..options() });
+    machine.driver.init(u64::MAX, 64);
+    assert_eq!(machine.ask(&flush_request()).status, S_OK);
+    // Servers say less of such an export.
+    let read_only = ServerConfig { flags: FLAG_HAS_FLAGS | FLAG_READ_ONLY, ..ServerConfig::default() };
+    for config in [read_only, ServerConfig::default()] {
+        machine.server(|server| {
+            server.set_config(config);
+            server.log.clear();
+        });
+        machine.restart_server();
+        machine.run_for(A_WHILE_NS);
+        assert_eq!(machine.ask(&read_request(0, 512)).status, S_OK);
+        // The guest was told that it can flush, and there is nothing to be flushed.
+        assert_eq!(machine.ask(&flush_request()).status, S_OK);
+    }
+    machine.server(|server| {
+        let block_size = Some((4096, 4096, 1 << 20));
+        server.set_config(ServerConfig { block_size, ..ServerConfig::default() });
+    });
+    machine.restart_server();
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.ask(&read_request(0, 4096)).status, S_IOERR, "another disk");
+}
+
+#[test]
 fn a_server_that_carries_less_at_once_gets_more_pieces() {
     let mut machine = Machine::ready(uncached());
     machine.keep();

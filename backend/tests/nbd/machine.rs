@@ -105,10 +105,11 @@ impl Machine {
 
     pub fn new(config: ServerConfig, options: NbdOptions) -> Machine {
         let lan = Lan::new(config);
+        let device_options = DeviceOptions { read_only: !options.writable, ..DeviceOptions::default() };
         let disk = lan.connect(options).expect("connects");
         let Lan { xen, back, host, xs, .. } = lan;
         let mem = TestMemory::new(0xc0_0000);
-        let device = Device::new(AnyStorage::Nbd(Box::new(disk)), &DeviceOptions::default());
+        let device = Device::new(AnyStorage::Nbd(Box::new(disk)), &device_options);
         let devices = vec![Attached { mmio: PV_MMIO, irq: PV_IRQ, device }];
         let stub = Stub::start(&xen, GUEST, mem.clone(), devices).expect("starts");
         let event_loop =

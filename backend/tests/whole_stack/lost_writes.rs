@@ -2,7 +2,7 @@
 
 use super::common::*;
 use super::failover::A_WHILE_NS;
-use drivers::fake::{Faults, Misdeed};
+use drivers::fake::{BlkBackConfig, Faults, Misdeed};
 use kernel::DomId;
 
 #[test]
@@ -110,4 +110,26 @@ fn what_was_told_of_is_not_told_again_after_the_next_failover() {
         machine.run_for(A_WHILE_NS);
         assert_eq!(machine.status_of(&flush_request()), expected, "{domain:?}");
     }
+}
+
+#[test]
+fn a_part_of_a_write_that_is_done_again_is_not_lost() {
+    let back = BlkBackConfig { sectors: 8192, max_indirect_segments: None, ..BlkBackConfig::default() };
+    let mut machine = Machine::ready(Setup { back, ..Setup::default() });
+    let back = machine.back();
+    let data = bytes(96 * 1024, 3);
+    machine.submit(&write_request(0, &data));
+    // Its first piece is answered.
+    machine.fault(Faults { misdeed_at: Some((1, Misdeed::Silence)), ..Faults::default() });
+    machine.pv.kick();
+    machine.run();
+    machine.fault(Faults::default());
+    assert_eq!(machine.answers(), []);
+    assert_eq!(back.disk().cached[..4096], data[..4096]);
+    back.die();
+    machine.run();
+    back.reattach(DomId(9));
+    machine.run_for(A_WHILE_NS);
+    assert_eq!(machine.answers().len(), 1);
+    assert_eq!(machine.status_of(&flush_request()), S_OK);
 }

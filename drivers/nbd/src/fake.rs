@@ -325,6 +325,13 @@ impl Server {
         }
     }
 
+    /// Answers the last that is kept.
+    pub fn release_last(&mut self) {
+        if let Some((request, data)) = self.kept.pop() {
+            self.serve(request, &data);
+        }
+    }
+
     /// Answers what is kept.
     pub fn release(&mut self) {
         while let Some((request, data)) = self.kept.pop() {

@@ -46,11 +46,12 @@ pub(super) fn unusable(export: &Export, writable: bool) -> Option<&'static str> 
 }
 
 /// Why it cannot go on as the disk that the guest knows: what that was told cannot be taken back.
-pub(super) fn unfit(told: &Geometry, now: &Geometry) -> Option<&'static str> {
+pub(super) fn unfit(told: &Geometry, now: &Geometry, writable: bool) -> Option<&'static str> {
     if now.block_size_bytes != told.block_size_bytes {
         Some("the export's block size is another one")
-    } else if now.read_only && !told.read_only {
-        Some("the export is read-only now")
+    } else if !writable {
+        // The rest is about writes. A server says less of an export that it has made read-only.
+        None
     } else if now.flush && !told.flush {
         Some("the export has a write cache, of which the guest knows nothing")
     } else if told.flush && !now.flush {

@@ -32,6 +32,16 @@ struct Entry {
     state: State,
 }
 
+/// How far the writes have been done again.
+#[derive(Clone, Copy, Default)]
+struct Replay {
+    /// The entry whose turn it is.
+    at: usize,
+    /// Bytes of it that are done, and how many are under way.
+    done: usize,
+    part: usize,
+}
+
 /// The writes.
 pub(super) struct Kept {
     ring: Box<[u8]>,
@@ -41,8 +51,8 @@ pub(super) struct Kept {
     /// Bytes of data that are kept.
     bytes: usize,
     has_cache: bool,
-    /// The next entry to be done again, if there is a connection that has not all of them.
-    replay: Option<usize>,
+    /// What is to be done again next, if there is a connection that has not all of them.
+    replay: Option<Replay>,
 }
 
 impl Kept {
@@ -152,7 +162,9 @@ impl Kept {
             let len = self.entries.pop_front().map_or(0, |entry| entry.len);
             self.bytes = self.bytes.saturating_sub(len);
             // The entries after it have moved up.
-            self.replay = self.replay.map(|at| at.saturating_sub(1));
+            if let Some(replay) = &mut self.replay {
+                replay.at = replay.at.saturating_sub(1);
+            }
         }
     }
 
@@ -174,7 +186,7 @@ impl Kept {
 
     /// There is another connection: everything that is kept has to be done again.
     pub(super) fn begin_replay(&mut self) {
-        self.replay = Some(0);
+        self.replay = Some(Replay::default());
     }
 
     /// Whether there is still something to be done again.
@@ -182,19 +194,41 @@ impl Kept {
         self.replay.is_some()
     }
 
-    /// What has to be done again next, with its data.
-    pub(super) fn next_replay(&mut self) -> Option<(Command, &[u8])> {
-        let mut at = self.replay?;
+    /// What has to be done again next, with its data: at most so many bytes, since the connection may carry less at
+    /// once than the one before.
+    pub(super) fn next_replay(&mut self, most_bytes: usize) -> Option<(Command, &[u8])> {
+        let Replay { mut at, done, .. } = self.replay?;
         while self.entries.get(at).is_some_and(|entry| !matches!(entry.state, State::Completed(_))) {
             at = at.saturating_add(1);
         }
-        self.replay = (at < self.entries.len()).then_some(at);
-        let entry = self.entries.get(at)?;
-        Some((entry.command, self.data(entry)))
+        let Some(entry) = self.entries.get(at) else {
+            self.replay = None;
+            return None;
+        };
+        let part = entry.len.saturating_sub(done).min(most_bytes);
+        let start = entry.start.saturating_add(done);
+        let command = match entry.command {
+            // They fit: they are smaller than its length, which does.
+            Command::Write { offset, durable, .. } => Command::Write {
+                offset: offset.saturating_add(u64::try_from(done).ok()?),
+                len_bytes: u32::try_from(part).ok()?,
+                durable,
+            },
+            whole => whole,
+        };
+        self.replay = Some(Replay { at, done, part });
+        Some((command, self.ring.get(start..start.saturating_add(part)).unwrap_or_default()))
     }
 
     /// It was done again.
     pub(super) fn end_replay(&mut self) {
-        self.replay = self.replay.map(|at| at.saturating_add(1));
+        let Some(Replay { at, done, part }) = self.replay else { return };
+        let done = done.saturating_add(part);
+        let is_whole = self.entries.get(at).is_none_or(|entry| done >= entry.len);
+        self.replay = Some(if is_whole {
+            Replay { at: at.saturating_add(1), ..Replay::default() }
+        } else {
+            Replay { at, done, part: 0 }
+        });
     }
 }

@@ -16,9 +16,8 @@
 use super::export::{geometry, unfit, unusable};
 use super::kept::Kept;
 use super::link::{Link, Progress, Reason};
-use super::{NbdDisk, NbdOptions, OWN_FLUSH, REPLAY, pieces};
+use super::{NbdDisk, NbdOptions, OWN_FLUSH, REPLAY, piece_bytes, pieces};
 use crate::limit::Limiter;
-use crate::storage::Operation;
 use crate::storage::remote::{Cache, Requests, Timeout};
 use kernel::Hypervisor;
 use log::{error, info, warn};
@@ -133,7 +132,9 @@ impl<H: Hypervisor> NbdDisk<H> {
     /// There is a connection again: takes it if the export suits the disk that the guest knows.
     fn attach(&mut self, export: &Export) {
         let now = geometry(export);
-        if let Some(why) = unusable(export, self.writable).or_else(|| unfit(&self.geometry, &now)) {
+        if let Some(why) =
+            unusable(export, self.writable).or_else(|| unfit(&self.geometry, &now, self.writable))
+        {
             error!("{}: not the disk that the guest knows: {why}; requests fail", self.link.name());
             // Somebody has to put the right disk there; asking faster does not help.
             self.link.hold_off(UNFIT_PAUSE_NS);
@@ -153,9 +154,10 @@ impl<H: Hypervisor> NbdDisk<H> {
     /// Does the next write again that was completed over an earlier connection and not flushed. One at a time:
     /// a later one may be about the same place.
     fn replay(&mut self) {
-        let NbdDisk { link, kept, outstanding, .. } = self;
+        let NbdDisk { link, geometry, kept, outstanding, .. } = self;
         let Some((client, tcp)) = link.up() else { return };
-        let Some((command, data)) = kept.next_replay() else { return };
+        let most_bytes = usize::try_from(piece_bytes(geometry)).unwrap_or(usize::MAX);
+        let Some((command, data)) = kept.next_replay(most_bytes) else { return };
         if tcp.send_room() < REQUEST_BYTES.saturating_add(data.len()) {
             return;
         }
@@ -203,7 +205,7 @@ impl<H: Hypervisor> NbdDisk<H> {
         let Some(covers) = self.own_flush.take() else { return };
         match outcome {
             Ok(()) => {
-                self.cache.note(Operation::Flush, covers);
+                self.cache.note_flushed(covers);
                 self.kept.free(self.cache.durable());
             }
             Err(_) => self.lose_cache(),
@@ -212,9 +214,8 @@ impl<H: Hypervisor> NbdDisk<H> {
 
     /// What was completed and not flushed is not to be made durable any more.
     fn lose_cache(&mut self) {
-        // One that is held tells of it, so that the next need not.
-        let told = self.requests.fail_flushes();
-        self.cache.lose(told);
+        self.requests.fail_flushes();
+        self.cache.lose();
         self.kept.give_up(self.cache.completed());
         self.report_lost();
     }

@@ -86,7 +86,7 @@ impl<H: Hypervisor> NbdDisk<H> {
     }
 
     fn submit_pieces(&mut self, io: &Io<'_>, slot: u16) -> Progress {
-        let NbdDisk { link, geometry, requests, outstanding, unsent, kept, .. } = self;
+        let NbdDisk { link, writable, geometry, requests, outstanding, unsent, kept, .. } = self;
         let mut is_full = false;
         let progress = requests.submit_pieces(io, slot, |request| {
             // Without a connection it waits for the next one.
@@ -112,7 +112,11 @@ impl<H: Hypervisor> NbdDisk<H> {
                 if is_kept {
                     kept.drop_last();
                 }
-                refusal(error)
+                match (error, piece.command) {
+                    // An export that became read-only, for a guest that writes nothing.
+                    (SubmitError::Unsupported, Command::Flush) if !*writable => Refusal::NotNeeded,
+                    _ => refusal(error),
+                }
             })?;
             // There is room for both.
             let _ = tcp.send(&header) && (!is_kept || tcp.send(kept.last_data()));
@@ -127,8 +131,8 @@ impl<H: Hypervisor> NbdDisk<H> {
     }
 
     /// Takes a request out if it is over.
-    fn retire(&mut self, slot: u16) -> Option<(Ticket, Outcome)> {
-        let (ticket, outcome) = self.requests.retire(slot, &mut self.cache)?;
+    fn retire(&mut self, io: &Io<'_>, slot: u16) -> Option<(Ticket, Outcome)> {
+        let (ticket, outcome) = self.requests.retire(io, slot, &mut self.cache)?;
         if ticket.operation() == Operation::Flush {
             self.kept.free(self.cache.durable());
         }
@@ -138,7 +142,7 @@ impl<H: Hypervisor> NbdDisk<H> {
     /// A write's piece is over. It counts by itself, so that a flush can free its place for the rest of a long request.
     fn end_piece(&mut self, id: u64, is_done: bool) {
         let completed = is_done.then(|| {
-            self.cache.note_piece();
+            self.cache.note_written();
             self.cache.completed()
         });
         self.kept.end(id, completed);
@@ -155,7 +159,7 @@ impl<H: Hypervisor> NbdDisk<H> {
                     if let Some((id, is_done)) = written {
                         self.end_piece(id, is_done);
                     }
-                    if let Some(finished) = self.retire(slot) {
+                    if let Some(finished) = io.and_then(|io| self.retire(io, slot)) {
                         self.timeout.on_done();
                         return Some(finished);
                     }
@@ -213,7 +217,7 @@ impl<H: Hypervisor> NbdDisk<H> {
             }
             self.requests.end_wait();
             // Without a piece on its way no answer would ever bring it back.
-            if let Some(finished) = self.retire(slot) {
+            if let Some(finished) = self.retire(io, slot) {
                 return Some(finished);
             }
         }
@@ -318,12 +322,7 @@ fn complete(requests: &mut Requests, id: u64, outcome: Result<(), IoError>) -> R
             Err(IoError::Failed(_)) => Outcome::IoError,
         };
     }
-    match request.ticket.operation() {
-        Operation::Read { .. } | Operation::Flush => Received::Piece(slot, None),
-        Operation::Write { .. } | Operation::WriteZeroes { .. } | Operation::Discard { .. } => {
-            Received::Piece(slot, Some((id, outcome.is_ok())))
-        }
-    }
+    Received::Piece(slot, request.ticket.operation().is_write().then_some((id, outcome.is_ok())))
 }
 
 impl<H: Hypervisor> Storage for NbdDisk<H> {
@@ -361,7 +360,7 @@ impl<H: Hypervisor> Storage for NbdDisk<H> {
             self.requests.wait(slot);
         }
         // It may be over already, as it was refused.
-        match self.retire(slot) {
+        match self.retire(io, slot) {
             Some((ticket, outcome)) => Submitted::Done(ticket, outcome),
             None => Submitted::Pending,
         }
@@ -390,7 +389,11 @@ impl<H: Hypervisor> Storage for NbdDisk<H> {
             return Some(finished);
         }
         // Without a connection, some requests need not wait for one.
-        if self.is_serving() { None } else { self.requests.take_failed(io, self.timeout.is_over()) }
+        if self.is_serving() {
+            None
+        } else {
+            self.requests.take_failed(io, self.timeout.is_over(), &mut self.cache)
+        }
     }
 
     fn enable_events(&mut self, _completions: u32) -> bool {

@@ -28,8 +28,8 @@
 //! - *Another domain serves it* (the storage backend's domain was killed and made anew): what was
 //!   completed and not yet flushed may have been in the dead domain's memory. Losing it is within
 //!   the contract of a volatile cache, but a later flush that succeeds would declare it durable. So
-//!   if anything was completed since the last flush, all flushes that are held fail, and if there
-//!   are none, the next one does. After that the guest knows, and flushes succeed again: a guest
+//!   if anything was completed since the last flush, all flushes that are held fail. If none of
+//!   them covers all of it for a guest that still waits, the next one does. After that the guest knows, and flushes succeed again: a guest
 //!   that writes again what it had not flushed, as it must after a failed flush, can go on. The
 //!   boundary: the failure is told once for the disk, not once for each of its users. (Keeping all
 //!   unflushed writes for replay would take as much memory as a guest cares to write between two
@@ -198,9 +198,8 @@ impl<H: Hypervisor> PvDisk<H> {
         if !self.geometry.flush || !self.cache.is_dirty() {
             return;
         }
-        // One that is held tells of it, so that the next need not.
-        let told = self.requests.fail_flushes();
-        self.cache.lose(told);
+        self.requests.fail_flushes();
+        self.cache.lose();
         self.report_lost();
     }
 
@@ -217,6 +216,9 @@ impl<H: Hypervisor> PvDisk<H> {
     #[inline(never)]
     pub(super) fn fail_next(&mut self, io: &Io<'_>) -> Option<(Ticket, Outcome)> {
         // Until the break is noticed, its requests count as under way.
-        if self.up().is_some() { None } else { self.requests.take_failed(io, self.timeout.is_over()) }
+        if self.up().is_some() {
+            return None;
+        }
+        self.requests.take_failed(io, self.timeout.is_over(), &mut self.cache)
     }
 }

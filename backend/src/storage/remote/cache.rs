@@ -1,16 +1,14 @@
 //! What the other end may hold in a volatile cache, and what of it no flush reaches any more.
 
-use crate::storage::Operation;
-
-/// Counts of writes.
+/// Counts of writes. What is one write is the engine's choice: a request, or a piece of one.
 #[derive(Default)]
 pub(in crate::storage) struct Cache {
     /// Writes and discards completed so far.
     completed: u64,
     /// How many of them a flush has made durable.
     durable: u64,
-    /// Some were lost with their cache: the next flush has to fail.
-    lost: bool,
+    /// Of so many some were lost with their cache: a flush that covers them has to fail.
+    lost: Option<u64>,
 }
 
 impl Cache {
@@ -25,21 +23,14 @@ impl Cache {
         self.durable
     }
 
-    /// A request has been done; `covers`: for a flush, what was completed when it was submitted.
-    pub(in crate::storage) fn note(&mut self, operation: Operation, covers: u64) {
-        match operation {
-            Operation::Read { .. } => {}
-            Operation::Write { .. } | Operation::WriteZeroes { .. } | Operation::Discard { .. } => {
-                self.completed = self.completed.saturating_add(1);
-            }
-            Operation::Flush => self.durable = self.durable.max(covers),
-        }
+    /// A write has been done: a flush that is submitted now covers it.
+    pub(in crate::storage) fn note_written(&mut self) {
+        self.completed = self.completed.saturating_add(1);
     }
 
-    /// A piece of a write has been done, before its request: a flush that is submitted now covers it.
-    #[cfg(feature = "nbd")]
-    pub(in crate::storage) fn note_piece(&mut self) {
-        self.completed = self.completed.saturating_add(1);
+    /// A flush has been done; `covers`: what was completed when it was submitted.
+    pub(in crate::storage) fn note_flushed(&mut self, covers: u64) {
+        self.durable = self.durable.max(covers);
     }
 
     /// Whether something was completed since the last flush.
@@ -47,15 +38,20 @@ impl Cache {
         self.completed > self.durable
     }
 
-    /// Nothing makes durable what was completed so far. `told`: a flush that is held tells the guest.
-    pub(in crate::storage) fn lose(&mut self, told: bool) {
-        self.lost = !told;
+    /// Nothing makes durable what was completed so far.
+    pub(in crate::storage) fn lose(&mut self) {
+        self.lost = Some(self.completed);
         // It is told once: later flushes answer for later writes.
         self.durable = self.completed;
     }
 
-    /// Whether a flush has to fail; one does.
+    /// The guest learns that a flush failed which covers so many.
+    pub(in crate::storage) fn note_told(&mut self, covers: u64) {
+        self.lost = self.lost.filter(|&lost| covers < lost);
+    }
+
+    /// Whether a flush that comes now has to fail; one does.
     pub(in crate::storage) fn take_lost(&mut self) -> bool {
-        core::mem::take(&mut self.lost)
+        self.lost.take().is_some()
     }
 }

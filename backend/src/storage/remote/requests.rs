@@ -32,6 +32,19 @@ impl InFlight {
         // After an error the pieces under way are still awaited: their pages are in use.
         self.outstanding == 0 && (self.submitted == self.pieces || self.outcome != Outcome::Done)
     }
+
+    /// It is answered now. What that means for the cache, if it is a flush: one that failed makes nothing durable,
+    /// and tells of what is lost only a guest that still waits for it.
+    fn note_flush(&self, io: &Io<'_>, cache: &mut Cache) {
+        if self.ticket.operation() != Operation::Flush {
+            return;
+        }
+        if self.outcome == Outcome::Done {
+            cache.note_flushed(self.covers);
+        } else if io.is_live(&self.ticket) {
+            cache.note_told(self.covers);
+        }
+    }
 }
 
 /// Whether all pieces of a request could be submitted.
@@ -165,14 +178,17 @@ impl Requests {
 
     /// Takes a request out if it is over.
     #[inline]
-    pub(in crate::storage) fn retire(&mut self, slot: u16, cache: &mut Cache) -> Option<(Ticket, Outcome)> {
+    pub(in crate::storage) fn retire(
+        &mut self,
+        io: &Io<'_>,
+        slot: u16,
+        cache: &mut Cache,
+    ) -> Option<(Ticket, Outcome)> {
         let entry = self.slots.get_mut(usize::from(slot))?;
-        let request = entry.as_ref().filter(|request| request.is_over())?;
-        // A failed flush makes nothing durable, a failed write promises nothing.
-        if request.outcome == Outcome::Done {
-            cache.note(request.ticket.operation(), request.covers);
-        }
-        let InFlight { ticket, outcome, .. } = entry.take()?;
+        entry.as_ref().filter(|request| request.is_over())?;
+        let request = entry.take()?;
+        request.note_flush(io, cache);
+        let InFlight { ticket, outcome, .. } = request;
         // There is room for every slot.
         let _ = self.free.push(slot);
         // Only the first one can be over before all of it was submitted.
@@ -221,34 +237,39 @@ impl Requests {
         }
     }
 
-    /// Has every flush fail that is held. Whether there is one.
-    pub(in crate::storage) fn fail_flushes(&mut self) -> bool {
-        let mut told = false;
+    /// Has every flush fail that is held.
+    pub(in crate::storage) fn fail_flushes(&mut self) {
         for request in self.slots.iter_mut().flatten() {
-            if request.ticket.operation() == Operation::Flush && request.outcome == Outcome::Done {
+            if request.ticket.operation() == Operation::Flush {
                 request.outcome = Outcome::IoError;
-                told = true;
             }
         }
-        told
     }
 
     /// Without a connection: the next request that need not wait for one. `all`: none may.
     #[cold]
     #[inline(never)]
-    pub(in crate::storage) fn take_failed(&mut self, io: &Io<'_>, all: bool) -> Option<(Ticket, Outcome)> {
+    pub(in crate::storage) fn take_failed(
+        &mut self,
+        io: &Io<'_>,
+        all: bool,
+        cache: &mut Cache,
+    ) -> Option<(Ticket, Outcome)> {
         let at = self.slots.iter().position(|request| {
             request.as_ref().is_some_and(|request| {
                 all || request.outcome != Outcome::Done || !io.is_live(&request.ticket)
             })
         })?;
-        let request = self.slots.get_mut(at)?.take()?;
+        let mut request = self.slots.get_mut(at)?.take()?;
         let slot = u16::try_from(at).ok()?;
         let _ = self.free.push(slot);
         self.queue.retain(|&queued| queued != slot);
         // It was not refused by itself: the time is over, or nobody waits for it.
-        let outcome = if request.outcome == Outcome::Done { Outcome::IoError } else { request.outcome };
-        Some((request.ticket, outcome))
+        if request.outcome == Outcome::Done {
+            request.outcome = Outcome::IoError;
+        }
+        request.note_flush(io, cache);
+        Some((request.ticket, request.outcome))
     }
 }
 
