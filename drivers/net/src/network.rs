@@ -51,7 +51,7 @@ fn bits(address: IpAddr) -> u128 {
 /// What all clones of a [`Network`] share.
 pub(crate) struct Stack<H: Hypervisor> {
     hv: H,
-    device: NetDevice<H>,
+    pub(crate) device: NetDevice<H>,
     mac: [u8; 6],
     address: Address,
     pub(crate) interface: Interface,
@@ -116,9 +116,10 @@ impl<H: Hypervisor> Network<H> {
     #[must_use]
     pub fn enable_events(&self) -> bool {
         let mut stack = self.stack();
+        let wanted = stack.sockets_count();
         let Some(front) = stack.device.up_mut() else { return false };
         let is_full = !front.can_send();
-        let has_more = front.enable_events();
+        let has_more = front.enable_events_for(wanted);
         // Frames that came wait with us for netback to send: to look at them again changes nothing.
         if is_full { front.can_send() } else { has_more }
     }
@@ -221,11 +222,16 @@ impl<H: Hypervisor> Stack<H> {
     }
 
     pub(crate) fn send_frames(&mut self) -> bool {
+        let wanted = self.sockets_count();
         let Stack { hv, device, interface, sockets, .. } = self;
         let now = at(hv.now_ns());
         let mut changed = false;
-        // It ends when netfront's pages do.
         for _ in 0..FRAMES_AT_ONCE {
+            // A socket that finds no room loses a retransmission (smoltcp 0.14), and its timer with it: then nothing
+            // would send that frame again. So nobody is asked before there is room for a frame of each.
+            if !device.up_mut().is_some_and(|front| front.has_room(wanted)) {
+                break;
+            }
             match interface.poll_egress(now, device, sockets) {
                 PollResult::None => break,
                 PollResult::SocketStateChanged => changed = true,
@@ -235,6 +241,11 @@ impl<H: Hypervisor> Stack<H> {
             front.kick();
         }
         changed
+    }
+
+    /// Frames that one look at all sockets may send.
+    fn sockets_count(&self) -> usize {
+        self.sockets.iter().count()
     }
 
     /// Another one each time: the server may still know the last one.
@@ -252,7 +263,8 @@ impl<H: Hypervisor> Stack<H> {
         let now_ns = self.hv.now_ns();
         let due = self.interface.poll_at(at(now_ns), &self.sockets)?;
         let due_ns = u64::try_from(due.total_micros()).unwrap_or(0).saturating_mul(1_000);
-        let is_full = self.device.up_mut().is_some_and(|front| !front.can_send());
+        let wanted = self.sockets_count();
+        let is_full = self.device.up_mut().is_some_and(|front| !front.has_room(wanted));
         // What is due cannot be sent. An event comes when there is room.
         Some(if is_full { due_ns.max(now_ns.saturating_add(FULL_PAUSE_NS)) } else { due_ns })
     }

@@ -334,6 +334,42 @@ fn a_netback_that_sends_nothing_does_not_keep_us_awake() {
 }
 
 #[test]
+fn a_retransmission_waits_for_room_and_is_not_lost() {
+    let mut machine = Machine::new(ADDRESS, SERVER);
+    machine.open();
+    assert!(machine.echo(&pattern(100_000), SECOND_NS).is_some());
+    let send = |machine: &mut Machine| {
+        assert!(machine.client.send(b"x"));
+        machine.client.network().send_frames();
+        machine.xen.run_peers(10);
+    };
+    machine.host.set_faults(Faults { is_cut: true, ..Faults::default() });
+    send(&mut machine);
+    machine.host.set_faults(Faults::default());
+    // The server says three times and more that it lacks the first.
+    (0..5).for_each(|_| send(&mut machine));
+    // Behind that somebody asks for our address. The answer will take the last page.
+    let mut question = std::vec![0xff; 6];
+    question.extend([2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 9, 10, 0, 0, 5]);
+    question.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 7]);
+    machine.back.deliver(&question);
+    machine.xen.run_peers(10);
+    let has_room = |machine: &Machine, frames| {
+        machine.client.network().stack().device.up_mut().expect("connected").has_room(frames)
+    };
+    machine.back.hold_tx(true);
+    let mut sent = 6;
+    while has_room(&machine, 2) {
+        send(&mut machine);
+        sent += 1;
+    }
+    machine.client.network().poll();
+    assert!(!has_room(&machine, 1));
+    machine.back.hold_tx(false);
+    assert!(machine.run(10 * SECOND_NS, |client| client.received() == sent), "the connection hangs");
+}
+
+#[test]
 fn frames_of_any_content_are_survived() {
     for (mtu, longest) in [(1500, 1514), (9000, FRAME_MAX_BYTES)] {
         let mut machine = Machine::with_mtu(ADDRESS, SERVER, mtu);

@@ -84,17 +84,22 @@ impl<H: Hypervisor> NetFront<H> {
         self.mtu_bytes > MTU_USUAL_BYTES
     }
 
-    /// Whether there are pages for the longest frame.
-    fn has_room(&self) -> bool {
-        self.tx_free.len() >= self.frame_max_bytes().div_ceil(PAGE_SIZE)
+    /// Whether there are pages for that many of the longest frames.
+    fn has_pages(&self, frames: usize) -> bool {
+        self.tx_free.len() >= frames.saturating_mul(self.frame_max_bytes().div_ceil(PAGE_SIZE))
     }
 
     /// Whether [`NetFront::send`] has room for a frame.
     pub fn can_send(&mut self) -> bool {
-        if !self.has_room() {
+        self.has_room(1)
+    }
+
+    /// Whether there is room for that many frames.
+    pub fn has_room(&mut self, frames: usize) -> bool {
+        if !self.has_pages(frames) {
             self.reap();
         }
-        self.health == Health::Connected && self.has_room()
+        self.health == Health::Connected && self.has_pages(frames)
     }
 
     /// Queues a frame; netback sees it after [`NetFront::kick`].
@@ -267,10 +272,15 @@ impl<H: Hypervisor> NetFront<H> {
     /// Asks for an event with the next frame that comes, or is sent if there is no room for another. True
     /// if there is something now: look again before sleeping.
     pub fn enable_events(&mut self) -> bool {
+        self.enable_events_for(1)
+    }
+
+    /// As [`NetFront::enable_events`], if room for that many frames is wanted.
+    pub fn enable_events_for(&mut self, frames: usize) -> bool {
         if self.health != Health::Connected {
             return false;
         }
-        let tx = self.await_room();
+        let tx = self.await_room(frames);
         let rx = self.rx.final_check(1);
         match (tx, rx) {
             (Ok(tx), Ok(rx)) => tx || rx,
@@ -279,10 +289,10 @@ impl<H: Hypervisor> NetFront<H> {
     }
 
     /// Asks for an event with the next page that comes back, if there are too few. True if there are enough by now.
-    fn await_room(&mut self) -> Result<bool, ResponseOverrun> {
+    fn await_room(&mut self, frames: usize) -> Result<bool, ResponseOverrun> {
         let mut came = false;
         // Each turn takes pages back. One may not be enough for a frame, and no event was asked for then.
-        while self.health == Health::Connected && !self.has_room() {
+        while self.health == Health::Connected && !self.has_pages(frames) {
             if !self.tx.final_check(1)? {
                 return Ok(false);
             }
