@@ -122,8 +122,8 @@ fn stub_image(toolchain: &Toolchain, name: &str, bytes_max: u64) -> Result<PathB
 /// # Errors
 /// When a crate does not compile.
 fn hostile(toolchain: &Toolchain) -> Result<Vec<PathBuf>> {
-    // The stub itself, but with bugs on demand.
-    cargo(&toolchain.bare, IMAGE_PACKAGE, STUB_PROFILE, &["--features", "failpoints"])?;
+    // The stub itself, for all kinds of disks, but with bugs on demand.
+    cargo(&toolchain.bare, IMAGE_PACKAGE, STUB_PROFILE, &["--features", "failpoints,nbd"])?;
     let fragile = image(toolchain, "pilotfish", "hostile", "fragile")?;
     let mut images = images(toolchain, "pilotfish-hostile", "hostile")?;
     images.push(fragile);

@@ -391,7 +391,7 @@ tools_disk() { virtio_disk "$1" /guest/tools.img ro; }
 # restart_daemon [POLICY]: starts the daemon with that on-stub-crash ("restart" unless told
 # otherwise) and the stub with bugs on demand; it does not run.
 restart_daemon() {
-    printf '%s\n' "stub-image = \"$pf_hostile/fragile.img\"" "on-stub-crash = \"${1:-restart}\"" >/run/restart.toml
+    printf '%s\n' "stub-image = \"$pf_hostile/fragile.img\"" "stub-net-image = \"$pf_hostile/fragile.img\"" "on-stub-crash = \"${1:-restart}\"" >/run/restart.toml
     /usr/sbin/pilotfishd --config /run/restart.toml >>/var/log/pilotfishd.log 2>&1 </dev/null &
     echo $! >/run/pilotfishd.test.pid
 }

@@ -280,6 +280,15 @@ pub const SCENARIOS: &[Scenario] = &[
             "writes that an NBD server lost with its cache are done again, or a flush says that they are lost",
         )
     },
+    Scenario {
+        long: true,
+        xens: &[XenVersion::V4_20],
+        ..shared(
+            "nbd-restart",
+            240,
+            "a stub with an NBD disk that panics starts again in place; its guest sees a pause",
+        )
+    },
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),

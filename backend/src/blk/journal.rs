@@ -1,6 +1,6 @@
 //! A device's page of the journal: its registers, and the requests that each queue has under way.
 
-use crate::journal::{JournalError, Record};
+use crate::journal::{ENGINE_AT, JournalError, Record};
 use crate::mmio::{STATE_QUEUES, TransportState};
 use crate::virtq::QueueJournal;
 use kernel::SharedPage;
@@ -14,7 +14,7 @@ const QUEUE_BYTES: usize = 192;
 
 const _: () = assert!(Record::<DeviceState>::BYTES <= QUEUES_AT);
 const _: () = assert!(QueueJournal::BYTES <= QUEUE_BYTES && QUEUE_BYTES.is_multiple_of(8));
-const _: () = assert!(QUEUES_AT + STATE_QUEUES * QUEUE_BYTES <= xen_pv_sys::PAGE_SIZE);
+const _: () = assert!(QUEUES_AT + STATE_QUEUES * QUEUE_BYTES <= ENGINE_AT);
 
 /// What a device has to know after a restart, apart from its requests.
 #[repr(C)]

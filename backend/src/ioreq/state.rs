@@ -99,10 +99,10 @@ mod tests {
         for spoil in spoil {
             let mut stored = Stored::new_zeroed();
             stored.vcpus = 112;
-            Record::new(page.clone(), MAGIC).save(&stored);
+            Record::<_, 0>::new(page.clone(), MAGIC).save(&stored);
             assert!(journal.load().is_ok());
             spoil(&mut stored);
-            Record::new(page.clone(), MAGIC).save(&stored);
+            Record::<_, 0>::new(page.clone(), MAGIC).save(&stored);
             assert_eq!(journal.load(), Err(JournalError::Corrupt));
         }
     }

@@ -15,6 +15,8 @@
 //!   the two is told from `used.idx` itself. So a head that stands in the journal and was not
 //!   used is done again from the start; its descriptors are the driver's and as they were.
 //!
+//! Behind both lies what a storage engine has to know ([`ENGINE_AT`]).
+//!
 //! A panic comes between two statements of ours, not between two plain stores in a row; all
 //! the same each record says whether it is whole. A journal is read as suspiciously as a
 //! guest's memory: the bug that ended an incarnation may have written anywhere. What is written
@@ -29,6 +31,9 @@ pub use words::{Update, Words};
 
 use core::fmt;
 use kernel::{Order, SharedPage, Word};
+
+/// Where in a device's page its storage engine's record begins, if it has one.
+pub const ENGINE_AT: usize = 3072;
 
 /// Why a journal cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -5,40 +5,41 @@ use core::marker::PhantomData;
 use kernel::SharedPage;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+// From where the record begins.
 const MAGIC_AT: usize = 0;
 /// u32, odd while the record is being written.
 const SEQUENCE_AT: usize = 8;
 const CHECKSUM_AT: usize = 16;
 const VALUE_AT: usize = 24;
 
-/// One value at the start of a page that outlives a restart.
+/// One value in a page that outlives a restart, `AT` bytes from its start.
 #[derive(Clone, Debug)]
-pub struct Record<T> {
+pub struct Record<T, const AT: usize = 0> {
     page: SharedPage,
     magic: u64,
     value: PhantomData<T>,
 }
 
-impl<T: FromBytes + IntoBytes + Immutable> Record<T> {
+impl<T: FromBytes + IntoBytes + Immutable, const AT: usize> Record<T, AT> {
     /// Bytes that it takes of its page.
     pub const BYTES: usize = VALUE_AT + size_of::<T>();
 
     /// The record in `page`. `magic` tells what is written there, and its version.
     #[must_use]
-    pub const fn new(page: SharedPage, magic: u64) -> Record<T> {
-        const { assert!(Self::BYTES <= xen_pv_sys::PAGE_SIZE) };
+    pub const fn new(page: SharedPage, magic: u64) -> Record<T, AT> {
+        const { assert!(AT.is_multiple_of(8) && AT + Self::BYTES <= xen_pv_sys::PAGE_SIZE) };
         Record { page, magic, value: PhantomData }
     }
 
     /// Writes `value` down.
     pub fn save(&self, value: &T) {
-        let sequence: u32 = load(&self.page, SEQUENCE_AT);
-        store(&self.page, SEQUENCE_AT, sequence | 1);
-        store(&self.page, CHECKSUM_AT, checksum(value.as_bytes()));
-        let written = self.page.write(VALUE_AT, value.as_bytes());
+        let sequence: u32 = load(&self.page, const { AT + SEQUENCE_AT });
+        store(&self.page, const { AT + SEQUENCE_AT }, sequence | 1);
+        store(&self.page, const { AT + CHECKSUM_AT }, checksum(value.as_bytes()));
+        let written = self.page.write(const { AT + VALUE_AT }, value.as_bytes());
         debug_assert!(written.is_ok());
-        store(&self.page, MAGIC_AT, self.magic);
-        store(&self.page, SEQUENCE_AT, (sequence | 1).wrapping_add(1));
+        store(&self.page, const { AT + MAGIC_AT }, self.magic);
+        store(&self.page, const { AT + SEQUENCE_AT }, (sequence | 1).wrapping_add(1));
     }
 
     /// Reads what [`Record::save`] wrote.
@@ -46,15 +47,15 @@ impl<T: FromBytes + IntoBytes + Immutable> Record<T> {
     /// # Errors
     /// [`JournalError`] if it is not whole.
     pub fn load(&self) -> Result<T, JournalError> {
-        if load::<u64>(&self.page, MAGIC_AT) != self.magic {
+        if load::<u64>(&self.page, const { AT + MAGIC_AT }) != self.magic {
             return Err(JournalError::Unknown);
         }
-        if load::<u32>(&self.page, SEQUENCE_AT) & 1 != 0 {
+        if load::<u32>(&self.page, const { AT + SEQUENCE_AT }) & 1 != 0 {
             return Err(JournalError::Torn);
         }
         let mut value = T::new_zeroed();
-        self.page.read(VALUE_AT, value.as_mut_bytes()).map_err(|_| JournalError::Corrupt)?;
-        if load::<u64>(&self.page, CHECKSUM_AT) != checksum(value.as_bytes()) {
+        self.page.read(const { AT + VALUE_AT }, value.as_mut_bytes()).map_err(|_| JournalError::Corrupt)?;
+        if load::<u64>(&self.page, const { AT + CHECKSUM_AT }) != checksum(value.as_bytes()) {
             return Err(JournalError::Checksum);
         }
         Ok(value)

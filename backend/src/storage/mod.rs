@@ -19,7 +19,7 @@ pub use any::AnyStorage;
 pub use faulty::{Faults, FaultyStorage};
 pub use io::{DataError, Io};
 #[cfg(feature = "nbd")]
-pub use nbd::{NbdDisk, NbdOptions, Reason as NbdReason};
+pub use nbd::{NbdDisk, NbdJournal, NbdOptions, Reason as NbdReason};
 pub(crate) use operation::{AT_ONCE_BYTES, DataRun};
 pub use operation::{Operation, Ticket};
 pub use pv::PvDisk;

@@ -2,7 +2,8 @@
 
 use crate::error::Fault;
 use crate::wire::{
-    FLAG_HAS_FLAGS, FLAG_READ_ONLY, FLAG_SEND_FLUSH, FLAG_SEND_FUA, FLAG_SEND_TRIM, FLAG_SEND_WRITE_ZEROES,
+    FLAG_CAN_MULTI_CONN, FLAG_HAS_FLAGS, FLAG_READ_ONLY, FLAG_SEND_FLUSH, FLAG_SEND_FUA, FLAG_SEND_TRIM,
+    FLAG_SEND_WRITE_ZEROES,
 };
 
 /// Bytes of data in one read or write, unless the server says otherwise; more than that could count as an
@@ -36,6 +37,8 @@ pub struct Export {
     pub trim: bool,
     /// [`crate::Command::WriteZeroes`] is understood.
     pub write_zeroes: bool,
+    /// A flush covers what was completed over other connections.
+    pub multi_conn: bool,
 }
 
 /// Size and flags, as `NBD_INFO_EXPORT` has them.
@@ -99,6 +102,7 @@ impl Export {
             fua: has(FLAG_SEND_FUA),
             trim: has(FLAG_SEND_TRIM),
             write_zeroes: has(FLAG_SEND_WRITE_ZEROES),
+            multi_conn: has(FLAG_CAN_MULTI_CONN),
         })
     }
 

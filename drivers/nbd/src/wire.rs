@@ -72,6 +72,8 @@ pub const FLAG_SEND_FUA: u16 = 1 << 3;
 pub const FLAG_SEND_TRIM: u16 = 1 << 5;
 /// `NBD_FLAG_SEND_WRITE_ZEROES`.
 pub const FLAG_SEND_WRITE_ZEROES: u16 = 1 << 6;
+/// `NBD_FLAG_CAN_MULTI_CONN`.
+pub const FLAG_CAN_MULTI_CONN: u16 = 1 << 8;
 
 /// `NBD_CMD_READ`.
 pub const CMD_READ: u16 = 0;

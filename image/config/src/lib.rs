@@ -299,21 +299,11 @@ impl DiskConfig {
     }
 }
 
-#[cfg(not(any(test, feature = "nbd")))]
-impl DiskConfig {
-    /// There are none.
-    const fn is_nbd(&self) -> bool {
-        false
-    }
-}
-
 /// What has to outlive a restart has to be in the journal.
 fn check_restarts(restarts: u32, grants: bool, disks: &[DiskConfig]) -> Result<(), ConfigError> {
     let volatile = disks.iter().any(|disk| matches!(disk.store, Store::Ram(_)));
     let rule = if volatile {
         "a RAM disk's content does not outlive a restart"
-    } else if disks.iter().any(DiskConfig::is_nbd) {
-        "a connection to an NBD server does not outlive a restart"
     } else if grants {
         "the rings of a guest that grants them cannot be mapped anew after a restart"
     } else {

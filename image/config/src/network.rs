@@ -1,7 +1,7 @@
 //! The stub's network, and the NBD servers on it.
 
 use super::values::{Rule, decimal};
-use super::{Config, ConfigError, DiskConfig, Store, of_disk, once, split};
+use super::{Config, ConfigError, Store, of_disk, once, split};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -89,13 +89,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-impl DiskConfig {
-    /// Whether it is an export.
-    pub(crate) fn is_nbd(&self) -> bool {
-        matches!(self.store, Store::Nbd(_))
     }
 }
 

@@ -66,7 +66,9 @@ pub fn connect(
                 .map(AnyStorage::Ram)
                 .map_err(|error| named(format!("{error}")))?,
             #[cfg(feature = "nbd")]
-            Store::Nbd(store) => crate::network::disk(xen, way.as_ref(), disk, store).map_err(named)?,
+            Store::Nbd(store) => {
+                crate::network::disk(xen, way.as_ref(), (index, disk), store).map_err(named)?
+            }
         };
         let options = DeviceOptions {
             serial: disk.serial.clone(),

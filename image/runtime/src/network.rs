@@ -1,10 +1,10 @@
 //! The stub's network interface, and the disks that are exports of NBD servers on it.
 
-use crate::platform::Xen;
+use crate::platform::{self, Xen};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use backend::storage::{AnyStorage, NbdDisk, NbdOptions};
+use backend::storage::{AnyStorage, NbdDisk, NbdJournal, NbdOptions};
 use config::{Config, DiskConfig, NbdStore, Store};
 use drivers::NetFront;
 use drivers::xenstore::Xenstore;
@@ -19,6 +19,8 @@ const START_NS: u64 = 4_000_000_000;
 /// Each step of the handshake with netback.
 const VIF_STEP_NS: u64 = 3_000_000_000;
 
+/// The same after a restart, for which libxl does not wait.
+const VIF_STEP_AGAIN_NS: u64 = 10_000_000_000;
 /// What each network carries that IPv6 is spoken on (RFC 8200).
 const MTU_MIN_V6_BYTES: u16 = 1280;
 
@@ -26,6 +28,8 @@ const MTU_MIN_V6_BYTES: u16 = 1280;
 pub struct Way {
     network: Network<Xen>,
     deadline_ns: u64,
+    /// The disks have a journal.
+    kept: bool,
 }
 
 /// Connects the interface, if a disk needs it; the error says why not.
@@ -33,7 +37,8 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Opt
     let is_nbd = |disk: &DiskConfig| matches!(disk.store, Store::Nbd(_));
     let Some(net) = config.net.filter(|_| config.disks.iter().any(is_nbd)) else { return Ok(None) };
     let deadline_ns = xen.now_ns().saturating_add(START_NS);
-    let front = NetFront::connect_within(xen, xs, VIF, VIF_STEP_NS)
+    let step_ns = if platform::incarnation() == 0 { VIF_STEP_NS } else { VIF_STEP_AGAIN_NS };
+    let front = NetFront::connect_within(xen, xs, VIF, step_ns)
         .map_err(|error| format!("network interface {VIF}: {error}"))?;
     if net.ours.is_ipv6() && front.mtu_bytes() < MTU_MIN_V6_BYTES {
         return Err(format!(
@@ -42,26 +47,42 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Opt
         ));
     }
     let address = Address { ours: net.ours, prefix_bits: net.prefix_bits, gateway: net.gateway };
-    Ok(Some(Way { network: Network::new(xen, front, address), deadline_ns }))
+    Ok(Some(Way { network: Network::new(xen, front, address), deadline_ns, kept: config.restarts > 0 }))
 }
 
-/// Connects a disk; the error names the server.
+/// Connects a disk; the error names the server. After a restart the disk goes on by its journal, without a
+/// connection at first.
 pub fn disk(
     xen: &Xen,
     way: Option<&Way>,
-    disk: &DiskConfig,
+    (index, disk): (usize, &DiskConfig),
     store: &NbdStore,
 ) -> Result<AnyStorage<Xen>, String> {
     let NbdStore { server, export } = store;
-    let Some(Way { network, deadline_ns }) = way else { return Err(String::from("there is no network")) };
+    let Some(Way { network, deadline_ns, kept }) = way else {
+        return Err(String::from("there is no network"));
+    };
     let options = NbdOptions {
         server: *server,
         export: export.clone(),
         writable: !disk.read_only,
         timeout_ns: disk.backend_timeout_ns,
     };
+    // Page 0 is the ioreq server's.
+    let page = platform::journal_page(index.saturating_add(1)).filter(|_| *kept);
+    let journal = page.map(NbdJournal::new);
+    if platform::incarnation() > 0 {
+        let journal = journal.ok_or("no page for the journal")?;
+        return NbdDisk::resume(network, &options, journal)
+            .map(|disk| AnyStorage::Nbd(Box::new(disk)))
+            .map_err(|error| format!("{error}"));
+    }
     // The reason first: what is told has a largest length, and so has the name.
-    NbdDisk::connect(xen, network, options, *deadline_ns)
-        .map(|disk| AnyStorage::Nbd(Box::new(disk)))
-        .map_err(|reason| format!("NBD server {server}: {reason}: export {export:?}"))
+    let disk = NbdDisk::connect(xen, network, options, *deadline_ns)
+        .map_err(|reason| format!("NBD server {server}: {reason}: export {export:?}"))?;
+    let disk = match journal {
+        Some(journal) => disk.with_journal(journal),
+        None => disk,
+    };
+    Ok(AnyStorage::Nbd(Box::new(disk)))
 }

@@ -4,6 +4,7 @@
 mod disks;
 mod failures;
 mod memory;
+mod nbd_restart;
 mod network;
 mod order;
 
@@ -83,6 +84,20 @@ impl World {
             while event_loop.round() {}
             event_loop.block(Some(until_ns)).expect("good ports");
             if self.xen.now_ns() >= until_ns {
+                return;
+            }
+        }
+        panic!("the stub never comes to rest");
+    }
+
+    /// The event loop, for so long.
+    fn run_for(&mut self, time_ns: u64) {
+        let event_loop = self.event_loop.as_mut().expect("running");
+        let end_ns = self.xen.now_ns() + time_ns;
+        for _ in 0..100_000 {
+            while event_loop.round() {}
+            event_loop.block(Some(end_ns)).expect("good ports");
+            if self.xen.now_ns() >= end_ns {
                 return;
             }
         }

@@ -34,8 +34,10 @@ const BYTES_BY_WINDOW_GIB: u64 = 150 << 10;
 /// room for the 200 KiB that each has of its own (`image/runtime/src/tests/memory.rs`).
 const PV_DISK_BYTES: u64 = 4 << 20;
 const PV_DISKS_BYTES_MAX: u64 = 8 << 20;
-/// What each NBD disk adds: the buffers of its connection, and its share of the network interface's.
+/// What each NBD disk adds: the buffers of its connection, and its share of the network interface's. If the stub
+/// may restart in place, each of two incarnations has its own.
 const NBD_DISK_BYTES: u64 = 4 << 20;
+const NBD_DISK_RESTART_BYTES: u64 = 6 << 20;
 
 /// A stub domain to be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,12 +111,13 @@ impl Plan {
             }
         };
         let no_restart = no_restart(config, reach, disks);
-        if config.on_stub_crash == OnStubCrash::Restart && no_restart.is_none() {
+        let restarts = config.on_stub_crash == OnStubCrash::Restart && no_restart.is_none();
+        if restarts {
             words.push(format!("restarts={RESTARTS}"));
         }
         let command_line = words.join(" ");
-        let nbds = disks.iter().filter(|disk| matches!(disk.storage, DiskStorage::Nbd { .. })).count();
-        let memory = memory_mib(config, ram, (vbds.len(), nbds), window)?;
+        let other = ram.saturating_add(nbd_bytes(disks, restarts)?);
+        let memory = memory_mib(config, other, vbds.len(), window)?;
         let domain = Domain {
             name: &identity.name(),
             uuid: &identity.uuid,
@@ -158,6 +161,13 @@ fn ram_disks(config: &Config, disks: &[Disk]) -> Result<u64> {
     Ok(ram)
 }
 
+/// What all NBD disks add to the stub's memory.
+fn nbd_bytes(disks: &[Disk], restarts: bool) -> Result<u64> {
+    let count = disks.iter().filter(|disk| matches!(disk.storage, DiskStorage::Nbd { .. })).count();
+    let each = if restarts { NBD_DISK_RESTART_BYTES } else { NBD_DISK_BYTES };
+    Ok(u64::try_from(count)?.saturating_mul(each))
+}
+
 /// Where the disks' data is: as words of the command line, and as PV disks of the xl configuration.
 fn storage(config: &Config, disks: &[Disk]) -> Result<(Vec<String>, Vec<String>)> {
     let (mut words, mut vbds) = (Vec::new(), Vec::new());
@@ -196,25 +206,17 @@ fn no_restart(config: &Config, reach: Reach, disks: &[Disk]) -> Option<String> {
         return Some("its guest's rings, which are granted, cannot be mapped anew".to_owned());
     }
     // A stub that restarts begins with empty memory, but for its journal.
-    disks.iter().find_map(|disk| {
-        let why = match disk.storage {
-            DiskStorage::Ram(_) => "is in the stub's own memory",
-            DiskStorage::Nbd { .. } => "has a connection to an NBD server, which does not outlive a restart",
-            DiskStorage::Pv { .. } => return None,
-        };
-        Some(format!("disk {} {why}", disk.node.label()))
-    })
+    let ram = disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_)))?;
+    Some(format!("disk {} is in the stub's own memory", ram.node.label()))
 }
 
-/// RAM of the stub in MiB, for `ram` bytes of RAM disks, numbers of PV and NBD disks and `window` bytes of
-/// window.
-fn memory_mib(config: &Config, ram: u64, (vbds, nbds): (usize, usize), window: u64) -> Result<u64> {
+/// RAM of the stub in MiB, for `other` bytes of RAM and NBD disks, so many PV disks and `window` bytes of window.
+fn memory_mib(config: &Config, other: u64, vbds: usize, window: u64) -> Result<u64> {
     // `stub-memory` includes the first PV disk and the first 4 GiB of window.
     let further = u64::try_from(vbds.saturating_sub(1))?;
     let pv = further.saturating_mul(PV_DISK_BYTES).min(PV_DISKS_BYTES_MAX);
     let map = window.saturating_sub(WINDOW_INCLUDED).div_ceil(GIB) * BYTES_BY_WINDOW_GIB;
-    let nbd = u64::try_from(nbds)?.saturating_mul(NBD_DISK_BYTES);
-    let memory = config.stub_memory.saturating_add(pv).saturating_add(nbd).saturating_add(ram);
+    let memory = config.stub_memory.saturating_add(pv).saturating_add(other);
     let memory = memory.saturating_add(map);
     Ok(memory.div_ceil(1 << 20))
 }

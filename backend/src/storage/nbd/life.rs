@@ -16,8 +16,10 @@
 use super::export::{geometry, unfit, unusable};
 use super::kept::Kept;
 use super::link::{Link, Progress, Reason};
+use super::restart::Settled;
 use super::{NbdDisk, NbdOptions, OWN_FLUSH, REPLAY, piece_bytes, pieces};
 use crate::limit::Limiter;
+use crate::storage::Geometry;
 use crate::storage::remote::{Cache, Requests, Timeout};
 use kernel::Hypervisor;
 use log::{error, info, warn};
@@ -39,27 +41,32 @@ impl<H: Hypervisor> NbdDisk<H> {
         options: NbdOptions,
         deadline_ns: u64,
     ) -> Result<NbdDisk<H>, Reason> {
-        let NbdOptions { server, export, writable, timeout_ns } = options;
-        let mut link = Link::new(network, server, export);
+        let mut link = Link::new(network, options.server, options.export.clone());
         let export = wait(hv, &mut link, deadline_ns)?;
-        if let Some(why) = unusable(&export, writable) {
+        if let Some(why) = unusable(&export, options.writable) {
             return Err(Reason::Unfit(why));
         }
         info!("{}: connected, {} bytes", link.name(), export.size_bytes);
-        Ok(NbdDisk {
+        Ok(NbdDisk::new(link, &options, geometry(&export)))
+    }
+
+    pub(super) fn new(link: Link<H>, options: &NbdOptions, geometry: Geometry) -> NbdDisk<H> {
+        NbdDisk {
             link,
-            writable,
-            geometry: geometry(&export),
+            writable: options.writable,
+            geometry,
             requests: Requests::new(),
             outstanding: 0,
             unsent: false,
             cache: Cache::default(),
-            kept: Kept::new(export.flush),
+            kept: Kept::new(geometry.flush),
             own_flush: None,
-            timeout: Timeout::new(timeout_ns),
+            inherited: false,
+            journal: None,
+            timeout: Timeout::new(options.timeout_ns),
             limiter: Limiter::new(),
             reported: None,
-        })
+        }
     }
 
     /// Does what is due for the connection: notices that it broke, goes a step towards the next one, checks
@@ -90,9 +97,15 @@ impl<H: Hypervisor> NbdDisk<H> {
                 self.attach(&export);
                 changed = true;
             }
-            Some(Progress::Failed(reason)) => self.report(reason),
+            Some(Progress::Failed(reason)) => {
+                self.report(reason);
+                self.disinherit();
+            }
             None => {}
         }
+        self.flush_inherited();
+        // What the guest was told is in its rings since the last turn.
+        self.save(Settled::Yes);
         changed
     }
 
@@ -127,6 +140,8 @@ impl<H: Hypervisor> NbdDisk<H> {
         self.own_flush = None;
         self.kept.hold();
         self.requests.hold();
+        self.disinherit();
+        self.save(Settled::No);
     }
 
     /// There is a connection again: takes it if the export suits the disk that the guest knows.
@@ -139,11 +154,15 @@ impl<H: Hypervisor> NbdDisk<H> {
             // Somebody has to put the right disk there; asking faster does not help.
             self.link.hold_off(UNFIT_PAUSE_NS);
             self.timeout.end();
+            self.disinherit();
             return;
         }
         info!("{}: connected again, {} requests to submit", self.link.name(), self.requests.waiting());
         self.geometry.capacity_sectors = now.capacity_sectors;
         self.geometry.transfer_bytes = now.transfer_bytes;
+        if !export.multi_conn {
+            self.disinherit();
+        }
         self.timeout.renew();
         let geometry = &self.geometry;
         self.requests.renew(|operation| pieces(geometry, operation));
@@ -184,8 +203,14 @@ impl<H: Hypervisor> NbdDisk<H> {
 
     /// Has the server make durable what is kept, unless that is under way.
     pub(super) fn flush_own(&mut self) {
+        if self.is_serving() {
+            self.submit_own_flush();
+        }
+    }
+
+    pub(super) fn submit_own_flush(&mut self) {
         let is_needed = self.geometry.flush && self.cache.is_dirty();
-        if !is_needed || self.own_flush.is_some() || !self.is_serving() {
+        if !is_needed || self.own_flush.is_some() {
             return;
         }
         let Some((client, tcp)) = self.link.up() else { return };
@@ -207,16 +232,20 @@ impl<H: Hypervisor> NbdDisk<H> {
             Ok(()) => {
                 self.cache.note_flushed(covers);
                 self.kept.free(self.cache.durable());
+                self.inherited = false;
+                self.save(Settled::No);
             }
             Err(_) => self.lose_cache(),
         }
     }
 
     /// What was completed and not flushed is not to be made durable any more.
-    fn lose_cache(&mut self) {
+    pub(super) fn lose_cache(&mut self) {
+        self.inherited = false;
         self.requests.fail_flushes();
         self.cache.lose();
         self.kept.give_up(self.cache.completed());
+        self.save(Settled::No);
         self.report_lost();
     }
 

@@ -7,9 +7,11 @@
 //! The connection may break at any time; `nbd/life.rs` says what happens then.
 
 mod export;
+mod journal;
 mod kept;
 mod life;
 mod link;
+mod restart;
 
 use super::remote::{Cache, Progress, Refusal, Requests, Timeout, piece};
 use super::{Geometry, Io, Operation, Outcome, Storage, Submitted, Ticket};
@@ -21,7 +23,9 @@ use link::Link;
 use nbd::wire::REQUEST_BYTES;
 use nbd::{Command, Event, IoError, SubmitError};
 use net::Network;
+use restart::Settled;
 
+pub use journal::NbdJournal;
 pub use link::Reason;
 
 /// The id of a flush of the engine's own. Those of pieces are smaller.
@@ -57,6 +61,9 @@ pub struct NbdDisk<H: Hypervisor> {
     kept: Kept,
     /// A flush of the engine's own is under way, which makes so many writes durable.
     own_flush: Option<u64>,
+    /// A server had writes of the incarnation before that were not flushed: a flush comes first (`nbd/restart.rs`).
+    inherited: bool,
+    journal: Option<NbdJournal>,
     timeout: Timeout,
     limiter: Limiter,
     /// Why there was no connection the last time, so that it is told once.
@@ -80,17 +87,18 @@ impl<H: Hypervisor> NbdDisk<H> {
         self.link.network()
     }
 
-    /// Whether requests can be made. Not while writes of the last connection are done again.
+    /// Whether requests can be made. Not while writes of the last connection are done again, or made durable.
     fn is_serving(&self) -> bool {
-        self.link.is_up() && !self.kept.is_replaying()
+        self.link.is_up() && !self.kept.is_replaying() && !self.inherited
     }
 
     fn submit_pieces(&mut self, io: &Io<'_>, slot: u16) -> Progress {
+        let is_serving = self.is_serving();
         let NbdDisk { link, writable, geometry, requests, outstanding, unsent, kept, .. } = self;
         let mut is_full = false;
         let progress = requests.submit_pieces(io, slot, |request| {
             // Without a connection it waits for the next one.
-            let Some((client, tcp)) = link.up().filter(|_| !kept.is_replaying()) else {
+            let Some((client, tcp)) = link.up().filter(|_| is_serving) else {
                 return Err(Refusal::NoRoom);
             };
             let piece = Piece::new(geometry, request.ticket.operation(), request.submitted)?;
@@ -135,6 +143,7 @@ impl<H: Hypervisor> NbdDisk<H> {
         let (ticket, outcome) = self.requests.retire(io, slot, &mut self.cache)?;
         if ticket.operation() == Operation::Flush {
             self.kept.free(self.cache.durable());
+            self.save(Settled::No);
         }
         Some((ticket, outcome))
     }
@@ -146,6 +155,7 @@ impl<H: Hypervisor> NbdDisk<H> {
             self.cache.completed()
         });
         self.kept.end(id, completed);
+        self.save(Settled::No);
         if self.kept.is_half_full() {
             self.flush_own();
         }

@@ -50,6 +50,12 @@ impl Cache {
         self.lost = self.lost.filter(|&lost| covers < lost);
     }
 
+    /// Whether a flush has to tell the guest.
+    #[cfg(feature = "nbd")]
+    pub(in crate::storage) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Whether a flush that comes now has to fail; one does.
     pub(in crate::storage) fn take_lost(&mut self) -> bool {
         self.lost.take().is_some()

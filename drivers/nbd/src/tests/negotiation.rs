@@ -61,6 +61,7 @@ fn the_export_is_as_the_server_says() {
             fua: true,
             trim: true,
             write_zeroes: true,
+            multi_conn: true,
         };
         assert_eq!((export, wire.client.export()), (expected, Some(&expected)), "parts of {cut}");
         assert_eq!(wire.client.due_ns(), None);

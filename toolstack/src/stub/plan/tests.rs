@@ -150,7 +150,9 @@ fn only_a_stub_without_ram_disks_may_restart() {
     assert!(plan.no_restart.unwrap().contains("51728"));
     let far = [disk(0, export("a", "10.0.0.6/24"), false, None)];
     let plan = Plan::new(&config, identity(), None, &far).unwrap();
-    assert!(plan.no_restart.unwrap().contains("NBD server"));
+    assert!(plan.command_line.ends_with(" restarts=3") && plan.no_restart.is_none());
+    // Each of two incarnations has its own buffers.
+    assert!(plan.xl_config.contains("memory = 14\n"), "{}", plan.xl_config);
     let plan = Plan::new(&Config::default_for_tests(), identity(), None, &[pv]).unwrap();
     assert!(!plan.command_line.contains("restarts"));
 }
