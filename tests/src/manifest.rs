@@ -90,9 +90,14 @@ const fn with_tools(name: &'static str, limit_s: u64, rule: &'static str) -> Sce
     Scenario { tools: true, long: true, ..shared(name, limit_s, rule) }
 }
 
+/// As [`shared`], on Xen 4.20 and only when named.
+const fn only_named(name: &'static str, limit_s: u64, rule: &'static str) -> Scenario {
+    Scenario { xens: &[XenVersion::V4_20], long: true, ..shared(name, limit_s, rule) }
+}
+
 /// A group of attacks by the hostile stub, each of which dom0 judges before the next: only when named.
 const fn hostile_stub(name: &'static str, rule: &'static str) -> Scenario {
-    Scenario { xens: &[XenVersion::V4_20], long: true, ..shared(name, 600, rule) }
+    only_named(name, 600, rule)
 }
 
 /// Every scenario, in the order of running.
@@ -230,15 +235,11 @@ pub const SCENARIOS: &[Scenario] = &[
             "a guest destroyed while its storage's domain is paused is dying until that goes on, then freed",
         )
     },
-    Scenario {
-        xens: &[XenVersion::V4_20],
-        long: true,
-        ..shared(
-            "network-storage",
-            600,
-            "a driver domain's disk may be an NBD server's: a hung server and a cut network cost only time",
-        )
-    },
+    only_named(
+        "network-storage",
+        600,
+        "a driver domain's disk may be an NBD server's: a hung server and a cut network cost only time",
+    ),
     shared(
         "backend-restart",
         200,
@@ -262,33 +263,21 @@ pub const SCENARIOS: &[Scenario] = &[
         xens: &[XenVersion::V4_20],
         ..with_tools("nbd-fio-verify", 480, "as fio-verify, with the disk on an NBD server")
     },
-    Scenario {
-        xens: &[XenVersion::V4_20],
-        long: true,
-        ..shared(
-            "nbd-power-cut",
-            900,
-            "as power-cut, with the disks on an NBD server that is killed and started again amid writes",
-        )
-    },
-    Scenario {
-        xens: &[XenVersion::V4_20],
-        long: true,
-        ..shared(
-            "nbd-cache-lost",
-            840,
-            "writes that an NBD server lost with its cache are done again, or a flush says that they are lost",
-        )
-    },
-    Scenario {
-        long: true,
-        xens: &[XenVersion::V4_20],
-        ..shared(
-            "nbd-restart",
-            240,
-            "a stub with an NBD disk that panics starts again in place; its guest sees a pause",
-        )
-    },
+    only_named(
+        "nbd-power-cut",
+        900,
+        "as power-cut, with the disks on an NBD server that is killed and started again amid writes",
+    ),
+    only_named(
+        "nbd-cache-lost",
+        840,
+        "writes that an NBD server lost with its cache are done again, or a flush says that they are lost",
+    ),
+    only_named(
+        "nbd-restart",
+        240,
+        "a stub with an NBD disk that panics starts again in place; its guest sees a pause",
+    ),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),
@@ -320,38 +309,26 @@ pub const SCENARIOS: &[Scenario] = &[
             "a hostile storage backend costs its own disk time and errors, and nothing else",
         )
     },
-    Scenario {
-        xens: &[XenVersion::V4_20],
-        long: true,
-        ..shared(
-            "hostile-nbd",
-            500,
-            "a hostile NBD server costs its own disk time and errors, and nothing else",
-        )
-    },
+    only_named(
+        "hostile-nbd",
+        500,
+        "a hostile NBD server costs its own disk time and errors, and nothing else",
+    ),
     Scenario {
         xens: &[XenVersion::V4_20],
         long: true,
         ..shared("hostile-nbd-replies", 500, "as hostile-nbd, for requests that are under way")
     },
-    Scenario {
-        xens: &[XenVersion::V4_20],
-        long: true,
-        ..shared(
-            "hostile-netback",
-            600,
-            "a hostile netback costs its own disk time and errors, and nothing else",
-        )
-    },
-    Scenario {
-        xens: &[XenVersion::V4_20],
-        long: true,
-        ..shared(
-            "hostile-network",
-            600,
-            "whatever somebody sends to a stub's network costs its own disk time and errors, and nothing else",
-        )
-    },
+    only_named(
+        "hostile-netback",
+        600,
+        "a hostile netback costs its own disk time and errors, and nothing else",
+    ),
+    only_named(
+        "hostile-network",
+        600,
+        "whatever somebody sends to a stub's network costs its own disk time and errors, and nothing else",
+    ),
     Scenario {
         xens: &[XenVersion::V4_20],
         ..shared(
