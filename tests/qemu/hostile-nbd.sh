@@ -12,10 +12,10 @@
 . /pf/lib.sh
 . /scenarios/checks.sh
 
-# hostile_server PORT GROUP|ATTACK: starts the server there; what it says is read as a guest's console of the name
+# hostile_server PORT GROUP|ATTACK: starts the server there, whose attacks of a group begin with the file /run/nbd.go; what it says is read as a guest's console of the name
 # server-PORT.
 hostile_server() {
-    timeout 560 "$pf_hostile/hostile-nbd" "10.0.0.1:$1" "$2" >"$(guest_log "server-$1")" 2>&1 &
+    timeout 560 "$pf_hostile/hostile-nbd" "10.0.0.1:$1" "$2" /run/nbd.go >"$(guest_log "server-$1")" 2>&1 &
     server_pid=$!
     wait_guest_line "server-$1" 'PF listening=' 10
 }
@@ -44,11 +44,11 @@ check "dom0 has a bridge" network_start
 near=$(raw_disk near 8)
 nbd_export near "$near"
 check "an honest NBD server listens" nbd_start
-start_bystander 100000
-watch_stalls
 group=${group:-negotiation}
+rm -f /run/nbd.go
 check "the hostile one listens" hostile_server 10810 $group
 main_pid=$server_pid
+# First, while the machine has nothing else to do: xl's scripts for an interface take long beside others.
 log_mark
 start_frontend steady 'mode=patient' \
     "$(virtio_disk xvda "$(server=10.0.0.1:10810 nbd_disk far far 'backend-timeout-ms = 3000')")" \
@@ -57,6 +57,9 @@ stub=$(stub_of steady)
 stub_domid=$(domid "$stub")
 heap() { xenstore-read "/local/domain/$stub_domid/data/pilotfish/heap_peak_kib" 2>/dev/null; }
 fact stub_heap_before_kib "$(heap)"
+start_bystander 100000
+watch_stalls
+touch /run/nbd.go
 told_attacks server-10810 400
 fact stub_heap_after_kib "$(heap)"
 [ $group = negotiation ] || fact flap_connections "$(guest_value server-10810 flap_connections)"

@@ -6,8 +6,6 @@
 . /scenarios/checks.sh
 
 begin
-start_bystander 100000
-watch_stalls
 cat >/run/evil.cfg <<END_OF_CONFIG
 name = 'evil'
 type = 'pvh'
@@ -22,6 +20,7 @@ END_OF_CONFIG
 check "the driver domain starts" timeout 60 xl create /run/evil.cfg
 check "it waits for an interface" wait_guest_line evil 'PF waiting=1' 20
 near=$(raw_disk near 8)
+# First, while the machine has nothing else to do.
 log_mark
 start_frontend steady 'mode=patient' \
     "$(virtio_disk xvda "$(nbd_disk far far 'network-backend = "evil"' 'backend-timeout-ms = 3000')")" \
@@ -30,6 +29,9 @@ stub=$(stub_of steady)
 stub_domid=$(domid "$stub")
 heap() { xenstore-read "/local/domain/$stub_domid/data/pilotfish/heap_peak_kib" 2>/dev/null; }
 fact stub_heap_before_kib "$(heap)"
+start_bystander 100000
+watch_stalls
+xenstore-write "/local/domain/$(domid evil)/data/go" 1
 told_attacks evil 500
 fact stub_heap_after_kib "$(heap)"
 fact flapped "$(guest_value evil flapped)"

@@ -57,8 +57,7 @@ far=$(raw_disk far 8)
 near=$(raw_disk near 8)
 nbd_export far "$far"
 check "an NBD server listens" nbd_start
-start_bystander 100000
-watch_stalls
+# First, while the machine has nothing else to do: xl's scripts for an interface take long beside others.
 log_mark
 start_frontend steady 'mode=patient' "$(virtio_disk xvda "$(nbd_disk far far 'backend-timeout-ms = 3000')")" \
     "$(virtio_disk xvdb "$near")" || die "xl create"
@@ -67,6 +66,8 @@ stub_domid=$(domid "$stub")
 heap() { xenstore-read "/local/domain/$stub_domid/data/pilotfish/heap_peak_kib" 2>/dev/null; }
 fact stub_heap_before_kib "$(heap)"
 check "the guest uses both disks" wait_guest_line steady 'PF turns=[0-9]* good=[1-9]' 20
+start_bystander 100000
+watch_stalls
 rm -f /run/frames.go
 timeout 560 "$pf_hostile/hostile-frames" xenbr0 $stub_mac 10.0.0.6 "$(cat /sys/class/net/xenbr0/address)" 10.0.0.1:10809 \
     /run/frames.go >"$(guest_log frames)" 2>&1 &

@@ -1,10 +1,11 @@
 //! A hostile NBD server, in dom0 of the tests.
 //!
-//! - `hostile-nbd ADDRESS:PORT negotiation` or `replies`: each attack of that group of [`pilotfish_hostile_net::nbd`], one
-//!   after the other. After each its client has to come back and use the disk.
+//! - `hostile-nbd ADDRESS:PORT negotiation GO` or `replies`: each attack of that group of [`pilotfish_hostile_net::nbd`], one
+//!   after the other, once there is a file GO. After each its client has to come back and use the disk.
 //! - `hostile-nbd ADDRESS:PORT ATTACK`: that attack over and over.
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pilotfish_hostile_net::nbd::{Attack, NEGOTIATION, REPLIES, STREAMS, Server, Trouble};
@@ -21,13 +22,17 @@ const LASTING: Duration = Duration::from_millis(5200);
 
 fn main() -> Result<(), String> {
     let mut arguments = std::env::args().skip(1);
-    let address = arguments.next().ok_or("usage: hostile-nbd ADDRESS:PORT negotiation|replies|ATTACK")?;
+    let address =
+        arguments.next().ok_or("usage: hostile-nbd ADDRESS:PORT negotiation|replies|ATTACK [GO]")?;
     let address = address.parse().map_err(|error| format!("{address}: {error}"))?;
     let mut server = Server::new(address).map_err(|error| format!("{address}: {error}"))?;
     report("listening", address);
-    let done = match arguments.next().unwrap_or_default().as_str() {
-        "negotiation" => attacks(&mut server, NEGOTIATION.iter()),
-        "replies" => attacks(&mut server, REPLIES.iter().chain(STREAMS)),
+    let (name, go) = (arguments.next().unwrap_or_default(), arguments.next().unwrap_or_default());
+    let done = match name.as_str() {
+        "negotiation" => wait(&mut server, &go).and_then(|()| attacks(&mut server, NEGOTIATION.iter())),
+        "replies" => {
+            wait(&mut server, &go).and_then(|()| attacks(&mut server, REPLIES.iter().chain(STREAMS)))
+        }
         name => match NEGOTIATION.iter().find(|attack| attack.name == name) {
             Some(attack) => server.always(attack.run),
             None => Err(Trouble::NotMade(format!("no attack {name}"))),
@@ -37,6 +42,14 @@ fn main() -> Result<(), String> {
         report("error", format_args!("{why:?}"));
         String::from("an attack could not be made")
     })
+}
+
+/// Serves until there is that file.
+fn wait(server: &mut Server, go: &str) -> Result<(), Trouble> {
+    while !Path::new(go).exists() {
+        server.honest_for(Duration::from_millis(200))?;
+    }
+    Ok(())
 }
 
 fn attacks(server: &mut Server, all: impl Iterator<Item = &'static Attack>) -> Result<(), Trouble> {

@@ -1,5 +1,5 @@
 //! A driver domain whose network back end is hostile: each attack of [`pilotfish_hostile::netback`], one after
-//! the other, on the first frontend that the toolstack names. After each it has to be used again.
+//! the other, on the first frontend that the toolstack names, once `data/go` is written. After each it has to be used again.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,9 @@ mod driver_domain {
     /// How long a frontend may take to come back: twice the pause after a disk that is not the one it knew.
     const PATIENCE_NS: u64 = 60_000_000_000;
 
+    /// Between two looks whether the script has said to begin.
+    const GO_NS: u64 = 200_000_000;
+
     kernel::main!(run);
 
     fn run(xen: Xen, boot: &'static BootInfo) -> ShutdownReason {
@@ -30,6 +33,9 @@ mod driver_domain {
     fn attacks(xen: &Xen, only: Option<&str>) -> Result<(), String> {
         report("waiting", 1);
         let mut back = Netback::wait(*xen)?;
+        while back.store.read("data/go").is_err() {
+            back.honest_for(GO_NS)?;
+        }
         let (mut made, mut lasted_at) = (0, 0);
         for attack in ALL.iter().filter(|attack| only.is_none_or(|only| only == attack.name)) {
             let from_ns = xen.now_ns();

@@ -331,7 +331,8 @@ fn rx_junk(back: &mut Netback) -> Result<(), String> {
 }
 
 fn echo(back: &mut Netback) -> Result<(), String> {
-    for _ in 0..200 {
+    // Few: what comes back does not arrive, so the stub sends ever more seldom.
+    for _ in 0..8 {
         let frame = back.victim(REQUEST_NS, Link::fetch)?;
         let link = link(back)?;
         link.deliver(&frame);
