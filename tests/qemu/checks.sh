@@ -359,7 +359,7 @@ name = '$name'
 kernel = '/guest/frontend.img'
 cmdline = '$arguments'
 memory = ${memory:-8}
-vcpus = 1
+vcpus = ${vcpus:-1}
 on_crash = 'destroy'
 disk = [ $disks ]
 $(seclabel "$name")

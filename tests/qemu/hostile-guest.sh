@@ -14,12 +14,12 @@ watch_stalls
 abused=$(raw_disk abused 8)
 honest=$(raw_disk honest 1)
 log_mark
-start_frontend hostile 'mode=attacks' "$(virtio_disk xvda "$abused")" "$(virtio_disk xvdb "$honest")" ||
+start_frontend hostile "mode=${mode:-attacks}" "$(virtio_disk xvda "$abused")" "$(virtio_disk xvdb "$honest")" ||
     die "xl create"
 stub=$(stub_of hostile)
 told_attacks hostile 240
 tell_stalls
-check "there are as many as there were" test "$(wc -l </run/attacks)" -ge 80
+check "there are as many as there were" test "$(wc -l </run/attacks)" -ge "${least:-80}"
 check "the guest is done" wait_guest_line hostile 'PF \(done\|error\)=' 30
 fact honest_requests "$(guest_value hostile honest_requests)"
 check "the guest powers off" wait_gone hostile 30

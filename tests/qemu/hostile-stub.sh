@@ -85,7 +85,6 @@ life() {
     attack "$1"
     stub=hostile-$1
     stretch "$1"
-    echo "$phase" >/run/phase
     check "$1: a stub runs" launch_stub "$stub" hostile_stub "$(domid victim)" run=life "only=$1"
     if [ "$2" = access ]; then
         wait_guest_line "$stub" 'PF bound=' 20

@@ -301,6 +301,11 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     shared("hostile-guest", 300, "a hostile driver harms no other disk, stub or guest, and a reset ends it"),
+    only_named(
+        "hostile-guest-vcpus",
+        300,
+        "what four vCPUs of a hostile driver do at once harms no other disk, stub or guest",
+    ),
     Scenario {
         xens: &[XenVersion::V4_20],
         ..shared(

@@ -5,15 +5,15 @@
 
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 mod aarch64;
+#[cfg(all(feature = "guest", target_os = "none", target_arch = "aarch64"))]
+pub(crate) use aarch64::{
+    Start, is_off, map_registers, read_register, read_register_8, read_register_16, read_register_64,
+    write_register, write_register_8, write_register_16, write_register_64,
+};
 #[cfg(all(feature = "hostile", target_os = "none", target_arch = "aarch64"))]
 pub(crate) use aarch64::{contention, misuse};
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub(crate) use aarch64::{copy_blocks, counter, counter_hz, halt, hypercall, image, map_block, restart};
-#[cfg(all(feature = "guest", target_os = "none", target_arch = "aarch64"))]
-pub(crate) use aarch64::{
-    map_registers, read_register, read_register_8, read_register_16, read_register_64, write_register,
-    write_register_8, write_register_16, write_register_64,
-};
 
 #[cfg(not(target_os = "none"))]
 mod host;

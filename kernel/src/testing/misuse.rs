@@ -99,7 +99,10 @@ pub fn remote_shutdown(domain: DomId, reason: u32) -> Result<u64, Errno> {
 /// What Xen answers.
 pub fn watchdog(id: u32, seconds: u32) -> Result<u64, Errno> {
     // SAFETY: two words, as the command takes them.
-    unsafe { hypercalls::with_arg(HYPERVISOR_SCHED_OP, SCHEDOP_WATCHDOG, &mut Pair(id, seconds)) }
+    let answer =
+        unsafe { hypercalls::with_arg(HYPERVISOR_SCHED_OP, SCHEDOP_WATCHDOG, &mut Pair(id, seconds)) }?;
+    // Xen 4.20 gives an error of it in 32 bits.
+    Errno::check(i64::from(((answer & 0xffff_ffff) as u32).cast_signed()))
 }
 
 #[repr(C)]

@@ -11,6 +11,8 @@ pub mod hostile;
 #[cfg(feature = "hostile")]
 pub mod misuse;
 #[cfg(all(feature = "guest", target_os = "none"))]
+pub mod other_cpu;
+#[cfg(all(feature = "guest", target_os = "none"))]
 pub mod registers;
 #[cfg(feature = "hostile")]
 pub mod walk;

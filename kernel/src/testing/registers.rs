@@ -64,7 +64,8 @@ impl Registers {
         self.len
     }
 
-    fn at(&self, offset: usize, width: Width) -> Option<*mut u32> {
+    /// The address of a register; nothing outside the window, or where the offset is no multiple of the width.
+    pub(super) fn at(&self, offset: usize, width: Width) -> Option<*mut u32> {
         let bytes = width.bytes();
         let inside = offset.is_multiple_of(bytes) && offset.checked_add(bytes)? <= self.len;
         inside.then(|| self.base.as_ptr().wrapping_byte_add(offset))

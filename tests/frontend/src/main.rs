@@ -3,7 +3,7 @@
 //! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]), `firmware`
 //! (a driver written here, see [`firmware`]), `roundtrip` (a register is read over and over, see
 //! [`roundtrip`]), `load` (reads without end, see [`load`]), `attacks` (a hostile driver, see [`attacks`]; `only=`
-//! names one), `patient` (one of two disks may fail, see [`patient`]), `receive` or `send` (events, see [`events`]; no
+//! names one), `attacks-by-vcpus` (the same with four vCPUs), `patient` (one of two disks may fail, see [`patient`]), `receive` or `send` (events, see [`events`]; no
 //! disk); `disk=` which of the disks, by address, from 0;
 //! `tag=` marks what it writes. What it sees, it prints as `PF key=value`; `PF done=1` is the
 //! last line, and `PF error=` says what was wrong.
@@ -68,7 +68,10 @@ mod frontend {
         say(xen, "devices", found.len());
         match boot.option("mode") {
             Some("roundtrip") => return roundtrip::run(xen, &(FIRST_WINDOW..FIRST_WINDOW + 0x200)),
-            Some("attacks") => return attacks::run(xen, &found, boot.option("only")),
+            Some("attacks") => return attacks::run(xen, &found, attacks::ALL, boot.option("only")),
+            Some("attacks-by-vcpus") => {
+                return attacks::run(xen, &found, attacks::BY_VCPUS, boot.option("only"));
+            }
             Some("patient") => return patient::run(xen, &found),
             Some("load") => return load::run(xen, &found, boot),
             Some("receive") => return events::receive(xen, boot),

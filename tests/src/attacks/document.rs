@@ -45,7 +45,7 @@ fn render(suites: &[Suite], records: &Records) -> Result<String> {
 fn summary_of(suite: &Suite, announced: &[Preamble], runs: &[&Record]) -> String {
     let link = format!("[`{0}`](#{0})", suite.scenario);
     if runs.is_empty() {
-        return format!("| {link} | not run yet | {} | | | | |\n", announced.len());
+        return format!("| {link} | no run kept | {} | | | | |\n", announced.len());
     }
     let mut text = String::new();
     for (n, run) in runs.iter().enumerate() {
@@ -106,7 +106,7 @@ fn section(suite: &Suite, announced: &[Preamble], runs: &[&Record]) -> String {
         text.push('\n');
     }
     if runs.is_empty() {
-        text.push_str("\nNot run yet.\n");
+        text.push_str("\nNo run is kept.\n");
     }
     text
 }
@@ -191,6 +191,6 @@ mod tests {
         );
         assert!(text.contains("| success 30/- |"), "{text}");
         assert!(text.contains("| not run |"), "{text}");
-        assert!(text.contains("| not run yet |") && text.contains("\nNot run yet.\n"), "{text}");
+        assert!(text.contains("| no run kept |") && text.contains("\nNo run is kept.\n"), "{text}");
     }
 }

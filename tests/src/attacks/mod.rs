@@ -70,6 +70,7 @@ const fn suite(scenario: &'static str, source: &'static str) -> Suite {
 /// Every suite, in the order of the table: each scenario whose name begins with `hostile-`.
 pub const SUITES: &[Suite] = &[
     suite("hostile-guest", "tests/frontend/src/attacks"),
+    suite("hostile-guest-vcpus", "tests/frontend/src/attacks/vcpus"),
     suite("hostile-blkback", "tests/hostile/src/blkback/attacks.rs"),
     suite("hostile-nbd", "tests/hostile-net/src/nbd/negotiation.rs tests/qemu/hostile-nbd.sh"),
     suite("hostile-nbd-replies", "tests/hostile-net/src/nbd/replies.rs tests/hostile-net/src/nbd/streams.rs"),

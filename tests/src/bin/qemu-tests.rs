@@ -1,7 +1,9 @@
 //! Runs the QEMU scenarios and ends with a line `N passed, N failed` (and `, N skipped`).
 #![forbid(unsafe_code)]
 
+use std::fmt::Write as _;
 use std::fs;
+use std::io::{ErrorKind, Write as _, stdout};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -76,13 +78,19 @@ fn run(mut cli: Cli) -> Result<bool> {
 
 /// What each attack of these suites tries.
 fn list_attacks(suites: &[Suite]) -> Result<bool> {
+    let mut text = String::new();
     for suite in suites {
-        println!("{}", suite.scenario);
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{}", suite.scenario);
         for attack in preambles::of(suite)? {
-            println!("    {:<24} {}", attack.name, attack.tries);
+            let _ = writeln!(text, "    {:<24} {}", attack.name, attack.tries);
         }
     }
-    Ok(true)
+    match stdout().write_all(text.as_bytes()) {
+        // Whoever reads it may have seen enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(true),
+    }
 }
 
 /// Tells what is to come, and how long it took when it was done last.

@@ -13,6 +13,8 @@ pub(crate) mod misuse;
 mod mmu;
 #[cfg(feature = "guest")]
 mod registers;
+#[cfg(feature = "guest")]
+mod secondary;
 mod vectors;
 
 unsafe extern "Rust" {
@@ -35,3 +37,5 @@ pub(crate) use registers::{
     read_register, read_register_8, read_register_16, read_register_64, write_register, write_register_8,
     write_register_16, write_register_64,
 };
+#[cfg(feature = "guest")]
+pub(crate) use secondary::{Start, is_off};

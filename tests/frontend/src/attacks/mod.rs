@@ -15,6 +15,7 @@ mod races;
 mod requests;
 mod rings;
 mod site;
+mod vcpus;
 
 use crate::firmware::{FRAMINGS, Live};
 use crate::registers::map;
@@ -53,7 +54,7 @@ pub struct Attack {
 }
 
 /// Every attack, by what it abuses.
-const ALL: [&[Attack]; 6] = [
+pub const ALL: &[&[Attack]] = &[
     by_register::ATTACKS,
     rings::ATTACKS,
     chains::ATTACKS,
@@ -62,8 +63,16 @@ const ALL: [&[Attack]; 6] = [
     races::ATTACKS,
 ];
 
-/// Makes all attacks on the first device while the second one is used honestly; `only` names one of them.
-pub fn run(xen: &Xen, windows: &[Range<u64>], only: Option<&str>) -> Result<(), String> {
+/// Those that need four vCPUs.
+pub const BY_VCPUS: &[&[Attack]] = &[vcpus::ATTACKS];
+
+/// Makes these attacks on the first device while the second one is used honestly; `only` names one of them.
+pub fn run(
+    xen: &Xen,
+    windows: &[Range<u64>],
+    attacks: &[&[Attack]],
+    only: Option<&str>,
+) -> Result<(), String> {
     let [abused, honest] = windows else { return Err(format!("{} disks in place of two", windows.len())) };
     let (abused, honest) = (map(abused)?, map(honest)?);
     let (abused_device, honest_device) = (Device::new(xen, &abused)?, Device::new(xen, &honest)?);
@@ -72,7 +81,9 @@ pub fn run(xen: &Xen, windows: &[Range<u64>], only: Option<&str>) -> Result<(), 
     let fence = Bytes::new(FENCE_PAGES)?;
     fence.write(0, &[FENCE; FENCE_PAGES * PAGE])?;
     let mut made = 0_u32;
-    for attack in ALL.iter().copied().flatten().filter(|attack| only.is_none_or(|only| only == attack.name)) {
+    for attack in
+        attacks.iter().copied().flatten().filter(|attack| only.is_none_or(|only| only == attack.name))
+    {
         let from_ns = xen.now_ns();
         let verdict = (attack.run)(&mut site)
             .and_then(|()| untouched(&fence))
