@@ -13,6 +13,8 @@ mod lost_cache;
 mod machine;
 #[path = "nbd/start.rs"]
 mod start;
+#[path = "nbd/tls.rs"]
+mod tls_disk;
 
 use backend::storage::SECTOR_BYTES;
 use backend::testkit::{BlkRequest, Framing};

@@ -115,6 +115,23 @@ nbd_start() { nbd-server -C /run/nbd.conf -p /run/nbd-server.pid && wait_for 5 p
 # nbd_signal SIGNAL: sends it to the server, and to all its processes, of which each connection has one.
 nbd_signal() { killall "-$1" nbd-server; }
 
+# tls_keys NAME: makes /run/NAME.psk with a key of a client called NAME, for root alone; the key is in $tls_key then.
+tls_keys() {
+    tls_key=$(head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n')
+    (umask 077 && echo "$1:$tls_key" >"/run/$1.psk")
+}
+
+# nbdkit_start PORT ARGUMENT...: another NBD server of dom0, at 10.0.0.1:PORT; its number is in /run/nbdkit-PORT.
+nbdkit_start() {
+    local port=$1
+    shift
+    rm -f "/run/nbdkit-$port"
+    nbdkit --pidfile "/run/nbdkit-$port" --ipaddr 10.0.0.1 --port "$port" "$@" && wait_for 5 test -s "/run/nbdkit-$port"
+}
+
+# nbdkit_signal SIGNAL PORT
+nbdkit_signal() { kill "-$1" "$(cat "/run/nbdkit-$2")"; }
+
 # nbd_disk NAME EXPORT [LINE...]: makes /disks/NAME.pilotfish, a disk on an NBD server (server=: which, if not dom0's;
 # address=: the stub's), with these lines; prints its path.
 nbd_disk() {

@@ -164,6 +164,12 @@ disk_refused() {
     check_daemon_said "$1 is refused" "$2"
 }
 
+# no_key_left: no key of TLS is in xenstore, in the daemon's log or in a guest's or stub's console log.
+no_key_left() {
+    equal "no key is left in xenstore" "" "$(xenstore-ls -f / | grep -e "$tls_key" -e pilotfish-tls | cut -d= -f1)"
+    equal "and none is in a log" "" "$(grep -l -r -e "$tls_key" /var/log)"
+}
+
 # --- hostile stubs -----------------------------------------------------------------
 
 pf_hostile=/usr/lib/pilotfish/hostile

@@ -85,6 +85,22 @@ check "the server's image holds what the guest wrote" image_holds "$image" web 3
 nothing_left
 no_network_left
 
+# Over TLS. The scenario nbd-tls has more of it.
+secret=$(raw_disk secret 1)
+tls_keys other
+tls_keys web
+check "an NBD server with TLS listens" nbdkit_start 10811 --tls=require --tls-psk=/run/web.psk file "$secret"
+disk_refused "a key that the server does not know" 'disk sda \(2048\): .*NBD server 10.0.0.1:10811: the server ended the TLS handshake' \
+    "$(virtio_disk sda "$(server=10.0.0.1:10811 nbd_disk bad '' 'tls-psk-file = "/run/other.psk"')")"
+check "xl create of a guest whose disk has TLS" start_frontend secret 'mode=crate tag=secret' \
+    "$(virtio_disk xvda "$(server=10.0.0.1:10811 nbd_disk secret '' 'tls-psk-file = "/run/web.psk"')")"
+check "the guest is done" wait_guest_line secret 'PF \(done\|error\)=' 60
+equal "every sector reads as it was written" 2048 "$(guest_value secret verified_sectors)"
+no_key_left
+check "it powers off" wait_gone secret 30
+check "the server's image holds every sector" image_holds_sectors "$secret" secret 2048
+nbdkit_signal TERM 10811
+
 # The end of a guest in the middle of it, with the usual frames, over IPv6. Nobody else is there to have the address.
 for interface in all xenbr0; do echo 0 >/proc/sys/net/ipv6/conf/$interface/accept_dad; done
 sed 's/^listenaddr.*/listenaddr = fd00::1/' /run/nbd.conf >/run/nbd6.conf

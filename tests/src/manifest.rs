@@ -278,6 +278,11 @@ pub const SCENARIOS: &[Scenario] = &[
         240,
         "a stub with an NBD disk that panics starts again in place; its guest sees a pause",
     ),
+    only_named(
+        "nbd-tls",
+        300,
+        "an NBD disk with TLS: nothing in clear, no key left anywhere, and never without TLS",
+    ),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),

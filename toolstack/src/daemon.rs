@@ -20,6 +20,7 @@ use crate::stub::identity::{Identity, find_stubs};
 use crate::stub::launch::Job;
 use crate::stub::record::{self, Record, Stub};
 use crate::stub::sweep::sweep_loops;
+use crate::stub::tls;
 use crate::stub::waiting::{Found, Waiting, grant_stubs, place_of};
 use crate::text::printable;
 use crate::worker::{Outcome, Task};
@@ -56,6 +57,8 @@ impl Daemon {
             }
             guests.insert(guest, Guest::adopted(record));
         }
+        // Before anything else is done: a predecessor may have been killed while a stub took them.
+        tls::withdraw_all(&*store)?;
         // A predecessor may have been killed after a stub's end and before its own sweep.
         sweep_loops(&*store, &*host)?;
         let waiting = Waiting::new(&config.grant_stubs);

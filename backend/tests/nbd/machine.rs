@@ -13,7 +13,7 @@ use drivers::{NetFront, Xenstore};
 use kernel::Hypervisor;
 use kernel::fake::{Event, FakeXen, GuestAccess};
 use nbd::fake::{Server, ServerConfig};
-use net::fake::FarHost;
+use net::fake::{Application, FarHost};
 use net::{Address, IpAddr, Ipv4Addr, Network, SocketAddr};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,13 +26,71 @@ pub const ADDRESS: Address =
     Address { ours: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), prefix_bits: 24, gateway: None };
 pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), 10809);
 
+/// The key, as bytes, and the words by which a stub gets it.
+pub const KEY: [u8; 32] = [0x11; 32];
+
+pub fn secrets(identity: &str, key: &[u8]) -> Option<tls::Secrets> {
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    tls::Secrets::parse(&format!("{} {key} {identity}", "5a".repeat(32)))
+}
+
+/// The server's program: what it serves, and the TLS that it may do.
+pub struct Peer {
+    pub nbd: Server,
+    pub tls: Option<tls::fake::Server>,
+    /// It knows a client by this key, under the identity `web`.
+    pub key: Vec<u8>,
+    /// The next connection's TLS has this misdeed.
+    pub misdeed: Option<tls::fake::Misdeed>,
+    /// All that was seen on the wire from the client.
+    pub seen: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Application for Peer {
+    fn open(&mut self) {
+        self.nbd.reconnect();
+        self.output.clear();
+        self.tls = None;
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.seen.extend(bytes);
+        let data = self.tls.as_mut().map_or_else(|| bytes.to_vec(), |tls| tls.receive(bytes));
+        self.nbd.receive(&data);
+        if self.nbd.is_secure() && self.tls.is_none() {
+            // Its yes is the last in clear.
+            self.output.extend(self.nbd.send(usize::MAX));
+            let mut tls = tls::fake::Server::new("web", &self.key);
+            if let Some(misdeed) = self.misdeed {
+                tls.set_misdeed(misdeed);
+            }
+            self.tls = Some(tls);
+        }
+    }
+
+    fn send(&mut self, max: usize) -> Vec<u8> {
+        match &mut self.tls {
+            None => self.output.extend(self.nbd.send(max)),
+            Some(tls) => {
+                if tls.is_open() {
+                    tls.send(&self.nbd.send(usize::MAX));
+                }
+                self.output.extend(tls.output());
+            }
+        }
+        let count = max.min(self.output.len());
+        self.output.drain(..count).collect()
+    }
+}
+
 type TestLoop = EventLoop<FakeXen, TestMemory>;
 
 /// The machine without the guest's driver.
 pub struct World {
     pub xen: FakeXen,
     pub back: NetBack,
-    pub host: FarHost<Server>,
+    pub host: FarHost<Peer>,
     event_loop: TestLoop,
     events: Vec<Event>,
 }
@@ -41,7 +99,7 @@ pub struct World {
 pub struct Lan {
     pub xen: FakeXen,
     pub back: NetBack,
-    pub host: FarHost<Server>,
+    pub host: FarHost<Peer>,
     pub xs: Xenstore<FakeXen>,
     pub network: Network<FakeXen>,
 }
@@ -55,7 +113,10 @@ impl Lan {
         let mut xs = Xenstore::new(&xen).expect("a xenstore");
         let front = NetFront::connect(&xen, &mut xs, 0).expect("a netback");
         let network = Network::new(&xen, front, ADDRESS);
-        let host = FarHost::start(&xen, &back, SERVER.ip(), SERVER.port(), Server::new(config));
+        let nbd = Server::new(config);
+        let (key, seen, output) = (KEY.to_vec(), Vec::new(), Vec::new());
+        let peer = Peer { nbd, tls: None, key, misdeed: None, seen, output };
+        let host = FarHost::start(&xen, &back, SERVER.ip(), SERVER.port(), peer);
         Lan { xen, back, host, xs, network }
     }
 
@@ -66,7 +127,13 @@ impl Lan {
 }
 
 pub fn options() -> NbdOptions {
-    NbdOptions { server: SERVER, export: "disk".into(), writable: true, timeout_ns: Some(TIMEOUT_NS) }
+    NbdOptions {
+        server: SERVER,
+        export: "disk".into(),
+        writable: true,
+        timeout_ns: Some(TIMEOUT_NS),
+        secrets: None,
+    }
 }
 
 pub struct GuestBus(Rc<RefCell<World>>);
@@ -118,13 +185,13 @@ impl Machine {
         Machine { driver: Driver::new(GuestBus(world.clone()), mem, 0), world }
     }
 
-    pub fn host(&self) -> FarHost<Server> {
+    pub fn host(&self) -> FarHost<Peer> {
         self.world.borrow().host.clone()
     }
 
     /// Works with the server.
     pub fn server<R>(&self, with: impl FnOnce(&mut Server) -> R) -> R {
-        self.host().with(with)
+        self.host().with(|peer| with(&mut peer.nbd))
     }
 
     /// The event loop, for so long. Returns how often it went round.

@@ -65,7 +65,7 @@ fn nobody_there_is_told_in_time() {
 #[test]
 fn a_server_that_does_not_speak_is_told_in_time() {
     let lan = Lan::new(ServerConfig::default());
-    lan.host.with(|server| server.set_mute(true));
+    lan.host.with(|peer| peer.nbd.set_mute(true));
     let (said, time_ns) = said(&lan, options());
     assert_eq!(said, "the negotiation took too long");
     assert!(time_ns <= 6 * SECOND_NS, "{time_ns}");

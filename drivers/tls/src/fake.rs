@@ -67,7 +67,6 @@ pub struct Server {
     phase: Phase,
     input: Vec<u8>,
     output: Vec<u8>,
-    update_due: bool,
     /// How often the client has changed its keys.
     pub updates: u32,
     /// The random number and share of the hello.
@@ -85,7 +84,6 @@ impl Server {
             phase: Phase::Hello,
             input: Vec::new(),
             output: Vec::new(),
-            update_due: false,
             updates: 0,
             hello_randoms: Vec::new(),
         }
@@ -147,12 +145,10 @@ impl Server {
                     assert_eq!(content, [KEY_UPDATE, 0, 0, 1, 0]);
                     theirs.update();
                     self.updates += 1;
-                    self.update_due = false;
                     self.phase = Phase::Open(ours, theirs);
                     return Vec::new();
                 }
                 assert_eq!(kind, TYPE_DATA);
-                assert!(!self.update_due, "keys are changed before more data");
                 self.phase = Phase::Open(ours, theirs);
                 return content;
             }
@@ -283,7 +279,6 @@ impl Server {
     /// Changes its keys, and may want the client's changed too.
     pub fn update(&mut self, client_too: bool) {
         self.send_record(TYPE_HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, u8::from(client_too)]);
-        self.update_due |= client_too;
         if let Phase::Open(ours, _) = &mut self.phase {
             ours.update();
         }

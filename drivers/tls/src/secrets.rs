@@ -51,6 +51,12 @@ impl Secrets {
         Some(Secrets { identity: identity.as_bytes().into(), key, random: ChaCha20Rng::from_seed(*seed) })
     }
 
+    /// The same, and erases the words.
+    #[must_use]
+    pub fn take(words: alloc::string::String) -> Option<Secrets> {
+        Secrets::parse(&Zeroizing::new(words))
+    }
+
     /// Numbers that nobody can guess.
     pub(crate) fn random(&mut self) -> Zeroizing<[u8; 32]> {
         let mut bytes = Zeroizing::new([0; 32]);

@@ -4,8 +4,8 @@
 //! `target=<guest domid> disk=<k=v,...> [disk=...]... [log=error|warn|info|debug]
 //! [restarts=0..8] [poll-us=0..100000] [map-mib=2..65536] [grants=on|off]
 //! [net=ip=<address>/<prefix>[,gateway=<address>]]`.
-//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard` and
-//! `backend-timeout-ms`. The daemon writes it; every rule is checked here all the same, and the
+//! Keys of a disk: `id`, `mmio`, `irq`, `mode`, `store`, and optionally `serial`, `discard`,
+//! `backend-timeout-ms`, and `tls` for an NBD disk. The daemon writes it; every rule is checked here all the same, and the
 //! first broken one is named.
 //!
 //! `store` is `pv:<number>`, `ram:<bytes>` or `nbd:<address>:<port>/<export>`, where the export's name has
@@ -105,6 +105,9 @@ pub struct DiskConfig {
     pub store: Store,
     /// Without a storage backend for longer than this, requests fail; `None`: they wait without limit.
     pub backend_timeout_ns: Option<u64>,
+    /// The way to the NBD server is TLS. The key comes by xenstore.
+    #[cfg(any(test, feature = "nbd"))]
+    pub tls: bool,
 }
 
 /// Where a disk's data is.
@@ -239,6 +242,8 @@ impl DiskConfig {
         let name = |key: &str| of_disk(place, key);
         let (mut id, mut mmio, mut irq, mut read_only) = (None, None, None, None);
         let (mut serial, mut store, mut timeout, mut discard) = (None, None, None, None);
+        #[cfg(any(test, feature = "nbd"))]
+        let mut tls = None;
         for item in text.split(',') {
             let (key, value) = split(item).map_err(|error| ConfigError { key: name(&error.key), ..error })?;
             let full = name(key);
@@ -251,6 +256,8 @@ impl DiskConfig {
                 "serial" => once(&mut serial, &full, value, serial_number(value))?,
                 "store" => once(&mut store, &full, value, any_store(value))?,
                 "backend-timeout-ms" => once(&mut timeout, &full, value, backend_timeout(value))?,
+                #[cfg(any(test, feature = "nbd"))]
+                "tls" => once(&mut tls, &full, value, on_off(value))?,
                 _ => return Err(ConfigError::new(&full, value, "unknown key")),
             }
         }
@@ -265,6 +272,8 @@ impl DiskConfig {
             serial: serial.unwrap_or_else(|| format!("pf-{id}")),
             store: store.ok_or_else(|| missing("store"))?,
             backend_timeout_ns: timeout.unwrap_or(Some(BACKEND_TIMEOUT_NS)),
+            #[cfg(any(test, feature = "nbd"))]
+            tls: tls.unwrap_or(false),
         })
     }
 
@@ -299,11 +308,21 @@ impl DiskConfig {
     }
 }
 
+#[cfg(not(any(test, feature = "nbd")))]
+impl DiskConfig {
+    /// There are no disks with a key.
+    const fn has_tls(&self) -> bool {
+        false
+    }
+}
+
 /// What has to outlive a restart has to be in the journal.
 fn check_restarts(restarts: u32, grants: bool, disks: &[DiskConfig]) -> Result<(), ConfigError> {
     let volatile = disks.iter().any(|disk| matches!(disk.store, Store::Ram(_)));
     let rule = if volatile {
         "a RAM disk's content does not outlive a restart"
+    } else if disks.iter().any(DiskConfig::has_tls) {
+        "a key of TLS does not outlive a restart"
     } else if grants {
         "the rings of a guest that grants them cannot be mapped anew after a restart"
     } else {

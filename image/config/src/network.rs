@@ -1,7 +1,7 @@
 //! The stub's network, and the NBD servers on it.
 
 use super::values::{Rule, decimal};
-use super::{Config, ConfigError, Store, of_disk, once, split};
+use super::{Config, ConfigError, DiskConfig, Store, of_disk, once, split};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -78,6 +78,9 @@ impl Config {
     /// A network is there if a disk needs it, and leads to each server.
     pub(crate) fn check_network(&self) -> Result<(), ConfigError> {
         for (place, disk) in self.disks.iter().enumerate() {
+            if disk.tls && !matches!(disk.store, Store::Nbd(_)) {
+                return Err(ConfigError::new(&of_disk(place, "tls"), "on", "only an NBD disk has TLS"));
+            }
             let Store::Nbd(NbdStore { server, .. }) = &disk.store else { continue };
             let Some(net) = &self.net else {
                 return Err(ConfigError::new("net", "", "is missing, and an NBD disk needs it"));
@@ -89,6 +92,13 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl DiskConfig {
+    /// Whether it needs a key.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.tls
     }
 }
 

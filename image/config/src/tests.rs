@@ -25,6 +25,7 @@ fn a_good_line_gives_every_value() {
         serial: "pf-51712".to_owned(),
         store: Store::Pv(51712),
         backend_timeout_ns: Some(60_000_000_000),
+        tls: false,
     };
     let second = DiskConfig {
         id: 51728,
@@ -35,6 +36,7 @@ fn a_good_line_gives_every_value() {
         serial: "second".to_owned(),
         store: Store::Ram(8_388_608),
         backend_timeout_ns: Some(60_000_000_000),
+        tls: false,
     };
     assert_eq!(config.disks, [first, second]);
 }

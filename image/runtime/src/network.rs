@@ -10,7 +10,10 @@ use drivers::NetFront;
 use drivers::xenstore::Xenstore;
 use kernel::Hypervisor;
 use net::{Address, Network};
+use tls::Secrets;
 
+/// Where the keys of TLS are, in the domain's directory. The stub cannot write there.
+const TLS_NODES: &str = "pilotfish-tls";
 /// The interface's number.
 const VIF: u32 = 0;
 /// All of it together. Libxl waits for the guest's disks for 10 s, of which making the domain and its interface takes
@@ -54,6 +57,7 @@ pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Opt
 /// connection at first.
 pub fn disk(
     xen: &Xen,
+    xs: &mut Xenstore<Xen>,
     way: Option<&Way>,
     (index, disk): (usize, &DiskConfig),
     store: &NbdStore,
@@ -67,13 +71,14 @@ pub fn disk(
         export: export.clone(),
         writable: !disk.read_only,
         timeout_ns: disk.backend_timeout_ns,
+        secrets: disk.tls.then(|| secrets(xs, disk.id)).transpose()?,
     };
     // Page 0 is the ioreq server's.
     let page = platform::journal_page(index.saturating_add(1)).filter(|_| *kept);
     let journal = page.map(NbdJournal::new);
     if platform::incarnation() > 0 {
         let journal = journal.ok_or("no page for the journal")?;
-        return NbdDisk::resume(network, &options, journal)
+        return NbdDisk::resume(network, options, journal)
             .map(|disk| AnyStorage::Nbd(Box::new(disk)))
             .map_err(|error| format!("{error}"));
     }
@@ -85,4 +90,12 @@ pub fn disk(
         None => disk,
     };
     Ok(AnyStorage::Nbd(Box::new(disk)))
+}
+
+/// What the daemon has put there for that disk. It takes it back as soon as the stub serves.
+fn secrets(xs: &mut Xenstore<Xen>, disk: u32) -> Result<Secrets, String> {
+    let node = format!("{TLS_NODES}/{disk}");
+    let words = xs.read_string(&node).map_err(|error| format!("TLS key: {node}: {error}"))?;
+    // Not a word of it is told.
+    Secrets::take(words).ok_or_else(|| format!("TLS key: {node}: not a seed, a key and an identity"))
 }

@@ -14,6 +14,7 @@
 //! - [`netif_rings`]: our network frontend against a hostile netback
 //! - [`net_frames`]: the stub's TCP against a network that brings any frames
 //! - [`nbd_stream`]: our NBD client against a hostile server
+//! - [`tls_stream`]: our TLS client against a hostile server and a hostile network
 //! - [`config_parse`]: the stub's command line
 //! - [`daemon_nodes`]: the daemon, with a guest and its stub that write to xenstore whatever they may
 //! - [`disk_lines`]: the daemon, with disk lines, image names and disk files of any bytes
@@ -31,6 +32,7 @@ mod nbd_stream;
 mod net_frames;
 mod netif_rings;
 mod rig;
+mod tls_stream;
 mod virtq_differential;
 mod virtq_mem;
 mod watched;
@@ -45,6 +47,7 @@ pub use mmio_seq::mmio_seq;
 pub use nbd_stream::nbd_stream;
 pub use net_frames::net_frames;
 pub use netif_rings::netif_rings;
+pub use tls_stream::tls_stream;
 pub use virtq_differential::virtq_differential;
 pub use virtq_mem::virtq_mem;
 pub use xenstore_wire::xenstore_wire;
@@ -53,7 +56,7 @@ pub use xenstore_wire::xenstore_wire;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("mmio_seq", mmio_seq),
     ("virtq_mem", virtq_mem),
     ("blk_chain", blk_chain),
@@ -62,6 +65,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("netif_rings", netif_rings),
     ("net_frames", net_frames),
     ("nbd_stream", nbd_stream),
+    ("tls_stream", tls_stream),
     ("config_parse", config_parse),
     ("daemon_nodes", daemon_nodes),
     ("disk_lines", disk_lines),

@@ -73,6 +73,11 @@ fn any_nbd_server_is_survived() {
 }
 
 #[test]
+fn any_tls_server_is_survived() {
+    run(SLOW_CASES, 20, fuzz_targets::tls_stream);
+}
+
+#[test]
 fn any_command_line_is_judged() {
     run(CASES, 20, fuzz_targets::config_parse);
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::names::LookUp;
 use super::nbd::{Export, Network};
+use super::tls_key::TlsKey;
 use crate::config::{BACKEND_TIMEOUT_MAX_MS, check_mtu};
 use crate::text::{printable, toml_error};
 
@@ -59,6 +60,10 @@ struct File {
     mtu: Option<u16>,
     #[serde(rename = "network-backend")]
     network_backend: Option<String>,
+    #[serde(rename = "tls-psk-file")]
+    tls_psk_file: Option<String>,
+    #[serde(rename = "tls-psk-identity")]
+    tls_psk_identity: Option<String>,
     serial: Option<String>,
     #[serde(rename = "backend-timeout-ms")]
     backend_timeout_ms: Option<u64>,
@@ -93,6 +98,8 @@ pub enum DiskStorage {
         export: Export,
         /// The stub's own place on the network.
         network: Network,
+        /// The way to it is TLS, with this key.
+        tls: Option<TlsKey>,
     },
 }
 
@@ -138,7 +145,7 @@ impl File {
     /// Each key belongs to the kind of storage.
     fn check_keys(&self) -> Result<()> {
         use Storage::{Nbd, Pv, Ram};
-        let keys: [(&str, bool, &[Storage]); 10] = [
+        let keys: [(&str, bool, &[Storage]); 12] = [
             ("size", self.size.is_some(), &[Ram]),
             ("target", self.target.is_some(), &[Pv]),
             ("backend", self.backend.is_some(), &[Pv]),
@@ -149,6 +156,8 @@ impl File {
             ("bridge", self.bridge.is_some(), &[Nbd]),
             ("mtu", self.mtu.is_some(), &[Nbd]),
             ("network-backend", self.network_backend.is_some(), &[Nbd]),
+            ("tls-psk-file", self.tls_psk_file.is_some(), &[Nbd]),
+            ("tls-psk-identity", self.tls_psk_identity.is_some(), &[Nbd]),
         ];
         match keys.iter().find(|(_, given, of)| *given && !of.contains(&self.storage)) {
             Some((key, ..)) => bail!("{key}: storage = \"{}\" has no such key", self.storage.word()),
@@ -176,7 +185,8 @@ impl File {
                 let export = Export::parse(&server, network.address, look_up)
                     .with_context(|| format!("server = \"{}\"", printable(&server, 120)))?;
                 network.check_way(export.server.ip())?;
-                Ok(DiskStorage::Nbd { export, network })
+                let tls = TlsKey::parse(self.tls_psk_file, self.tls_psk_identity)?;
+                Ok(DiskStorage::Nbd { export, network, tls })
             }
         }
     }
@@ -262,11 +272,14 @@ mod tests {
     fn an_nbd_disk_is_read() {
         let source = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/web1\"\naddress = \"10.0.0.6/24\"\n";
         let read = |more: &str| parse("d", &format!("{source}{more}")).unwrap();
-        let DiskStorage::Nbd { export, network } = read("").storage else { panic!() };
+        let DiskStorage::Nbd { export, network, tls: None } = read("").storage else { panic!() };
         assert_eq!(export.to_string(), "nbd://10.0.0.5:10809/web1");
         assert_eq!((network.address.to_string(), network.bridge), ("10.0.0.6".to_owned(), None));
         let file = read("bridge = \"br-1\"\ngateway = \"10.0.0.1\"\nserial = \"s\"\nbackend-timeout-ms = 7");
         assert_eq!((file.serial.as_deref(), file.backend_timeout_ms), (Some("s"), Some(7)));
+        let with_key = read("tls-psk-file = \"/k\"\ntls-psk-identity = \"web\"").storage;
+        let DiskStorage::Nbd { tls: Some(TlsKey { file: path, identity }), .. } = with_key else { panic!() };
+        assert_eq!((path.as_str(), identity.as_deref()), ("/k", Some("web")));
         let DiskStorage::Nbd { network, .. } = file.storage else { panic!() };
         assert_eq!(network.bridge.as_deref(), Some("br-1"));
         assert_eq!(network.gateway, Some("10.0.0.1".parse().unwrap()));
@@ -315,6 +328,14 @@ mod tests {
             ("storage = \"pv\"\ntarget = \"/x\"\nbackend-timeout-ms = -1", "-1"),
             ("storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"", "needs address"),
             ("storage = \"nbd\"\naddress = \"10.0.0.6/24\"", "needs server"),
+            (
+                "storage = \"pv\"\ntarget = \"/x\"\ntls-psk-file = \"/k\"",
+                "tls-psk-file: storage = \"pv\" has no",
+            ),
+            (
+                "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"\ntls-psk-identity = \"x\"",
+                "needs tls-psk-file",
+            ),
             ("storage = \"nbd\"\ntarget = \"/x\"", "target: storage = \"nbd\" has no such key"),
             ("storage = \"pv\"\ntarget = \"/x\"\nbridge = \"b\"", "bridge: storage = \"pv\""),
             (

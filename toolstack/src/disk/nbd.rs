@@ -50,7 +50,7 @@ impl Export {
     /// The rule that is broken, or why the name has no such address.
     pub fn parse(uri: &str, ours: IpAddr, look_up: LookUp<'_>) -> Result<Export> {
         if uri.starts_with("nbds://") {
-            bail!("TLS is not supported: write nbd:// and use a network that nobody else reaches");
+            bail!("write nbd://, and tls-psk-file = \"...\" for TLS");
         }
         let rest = uri.strip_prefix("nbd://").context("must begin with nbd://")?;
         let (server, name) = rest.split_once('/').unwrap_or((rest, ""));
@@ -254,7 +254,7 @@ mod tests {
         let long = format!("nbd://10.0.0.5/{}", "x".repeat(256));
         for (uri, why) in [
             ("10.0.0.5:10809", "nbd://"),
-            ("nbds://10.0.0.5/x", "TLS"),
+            ("nbds://10.0.0.5/x", "tls-psk-file"),
             ("nbd+unix:///x?socket=/s", "nbd://"),
             ("nbd://[fd00::1/x", "has no `]`"),
             ("nbd://[10.0.0.5]/x", "in brackets must be an IPv6 address"),

@@ -121,7 +121,12 @@ fn follow(node: &DiskNode, look_up: LookUp<'_>) -> Result<(Disk, Option<Data>)> 
         DiskFile { storage, serial: None, backend_timeout_ms: None }
     };
     let data = match &file.storage {
-        DiskStorage::Ram(_) | DiskStorage::Nbd { .. } => None,
+        DiskStorage::Nbd { tls: Some(key), .. } => {
+            // Only judged here: it is read again when there is a stub to take it.
+            key.read().with_context(|| target.clone())?;
+            None
+        }
+        DiskStorage::Ram(_) | DiskStorage::Nbd { tls: None, .. } => None,
         DiskStorage::Pv { target: path, backend } => {
             let place = || if named { format!("{target}: target") } else { "target".to_owned() };
             check_path(path).with_context(place)?;
@@ -157,8 +162,9 @@ pub fn describe(path: &str) -> Result<String> {
         DiskStorage::Pv { target, backend: Some(domain) } => {
             format!("PV disk of {target} in domain {domain}")
         }
-        DiskStorage::Nbd { export, network } => {
-            format!("NBD disk of {export}, by the address {}", network.address)
+        DiskStorage::Nbd { export, network, tls } => {
+            let over = if tls.is_some() { ", over TLS" } else { "" };
+            format!("NBD disk of {export}{over}, by the address {}", network.address)
         }
     };
     Ok(disk.serial.map_or(storage.clone(), |serial| format!("{storage}, serial {serial}")))

@@ -85,6 +85,13 @@ impl Store for Handle {
         self.change(|s| drop(s.nodes.insert(path.to_owned(), value.to_owned())))
     }
 
+    fn write_for(&self, reader: u16, path: &str, value: &str) -> Result<()> {
+        self.change(|s| {
+            s.nodes.insert(path.to_owned(), value.to_owned());
+            s.readers.insert(path.to_owned(), reader);
+        })
+    }
+
     fn remove(&self, path: &str) -> Result<()> {
         self.change(|s| s.clear(path))
     }

@@ -53,6 +53,8 @@ pub type Hook = Box<dyn FnOnce(&World) + Send>;
 /// The state of the world.
 pub struct State {
     pub nodes: BTreeMap<String, String>,
+    /// Who else than dom0 can read a node, of those for which that was said.
+    pub readers: BTreeMap<String, u16>,
     pub domains: BTreeMap<u16, Domain>,
     pub manner: Manner,
     /// Whether `xl create` and `xl destroy` work.
@@ -105,6 +107,7 @@ impl World {
     pub fn new() -> World {
         World(Arc::new(Mutex::new(State {
             nodes: BTreeMap::new(),
+            readers: BTreeMap::new(),
             domains: BTreeMap::new(),
             manner: Manner::Serves,
             create_works: true,

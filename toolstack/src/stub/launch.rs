@@ -18,6 +18,7 @@ use super::plan::Plan;
 use super::privilege::Privilege;
 use super::record::{self, Stub};
 use super::sweep::sweep;
+use super::tls;
 use super::waiting::{GrantStub, grant_stubs};
 use crate::disk::answer;
 use crate::disk::node::{self, DiskNode};
@@ -261,8 +262,13 @@ fn make(
     check(env, job)?;
     // Before it runs: at its start the stub asks Xen for what only the guest's device model gets.
     privilege.give(env, domid, guest)?;
-    env.host.unpause(domid)?;
-    wait_until_serving(env, job, domid)?;
+    let served = tls::hand_over(env.store, domid, &plan.with_tls).and_then(|()| {
+        env.host.unpause(domid)?;
+        wait_until_serving(env, job, domid)
+    });
+    // Taken by now, or of no use any more.
+    let withdrawn = tls::withdraw(env.store, domid);
+    served.and(withdrawn)?;
     Ok(Some(domid))
 }
 

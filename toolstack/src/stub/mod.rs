@@ -2,7 +2,7 @@
 //!
 //! [`plan`] lays out what to make, with the [`network`] interface that NBD disks need. [`launch`] makes it and
 //! waits until it serves. [`health`] knows how it does, [`policy`] what happens to a guest whose stub died, and [`stop`] removes it.
-//! [`privilege`] gives it its rights over its guest.
+//! [`privilege`] gives it its rights over its guest, and [`tls`] the keys of its disks.
 //! [`record`] and [`identity`] let a restarted daemon find what there is, and [`sweep`] removes what
 //! others left. [`waiting`] knows of stubs that were made before their guests, [`granting`] whether such a guest can
 //! use them.
@@ -20,5 +20,6 @@ pub mod stop;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod waiting;
 pub mod xl_config;

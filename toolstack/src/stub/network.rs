@@ -156,7 +156,7 @@ mod tests {
         let server = if network.address.is_ipv4() { "nbd://10.0.0.5/x" } else { "nbd://[fd00::5]/x" };
         let export = Export::parse(server, network.address, &|_| bail!("no names")).unwrap();
         let node = DiskNode { disk: number, name: "xvd".to_owned(), ..DiskNode::default() };
-        let storage = DiskStorage::Nbd { export, network };
+        let storage = DiskStorage::Nbd { export, network, tls: None };
         Disk { node, storage, serial: None, backend_timeout_ms: None }
     }
 

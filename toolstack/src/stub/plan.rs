@@ -54,6 +54,8 @@ pub struct Plan {
     pub vbds: Vec<String>,
     /// Its network interface, if a disk needs one.
     pub interface: Option<Interface>,
+    /// Those of the disks that need a key of TLS.
+    pub with_tls: Vec<Disk>,
     /// Why the stub will not be restarted although the configuration asks for it.
     pub no_restart: Option<String>,
 }
@@ -129,8 +131,9 @@ impl Plan {
             vif: interface.as_ref().map(Interface::vif),
         };
         let xl_config = xl_config::text(config, &domain);
+        let with_tls = disks.iter().filter(|disk| has_tls(disk)).cloned().collect();
         let disks = disks.iter().map(|d| d.node.disk).collect();
-        Ok(Plan { identity, disks, command_line, xl_config, vbds, interface, no_restart })
+        Ok(Plan { identity, disks, command_line, xl_config, vbds, interface, with_tls, no_restart })
     }
 }
 
@@ -141,6 +144,10 @@ enum Reach {
     Mapped(u64),
     /// The guest grants it.
     Granted,
+}
+
+fn has_tls(disk: &Disk) -> bool {
+    matches!(disk.storage, DiskStorage::Nbd { tls: Some(_), .. })
 }
 
 /// Bytes of all RAM disks.
@@ -206,8 +213,14 @@ fn no_restart(config: &Config, reach: Reach, disks: &[Disk]) -> Option<String> {
         return Some("its guest's rings, which are granted, cannot be mapped anew".to_owned());
     }
     // A stub that restarts begins with empty memory, but for its journal.
-    let ram = disks.iter().find(|disk| matches!(disk.storage, DiskStorage::Ram(_)))?;
-    Some(format!("disk {} is in the stub's own memory", ram.node.label()))
+    disks.iter().find_map(|disk| {
+        let why = match disk.storage {
+            DiskStorage::Ram(_) => "is in the stub's own memory",
+            DiskStorage::Nbd { tls: Some(_), .. } => "has a key of TLS, which does not outlive a restart",
+            DiskStorage::Nbd { tls: None, .. } | DiskStorage::Pv { .. } => return None,
+        };
+        Some(format!("disk {} {why}", disk.node.label()))
+    })
 }
 
 /// RAM of the stub in MiB, for `other` bytes of RAM and NBD disks, so many PV disks and `window` bytes of window.
@@ -248,6 +261,9 @@ fn disk_word(config: &Config, disk: &Disk, store: &str) -> String {
     if let Some(serial) = &disk.serial {
         // Writing to a String cannot fail.
         let _ = write!(word, ",serial={serial}");
+    }
+    if has_tls(disk) {
+        word.push_str(",tls=on");
     }
     let timeout_ms = disk.backend_timeout_ms.unwrap_or(config.backend_timeout_ms);
     if timeout_ms != STUB_BACKEND_TIMEOUT_MS && !matches!(disk.storage, DiskStorage::Ram(_)) {

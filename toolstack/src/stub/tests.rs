@@ -65,6 +65,9 @@ impl Store for Meanwhile<'_> {
     fn write(&self, path: &str, value: &str) -> Result<()> {
         self.inner.write(path, value)
     }
+    fn write_for(&self, reader: u16, path: &str, value: &str) -> Result<()> {
+        self.inner.write_for(reader, path, value)
+    }
     fn remove(&self, path: &str) -> Result<()> {
         self.inner.remove(path)
     }
@@ -180,6 +183,82 @@ fn a_stub_with_an_nbd_disk_is_made_where_there_is_a_network_with_a_free_address(
     world.state().no_network = Some("no bridge".to_owned());
     let error = format!("{:#}", launch_of(&world, file).unwrap_err());
     assert_eq!(error, "/usr/lib/pilotfish/pilotfish-net.img, br7: no bridge");
+    assert!(world.stubs().is_empty());
+}
+
+/// A launch of a guest with a key of TLS, and how often the daemon saw the key while it waited.
+fn launch_with_key(manner: Manner) -> (World, Result<super::record::Stub>, u32) {
+    const HEX: &str = "00112233445566778899aabbccddeeff";
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("keys"), format!("web:{HEX}\n")).unwrap();
+    std::fs::set_permissions(at("keys"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let server = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"";
+    std::fs::write(at("d.pilotfish"), format!("{server}\ntls-psk-file = \"{}\"", at("keys"))).unwrap();
+    let mut seen = 0;
+    for n in 1.. {
+        let world = World::new();
+        world.state().manner = manner.clone();
+        let guest = world.xl_create(&[&at("d.pilotfish")]);
+        let found = std::sync::Mutex::new(0);
+        let act = || {
+            let state = world.state();
+            for (path, value) in state.nodes.iter().filter(|(_, value)| value.contains(HEX)) {
+                assert!(path.ends_with("/pilotfish-tls/51712") && value.ends_with(&format!(" {HEX} web")));
+                let stub: u16 = path.split('/').nth(3).unwrap().parse().unwrap();
+                assert_eq!(
+                    (state.readers.get(path), Identity::of(&state.domains[&stub].handle).is_some()),
+                    (Some(&stub), true)
+                );
+                *found.lock().unwrap() += 1;
+            }
+        };
+        let store = Meanwhile::new(&world, n, &act);
+        let outcome = launched(&world, &store, guest);
+        let acted = store.acted();
+        seen += found.lock().unwrap().to_owned();
+        let left = world
+            .state()
+            .nodes
+            .iter()
+            .any(|(path, value)| value.contains(HEX) || path.contains("pilotfish-tls"));
+        assert!(!left, "read {n}: a key is left");
+        let configs = world.stubs().into_iter().filter_map(|(_, stub)| stub.config);
+        configs.for_each(|text| assert!(!text.contains(HEX) && text.contains("tls=on"), "{text}"));
+        if !acted || n > 60 {
+            return (world, outcome, seen);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_key_is_in_xenstore_only_while_a_stub_takes_it() {
+    let (_, outcome, seen) = launch_with_key(Manner::Serves);
+    outcome.unwrap();
+    assert!(seen > 0, "nobody could have read it");
+    for manner in [Manner::Fails("no".into()), Manner::Silent, Manner::Crashes] {
+        let (world, outcome, seen) = launch_with_key(manner);
+        let error = format!("{:#}", outcome.unwrap_err());
+        assert!(seen > 0 && !error.contains("0011"), "{error}");
+        assert!(world.stubs().is_empty());
+    }
+}
+
+#[test]
+fn a_key_that_others_can_read_ends_the_start_before_there_is_a_stub() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    std::fs::write(&keys, "web:00112233445566778899aabbccddeeff").unwrap();
+    std::fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let server = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"";
+    let file = format!("{server}\ntls-psk-file = \"{}\"", keys.display());
+    let world = World::new();
+    let error = format!("{:#}", launch_of(&world, &file).unwrap_err());
+    assert!(
+        error.starts_with("disk xvda") && error.contains("others than its owner can read it (mode 0644)"),
+        "{error}"
+    );
     assert!(world.stubs().is_empty());
 }
 

@@ -125,6 +125,7 @@ impl Spy {
     fn judge_write(&self, path: &str, value: &str) {
         let may = path.starts_with(&format!("{}/", paths::RECORDS))
             || path.starts_with("/local/domain/") && path.contains("/backend/virtio_disk/")
+            || path.starts_with("/local/domain/") && path.contains("/pilotfish-tls")
             || path.starts_with("/local/domain/")
                 && ["/data/pilotfish/config", "/data/pilotfish/ask", "/pilotfish-waits"]
                     .iter()
@@ -176,7 +177,8 @@ fn judge_words(line: &str) {
         let mut seen = BTreeSet::new();
         for part in value.split(',').filter(|_| key == "disk") {
             let (key, _) = part.split_once('=').unwrap_or_else(|| panic!("{part:?} in {line:?}"));
-            let known = ["id", "mmio", "irq", "mode", "store", "discard", "serial", "backend-timeout-ms"];
+            let known =
+                ["id", "mmio", "irq", "mode", "store", "discard", "serial", "backend-timeout-ms", "tls"];
             assert!(known.contains(&key) && seen.insert(key), "{part:?} in {line:?}");
         }
     }
@@ -244,6 +246,12 @@ impl Store for Spy {
         self.turn();
         self.judge_write(path, value);
         self.inner.write(path, value)
+    }
+
+    fn write_for(&self, reader: u16, path: &str, value: &str) -> Result<()> {
+        self.turn();
+        self.judge_write(path, "");
+        self.inner.write_for(reader, path, value)
     }
 
     fn remove(&self, path: &str) -> Result<()> {

@@ -13,6 +13,8 @@ use xen_pv_sys::io::xs_wire::{
     XS_WATCH_EVENT, XS_WRITE,
 };
 
+use zeroize::Zeroize;
+
 use super::store::Store;
 use super::wire::{Message, XS_DIRECTORY_PART, XS_SET_PERMS, strings};
 
@@ -135,9 +137,11 @@ impl Client {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.last_id = line.last_id.wrapping_add(1);
         let id = line.last_id;
-        Message { kind, id, transaction, payload }
-            .write_to(&mut *line.stream)
-            .map_err(|e| Failure::Broken(anyhow!("xenstore: {e}")))?;
+        let mut message = Message { kind, id, transaction, payload };
+        let written = message.write_to(&mut *line.stream);
+        // It may be a key.
+        message.payload.zeroize();
+        written.map_err(|e| Failure::Broken(anyhow!("xenstore: {e}")))?;
         loop {
             let answer = line.answers.recv_timeout(ANSWER_TIMEOUT).map_err(|e| {
                 Failure::Broken(match e {
@@ -250,6 +254,21 @@ impl Store for Client {
         self.request(XS_WRITE, 0, &[path], Some(value))
             .map_err(anyhow::Error::from)
             .with_context(|| format!("write {path}"))?;
+        Ok(())
+    }
+
+    fn write_for(&self, reader: u16, path: &str, value: &str) -> Result<()> {
+        let reader = format!("r{reader}");
+        // At once, so that there is no moment at which others can read it. dom0 owns it, others get nothing.
+        self.transaction(path, &|id| {
+            let request = |kind, strings: &[&str], tail| {
+                self.request(kind, id, strings, tail)
+                    .map_err(|e| anyhow::Error::from(e).context(format!("write {path}")))
+            };
+            request(XS_WRITE, &[path], Some(value))?;
+            request(XS_SET_PERMS, &[path, "n0", &reader], None)?;
+            Ok(true)
+        })?;
         Ok(())
     }
 

@@ -93,6 +93,18 @@ pub fn waits(stub: u16) -> String {
     format!("{DOMAINS}/{stub}/pilotfish-waits")
 }
 
+/// The keys of TLS of a stub's disks, for as long as it has not taken them. No stub can write there.
+#[must_use]
+pub fn tls_keys(stub: u16) -> String {
+    format!("{DOMAINS}/{stub}/pilotfish-tls")
+}
+
+/// The key of one disk.
+#[must_use]
+pub fn tls_key(stub: u16, disk: u32) -> String {
+    format!("{}/{disk}", tls_keys(stub))
+}
+
 /// The record of `guest`.
 #[must_use]
 pub fn record(guest: u16) -> String {

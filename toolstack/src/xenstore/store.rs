@@ -13,6 +13,9 @@ pub trait Store: Send + Sync {
     /// Writes a node, creating it and its parents.
     fn write(&self, path: &str, value: &str) -> Result<()>;
 
+    /// Writes a node that dom0 and the domain `reader` alone can read, and dom0 alone can write.
+    fn write_for(&self, reader: u16, path: &str, value: &str) -> Result<()>;
+
     /// Removes a node and all below; an absent one is no error.
     fn remove(&self, path: &str) -> Result<()>;
 

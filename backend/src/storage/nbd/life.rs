@@ -38,10 +38,11 @@ impl<H: Hypervisor> NbdDisk<H> {
     pub fn connect(
         hv: &H,
         network: &Network<H>,
-        options: NbdOptions,
+        mut options: NbdOptions,
         deadline_ns: u64,
     ) -> Result<NbdDisk<H>, Reason> {
-        let mut link = Link::new(network, options.server, options.export.clone());
+        let secrets = options.secrets.take();
+        let mut link = Link::new(network, options.server, options.export.clone(), secrets);
         let export = wait(hv, &mut link, deadline_ns)?;
         if let Some(why) = unusable(&export, options.writable) {
             return Err(Reason::Unfit(why));

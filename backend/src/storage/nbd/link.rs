@@ -1,14 +1,16 @@
-//! The connection to the server, or the way to the next one: TCP, then the negotiation.
+//! The connection to the server, or the way to the next one: TCP, then the negotiation, with TLS in it if there is a key.
 //!
 //! Nothing here waits. An attempt that fails is followed by a pause, as for a PV disk.
 
+use super::channel::Channel;
 use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
 use drivers::backoff;
 use kernel::Hypervisor;
-use nbd::{Client, Event, Export, Fault, NameTooLong, Security};
-use net::{Network, TcpClient, TcpState};
+use nbd::{Client, Event, Export, Fault, NameTooLong};
+use net::{Network, TcpState};
+use tls::Secrets;
 
 /// How long the server may take to accept a connection. What is lost on the way is sent again after a
 /// second.
@@ -31,6 +33,10 @@ pub enum Reason {
     Unfit(&'static str),
     /// The export's name is too long.
     Name,
+    /// TLS failed.
+    Tls(tls::Fault),
+    /// The server ended the connection instead of proving itself. Servers do so if they do not like the key.
+    TlsRefused,
 }
 
 impl fmt::Display for Reason {
@@ -43,6 +49,10 @@ impl fmt::Display for Reason {
             Reason::Silent => f.write_str("no answer to requests within the timeout"),
             Reason::Unfit(why) => f.write_str(why),
             Reason::Name => NameTooLong.fmt(f),
+            Reason::Tls(fault) => fault.fmt(f),
+            Reason::TlsRefused => f.write_str(
+                "the server ended the TLS handshake: it has another key for this identity, or none",
+            ),
         }
     }
 }
@@ -69,7 +79,7 @@ enum Stage {
 
 /// The connection.
 pub(super) struct Link<H: Hypervisor> {
-    tcp: TcpClient<H>,
+    channel: Channel<H>,
     export: String,
     stage: Stage,
     pause_ns: u64,
@@ -89,16 +99,23 @@ impl fmt::Display for Name<'_> {
 }
 
 impl<H: Hypervisor> Link<H> {
-    pub(super) fn new(network: &Network<H>, server: SocketAddr, export: String) -> Link<H> {
-        Link { tcp: TcpClient::new(network, server), export, stage: Stage::Down(0), pause_ns: 0 }
+    /// With `secrets` it is TLS, or nothing.
+    pub(super) fn new(
+        network: &Network<H>,
+        server: SocketAddr,
+        export: String,
+        secrets: Option<Secrets>,
+    ) -> Link<H> {
+        let channel = Channel::new(network, server, secrets);
+        Link { channel, export, stage: Stage::Down(0), pause_ns: 0 }
     }
 
     pub(super) fn network(&self) -> &Network<H> {
-        self.tcp.network()
+        self.channel.network()
     }
 
     pub(super) fn name(&self) -> Name<'_> {
-        Name { server: self.tcp.server(), export: &self.export }
+        Name { server: self.channel.server(), export: &self.export }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -106,21 +123,21 @@ impl<H: Hypervisor> Link<H> {
     }
 
     /// What requests go over, if it is up.
-    pub(super) fn up(&mut self) -> Option<(&mut Client, &mut TcpClient<H>)> {
+    pub(super) fn up(&mut self) -> Option<(&mut Client, &mut Channel<H>)> {
         match &mut self.stage {
-            Stage::Up(client, _) => Some((client, &mut self.tcp)),
+            Stage::Up(client, _) => Some((client, &mut self.channel)),
             _ => None,
         }
     }
 
     /// Bytes that wait to be read.
     pub(super) fn received(&self) -> usize {
-        if self.is_up() { self.tcp.received() } else { 0 }
+        if self.is_up() { self.channel.received() } else { 0 }
     }
 
     /// Whether a connection that was up is so no more, and everything that came over it was read.
     pub(super) fn has_ended(&self) -> bool {
-        self.is_up() && self.tcp.state() != TcpState::Open && self.tcp.received() == 0
+        self.is_up() && self.channel.state() != TcpState::Open && self.channel.received() == 0
     }
 
     /// Ends the connection: there is another one after a pause, which is none if this one has lasted.
@@ -135,7 +152,7 @@ impl<H: Hypervisor> Link<H> {
 
     /// Ends the connection: no other one for so long.
     pub(super) fn hold_off(&mut self, pause_ns: u64) {
-        self.tcp.abort();
+        self.channel.abort();
         self.stage = Stage::Down(self.network().now_ns().saturating_add(pause_ns));
     }
 
@@ -157,14 +174,13 @@ impl<H: Hypervisor> Link<H> {
             Stage::Up(..) => return None,
             Stage::Down(until_ns) => {
                 if now_ns >= *until_ns && self.network().port().is_some() {
-                    self.tcp.open();
-                    self.network().send_frames();
+                    self.channel.open();
                     self.stage = Stage::Opening(now_ns.saturating_add(OPENING_NS));
                 }
                 return None;
             }
-            Stage::Opening(until_ns) => match self.tcp.state() {
-                TcpState::Open => match Client::new(&self.export, Security::Plain, now_ns) {
+            Stage::Opening(until_ns) => match self.channel.state() {
+                TcpState::Open => match Client::new(&self.export, self.channel.security(), now_ns) {
                     Ok(client) => {
                         self.stage = Stage::Negotiating(client);
                         return self.step();
@@ -176,7 +192,7 @@ impl<H: Hypervisor> Link<H> {
                 TcpState::Closed => Reason::Refused,
                 TcpState::Ending => Reason::Ended,
             },
-            Stage::Negotiating(client) => match negotiate(client, &mut self.tcp, now_ns) {
+            Stage::Negotiating(client) => match negotiate(client, &mut self.channel, now_ns) {
                 Ok(None) => return None,
                 Ok(Some(export)) => {
                     self.go_up(now_ns);
@@ -211,37 +227,63 @@ impl<H: Hypervisor> Link<H> {
 /// Takes what has come of the negotiation; the export at its end.
 fn negotiate<H: Hypervisor>(
     client: &mut Client,
-    tcp: &mut TcpClient<H>,
+    channel: &mut Channel<H>,
     now_ns: u64,
 ) -> Result<Option<Export>, Reason> {
-    let (mut greeted, mut ready, mut fault) = (false, None, None);
-    tcp.receive(|bytes| {
+    loop {
+        let was_shaking = channel.is_shaking_hands();
+        let step = step_of(client, channel)?;
+        let has_tls = was_shaking && !channel.is_shaking_hands();
+        if has_tls || step == Some(Step::Greeted) {
+            // There is room: it is the first that is sent, in clear or over TLS.
+            let _ = channel.send(&client.opening());
+            channel.network().send_frames();
+        }
+        match step {
+            Some(Step::Ready(export)) => return Ok(Some(export)),
+            Some(Step::StartTls) => channel.start_tls().map_err(Reason::Tls)?,
+            Some(Step::Greeted) => {}
+            None if has_tls => {}
+            None => break,
+        }
+    }
+    client.check(now_ns).map_err(Reason::Fault)?;
+    match channel.state() {
+        TcpState::Open => Ok(None),
+        _ if channel.is_shaking_hands() => Err(Reason::TlsRefused),
+        _ => Err(Reason::Ended),
+    }
+}
+
+/// What the server has led the negotiation to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Greeted,
+    StartTls,
+    Ready(Export),
+}
+
+/// Takes what has come up to the next step: what follows it may have to be read in another way.
+fn step_of<H: Hypervisor>(client: &mut Client, channel: &mut Channel<H>) -> Result<Option<Step>, Reason> {
+    let (mut step, mut fault) = (None, None);
+    let received = channel.receive(|bytes| {
+        if step.is_some() || fault.is_some() {
+            return 0;
+        }
         let mut rest = bytes;
-        while fault.is_none() {
-            match client.receive(&mut rest) {
-                Ok(None) => break,
-                Ok(Some(Event::Greeted)) => greeted = true,
-                Ok(Some(Event::Ready(export))) => ready = Some(export),
-                // There are no requests yet, and nobody asked for TLS.
-                Ok(Some(Event::Data { .. } | Event::Done { .. } | Event::StartTls)) => {}
-                Err(broken) => fault = Some(broken),
-            }
+        match client.receive(&mut rest) {
+            Ok(Some(Event::Greeted)) => step = Some(Step::Greeted),
+            Ok(Some(Event::StartTls)) => step = Some(Step::StartTls),
+            Ok(Some(Event::Ready(export))) => step = Some(Step::Ready(export)),
+            // There are no requests yet.
+            Ok(None | Some(Event::Data { .. } | Event::Done { .. })) => {}
+            Err(broken) => fault = Some(broken),
         }
         bytes.len().saturating_sub(rest.len())
     });
-    if let Some(fault) = fault {
-        return Err(Reason::Fault(fault));
+    received.map_err(Reason::Tls)?;
+    match fault {
+        Some(fault) => Err(Reason::Fault(fault)),
+        None => Ok(step),
     }
-    if greeted {
-        // There is room: it is the first that is sent.
-        let _ = tcp.send(&client.opening());
-        tcp.network().send_frames();
-    }
-    if ready.is_none() {
-        client.check(now_ns).map_err(Reason::Fault)?;
-        if tcp.state() != TcpState::Open {
-            return Err(Reason::Ended);
-        }
-    }
-    Ok(ready)
 }

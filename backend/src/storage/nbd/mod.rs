@@ -6,6 +6,7 @@
 //!
 //! The connection may break at any time; `nbd/life.rs` says what happens then.
 
+mod channel;
 mod export;
 mod journal;
 mod kept;
@@ -34,7 +35,7 @@ const OWN_FLUSH: u64 = u64::MAX;
 const REPLAY: u64 = u64::MAX - 1;
 
 /// Which export, and how.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NbdOptions {
     /// Where the server listens.
     pub server: SocketAddr,
@@ -44,6 +45,8 @@ pub struct NbdOptions {
     pub writable: bool,
     /// Without a server for longer than this, requests fail until there is one again; `None`: no limit.
     pub timeout_ns: Option<u64>,
+    /// With them the connection is TLS, or there is none.
+    pub secrets: Option<tls::Secrets>,
 }
 
 /// The engine.
@@ -187,7 +190,7 @@ impl<H: Hypervisor> NbdDisk<H> {
         let NbdDisk { link, geometry, requests, outstanding, unsent, timeout, .. } = self;
         let Some((client, tcp)) = link.up() else { return Received::Nothing };
         let mut received = Received::Nothing;
-        tcp.receive(|bytes| {
+        let outcome = tcp.receive(|bytes| {
             let mut rest = bytes;
             while matches!(received, Received::Nothing) {
                 match client.receive(&mut rest) {
@@ -215,7 +218,11 @@ impl<H: Hypervisor> NbdDisk<H> {
             *unsent = true;
             bytes.len().saturating_sub(rest.len())
         });
-        received
+        match (received, outcome) {
+            // What came before it counts. The next call says it again.
+            (Received::Nothing, Err(fault)) => Received::Broken(Reason::Tls(fault)),
+            (received, _) => received,
+        }
     }
 
     /// Submits what waits for room; returns the first request that is over by that.

@@ -43,12 +43,13 @@ impl<H: Hypervisor> NbdDisk<H> {
     /// [`JournalError`] if the journal is not one of such a disk.
     pub fn resume(
         network: &Network<H>,
-        options: &NbdOptions,
+        mut options: NbdOptions,
         mut journal: NbdJournal,
     ) -> Result<NbdDisk<H>, JournalError> {
         let (geometry, unflushed) = journal.load()?;
-        let link = Link::new(network, options.server, options.export.clone());
-        let mut disk = NbdDisk::new(link, options, geometry);
+        let secrets = options.secrets.take();
+        let link = Link::new(network, options.server, options.export.clone(), secrets);
+        let mut disk = NbdDisk::new(link, &options, geometry);
         disk.journal = Some(journal);
         if unflushed != Unflushed::None {
             // Of how many, nobody has to know.

@@ -138,3 +138,16 @@ fn two_disks_do_not_share_an_export() {
 fn a_restart_would_lose_the_connection() {
     assert_eq!(Config::parse(&format!("{GOOD} restarts=1")).expect("good").restarts, 1);
 }
+
+#[test]
+fn tls_is_asked_for_and_only_of_an_nbd_disk() {
+    let has_tls = |line: &str| Config::parse(line).expect(line).disks[0].tls;
+    assert!(!has_tls(GOOD) && !has_tls(&format!("{GOOD},tls=off")));
+    assert!(has_tls(&format!("{GOOD},tls=on")));
+    assert_eq!(error(&format!("{GOOD},tls=yes")), "disk[0].tls=yes: neither on nor off");
+    assert_eq!(error(&format!("{GOOD},tls=on,tls=on")), "disk[0].tls=on: given twice");
+    let pv = "target=5 disk=id=1,mmio=0x2000000,irq=33,mode=rw,store=pv:1,tls=on";
+    assert_eq!(error(pv), "disk[0].tls=on: only an NBD disk has TLS");
+    let restarts = error(&format!("{GOOD},tls=on restarts=1"));
+    assert_eq!(restarts, "restarts=1: a key of TLS does not outlive a restart");
+}

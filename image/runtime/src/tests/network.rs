@@ -142,3 +142,34 @@ fn a_disk_beside_it_may_be_a_pv_disk() {
     world.borrow_mut().run();
     assert_eq!(driver.next_used().expect("an answer").1.status, 0);
 }
+
+#[test]
+fn a_key_that_is_not_there_or_none_at_all_is_told_and_not_shown() {
+    let (world, _host) = world();
+    let secure = NBD.replace("a%20disk", "a%20disk,tls=on").leak();
+    let node = format!("/local/domain/{STUB}/pilotfish-tls/51712");
+    let absent = told(&world, secure);
+    assert!(absent.starts_with("disk 51712: TLS key: pilotfish-tls/51712: "), "{absent}");
+    let key = "1f".repeat(32);
+    for words in [format!("{} {key}", "5a".repeat(32)), format!("5a {key} web"), key.clone()] {
+        world.borrow().store.write(&node, &words);
+        let bad = told(&world, secure);
+        assert!(bad.ends_with("not a seed, a key and an identity") && !bad.contains("1f1f"), "{bad}");
+    }
+    world.borrow().store.write(&node, &format!("{} {key} web", "5a".repeat(32)));
+    // With a key it is TLS or nothing.
+    let none = told(&world, secure);
+    let expected = "disk 51712: NBD server 10.0.0.5:10809: the server does not offer TLS, and the disk has a tls-psk-file: ";
+    assert!(none.starts_with(expected), "{none}");
+}
+
+#[test]
+fn a_server_that_requires_tls_is_told() {
+    let (world, host) = world();
+    host.with(|server| {
+        server.set_config(ServerConfig { name: "a disk".to_string(), tls: true, ..ServerConfig::default() })
+    });
+    let expected =
+        "disk 51712: NBD server 10.0.0.5:10809: the server requires TLS; set tls-psk-file: export \"a disk\"";
+    assert_eq!(told(&world, NBD), expected);
+}

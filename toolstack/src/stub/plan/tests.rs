@@ -3,6 +3,7 @@
 use super::*;
 use crate::disk::nbd::{Export, Network};
 use crate::disk::node::DiskNode;
+use crate::disk::tls_key::TlsKey;
 
 fn disk(n: u32, storage: DiskStorage, read_only: bool, serial: Option<&str>) -> Disk {
     let node = DiskNode {
@@ -105,7 +106,7 @@ fn export(name: &str, address: &str) -> DiskStorage {
     let network = Network::parse(address, None, None).unwrap();
     let look_up = |_: &str| Ok(Vec::new());
     let export = Export::parse(&format!("nbd://10.0.0.5/{name}"), network.address, &look_up).unwrap();
-    DiskStorage::Nbd { export, network }
+    DiskStorage::Nbd { export, network, tls: None }
 }
 
 #[test]
@@ -155,6 +156,25 @@ fn only_a_stub_without_ram_disks_may_restart() {
     assert!(plan.xl_config.contains("memory = 14\n"), "{}", plan.xl_config);
     let plan = Plan::new(&Config::default_for_tests(), identity(), None, &[pv]).unwrap();
     assert!(!plan.command_line.contains("restarts"));
+}
+
+#[test]
+fn a_disk_with_tls_says_so_and_its_key_is_nowhere_in_the_plan() {
+    let config = Config { on_stub_crash: OnStubCrash::Restart, ..Config::default_for_tests() };
+    let mut storage = export("a", "10.0.0.6/24");
+    let DiskStorage::Nbd { tls, .. } = &mut storage else { panic!() };
+    *tls = Some(TlsKey { file: "/etc/pilotfish/keys/web.psk".into(), identity: Some("web".into()) });
+    let disks = [disk(0, storage, false, Some("s")), disk(1, export("b", "10.0.0.6/24"), false, None)];
+    let plan = Plan::new(&config, identity(), None, &disks).unwrap();
+    assert!(
+        plan.command_line.contains(",store=nbd:10.0.0.5:10809/a,serial=s,tls=on disk="),
+        "{}",
+        plan.command_line
+    );
+    assert_eq!(plan.command_line.matches("tls=").count(), 1);
+    assert!(!plan.xl_config.contains("psk") && !plan.xl_config.contains("/etc/pilotfish/keys"));
+    assert_eq!(plan.with_tls, disks[..1]);
+    assert!(plan.no_restart.unwrap().contains("a key of TLS"));
 }
 
 #[test]

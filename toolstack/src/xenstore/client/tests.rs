@@ -40,6 +40,10 @@ fn xenstored(mut stream: UnixStream, mut nodes: BTreeMap<String, String>, mut co
                 Some(_) => (XS_RM, b"OK\0".to_vec()),
                 None => error("ENOENT"),
             },
+            XS_SET_PERMS => {
+                nodes.insert(format!("{path} is for"), words[1..].join(" "));
+                (XS_SET_PERMS, b"OK\0".to_vec())
+            }
             XS_TRANSACTION_START => (XS_TRANSACTION_START, b"1\0".to_vec()),
             XS_TRANSACTION_END if conflicts > 0 && path == "T" => {
                 conflicts -= 1;
@@ -95,6 +99,14 @@ fn a_disturbed_transaction_is_tried_again() {
     assert!(client.update("/s", &|_| Some("2")).unwrap());
     let (client, _events) = connected(&[("/s", "1")], u32::MAX);
     assert!(client.update("/s", &|_| Some("2")).is_err());
+}
+
+#[test]
+fn a_node_for_one_domain_is_dom0s_and_that_domain_may_read_it() {
+    let (client, _events) = connected(&[], 1);
+    client.write_for(7, "/k", "a key").unwrap();
+    assert_eq!(client.read("/k").unwrap().as_deref(), Some("a key"));
+    assert_eq!(client.read("/k is for").unwrap().as_deref(), Some("n0 r7"));
 }
 
 #[test]
