@@ -14,7 +14,8 @@ watch_stalls
 abused=$(raw_disk abused 8)
 honest=$(raw_disk honest 1)
 log_mark
-start_frontend hostile "mode=${mode:-attacks}" "$(virtio_disk xvda "$abused")" "$(virtio_disk xvdb "$honest")" ||
+vcpus=${hostile_vcpus:-1} \
+    start_frontend hostile "mode=${mode:-attacks}" "$(virtio_disk xvda "$abused")" "$(virtio_disk xvdb "$honest")" ||
     die "xl create"
 stub=$(stub_of hostile)
 told_attacks hostile 240
