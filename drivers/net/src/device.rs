@@ -1,16 +1,18 @@
 //! The network interface as smoltcp sees it.
 
+use crate::checksum;
 use alloc::boxed::Box;
-use drivers::netfront::{FRAME_MAX_BYTES, Health, NetFront, Reconnect};
+use alloc::vec;
+use core::num::{NonZeroU16, NonZeroUsize};
+use drivers::netfront::{FRAME_MAX_BYTES, Health, NetFront, Offload, Reconnect, first_part_bytes};
 use drivers::xenstore::{StoreError, Xenstore};
 use kernel::Hypervisor;
 use log::{info, warn};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// Frames that smoltcp lets a server send at once, if its window is no smaller: with their pages they take no more
-/// than netfront has for received frames.
-const BURST_FRAMES: usize = 32;
+/// Bytes that are copied at once.
+const WORD_BYTES: usize = 16;
 
 /// The interface, or the way to the next one.
 #[expect(clippy::large_enum_variant, reason = "there is one for each disk, on the heap")]
@@ -20,31 +22,45 @@ enum Link<H: Hypervisor> {
 }
 
 /// Frames of no use that are dropped at once, at most.
-const FOREIGN_AT_ONCE: usize = 64;
-
-/// One frame.
-type Frame = Box<[u8; FRAME_MAX_BYTES]>;
+const USELESS_AT_ONCE: usize = 64;
 
 /// The interface with a frame for each direction: pages that netback reaches are never lent.
 pub(crate) struct NetDevice<H: Hypervisor> {
     /// `None` only while one becomes the other.
     link: Option<Link<H>>,
-    rx_frame: Frame,
-    tx_frame: Frame,
+    rx_frame: Box<[u8]>,
+    tx_frame: Box<[u8]>,
+    /// Of the last interface, if there is none.
     frame_max: usize,
+    uncut_max: Option<NonZeroUsize>,
+    /// Bytes that came for TCP connections.
+    payload_bytes: usize,
     /// IPv6 is spoken, and not IPv4.
     is_v6: bool,
 }
 
 impl<H: Hypervisor> NetDevice<H> {
     pub(crate) fn new(front: NetFront<H>, is_v6: bool) -> NetDevice<H> {
+        let frame = || vec![0; FRAME_MAX_BYTES.saturating_add(WORD_BYTES)].into_boxed_slice();
         NetDevice {
             frame_max: front.frame_max_bytes(),
-            is_v6,
+            uncut_max: front.uncut_max_bytes(),
             link: Some(Link::Up(front)),
-            rx_frame: Box::new([0; FRAME_MAX_BYTES]),
-            tx_frame: Box::new([0; FRAME_MAX_BYTES]),
+            rx_frame: frame(),
+            tx_frame: frame(),
+            payload_bytes: 0,
+            is_v6,
         }
+    }
+
+    /// Bytes that may have to be acknowledged.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    /// They are.
+    pub(crate) fn forget_payload(&mut self) {
+        self.payload_bytes = 0;
     }
 
     pub(crate) fn up(&self) -> Option<&NetFront<H>> {
@@ -84,7 +100,7 @@ impl<H: Hypervisor> NetDevice<H> {
     }
 
     /// Notices that the connection to netback broke, goes a step towards the next one. True if there is
-    /// one again.
+    /// one again: its capabilities may be others.
     pub(crate) fn service(&mut self, xs: &mut Xenstore<H>) -> bool {
         if self.up().is_some_and(|front| front.health() != Health::Connected)
             && let Some(Link::Up(front)) = self.link.take()
@@ -96,6 +112,7 @@ impl<H: Hypervisor> NetDevice<H> {
         let Some(front) = way.step(xs) else { return false };
         info!("{}: connected again", front.backend_path());
         self.frame_max = front.frame_max_bytes();
+        self.uncut_max = front.uncut_max_bytes();
         self.link = Some(Link::Up(front));
         true
     }
@@ -132,17 +149,30 @@ impl RxToken for Received<'_> {
 pub(crate) struct Sending<'a, H: Hypervisor> {
     front: &'a mut NetFront<H>,
     frame: &'a mut [u8],
+    segment_bytes: Option<NonZeroU16>,
+}
+
+impl<'a, H: Hypervisor> Sending<'a, H> {
+    fn new(front: &'a mut NetFront<H>, frame: &'a mut [u8]) -> Sending<'a, H> {
+        Sending { front, frame, segment_bytes: None }
+    }
 }
 
 impl<H: Hypervisor> TxToken for Sending<'_, H> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        // What fills pages begins at a multiple of the words that are copied.
+        let start = first_part_bytes(len).wrapping_neg() % WORD_BYTES;
         // It keeps to the frames' length that `capabilities` tells.
-        let len = len.min(self.frame.len());
-        let frame = self.frame.get_mut(..len).unwrap_or_default();
+        let frame = self.frame.get_mut(start..start.saturating_add(len)).unwrap_or_default();
         let result = f(frame);
+        let checksum = checksum::leave_to_netback(frame);
         // There was room. A frame that is lost all the same is sent again, as any that the network loses.
-        let _ = self.front.send(frame);
+        let _ = self.front.send(frame, Offload { checksum, segment_bytes: self.segment_bytes });
         result
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment_bytes = meta.segmentation_offload_size;
     }
 }
 
@@ -162,31 +192,36 @@ impl<H: Hypervisor> Device for NetDevice<H> {
         if !front.can_send() {
             return None;
         }
-        let is_v6 = self.is_v6;
-        let mut foreign = 0..FOREIGN_AT_ONCE;
+        let mut useless = 0..USELESS_AT_ONCE;
         let len = loop {
-            let len = front.receive(&mut self.rx_frame)?;
-            if is_spoken(self.rx_frame.get(..len)?, is_v6) {
-                break len;
+            let received = front.receive(&mut self.rx_frame)?;
+            let frame = self.rx_frame.get(..received.len)?;
+            // Nobody else looks at the checksums.
+            if is_spoken(frame, self.is_v6) && checksum::is_sound(frame, received.is_verified) {
+                break received.len;
             }
             // More of them have to wait for another turn.
-            foreign.next()?;
+            useless.next()?;
         };
-        let received = self.rx_frame.get(..len)?;
-        Some((Received(received), Sending { front, frame: self.tx_frame.as_mut_slice() }))
+        let frame = self.rx_frame.get(..len)?;
+        self.payload_bytes = self.payload_bytes.saturating_add(checksum::tcp_payload_bytes(frame));
+        Some((Received(frame), Sending::new(front, &mut self.tx_frame)))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_, H>> {
         let Some(Link::Up(front)) = &mut self.link else { return None };
-        front.can_send().then_some(Sending { front, frame: self.tx_frame.as_mut_slice() })
+        front.can_send().then(|| Sending::new(front, &mut self.tx_frame))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = self.frame_max;
-        // smoltcp makes and checks every checksum: netback leaves that to us.
-        capabilities.max_burst_size = Some(BURST_FRAMES);
+        // Netback makes those of TCP. The others are looked at as they come (`checksum.rs`).
+        capabilities.checksum.tcp = Checksum::None;
+        capabilities.checksum.udp = Checksum::Tx;
+        // smoltcp 0.14 has this for IPv4 only: longer packets of IPv6 it drops.
+        capabilities.segmentation.tcpv4 = self.uncut_max;
         capabilities
     }
 }

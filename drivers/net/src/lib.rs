@@ -27,6 +27,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod checksum;
 mod device;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

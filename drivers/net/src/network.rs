@@ -9,11 +9,16 @@ use drivers::netfront::NetFront;
 use drivers::xenstore::{StoreError, Xenstore};
 use kernel::{Hypervisor, Port};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::socket::Socket;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
 /// Frames that one call of [`Network::poll`] takes at most: the guest's accesses wait meanwhile.
 const FRAMES_AT_ONCE: usize = 64;
+/// So much every TCP sends before it hears anything (RFC 6928): nobody waits for an acknowledgement of less.
+const LITTLE_BYTES: usize = 14_600;
+/// How long an acknowledgement waits for something to go with.
+const ANSWER_PAUSE_NS: u64 = 4_000_000;
 /// How often to look whether netback has sent something, when it has no room and makes no event.
 const FULL_PAUSE_NS: u64 = 10_000_000;
 /// The first of the ports that we use, one for each connection in turn (RFC 6335, "dynamic").
@@ -57,6 +62,8 @@ pub(crate) struct Stack<H: Hypervisor> {
     pub(crate) interface: Interface,
     pub(crate) sockets: SocketSet<'static>,
     next_port: u16,
+    /// Until then what has come need not be answered.
+    answer_ns: Option<u64>,
 }
 
 /// The network. Clones are the same one. Connections are [`crate::TcpClient`]s.
@@ -80,7 +87,8 @@ impl<H: Hypervisor> Network<H> {
         let interface = interface(&mut device, mac, address, now_ns);
         let sockets = SocketSet::new(vec![]);
         let next_port = FIRST_PORT | u16::try_from(now_ns >> 10 & 0x3fff).unwrap_or(0);
-        let stack = Stack { hv: hv.clone(), device, mac, address, interface, sockets, next_port };
+        let stack =
+            Stack { hv: hv.clone(), device, mac, address, interface, sockets, next_port, answer_ns: None };
         Network { stack: Rc::new(RefCell::new(stack)) }
     }
 
@@ -89,10 +97,15 @@ impl<H: Hypervisor> Network<H> {
         self.stack.borrow_mut()
     }
 
-    /// Takes in frames, as many as one turn may, and sends what is due. True if something may have changed
-    /// for a connection.
+    /// Takes in frames, as many as one turn may, and sends what is due and cannot wait. True if something may
+    /// have changed for a connection.
     pub fn poll(&self) -> bool {
         self.stack().poll()
+    }
+
+    /// Sends what is due, unless it can wait: acknowledgements can, for a moment.
+    pub fn send_answers(&self) {
+        let _ = self.stack().send_answers();
     }
 
     /// Sends what is due.
@@ -167,7 +180,7 @@ fn seed_of(address: IpAddr) -> u64 {
     word(high) ^ word(low).rotate_left(32)
 }
 
-/// smoltcp's side of the interface. It asks for the length of frames once.
+/// smoltcp's side of the interface. It asks once for the length of frames, and for offloads.
 fn interface<H: Hypervisor>(
     device: &mut NetDevice<H>,
     mac: [u8; 6],
@@ -197,7 +210,7 @@ impl<H: Hypervisor> Stack<H> {
     fn service(&mut self, xs: &mut Xenstore<H>) -> bool {
         let is_new = self.device.service(xs);
         if is_new {
-            // Its frames may have another length. Connections stand: they are kept elsewhere.
+            // It may have other frames and offloads. Connections stand: they are kept elsewhere.
             self.interface = interface(&mut self.device, self.mac, self.address, self.hv.now_ns());
         }
         is_new
@@ -218,10 +231,39 @@ impl<H: Hypervisor> Stack<H> {
                 PollIngressSingleResult::SocketStateChanged => changed = true,
             }
         }
-        self.send_frames() || changed
+        self.send_answers() || changed
+    }
+
+    /// An acknowledgement alone costs the server's host as much as a request. One of little that has come waits
+    /// for the next request, as long as nothing of ours waits for what has come: then it is all on its way.
+    fn can_wait(&mut self) -> bool {
+        let payload_bytes = self.device.payload_bytes();
+        let is_sent = self.sockets.iter().all(|(_, socket)| match socket {
+            Socket::Tcp(tcp) => tcp.send_queue() < LITTLE_BYTES,
+            #[expect(unreachable_patterns, reason = "there are others with other features")]
+            _ => true,
+        });
+        if payload_bytes == 0 || payload_bytes >= LITTLE_BYTES || !is_sent {
+            return false;
+        }
+        let now_ns = self.hv.now_ns();
+        now_ns < *self.answer_ns.get_or_insert(now_ns.saturating_add(ANSWER_PAUSE_NS))
+    }
+
+    fn send_answers(&mut self) -> bool {
+        if !self.can_wait() {
+            return self.send_frames();
+        }
+        // Places that were emptied, and answers of the interface's own.
+        if let Some(front) = self.device.up_mut() {
+            front.kick();
+        }
+        false
     }
 
     pub(crate) fn send_frames(&mut self) -> bool {
+        self.answer_ns = None;
+        self.device.forget_payload();
         let wanted = self.sockets_count();
         let Stack { hv, device, interface, sockets, .. } = self;
         let now = at(hv.now_ns());
@@ -263,6 +305,7 @@ impl<H: Hypervisor> Stack<H> {
         let now_ns = self.hv.now_ns();
         let due = self.interface.poll_at(at(now_ns), &self.sockets)?;
         let due_ns = u64::try_from(due.total_micros()).unwrap_or(0).saturating_mul(1_000);
+        let due_ns = due_ns.max(self.answer_ns.unwrap_or(0));
         let wanted = self.sockets_count();
         let is_full = self.device.up_mut().is_some_and(|front| !front.has_room(wanted));
         // What is due cannot be sent. An event comes when there is room.

@@ -47,7 +47,7 @@ impl BackRing {
         (&self.pages[at / 4096], at % 4096)
     }
 
-    /// Requests that wait to be taken.
+    /// How many requests there are.
     pub(super) fn waiting(&self) -> usize {
         self.word(REQ_PROD).wrapping_sub(self.req_cons) as usize
     }

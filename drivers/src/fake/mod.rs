@@ -21,5 +21,5 @@ pub mod xenstored;
 pub use blkback::{BlkBack, BlkBackConfig};
 pub use disk::{Counts, Disk};
 pub use faults::{Faults, Misdeed};
-pub use netback::{NetBack, NetMisdeed};
+pub use netback::{NetBack, NetMisdeed, RxForm, SentFrame};
 pub use xenstored::XenStored;

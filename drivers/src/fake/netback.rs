@@ -1,7 +1,10 @@
 //! A fake netback in domain 0: handshake over the fake xenstored, both rings, frames.
 //!
 //! It looks at the rings only when notified and notifies only when asked to, so a driver that forgets
-//! either hangs here as it would on Xen.
+//! either hangs here as it would on Xen. It takes and brings what Linux' netback does: frames in parts
+//! (`frames.rs`).
+
+mod frames;
 
 use super::backring::BackRing;
 use super::toolstack::Device;
@@ -13,27 +16,28 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use frames::{Takes, copy_in, read_chain};
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, Hypervisor, Port};
 use xen_pv_sys::io::netif::{
-    NETIF_RSP_DROPPED, NETIF_RSP_ERROR, NETIF_RSP_OKAY, NETRXF_MORE_DATA, NETTXF_MORE_DATA, RX_ENTRY_SIZE,
-    RxRequest, RxResponse, TX_ENTRY_SIZE, TxRequest, TxResponse,
+    NETIF_RSP_DROPPED, NETIF_RSP_ERROR, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA,
+    RX_ENTRY_SIZE, RxRequest, RxResponse, TX_ENTRY_SIZE, TxResponse,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A broken rule, or bad luck. Of the receive ring but for the last four.
+pub use frames::{RxForm, SentFrame};
+
+/// A broken rule, or bad luck. Of the receive ring but for the last five.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NetMisdeed {
     /// The next response carries this id.
     RxId(u16),
-    /// The next frame begins here.
+    /// The next part of a frame begins here.
     RxOffset(u16),
-    /// The next response says that its frame is so long.
+    /// The next response says that its part is so long.
     RxStatus(i16),
     /// The next response has these flags.
     RxFlags(u16),
-    /// The next frame comes in parts of this many bytes.
-    RxParts(u16),
     /// `rsp_prod` jumps ahead by this much.
     RxIndexJump(u32),
     /// The next response of the transmit ring has another id.
@@ -44,6 +48,8 @@ pub enum NetMisdeed {
     TxDuplicate,
     /// It says that the frame was dropped.
     TxDropped,
+    /// It answers extra information that there was not.
+    TxNull,
 }
 
 struct Connection {
@@ -52,8 +58,6 @@ struct Connection {
     tx: BackRing,
     rx: BackRing,
     port: Port,
-    /// The frontend takes frames in parts.
-    in_parts: bool,
 }
 
 struct Inner {
@@ -74,9 +78,9 @@ struct Inner {
     /// Frames are taken, but their pages not given back.
     holds_tx: bool,
     connections: u64,
-    sent: Vec<Vec<u8>>,
+    sent: Vec<SentFrame>,
     /// Frames that wait for a place in the receive ring.
-    incoming: VecDeque<Vec<u8>>,
+    incoming: VecDeque<(Vec<u8>, RxForm)>,
 }
 
 /// A handle on the fake; clones are the same netback.
@@ -126,7 +130,7 @@ impl NetBack {
         let back_dir = device.make(
             back_dir,
             &[("mac", "00:16:3e:01:02:03"), ("mtu", mtu.as_str())],
-            &[("feature-rx-copy", "1"), ("feature-sg", "1")],
+            &[("feature-rx-copy", "1"), ("feature-sg", "1"), ("feature-gso-tcpv4", "1")],
         );
         inner.me = inner.me.domain(backend);
         inner.back_dir = back_dir;
@@ -175,7 +179,12 @@ impl NetBack {
 
     /// A frame comes from the network. It waits until there is a place for it.
     pub fn deliver(&self, frame: &[u8]) {
-        self.inner.borrow_mut().incoming.push_back(frame.to_vec());
+        self.deliver_as(frame, RxForm::default());
+    }
+
+    /// As [`NetBack::deliver`], in that form.
+    pub fn deliver_as(&self, frame: &[u8], form: RxForm) {
+        self.inner.borrow_mut().incoming.push_back((frame.to_vec(), form));
     }
 
     /// Frames that wait for a place.
@@ -187,6 +196,12 @@ impl NetBack {
     /// The frames that were sent since the last call.
     #[must_use]
     pub fn take_sent(&self) -> Vec<Vec<u8>> {
+        self.take_sent_frames().into_iter().map(|frame| frame.bytes).collect()
+    }
+
+    /// The same, and what they are sent with.
+    #[must_use]
+    pub fn take_sent_frames(&self) -> Vec<SentFrame> {
         core::mem::take(&mut self.inner.borrow_mut().sent)
     }
 
@@ -263,7 +278,6 @@ impl Inner {
             tx: map(tx, TX_ENTRY_SIZE),
             rx: map(rx, RX_ENTRY_SIZE),
             port,
-            in_parts: number("feature-sg") == Some(1),
         });
         self.connections += 1;
         self.go_to(4);
@@ -280,19 +294,27 @@ impl Inner {
         }
     }
 
+    fn offers(&self, key: &str) -> bool {
+        self.store.read(&format!("{}/{key}", self.back_dir)).as_deref() == Some("1")
+    }
+
     fn serve(&mut self) -> bool {
+        let takes = Takes { parts: self.offers("feature-sg"), cuts: self.offers("feature-gso-tcpv4") };
         let Some(connection) = &mut self.connection else { return false };
         let notified = self.me.evtchn_take_pending(connection.port);
         if notified {
             // All of them first: an answer too many would lie where a request does.
-            let taken = core::iter::from_fn(|| connection.tx.take());
-            let requests: Vec<TxRequest> =
-                taken.map(|entry| TxRequest::read_from_prefix(&entry).expect("an entry").0).collect();
-            for chain in requests.split_inclusive(|request| request.flags & NETTXF_MORE_DATA == 0) {
-                assert!(chain.len() == 1 || connection.in_parts, "frames in parts were not agreed");
-                self.sent.push(copy_out(&self.me, self.stub, chain));
-                if !self.holds_tx {
-                    chain.iter().for_each(|part| answer_tx(&mut connection.tx, part.id, &mut self.misdeed));
+            let taken: Vec<_> = core::iter::from_fn(|| connection.tx.take()).collect();
+            let mut taken = taken.into_iter();
+            while let Some(chain) = read_chain(&self.me, self.stub, takes, &mut taken) {
+                self.sent.push(chain.frame);
+                for (part, id) in chain.ids.into_iter().enumerate().filter(|_| !self.holds_tx) {
+                    answer_tx(&mut connection.tx, id, &mut self.misdeed);
+                    if part == 0 && chain.has_extra {
+                        // Linux leaves in the id what stood there.
+                        let null = TxResponse { id: 1, status: NETIF_RSP_NULL };
+                        connection.tx.put(null.as_bytes());
+                    }
                 }
             }
             connection.tx.enable_events();
@@ -300,26 +322,14 @@ impl Inner {
         }
         let mut moved = notified;
         connection.rx_waits &= !notified;
-        while let Some(frame) = self.incoming.front().filter(|_| !connection.rx_waits) {
-            let part_bytes = match self.misdeed {
-                Some(NetMisdeed::RxParts(bytes)) => usize::from(bytes),
-                _ => {
-                    if connection.in_parts {
-                        4096
-                    } else {
-                        frame.len().max(1)
-                    }
-                }
-            };
-            let parts: Vec<&[u8]> = frame.chunks(part_bytes).collect();
-            // A frame that does not fit waits whole.
-            if connection.rx.waiting() < parts.len() {
+        while let Some((frame, form)) = self.incoming.front().filter(|_| !connection.rx_waits) {
+            let parts = frame.chunks(form.part_bytes).count().max(1) + usize::from(form.extra.is_some());
+            if connection.rx.waiting() < parts {
                 connection.rx.enable_events();
                 connection.rx_waits = true;
                 break;
             }
-            let bring = Bring { me: &self.me, stub: self.stub, rx: &mut connection.rx };
-            bring.frame(&parts, &mut self.misdeed);
+            bring(&self.me, self.stub, &mut connection.rx, (frame, form), &mut self.misdeed);
             self.incoming.pop_front();
             moved = true;
         }
@@ -328,29 +338,29 @@ impl Inner {
     }
 }
 
-/// A frame on its way into the receive ring.
-struct Bring<'a> {
-    me: &'a FakeXen,
+/// Puts a frame into places of the receive ring. There are enough.
+fn bring(
+    me: &FakeXen,
     stub: DomId,
-    rx: &'a mut BackRing,
-}
-
-impl Bring<'_> {
-    fn frame(self, parts: &[&[u8]], misdeed: &mut Option<NetMisdeed>) {
-        let Bring { me, stub, rx } = self;
-        if let Some(NetMisdeed::RxParts(_)) = *misdeed {
-            *misdeed = None;
-        }
-        for (index, part) in parts.iter().enumerate() {
-            let is_last = index + 1 == parts.len();
-            let entry = rx.take().expect("there was room");
-            let (request, _) = RxRequest::read_from_prefix(&entry).expect("an entry");
-            let offset = if let Some(NetMisdeed::RxOffset(offset)) = *misdeed { offset } else { 0 };
-            copy_in(me, stub, request.gref, offset, part);
-            let status = i16::try_from(part.len()).expect("short");
-            // The first says that the frame has its checksum.
-            let flags = if is_last { 0 } else { NETRXF_MORE_DATA } | u16::from(index == 0);
-            answer_rx(rx, RxResponse { id: request.id, offset, flags, status }, misdeed);
+    ring: &mut BackRing,
+    (frame, form): (&[u8], &RxForm),
+    misdeed: &mut Option<NetMisdeed>,
+) {
+    let mut parts = frame.chunks(form.part_bytes).peekable();
+    let mut flags = form.flags | if form.extra.is_some() { NETRXF_EXTRA_INFO } else { 0 };
+    let mut extra = form.extra;
+    while let Some(part) = parts.next() {
+        let entry = ring.take().expect("a place");
+        let (request, _) = RxRequest::read_from_prefix(&entry).expect("an entry");
+        let offset = if let Some(NetMisdeed::RxOffset(offset)) = *misdeed { offset } else { 0 };
+        copy_in(me, stub, request.gref, offset, part);
+        flags |= if parts.peek().is_some() { NETRXF_MORE_DATA } else { 0 };
+        let len = i16::try_from(part.len()).expect("short");
+        answer_rx(ring, RxResponse { id: request.id, offset, flags, status: len }, misdeed);
+        flags = 0;
+        if let Some(extra) = extra.take() {
+            let _ = ring.take().expect("a place");
+            ring.put(extra.as_bytes());
         }
     }
 }
@@ -361,6 +371,7 @@ fn answer_tx(ring: &mut BackRing, id: u16, misdeed: &mut Option<NetMisdeed>) {
         Some(NetMisdeed::TxBogusId) => response.id ^= 1 << 8,
         Some(NetMisdeed::TxId(other)) => response.id = other,
         Some(NetMisdeed::TxDuplicate) => ring.put(response.as_bytes()),
+        Some(NetMisdeed::TxNull) => response.status = NETIF_RSP_NULL,
         Some(NetMisdeed::TxDropped) => response.status = NETIF_RSP_DROPPED,
         _ => return ring.put(response.as_bytes()),
     }
@@ -379,37 +390,6 @@ fn answer_rx(ring: &mut BackRing, mut response: RxResponse, misdeed: &mut Option
     }
     *misdeed = None;
     ring.put(response.as_bytes());
-}
-
-/// The frame of these requests: the first names its whole length, the others that of their part.
-fn copy_out(me: &FakeXen, owner: DomId, chain: &[TxRequest]) -> Vec<u8> {
-    let later: u16 = chain.iter().skip(1).map(|request| request.size).sum();
-    let mut frame = Vec::new();
-    for (index, request) in chain.iter().enumerate() {
-        assert_eq!(request.flags & !NETTXF_MORE_DATA, 0, "with its checksums");
-        let size = if index == 0 {
-            request.size.checked_sub(later).expect("its whole length")
-        } else {
-            request.size
-        };
-        assert!(size > 0, "an empty part");
-        let page = me.map_grant(owner, GrantRef(request.gref), false).expect("a granted page");
-        let mut part = vec![0; size.into()];
-        page.read(request.offset.into(), &mut part).expect("inside");
-        drop(page);
-        me.unmap_grant(owner, GrantRef(request.gref)).expect("just mapped");
-        frame.append(&mut part);
-    }
-    frame
-}
-
-/// Copies a frame into a page, as far as it lies in it.
-fn copy_in(me: &FakeXen, owner: DomId, gref: u32, offset: u16, frame: &[u8]) {
-    let page = me.map_grant(owner, GrantRef(gref), true).expect("a granted page");
-    let room = 4096usize.saturating_sub(offset.into());
-    page.write(usize::from(offset).min(4096), &frame[..frame.len().min(room)]).expect("inside");
-    drop(page);
-    me.unmap_grant(owner, GrantRef(gref)).expect("just mapped");
 }
 
 /// What netback answers for a frame that it could not bring.

@@ -1,8 +1,8 @@
 //! A connection's beginning, its watches, and its end.
 
 use super::{
-    Chain, ConnectError, Counts, Health, MTU_MAX_BYTES, MTU_USUAL_BYTES, NetFront, PeerFault, RX_PAGES,
-    Reconnect, TX_PAGES, TxSlot,
+    ConnectError, Counts, Health, MTU_BYTES, MTU_MAX_BYTES, NetFront, PeerFault, RX_PAGES, Reconnect,
+    TX_PAGES, TxSlot,
 };
 use crate::evtchn::OwnedPort;
 use crate::frontend::{self, CONNECT_TIMEOUT_NS, Device, Numbers, Session, is_below};
@@ -44,10 +44,12 @@ impl<H: Hypervisor> Device<H> for NetFront<H> {
             ("request-rx-copy", 1),
             // We notify when it waits for places: without that it looks for itself, every 30 ms.
             ("feature-rx-notify", 1),
-            // Otherwise frames of the same host come without their checksums.
-            ("feature-no-csum-offload", 1),
-            // Frames in parts, only where they have to be: whoever need not speak of it cannot be deceived by it.
-            ("feature-sg", u32::from(self.is_in_parts())),
+            // Frames in parts, long ones, and such as nobody has made checksums for. Those of IPv4 come without
+            // it unless we object.
+            ("feature-sg", 1),
+            ("feature-gso-tcpv4", 1),
+            ("feature-gso-tcpv6", 1),
+            ("feature-ipv6-csum-offload", 1),
         ];
         let write = |(key, number): &(&str, u32)| {
             Ask::Write(format!("{}/{key}", self.session.paths.frontend), number.to_string())
@@ -80,6 +82,7 @@ impl<H: Hypervisor> Device<H> for NetFront<H> {
 struct Properties {
     mac: [u8; 6],
     mtu_bytes: u16,
+    cuts: bool,
 }
 
 impl Properties {
@@ -90,19 +93,22 @@ impl Properties {
             Err(error) if error.is_not_found() => return Err(ConnectError::Missing("mac")),
             Err(error) => return Err(error.into()),
         };
-        let mtu = Numbers::read(xs, &paths.frontend, &["mtu"])?.next()?.unwrap_or(MTU_USUAL_BYTES.into());
+        let mtu = Numbers::read(xs, &paths.frontend, &["mtu"])?.next()?.unwrap_or(MTU_BYTES.into());
         if mtu < MTU_MIN_BYTES {
             return Err(ConnectError::BadValue("mtu"));
         }
-        let mut features = Numbers::read(xs, &paths.backend, &["feature-rx-copy", "feature-sg"])?;
+        let keys = ["feature-rx-copy", "feature-sg", "feature-gso-tcpv4"];
+        let mut features = Numbers::read(xs, &paths.backend, &keys)?;
         // A netback that maps our pages for reading frames has never been seen, and would need another driver.
         if features.next()? != Some(1) {
             return Err(ConnectError::Missing("feature-rx-copy"));
         }
-        // More than we have use for is as good as what we can use.
-        let largest = if features.next()? == Some(1) { MTU_MAX_BYTES } else { MTU_USUAL_BYTES };
-        let mtu_bytes = u16::try_from(mtu).unwrap_or(u16::MAX).min(largest);
-        Ok(Properties { mac, mtu_bytes })
+        let takes_parts = features.next()? == Some(1);
+        let cuts = features.next()? == Some(1) && takes_parts;
+        // More than we have use for, or than netback takes in one part, is as good as the most.
+        let longest = if takes_parts { MTU_MAX_BYTES } else { MTU_BYTES };
+        let mtu_bytes = u16::try_from(mtu).unwrap_or(longest).min(longest);
+        Ok(Properties { mac, mtu_bytes, cuts })
     }
 }
 
@@ -181,14 +187,15 @@ impl<H: Hypervisor> NetFront<H> {
             rx,
             tx_slots: pages.into_iter().map(slot).collect(),
             tx_free: (0..TX_PAGES).rev().filter_map(|number| u8::try_from(number).ok()).collect(),
+            tx_extras: 0,
             rx_pages,
             rx_taken: 0,
-            rx_chain: Chain::default(),
             tx_ring,
             rx_ring,
             port,
             mac: properties.mac,
             mtu_bytes: properties.mtu_bytes,
+            cuts: properties.cuts,
             health: Health::Connected,
             counts: Counts::default(),
         };

@@ -1,6 +1,5 @@
 //! How a connection breaks, and whose doing it was.
 
-use super::PARTS_MAX;
 use crate::ring::ResponseOverrun;
 use core::fmt;
 use kernel::Errno;
@@ -13,17 +12,26 @@ pub enum PeerFault {
     ResponseOverrun(ResponseOverrun),
     /// A response to no frame that it has, or to one whose turn it is not; the id it carries.
     UnknownId(u16),
-    /// A frame that does not lie in its page.
+    /// Part of a frame that does not lie in its page.
     OutOfPage {
         /// Where it begins, in bytes.
         offset: u16,
         /// How long it is, in bytes.
         len: u16,
     },
-    /// What was not agreed: a frame in parts, or more than a frame; the response's flags.
+    /// A response with flags that it cannot have.
     BadFlags(u16),
-    /// A frame in more parts than a frame has.
-    EndlessFrame,
+    /// Extra information that was not agreed.
+    BadExtra {
+        /// Its type.
+        kind: u8,
+        /// Its flags.
+        flags: u8,
+    },
+    /// A frame of more parts than any has.
+    TooManyParts,
+    /// A frame whose rest is not there.
+    Unfinished,
     /// It left the connected state.
     Left(XenbusState),
     /// It cannot be notified any more.
@@ -37,9 +45,15 @@ impl fmt::Display for PeerFault {
         match self {
             PeerFault::ResponseOverrun(overrun) => overrun.fmt(f),
             PeerFault::UnknownId(id) => write!(f, "a response to no frame ({id:#x})"),
-            PeerFault::OutOfPage { offset, len } => write!(f, "a frame of {len} bytes at {offset} of a page"),
-            PeerFault::BadFlags(flags) => write!(f, "a frame with what was not agreed (flags {flags:#x})"),
-            PeerFault::EndlessFrame => write!(f, "a frame in more than {PARTS_MAX} parts"),
+            PeerFault::OutOfPage { offset, len } => {
+                write!(f, "part of a frame, of {len} bytes at {offset} of a page")
+            }
+            PeerFault::BadFlags(flags) => write!(f, "a frame with flags {flags:#x}"),
+            PeerFault::BadExtra { kind, flags } => {
+                write!(f, "extra information of type {kind}, flags {flags:#x}")
+            }
+            PeerFault::TooManyParts => f.write_str("a frame of too many parts"),
+            PeerFault::Unfinished => f.write_str("a frame without its end"),
             PeerFault::Left(state) => write!(f, "netback went to state {state:?}"),
             PeerFault::Unreachable(errno) => write!(f, "netback cannot be notified: {errno}"),
             PeerFault::Replaced => f.write_str("the interface was detached or given another netback"),
@@ -65,6 +79,6 @@ pub enum SendError {
     Full,
     /// The connection is not in service; see [`super::NetFront::health`].
     NotConnected,
-    /// Shorter than a header, or longer than the interface's frames.
+    /// Shorter than a header, or longer than the interface's frames, or than netback cuts.
     BadLength,
 }

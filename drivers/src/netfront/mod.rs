@@ -5,21 +5,28 @@
 //! [`NetFront::receive`] until none, [`NetFront::send`], [`NetFront::kick`]; then
 //! [`NetFront::enable_events`] before sleeping.
 //!
-//! Netback is not trusted. A response is copied once; its id must be the one due, its frame must lie in
-//! the page; anything else ends the connection ([`Health::Broken`]). What stands in a frame is for the
-//! caller to judge: it comes from anybody on the network.
+//! **Offloads**, as Linux' netfront has them, since most of the cost of a frame does not depend on its length. A
+//! TCP packet may have up to 64 KiB, as long as it stays in the host's memory: netback cuts it where it leaves
+//! ([`Offload`]), and hands over what was put together ([`Received`]). Nor are TCP checksums made before they
+//! are needed. Netback says what it can do with frames of ours; we take all of it.
 //!
-//! A frame lies in one page, or in several where the interface's MTU is larger than the usual
-//! ([`MTU_USUAL_BYTES`], `feature-sg`). No other offload: each frame has its checksums. Netback copies into
-//! our pages (`request-rx-copy`), so it maps none of them for long.
+//! Netback is not trusted. A response is copied once; its id must be the one due, its part of a frame must lie in
+//! the page, and no frame has more parts than was agreed; anything else ends the connection
+//! ([`Health::Broken`]). What stands in a frame is for the caller to judge: it comes from anybody on the
+//! network.
+//!
+//! Netback copies into our pages (`request-rx-copy`), and maps those of frames that we send until they are read.
 
 mod connect;
 mod error;
-mod frames;
+mod events;
+mod receive;
+mod send;
 
 pub use crate::frontend::ConnectError;
 pub use error::{Health, PeerFault, SendError};
-use frames::Chain;
+pub use receive::Received;
+pub use send::{Offload, first_part_bytes};
 
 use crate::evtchn::OwnedPort;
 use crate::frontend::{self, Session};
@@ -30,20 +37,15 @@ use kernel::{DomId, Hypervisor, Port};
 
 /// Bytes before the payload of a frame: two addresses and a type.
 pub const HEADER_BYTES: usize = 14;
-/// Bytes of a frame's payload at most, unless the toolstack says otherwise (`mtu`), and always without
-/// `feature-sg`: netback then sends and takes no more.
-pub const MTU_USUAL_BYTES: u16 = 1500;
-/// The largest MTU that is used, whatever the toolstack says: that of "jumbo frames".
+/// Bytes of a frame's payload, unless the toolstack says otherwise (`mtu`).
+pub const MTU_BYTES: u16 = 1500;
+/// The most that it may say: what networks with long frames usually have.
 pub const MTU_MAX_BYTES: u16 = 9000;
-/// Bytes of the longest frame.
-pub const FRAME_MAX_BYTES: usize = HEADER_BYTES + MTU_MAX_BYTES as usize;
-/// Parts of a received frame at most (`XEN_NETIF_NR_SLOTS_MIN`). Linux' netback fills pages, so it needs
-/// three.
-pub const PARTS_MAX: usize = 18;
-/// Pages for frames to be sent: 96 KiB of data on their way, or 21 of the longest frames. Netback takes them
-/// in a moment.
-pub const TX_PAGES: u16 = 64;
-/// Pages for received frames: one for each place of the ring, 384 KiB of data or more.
+/// Bytes of the longest frame that can come: an IP packet cannot be longer.
+pub const FRAME_MAX_BYTES: usize = HEADER_BYTES + 0xffff;
+/// Pages for frames to be sent. A frame of 64 KiB takes 16, and each of eleven disks may send one at once.
+pub const TX_PAGES: u16 = 192;
+/// Pages for received frames: one for each place of the ring, 1 MiB.
 pub const RX_PAGES: u16 = 256;
 
 /// An interface without a connection, on its way to one.
@@ -52,13 +54,13 @@ pub type Reconnect<H> = frontend::Reconnect<H, NetFront<H>>;
 /// Frames that went wrong, since the connection stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Frames that netback could not send.
+    /// Pages of frames that netback could not send.
     pub tx_failed: u64,
-    /// Frames that it could not bring, or that are of no use: too long, too short, without checksum.
+    /// Frames that it could not bring, or that are of no use: too long or too short.
     pub rx_dropped: u64,
 }
 
-/// A frame that waits for netback, or the place for one.
+/// Part of a frame that waits for netback, or the place for one.
 #[derive(Debug)]
 struct TxSlot<H: Hypervisor> {
     page: GrantedPage<H>,
@@ -73,7 +75,7 @@ struct TxSlot<H: Hypervisor> {
 ///
 /// ```
 /// use drivers::fake::{NetBack, XenStored};
-/// use drivers::netfront::{FRAME_MAX_BYTES, NetFront};
+/// use drivers::netfront::{FRAME_MAX_BYTES, NetFront, Offload, Received};
 /// use drivers::xenstore::Xenstore;
 /// use kernel::fake::FakeXen;
 /// use kernel::DomId;
@@ -84,7 +86,7 @@ struct TxSlot<H: Hypervisor> {
 /// let mut xenstore = Xenstore::new(&xen).unwrap();
 /// let mut net = NetFront::connect(&xen, &mut xenstore, 0).unwrap();
 ///
-/// net.send(&[7; 60]).unwrap();
+/// net.send(&[7; 60], Offload::default()).unwrap();
 /// net.kick();
 /// xen.run_peers(10);
 /// assert_eq!(netback.take_sent(), [[7; 60]]);
@@ -92,7 +94,7 @@ struct TxSlot<H: Hypervisor> {
 /// netback.deliver(&[8; 60]);
 /// xen.run_peers(10);
 /// let mut frame = [0; FRAME_MAX_BYTES];
-/// assert_eq!(net.receive(&mut frame), Some(60));
+/// assert_eq!(net.receive(&mut frame), Some(Received { len: 60, is_verified: true }));
 /// assert_eq!(frame[..60], [8; 60]);
 /// ```
 #[derive(Debug)]
@@ -104,16 +106,18 @@ pub struct NetFront<H: Hypervisor> {
     tx_slots: Vec<TxSlot<H>>,
     /// Numbers of those that are not in flight.
     tx_free: Vec<u8>,
+    /// Extra information in the transmit ring whose answer has not been taken.
+    tx_extras: u16,
     rx_pages: Vec<GrantedPage<H>>,
     /// Responses taken: it says which place is due.
     rx_taken: u32,
-    /// What has come of a frame. Its places stay ours until it is whole.
-    rx_chain: Chain,
     tx_ring: GrantedPage<H>,
     rx_ring: GrantedPage<H>,
     port: OwnedPort<H>,
     mac: [u8; 6],
     mtu_bytes: u16,
+    /// Netback cuts TCP packets of IPv4.
+    cuts: bool,
     health: Health,
     counts: Counts,
 }

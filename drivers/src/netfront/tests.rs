@@ -1,16 +1,17 @@
 //! The frontend against a fake netback.
 
+mod chains;
 mod frames;
-mod frames_in_parts;
 mod handshake;
 mod properties;
 
 use super::*;
 use crate::fake::netback::RX_ERROR;
-use crate::fake::{NetBack, NetMisdeed, XenStored};
+use crate::fake::{NetBack, NetMisdeed, RxForm, SentFrame, XenStored};
 use crate::ring::ResponseOverrun;
 use crate::xenstore::Xenstore;
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 use kernel::fake::FakeXen;
 use kernel::{Errno, Hypervisor};
 use proptest::prelude::*;
@@ -32,14 +33,6 @@ impl Machine {
         Machine { xen, store, back, xs }
     }
 
-    /// With an interface whose frames come and go in parts.
-    fn jumbo() -> Machine {
-        let machine = Machine::new();
-        machine.back.set_mtu(MTU_MAX_BYTES);
-        machine.back.reattach(DomId(0));
-        machine
-    }
-
     fn connect(&mut self) -> Result<NetFront<FakeXen>, ConnectError> {
         NetFront::connect(&self.xen, &mut self.xs, 0)
     }
@@ -56,17 +49,27 @@ impl Machine {
 
     /// Every frame that comes, with waits in between.
     fn receive_all(&self, net: &mut NetFront<FakeXen>) -> Vec<Vec<u8>> {
+        self.receive_all_verified(net).into_iter().map(|(frame, _)| frame).collect()
+    }
+
+    /// The same, and whether netback answers for their checksums.
+    fn receive_all_verified(&self, net: &mut NetFront<FakeXen>) -> Vec<(Vec<u8>, bool)> {
         let mut frames = Vec::new();
-        let mut frame = [0; FRAME_MAX_BYTES];
+        let mut frame = alloc::vec![0; FRAME_MAX_BYTES];
         loop {
-            while let Some(len) = net.receive(&mut frame) {
-                frames.push(frame[..len].to_vec());
+            while let Some(Received { len, is_verified }) = net.receive(&mut frame) {
+                frames.push((frame[..len].to_vec(), is_verified));
             }
             if !self.wait(net) {
                 return frames;
             }
         }
     }
+}
+
+/// Sends a frame that netback has nothing to do with but send it.
+fn send(net: &mut NetFront<FakeXen>, frame: &[u8]) -> Result<(), SendError> {
+    net.send(frame, Offload::default())
 }
 
 fn frame(seed: u8, len: usize) -> Vec<u8> {

@@ -51,18 +51,27 @@ pub(super) fn block(checks: &mut Vec<Check>) {
 pub(super) fn network(checks: &mut Vec<Check>) {
     consts! { checks:
         netif::NETTXF_CSUM_BLANK = "NETTXF_csum_blank";
+        netif::NETTXF_DATA_VALIDATED = "NETTXF_data_validated";
         netif::NETTXF_MORE_DATA = "NETTXF_more_data";
         netif::NETTXF_EXTRA_INFO = "NETTXF_extra_info";
+        netif::NETRXF_DATA_VALIDATED = "NETRXF_data_validated";
         netif::NETRXF_CSUM_BLANK = "NETRXF_csum_blank";
         netif::NETRXF_MORE_DATA = "NETRXF_more_data";
         netif::NETRXF_EXTRA_INFO = "NETRXF_extra_info";
         netif::NETIF_RSP_DROPPED = "NETIF_RSP_DROPPED";
         netif::NETIF_RSP_ERROR = "NETIF_RSP_ERROR";
         netif::NETIF_RSP_OKAY = "NETIF_RSP_OKAY";
+        netif::NETIF_RSP_NULL = "NETIF_RSP_NULL";
+        netif::EXTRA_TYPE_GSO = "XEN_NETIF_EXTRA_TYPE_GSO";
+        netif::EXTRA_FLAG_MORE = "XEN_NETIF_EXTRA_FLAG_MORE";
+        netif::GSO_TYPE_TCPV4 = "XEN_NETIF_GSO_TYPE_TCPV4";
+        netif::GSO_TYPE_TCPV6 = "XEN_NETIF_GSO_TYPE_TCPV6";
     }
     sizes! { checks:
         netif::TX_ENTRY_SIZE = "sizeof(union netif_tx_sring_entry)";
         netif::RX_ENTRY_SIZE = "sizeof(union netif_rx_sring_entry)";
+        netif::NR_SLOTS_MIN = "XEN_NETIF_NR_SLOTS_MIN";
+        netif::MAX_TX_SIZE = "XEN_NETIF_MAX_TX_SIZE";
     }
     layouts! { checks:
         netif::TxRequest as "struct netif_tx_request" {
@@ -72,6 +81,10 @@ pub(super) fn network(checks: &mut Vec<Check>) {
         netif::RxRequest as "struct netif_rx_request" { id = "id", pad = "pad", gref = "gref" }
         netif::RxResponse as "struct netif_rx_response" {
             id = "id", offset = "offset", flags = "flags", status = "status",
+        }
+        netif::ExtraInfo as "struct netif_extra_info" {
+            kind = "type", flags = "flags", gso_size = "u.gso.size", gso_kind = "u.gso.type", pad = "u.gso.pad",
+            gso_features = "u.gso.features",
         }
     }
 }

@@ -2,13 +2,17 @@
 
 use crate::Input;
 use drivers::fake::XenStored;
-use drivers::netfront::{FRAME_MAX_BYTES, HEADER_BYTES, Health, TX_PAGES};
+use drivers::netfront::{FRAME_MAX_BYTES, HEADER_BYTES, Health, Offload, TX_PAGES};
 use drivers::{NetFront, Xenstore};
 use kernel::fake::FakeXen;
 use kernel::{DomId, GrantRef, Order, SharedPage};
 use std::cell::RefCell;
+use std::num::NonZeroU16;
 use std::rc::Rc;
-use xen_pv_sys::io::netif::{RX_ENTRY_SIZE, RxResponse, TX_ENTRY_SIZE, TxRequest, TxResponse};
+use xen_pv_sys::io::netif::{
+    ExtraInfo, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, RX_ENTRY_SIZE, RxResponse, TX_ENTRY_SIZE, TxRequest,
+    TxResponse,
+};
 use xen_pv_sys::io::ring::{HEADER_SIZE, REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -19,10 +23,14 @@ const STEPS: usize = 200;
 /// Entries of each ring.
 const ENTRIES: u32 = 256;
 
-const NODES: [(&str, &str); 5] =
-    [(FRONT, "mac"), (FRONT, "mtu"), (BACK, "feature-rx-copy"), (BACK, "state"), (BACK, "feature-sg")];
-/// `NETRXF_more_data`.
-const MORE: u16 = 4;
+const NODES: [(&str, &str); 6] = [
+    (FRONT, "mac"),
+    (FRONT, "mtu"),
+    (BACK, "feature-rx-copy"),
+    (BACK, "feature-sg"),
+    (BACK, "feature-gso-tcpv4"),
+    (BACK, "state"),
+];
 const VALUES: [&str; 10] =
     ["", "0", "1", "00:16:3e:01:02:03", "01:16:3e:01:02:03", "576", "1400", "9000", "4294967296", "x"];
 
@@ -91,15 +99,11 @@ fn nodes(store: &XenStored, input: &mut Input<'_>) {
     for (key, value) in front {
         store.write(&format!("{FRONT}/{key}"), value);
     }
-    for (key, value) in [("feature-rx-copy", "1"), ("feature-sg", "1"), ("state", "1")] {
+    let back = [("feature-rx-copy", "1"), ("feature-sg", "1"), ("feature-gso-tcpv4", "1"), ("state", "1")];
+    for (key, value) in back {
         store.write(&format!("{BACK}/{key}"), value);
     }
-    let twist = input.u8();
-    // Frames in parts, in every other case.
-    if twist & 0x10 != 0 {
-        store.write(&format!("{FRONT}/mtu"), "9000");
-    }
-    if twist.is_multiple_of(8) {
+    if input.u8().is_multiple_of(8) {
         let (directory, key) = input.choose(&NODES);
         store.write(&format!("{directory}/{key}"), input.choose(&VALUES));
     }
@@ -152,19 +156,26 @@ fn drive(xen: &FakeXen, data: &[u8]) -> bool {
 }
 
 fn send(net: &mut NetFront<FakeXen>, input: &mut Input<'_>) {
-    let len = usize::from(input.u16() % 9100);
-    let sent = net.send(&vec![0xab; len]);
-    let good = (HEADER_BYTES..=net.frame_max_bytes()).contains(&len);
+    let len = usize::from(input.u16());
+    let offload =
+        Offload { checksum: len.is_multiple_of(2), segment_bytes: NonZeroU16::new(input.u8().into()) };
+    let sent = net.send(&vec![0xab; len], offload);
+    let longest = if offload.segment_bytes.is_some() {
+        net.uncut_max_bytes().map_or(0, Into::into)
+    } else {
+        net.frame_max_bytes()
+    };
+    let good = (HEADER_BYTES..=longest).contains(&len);
     assert!(sent.is_err() || good && net.health() == Health::Connected, "{len} bytes: {sent:?}");
 }
 
 /// Takes all frames; whether there was one.
 fn receive(net: &mut NetFront<FakeXen>) -> bool {
-    let mut frame = [0; FRAME_MAX_BYTES];
+    let mut frame = vec![0; FRAME_MAX_BYTES];
     let broken = net.health() != Health::Connected;
     let mut count = 0;
-    while let Some(len) = net.receive(&mut frame) {
-        assert!((HEADER_BYTES..=net.frame_max_bytes()).contains(&len), "a frame of {len} bytes");
+    while let Some(received) = net.receive(&mut frame) {
+        assert!((HEADER_BYTES..=FRAME_MAX_BYTES).contains(&received.len), "{received:?}");
         count += 1;
         assert!(count <= ENTRIES, "no more than there are places");
     }
@@ -191,25 +202,43 @@ fn misdeed(input: &mut Input<'_>, [tx, rx]: &[SharedPage; 2]) {
     }
 }
 
-/// The frame that is due, right in most ways.
+/// The frame that is due, right in most ways. It may have many parts, and extra information.
 fn answer_rx(input: &mut Input<'_>, rx: &SharedPage) {
-    let at: u32 = rx.load(RSP_PROD, Order::Relaxed).expect("inside");
-    let place = u16::try_from(at % ENTRIES).expect("small");
     let twist = input.u8();
     let odd = |bits: u8| twist & 0xf0 == bits;
-    let response = RxResponse {
-        id: if odd(0xf0) { input.u16() } else { place },
-        offset: if odd(0xe0) { input.u16() } else { 0 },
-        flags: if odd(0xd0) {
-            input.u16()
-        } else if odd(0xb0) {
-            1 | MORE
-        } else {
-            1
-        },
-        status: if odd(0xc0) { input.u16().cast_signed() } else { 14 + i16::from(input.u8()) },
-    };
-    rx.write(HEADER_SIZE + usize::from(place) * RX_ENTRY_SIZE, response.as_bytes()).expect("inside");
+    let parts = if odd(0xb0) { 1 + u32::from(twist & 0xf) * 4 / 3 } else { 1 + u32::from(twist & 3) };
+    let has_extra = twist & 0xc == 4;
+    for part in 0..parts {
+        let more = if part + 1 < parts || odd(0xa0) { NETRXF_MORE_DATA } else { 0 };
+        let first = if part > 0 { 0 } else { 1 | if has_extra { NETRXF_EXTRA_INFO } else { 0 } };
+        let place = next_place(rx);
+        let response = RxResponse {
+            id: if odd(0xf0) { input.u16() } else { place },
+            offset: if odd(0xe0) { input.u16() } else { 0 },
+            flags: if odd(0xd0) { input.u16() } else { first | more },
+            status: if odd(0xc0) { input.u16().cast_signed() } else { 14 + i16::from(input.u8()) * 16 },
+        };
+        put_rx(rx, response.as_bytes());
+        if part == 0 && has_extra {
+            let (kind, flags) = if odd(0x90) { (input.u8(), input.u8()) } else { (1, 0) };
+            let gso_kind = if odd(0x80) { input.u8() } else { 1 };
+            put_rx(
+                rx,
+                ExtraInfo { kind, flags, gso_size: 1448, gso_kind, ..ExtraInfo::default() }.as_bytes(),
+            );
+        }
+    }
+}
+
+/// The place of the receive ring that is filled next.
+fn next_place(rx: &SharedPage) -> u16 {
+    let at: u32 = rx.load(RSP_PROD, Order::Relaxed).expect("inside");
+    u16::try_from(at % ENTRIES).expect("small")
+}
+
+fn put_rx(rx: &SharedPage, response: &[u8]) {
+    let at: u32 = rx.load(RSP_PROD, Order::Relaxed).expect("inside");
+    rx.write(HEADER_SIZE + usize::from(next_place(rx)) * RX_ENTRY_SIZE, response).expect("inside");
     rx.store(RSP_PROD, at.wrapping_add(1), Order::Relaxed).expect("inside");
 }
 
@@ -226,7 +255,9 @@ fn answer_tx(input: &mut Input<'_>, tx: &SharedPage) {
     tx.read(entry, &mut bytes).expect("inside");
     let request = TxRequest::read_from_bytes(&bytes).expect("as long");
     let skew = if twist & 0xf0 == 0xf0 { input.u16() % (2 * TX_PAGES) } else { 0 };
-    let status = if twist & 0xf0 == 0xd0 { -1 } else { 0 };
+    // What lies over extra information is answered by NULL.
+    let is_extra = !(request.id >> 8 == 0 && request.id < TX_PAGES);
+    let status = if twist & 0xf0 == 0xd0 { -1 } else { i16::from(is_extra || twist & 0xf0 == 0xc0) };
     let response = TxResponse { id: request.id.wrapping_add(skew), status };
     tx.write(entry, response.as_bytes()).expect("inside");
     tx.store(RSP_PROD, at.wrapping_add(1), Order::Relaxed).expect("inside");

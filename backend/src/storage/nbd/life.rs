@@ -59,6 +59,7 @@ impl<H: Hypervisor> NbdDisk<H> {
             requests: Requests::new(),
             outstanding: 0,
             unsent: false,
+            taken: false,
             cache: Cache::default(),
             kept: Kept::new(geometry.flush),
             own_flush: None,

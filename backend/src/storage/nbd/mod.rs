@@ -58,8 +58,10 @@ pub struct NbdDisk<H: Hypervisor> {
     requests: Requests,
     /// Pieces at the server.
     outstanding: u32,
-    /// Something was given to TCP, or taken from it, that has frames to be sent.
+    /// Something was given to TCP.
     unsent: bool,
+    /// Something was taken from it: it may have to tell the server.
+    taken: bool,
     cache: Cache,
     kept: Kept,
     /// A flush of the engine's own is under way, which makes so many writes durable.
@@ -187,7 +189,7 @@ impl<H: Hypervisor> NbdDisk<H> {
 
     /// Takes what the server has sent, up to the end of a piece.
     fn receive(&mut self, io: Option<&Io<'_>>) -> Received {
-        let NbdDisk { link, geometry, requests, outstanding, unsent, timeout, .. } = self;
+        let NbdDisk { link, geometry, requests, outstanding, taken, timeout, .. } = self;
         let Some((client, tcp)) = link.up() else { return Received::Nothing };
         let mut received = Received::Nothing;
         let outcome = tcp.receive(|bytes| {
@@ -215,7 +217,7 @@ impl<H: Hypervisor> NbdDisk<H> {
                     Err(fault) => received = Received::Broken(Reason::Fault(fault)),
                 }
             }
-            *unsent = true;
+            *taken = true;
             bytes.len().saturating_sub(rest.len())
         });
         match (received, outcome) {
@@ -384,8 +386,11 @@ impl<H: Hypervisor> Storage for NbdDisk<H> {
     }
 
     fn kick(&mut self) {
+        let taken = core::mem::take(&mut self.taken);
         if core::mem::take(&mut self.unsent) {
             self.network().send_frames();
+        } else if taken {
+            self.network().send_answers();
         }
     }
 

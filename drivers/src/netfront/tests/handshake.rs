@@ -8,15 +8,17 @@ fn a_connection_offers_what_netback_needs() {
     let net = machine.connect().unwrap();
     assert_eq!(net.mac(), [0, 0x16, 0x3e, 1, 2, 3]);
     assert_eq!((net.mtu_bytes(), net.backend_domid(), net.health()), (1500, DomId(0), Health::Connected));
-    for key in ["request-rx-copy", "feature-rx-notify", "feature-no-csum-offload"] {
+    for key in [
+        "request-rx-copy",
+        "feature-rx-notify",
+        "feature-sg",
+        "feature-gso-tcpv4",
+        "feature-gso-tcpv6",
+        "feature-ipv6-csum-offload",
+    ] {
         assert_eq!(machine.back.front_node(key).as_deref(), Some("1"), "{key}");
     }
-    // The usual frames have no parts.
-    assert_eq!(machine.back.front_node("feature-sg").as_deref(), Some("0"));
-    // Unfinished checksums would be another driver.
-    for key in ["feature-gso-tcpv4", "feature-ipv6-csum-offload"] {
-        assert_eq!(machine.back.front_node(key), None, "{key}");
-    }
+    assert_eq!(machine.back.front_node("feature-no-csum-offload"), None, "it would forbid the offloads");
     assert_eq!(machine.back.front_node("state").as_deref(), Some("4"));
     assert_eq!(machine.xen.live_grants(), usize::from(TX_PAGES + RX_PAGES) + 2);
     assert_eq!(net.backend_path(), "/local/domain/0/backend/vif/5/0");
@@ -51,30 +53,48 @@ fn bad_properties_are_refused_and_nothing_stays() {
 }
 
 #[test]
-fn the_mtu_is_what_both_ends_can_do() {
+fn the_toolstacks_mtu_holds_as_far_as_netback_takes_it() {
     let cases = [
         ("576", "1", 576),
         ("1400", "1", 1400),
-        ("1501", "1", 1501),
+        ("1400", "0", 1400),
         ("9000", "1", 9000),
         ("9001", "1", 9000),
         ("70000", "1", 9000),
-        ("4294967296", "1", 9000),
-        // Without frames in parts netback has none that are longer.
+        // It would take several parts.
         ("9000", "0", 1500),
-        ("1400", "0", 1400),
     ];
-    for (text, sg, expected) in cases {
+    for (text, takes_parts, expected) in cases {
         let mut machine = Machine::new();
         machine.store.write("/local/domain/5/device/vif/0/mtu", text);
-        machine.back.set_node("feature-sg", sg);
+        machine.back.set_node("feature-sg", takes_parts);
         let mut net = machine.connect().unwrap();
-        assert_eq!(net.mtu_bytes(), expected, "{text}");
-        let asked = if expected > 1500 { "1" } else { "0" };
-        assert_eq!(machine.back.front_node("feature-sg").as_deref(), Some(asked));
+        assert_eq!(net.mtu_bytes(), expected);
         let longest = HEADER_BYTES + usize::from(expected);
-        assert_eq!(net.send(&frame(1, longest)), Ok(()));
-        assert_eq!(net.send(&frame(1, longest + 1)), Err(SendError::BadLength));
+        assert_eq!(send(&mut net, &frame(1, longest)), Ok(()));
+        assert_eq!(send(&mut net, &frame(1, longest + 1)), Err(SendError::BadLength));
+        machine.wait(&mut net);
+        assert!(machine.back.take_sent() == [frame(1, longest)]);
+        machine.back.deliver(&frame(2, longest));
+        machine.back.deliver(&frame(3, longest + 1));
+        assert!(machine.receive_all(&mut net) == [frame(2, longest)]);
+    }
+}
+
+#[test]
+fn nothing_is_cut_by_a_netback_that_cannot() {
+    let cases =
+        [("feature-sg", "0"), ("feature-gso-tcpv4", "0"), ("feature-gso-tcpv4", "2"), ("feature-sg", "")];
+    for (key, value) in cases {
+        let mut machine = Machine::new();
+        machine.back.set_node(key, value);
+        let Ok(mut net) = machine.connect() else {
+            assert_eq!(value, "");
+            continue;
+        };
+        assert_eq!(net.uncut_max_bytes(), None, "{key} = {value}");
+        let cut = Offload { checksum: true, segment_bytes: NonZeroU16::new(1000) };
+        assert_eq!(net.send(&frame(1, 1200), cut), Err(SendError::BadLength));
     }
 }
 
@@ -120,7 +140,7 @@ fn a_netback_that_leaves_is_noticed() {
     assert_eq!(net.on_watch(&mut machine.xs, path), Ok(true));
     assert_eq!(net.health(), Health::Broken(PeerFault::Left(XenbusState::Closing)));
     assert_eq!(net.on_watch(&mut machine.xs, path), Ok(false), "it was told before");
-    assert_eq!(net.send(&frame(1, 60)), Err(SendError::NotConnected));
+    assert_eq!(send(&mut net, &frame(1, 60)), Err(SendError::NotConnected));
     assert!(!net.enable_events() && net.received() == 0 && !net.can_send());
 }
 
@@ -138,7 +158,7 @@ fn a_directory_made_anew_is_noticed() {
 fn a_netback_that_cannot_be_notified_is_lost() {
     let mut machine = Machine::new();
     let mut net = machine.connect().unwrap();
-    net.send(&frame(1, 60)).unwrap();
+    send(&mut net, &frame(1, 60)).unwrap();
     machine.xen.fail_next("evtchn_send", Errno::EINVAL);
     net.kick();
     assert_eq!(net.health(), Health::Broken(PeerFault::Unreachable(Errno::EINVAL)));
@@ -190,7 +210,7 @@ fn a_restarted_netback_and_one_elsewhere_are_followed() {
         let mut net = reconnect(&mut machine, &mut way).unwrap();
         assert_eq!(net.backend_domid(), domid);
         machine.back.deliver(&frame(9, 100));
-        net.send(&frame(8, 100)).unwrap();
+        send(&mut net, &frame(8, 100)).unwrap();
         assert_eq!(machine.receive_all(&mut net), [frame(9, 100)]);
         assert_eq!(machine.back.take_sent(), [frame(8, 100)]);
     }
