@@ -281,7 +281,7 @@ pub const SCENARIOS: &[Scenario] = &[
     only_named(
         "nbd-tls",
         300,
-        "an NBD disk with TLS: nothing in clear, no key left anywhere, and never without TLS",
+        "an NBD disk with TLS: no key is left anywhere, and it is never used without TLS",
     ),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
