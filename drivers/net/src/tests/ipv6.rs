@@ -1,8 +1,16 @@
 //! IPv6, and that nothing else is spoken beside it.
 
 use super::{ADDRESS, ADDRESS_6, Machine, SECOND_NS, SERVER, SERVER_6, pattern};
+use crate::device::NetDevice;
 use crate::{Address, Ipv6Addr, SocketAddr, TcpState};
+use drivers::NetFront;
+use drivers::fake::{NetBack, XenStored};
+use drivers::xenstore::Xenstore;
+use kernel::DomId;
+use kernel::fake::FakeXen;
 use proptest::prelude::*;
+use smoltcp::phy::{Device, RxToken};
+use smoltcp::time::Instant;
 
 #[test]
 fn ipv6_is_spoken_as_ipv4_is() {
@@ -46,6 +54,42 @@ fn frames_of_the_other_ip_are_dropped_and_the_rest_goes_on() {
         }
         assert!(machine.echo(b"still here", SECOND_NS).unwrap() == b"still here");
         assert_eq!(machine.client.network().frames(), 0, "none stays");
+    }
+}
+
+/// Frames of another kind of IP never reach smoltcp, whatever is in them.
+#[test]
+fn frames_that_are_not_spoken_are_passed_over() {
+    let frame = |kind: [u8; 2], seed: u8| {
+        let mut frame = std::vec![seed; 60];
+        frame[12..14].copy_from_slice(&kind);
+        // Sound headers, so that nothing but the kind of IP is judged: whole packets, of neither TCP nor UDP.
+        match kind {
+            [8, 0] => frame[14..24].copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0, 0, 64, 1]),
+            [0x86, _] => frame[14..22].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, 59, 64]),
+            _ => {}
+        }
+        frame
+    };
+    let (v4, arp, v6, other) = ([8, 0], [8, 6], [0x86, 0xdd], [0x81, 0]);
+    for (is_v6, good, bad) in [(false, [v4, arp], [v6, other]), (true, [v6, v6], [v4, arp])] {
+        let xen = FakeXen::new(DomId(5));
+        let store = XenStored::start(&xen);
+        let back = NetBack::attach(&xen, &store, 0);
+        let front = NetFront::connect(&xen, &mut Xenstore::new(&xen).unwrap(), 0).unwrap();
+        let mut device = NetDevice::new(front, is_v6);
+        let mut next = || Some(device.receive(Instant::ZERO)?.0.consume(<[u8]>::to_vec));
+        for kind in good {
+            (0..64).for_each(|seed| back.deliver(&frame(bad[usize::from(seed) % 2], seed)));
+            back.deliver(&frame(kind, 1));
+            xen.run_peers(10);
+            assert_eq!(next(), Some(frame(kind, 1)), "behind as many as are passed over at once");
+        }
+        // The next turn takes the rest.
+        (0..65).for_each(|seed| back.deliver(&frame(bad[0], seed)));
+        back.deliver(&frame(good[0], 2));
+        xen.run_peers(10);
+        assert_eq!((next(), next()), (None, Some(frame(good[0], 2))));
     }
 }
 
