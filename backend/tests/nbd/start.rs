@@ -1,6 +1,6 @@
 //! The first connection, and the one line that says why there is none.
 
-use crate::machine::{ADDRESS, Lan, SECOND_NS, SERVER, options};
+use crate::machine::{Lan, SECOND_NS, options};
 use backend::storage::NbdOptions;
 use kernel::Hypervisor;
 use nbd::fake::ServerConfig;
@@ -77,7 +77,6 @@ fn a_network_that_loses_frames_is_good_enough() {
     lan.host.set_faults(Faults { lose_every: Some(7), ..Faults::default() });
     let disk = lan.connect(options());
     assert!(disk.is_ok(), "{:?}", disk.err());
-    assert!(ADDRESS.reaches(SERVER.ip()));
 }
 
 #[test]

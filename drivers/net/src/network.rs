@@ -35,24 +35,6 @@ pub struct Address {
     pub gateway: Option<IpAddr>,
 }
 
-impl Address {
-    /// Whether there is a way to that address: it is on our network, or there is a gateway.
-    #[must_use]
-    pub fn reaches(&self, other: IpAddr) -> bool {
-        let same_bits = (bits(self.ours) ^ bits(other)).leading_zeros();
-        let is_near = same_bits >= self.prefix_bits.into();
-        self.ours.is_ipv4() == other.is_ipv4() && (is_near || self.gateway.is_some())
-    }
-}
-
-/// The bits of an address, the first one highest.
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
-        IpAddr::V6(address) => address.to_bits(),
-    }
-}
-
 /// What all clones of a [`Network`] share.
 pub(crate) struct Stack<H: Hypervisor> {
     hv: H,
@@ -174,7 +156,11 @@ impl<H: Hypervisor> Network<H> {
 
 /// Its bits, folded.
 fn seed_of(address: IpAddr) -> u64 {
-    let bits = bits(address).to_be_bytes();
+    let bits = match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+        IpAddr::V6(address) => address.to_bits(),
+    }
+    .to_be_bytes();
     let (high, low) = bits.split_at(8);
     let word = |half: &[u8]| half.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     word(high) ^ word(low).rotate_left(32)
@@ -316,26 +302,4 @@ impl<H: Hypervisor> Stack<H> {
 /// A time of the hypervisor as smoltcp has it: in microseconds, rounded up, so that what is due is due.
 fn at(now_ns: u64) -> Instant {
     Instant::from_micros(i64::try_from(now_ns.div_ceil(1_000)).unwrap_or(i64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Address;
-
-    #[test]
-    fn there_is_a_way_to_our_own_network_and_by_a_gateway() {
-        for (ours, near, far, bits, widest) in [
-            ("10.0.0.6", "10.0.0.250", "10.0.1.5", 24, 32),
-            ("fd00::6", "fd00::1:2:3:4", "fd00:0:0:1::5", 64, 128),
-        ] {
-            let [ours, near, far] = [ours, near, far].map(|text| text.parse().unwrap());
-            let address = |prefix_bits, gateway| Address { ours, prefix_bits, gateway };
-            assert!(address(bits, None).reaches(near) && !address(bits, None).reaches(far));
-            assert!(address(bits, Some(near)).reaches(far));
-            assert!(address(bits - 1, None).reaches(far));
-            assert!(address(0, None).reaches(far) && !address(widest, None).reaches(near));
-            let other = if ours.is_ipv4() { "fd00::6" } else { "10.0.0.6" };
-            assert!(!address(0, Some(near)).reaches(other.parse().unwrap()), "of another kind");
-        }
-    }
 }

@@ -59,7 +59,7 @@ impl NetConfig {
     }
 
     /// Whether that address is on our network.
-    fn is_near(&self, other: IpAddr) -> bool {
+    pub(crate) fn is_near(&self, other: IpAddr) -> bool {
         let same_bits = match (self.ours, other) {
             (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
             (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
+use ipnet::IpNet;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::config::check_bridge;
@@ -171,12 +172,7 @@ impl Network {
 
     /// Whether that address is on this network.
     fn holds(&self, other: IpAddr) -> bool {
-        let same_bits = match (self.address, other) {
-            (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
-            (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
-            _ => return false,
-        };
-        same_bits >= self.prefix_bits.into()
+        IpNet::new(self.address, self.prefix_bits).is_ok_and(|network| network.contains(&other))
     }
 
     /// Whether that is the address of a router of IPv6 as its own network knows it (RFC 4861).
@@ -189,22 +185,12 @@ fn address_of(text: &str) -> Result<(IpAddr, u8)> {
     let rule = "must be the stub's address with the bits of its network, as in 10.0.0.6/24 or fd00::6/64";
     let (address, bits) = text.split_once('/').context(rule)?;
     let address: IpAddr = address.parse().ok().filter(|address| is_host(*address)).context(rule)?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let bits: u8 = bits.parse().ok().filter(|bits| (1..=most).contains(bits)).context(rule)?;
+    let bits: u8 = bits.parse().ok().filter(|bits| *bits > 0).context(rule)?;
+    let network = IpNet::new(address, bits).ok().context(rule)?;
     // The first and the last address of a network are not a host's, but where it has only one or two. Of IPv6 the first
     // is its routers'.
-    let is_odd = match address {
-        IpAddr::V4(address) => {
-            let hosts = u32::MAX.checked_shr(bits.into()).unwrap_or(0);
-            let place = address.to_bits() & hosts;
-            bits < 31 && (place == 0 || place == hosts)
-        }
-        IpAddr::V6(address) => {
-            let hosts = u128::MAX.checked_shr(bits.into()).unwrap_or(0);
-            bits < 127 && address.to_bits() & hosts == 0
-        }
-    };
-    ensure!(!is_odd, "is the network's own address, not a host's");
+    let is_odd = address == network.network() || (address.is_ipv4() && address == network.broadcast());
+    ensure!(!is_odd || network.max_prefix_len() - bits < 2, "is the network's own address, not a host's");
     Ok((address, bits))
 }
 

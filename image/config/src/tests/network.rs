@@ -127,6 +127,21 @@ fn addresses_may_be_of_ipv6() {
 }
 
 #[test]
+fn a_network_is_the_addresses_with_its_bits() {
+    for (ours, near, far, bits, widest) in [
+        ("10.0.0.6", "10.0.0.250", "10.0.1.5", 24, 32),
+        ("fd00::6", "fd00::1:2:3:4", "fd00:0:0:1::5", 64, 128),
+    ] {
+        let [ours, near, far] = [ours, near, far].map(|text| text.parse().expect("an address"));
+        let holds = |prefix_bits, other| NetConfig { ours, prefix_bits, gateway: None }.is_near(other);
+        assert!(holds(bits, near) && !holds(bits, far) && holds(bits - 1, far));
+        assert!(holds(0, far) && !holds(widest, near));
+        let other = if ours.is_ipv4() { "fd00::6" } else { "10.0.0.6" };
+        assert!(!holds(0, other.parse().expect("an address")), "of another kind");
+    }
+}
+
+#[test]
 fn two_disks_do_not_share_an_export() {
     let second = " disk=id=51728,mmio=0x2000200,irq=34,mode=ro,store=nbd:10.0.0.5:10809/";
     assert!(Config::parse(&format!("{GOOD}{second}guests/root-2")).is_ok());
@@ -135,7 +150,7 @@ fn two_disks_do_not_share_an_export() {
 }
 
 #[test]
-fn a_restart_would_lose_the_connection() {
+fn a_stub_with_an_nbd_disk_may_restart() {
     assert_eq!(Config::parse(&format!("{GOOD} restarts=1")).expect("good").restarts, 1);
 }
 
