@@ -15,6 +15,8 @@ mod mmu;
 mod registers;
 #[cfg(feature = "guest")]
 mod secondary;
+#[cfg(any(feature = "hostile", feature = "guest"))]
+mod smccc;
 mod vectors;
 
 unsafe extern "Rust" {

@@ -1,5 +1,6 @@
 //! Another vCPU of a test guest: its first instructions, and how it is switched on and asked after (PSCI).
 
+use super::smccc::smccc;
 use super::vectors;
 use core::arch::{asm, global_asm};
 
@@ -88,34 +89,12 @@ impl Start {
         unsafe { asm!("dc cvac, {}", "dsb sy", in(reg) core::ptr::from_ref(self), options(nostack)) };
         let at = core::ptr::from_ref(self).expose_provenance() as u64;
         // SAFETY: the vCPU starts at code of ours, which keeps to what the caller promises.
-        unsafe { psci(CPU_ON, [cpu, pilotfish_secondary as *const () as u64, at]) == 0 }
+        unsafe { smccc(CPU_ON, [cpu, pilotfish_secondary as *const () as u64, at]) == 0 }
     }
 }
 
 /// Whether that vCPU is off.
 pub(crate) fn is_off(cpu: u64) -> bool {
     // SAFETY: it changes nothing.
-    unsafe { psci(AFFINITY_INFO, [cpu, 0, 0]) == OFF }
-}
-
-/// # Safety
-/// What the function does is sound.
-unsafe fn psci(function: u64, args: [u64; 3]) -> u64 {
-    let result;
-    // SAFETY: the caller's promise; the convention lets the callee change x0 to x17.
-    unsafe {
-        asm!(
-            "hvc #0",
-            inlateout("x0") function => result,
-            inlateout("x1") args[0] => _,
-            inlateout("x2") args[1] => _,
-            inlateout("x3") args[2] => _,
-            lateout("x4") _, lateout("x5") _, lateout("x6") _, lateout("x7") _,
-            lateout("x8") _, lateout("x9") _, lateout("x10") _, lateout("x11") _,
-            lateout("x12") _, lateout("x13") _, lateout("x14") _, lateout("x15") _,
-            lateout("x16") _, lateout("x17") _,
-            options(nostack),
-        );
-    }
-    result
+    unsafe { smccc(AFFINITY_INFO, [cpu, 0, 0]) == OFF }
 }
