@@ -286,6 +286,13 @@ start_bystander() {
     check "the bystander does verified I/O" more_rounds bystander 2 60
 }
 
+# end_bystander: it did verified I/O to the last, and is destroyed.
+end_bystander() {
+    check "the bystander goes on" more_rounds bystander 2 60
+    equal "the bystander saw no error" "" "$(guest_value bystander error)"
+    check "the bystander is destroyed" xl destroy bystander
+}
+
 # heartbeat: until killed, sleeps 50 ms at a time and looks how late it wakes. The worst of
 # each phase (the word in /run/phase) goes to /run/stall.PHASE, in ms. Forks nothing.
 heartbeat() {

@@ -3,23 +3,12 @@
 # from dom0, to the same guest, which writes and reads both in turn. A bystander has a stub of its own.
 . /pf/lib.sh
 . /scenarios/checks.sh
+. /scenarios/steady.sh
 
 begin
 start_bystander 100000
 watch_stalls
-cat >/run/evil.cfg <<END_OF_CONFIG
-name = 'evil'
-type = 'pvh'
-kernel = '$pf_hostile/blkback.img'
-memory = 16
-vcpus = 1
-driver_domain = 1
-on_poweroff = 'preserve'
-on_crash = 'preserve'
-END_OF_CONFIG
-: >"$(guest_log evil)"
-check "the driver domain starts" timeout 60 xl create /run/evil.cfg
-check "it waits for a disk" wait_guest_line evil 'PF waiting=1' 20
+evil_domain blkback 16 "a disk"
 cat >/disks/far.pilotfish <<END_OF_FILE
 storage = "pv"
 backend = "evil"
@@ -27,28 +16,12 @@ target = "/dev/xvda"
 backend-timeout-ms = 3000
 END_OF_FILE
 near=$(raw_disk near 8)
-log_mark
-start_frontend steady 'mode=patient' "$(virtio_disk xvda /disks/far.pilotfish)" "$(virtio_disk xvdb "$near")" ||
-    die "xl create"
-stub=$(stub_of steady)
-stub_domid=$(domid "$stub")
+start_steady "$(virtio_disk xvda /disks/far.pilotfish)" "$(virtio_disk xvdb "$near")"
 told_attacks evil 400
 tell_stalls
 check "there are as many as there were" test "$(wc -l </run/attacks)" -ge 30
-turns=$(guest_value steady turns)
-fact turns "${turns%% *}"
-echo "the guest: $turns"
-equal "the guest saw no request unanswered, and its other disk served" "" "$(guest_value steady error)"
-equal "the stub is the same" "$stub_domid" "$(domid "$stub")"
-check "it did not panic" sh -c "! grep -q PANIC '$(guest_log "$stub")'"
-check "its console stays short" test "$(stat -c %s "$(guest_log "$stub")")" -lt 65536
-fact stub_console_bytes "$(stat -c %s "$(guest_log "$stub")")"
-check "the daemon's log stays short" test "$(daemon_lines | wc -l)" -lt 30
-tail -n 40 "$(guest_log "$stub")"
-check "the guest is destroyed" xl destroy steady
+judge_steady
 check "the driver domain is destroyed" xl destroy evil
-check "the bystander goes on" more_rounds bystander 2 60
-equal "the bystander saw no error" "" "$(guest_value bystander error)"
-check "the bystander is destroyed" xl destroy bystander
+end_bystander
 nothing_left
 finish

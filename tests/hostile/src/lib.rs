@@ -12,6 +12,7 @@ use core::fmt::Display;
 
 use kernel::{BootInfo, Delay, DelayNs, DomId, Errno, Hypervisor};
 
+pub mod back_end;
 pub mod blkback;
 pub mod netback;
 pub mod nodes;

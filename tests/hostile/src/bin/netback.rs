@@ -33,7 +33,7 @@ mod driver_domain {
     fn attacks(xen: &Xen, only: Option<&str>) -> Result<(), String> {
         report("waiting", 1);
         let mut back = Netback::wait(*xen)?;
-        while back.store.read("data/go").is_err() {
+        while back.end.store.read("data/go").is_err() {
             back.honest_for(GO_NS)?;
         }
         let (mut made, mut lasted_at) = (0, 0);

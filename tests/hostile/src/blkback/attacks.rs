@@ -1,7 +1,8 @@
 //! What a back end can do to its frontend. Each attack begins on a connection that works; afterwards the
 //! back end is honest again.
 
-use super::{Blkback, address, failed, response_to, segments};
+use super::{Blkback, response_to, segments};
+use crate::back_end::{address, failed};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -51,8 +52,12 @@ pub const ALL: &[Attack] = &[
     Attack { name: "event-storm", tries: "thousands of notifications", run: event_storm },
     Attack { name: "port-closed", tries: "the event channel is closed", run: port_closed },
     Attack { name: "ring-unmapped", tries: "the ring is unmapped without a word", run: ring_unmapped },
-    Attack { name: "states-flap", tries: "xenbus states in any order", run: states_flap },
-    Attack { name: "states-nonsense", tries: "xenbus states that are none", run: states_nonsense },
+    Attack { name: "states-flap", tries: "xenbus states in any order", run: |back| back.end.states_flap() },
+    Attack {
+        name: "states-nonsense",
+        tries: "xenbus states that are none",
+        run: |back| back.end.states_nonsense(),
+    },
     Attack {
         name: "closes-amid-requests",
         tries: "Closing and Closed with requests under way",
@@ -104,7 +109,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// A request of the frontend's, whichever.
 fn victim(back: &mut Blkback) -> Result<Request, String> {
-    let until_ns = back.xen.now_ns().saturating_add(REQUEST_NS);
+    let until_ns = back.end.xen.now_ns().saturating_add(REQUEST_NS);
     back.next_request(until_ns)?.ok_or_else(|| String::from("no request came"))
 }
 
@@ -123,10 +128,10 @@ fn answered_twice(back: &mut Blkback) -> Result<(), String> {
 
 fn answered_by_rote(back: &mut Blkback) -> Result<(), String> {
     let request = victim(back)?;
-    let grants = back.grants;
+    let grants = back.end.grants;
     for _ in 0..32 {
         if let Some(link) = &mut back.link {
-            link.respond(grants, &response_to(&request));
+            link.ring.respond(grants, &response_to(&request));
         }
     }
     push(back);
@@ -135,7 +140,7 @@ fn answered_by_rote(back: &mut Blkback) -> Result<(), String> {
 
 fn push(back: &Blkback) {
     if let Some(link) = &back.link {
-        link.push(&back.xen, back.grants);
+        link.push(&back.end.xen, back.end.grants);
     }
 }
 
@@ -146,7 +151,7 @@ fn never_answered(back: &mut Blkback) -> Result<(), String> {
 
 fn silence(back: &mut Blkback) -> Result<(), String> {
     victim(back)?;
-    Delay::new(&back.xen).delay_ms(5000);
+    Delay::new(&back.end.xen).delay_ms(5000);
     Ok(())
 }
 
@@ -154,7 +159,7 @@ fn silence(back: &mut Blkback) -> Result<(), String> {
 fn move_index(back: &mut Blkback, by: u32) -> Result<(), String> {
     victim(back)?;
     let link = back.link.as_mut().ok_or("no connection")?;
-    link.rsp_prod = link.rsp_prod.wrapping_add(by);
+    link.ring.rsp_prod = link.ring.rsp_prod.wrapping_add(by);
     push(back);
     Ok(())
 }
@@ -198,18 +203,18 @@ fn unsupported(back: &mut Blkback) -> Result<(), String> {
 fn keep(back: &Blkback, request: &Request) -> Result<Vec<u64>, String> {
     let pages: Vec<u64> = segments(request).map(|segment| address(segment.gref)).collect();
     for &page in &pages {
-        back.grants.keep(page, PAGE_SIZE as u64).map_err(failed("a page"))?;
+        back.end.grants.keep(page, PAGE_SIZE as u64).map_err(failed("a page"))?;
     }
     Ok(pages)
 }
 
 /// Writes to the pages for that long while it serves what comes.
 fn scribble(back: &mut Blkback, pages: &[u64], for_ns: u64) -> Result<(), String> {
-    let until_ns = back.xen.now_ns().saturating_add(for_ns);
-    while back.xen.now_ns() < until_ns {
+    let until_ns = back.end.xen.now_ns().saturating_add(for_ns);
+    while back.end.xen.now_ns() < until_ns {
         for &page in pages {
             // A page that was granted for reading only stays as it is.
-            let _ = back.grants.write(page, &[0xee; 64]);
+            let _ = back.end.grants.write(page, &[0xee; 64]);
         }
         back.honest_for(5_000_000)?;
     }
@@ -218,7 +223,7 @@ fn scribble(back: &mut Blkback, pages: &[u64], for_ns: u64) -> Result<(), String
 
 fn let_go(back: &Blkback, pages: &[u64]) {
     for &page in pages {
-        back.grants.release(page, PAGE_SIZE as u64);
+        back.end.grants.release(page, PAGE_SIZE as u64);
     }
 }
 
@@ -251,7 +256,7 @@ fn pages_kept(back: &mut Blkback) -> Result<(), String> {
         back.serve(&request);
     }
     // Over the end of the connection, which waits for them.
-    back.set_state(XenbusState::Closing)?;
+    back.end.set_state(XenbusState::Closing)?;
     let scribbled = scribble(back, &pages, 2 * SECOND_NS);
     let_go(back, &pages);
     scribbled
@@ -259,13 +264,13 @@ fn pages_kept(back: &mut Blkback) -> Result<(), String> {
 
 fn ring_written(back: &mut Blkback) -> Result<(), String> {
     victim(back)?;
-    let ring = back.link.as_ref().ok_or("no connection")?.ring();
-    let until_ns = back.xen.now_ns().saturating_add(SECOND_NS);
+    let ring = back.link.as_ref().ok_or("no connection")?.ring.at();
+    let until_ns = back.end.xen.now_ns().saturating_add(SECOND_NS);
     let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-    while back.xen.now_ns() < until_ns {
+    while back.end.xen.now_ns() < until_ns {
         for at in (0..PAGE_SIZE as u64).step_by(8) {
             word = word.rotate_left(7).wrapping_mul(0x0100_0000_01b3);
-            back.grants.store(ring + at, word, Order::Relaxed).map_err(failed("the ring"))?;
+            back.end.grants.store(ring + at, word, Order::Relaxed).map_err(failed("the ring"))?;
         }
         push(back);
     }
@@ -275,7 +280,7 @@ fn ring_written(back: &mut Blkback) -> Result<(), String> {
 fn event_storm(back: &mut Blkback) -> Result<(), String> {
     let port = back.link.as_ref().ok_or("no connection")?.port;
     for n in 0..20_000_u32 {
-        let _ = back.xen.evtchn_send(port);
+        let _ = back.end.xen.evtchn_send(port);
         if n.is_multiple_of(500) {
             back.honest_for(1_000_000)?;
         }
@@ -286,45 +291,23 @@ fn event_storm(back: &mut Blkback) -> Result<(), String> {
 fn port_closed(back: &mut Blkback) -> Result<(), String> {
     victim(back)?;
     let port = back.link.as_ref().ok_or("no connection")?.port;
-    back.xen.evtchn_close(port).map_err(failed("the port"))
+    back.end.xen.evtchn_close(port).map_err(failed("the port"))
 }
 
 fn ring_unmapped(back: &mut Blkback) -> Result<(), String> {
     victim(back)?;
-    let ring = back.link.as_ref().ok_or("no connection")?.ring();
-    back.grants.release(ring, PAGE_SIZE as u64);
-    Delay::new(&back.xen).delay_ms(1000);
+    let ring = back.link.as_ref().ok_or("no connection")?.ring.at();
+    back.end.grants.release(ring, PAGE_SIZE as u64);
+    Delay::new(&back.end.xen).delay_ms(1000);
     back.unlink();
-    back.set_state(XenbusState::Closing)
-}
-
-fn states_flap(back: &mut Blkback) -> Result<(), String> {
-    for _ in 0..5 {
-        for number in [5, 4, 6, 4, 2, 4, 1, 3, 7, 8, 0, 4, 6, 2] {
-            back.set_state(XenbusState::from_number(number))?;
-            Delay::new(&back.xen).delay_ms(10);
-        }
-    }
-    Ok(())
-}
-
-fn states_nonsense(back: &mut Blkback) -> Result<(), String> {
-    let path = format!("{}/state", back.dir);
-    for value in ["", "-1", "9", "4294967300", "18446744073709551620", "4 ", "four", "\u{0}4"] {
-        back.store.write(&path, value.as_bytes()).map_err(failed("a state"))?;
-        Delay::new(&back.xen).delay_ms(50);
-    }
-    let long = [b'4'; 2000];
-    back.store.write(&path, &long).map_err(failed("a long state"))?;
-    Delay::new(&back.xen).delay_ms(50);
-    back.set_state(XenbusState::Closing)
+    back.end.set_state(XenbusState::Closing)
 }
 
 fn closes_amid_requests(back: &mut Blkback) -> Result<(), String> {
     for state in [XenbusState::Closing, XenbusState::Closed] {
         victim(back)?;
         back.unlink();
-        back.set_state(state)?;
+        back.end.set_state(state)?;
         back.honest_for(SECOND_NS)?;
     }
     Ok(())
@@ -333,35 +316,28 @@ fn closes_amid_requests(back: &mut Blkback) -> Result<(), String> {
 /// Tells something else of the disk, over a reconnection, for some time.
 fn lie(back: &mut Blkback, key: &'static str, value: &'static str) -> Result<(), String> {
     back.lies = Vec::from([(key, value)]);
-    back.set_state(XenbusState::Closing)?;
+    back.end.set_state(XenbusState::Closing)?;
     let went = back.honest_for(2 * SECOND_NS);
     back.lies = Vec::new();
     back.unlink();
-    back.set_state(XenbusState::Closing)?;
+    back.end.set_state(XenbusState::Closing)?;
     went
 }
 
 fn node_gone(back: &mut Blkback) -> Result<(), String> {
-    back.set_state(XenbusState::Closing)?;
-    let until_ns = back.xen.now_ns().saturating_add(2 * SECOND_NS);
-    while back.xen.now_ns() < until_ns {
+    back.end.set_state(XenbusState::Closing)?;
+    let until_ns = back.end.xen.now_ns().saturating_add(2 * SECOND_NS);
+    while back.end.xen.now_ns() < until_ns {
         back.honest_for(20_000_000)?;
         // It is written again with the next connection.
-        let _ = back.store.rm(&format!("{}/sectors", back.dir));
+        let _ = back.end.store.rm(&format!("{}/sectors", back.end.dir));
     }
-    back.set_state(XenbusState::Closing)
+    back.end.set_state(XenbusState::Closing)
 }
 
 fn node_flood(back: &mut Blkback) -> Result<(), String> {
-    let value = [b'x'; 1500];
-    let mut written = 0_u32;
-    for n in 0..600 {
-        let path = format!("{}/flood-{n}", back.dir);
-        written += u32::from(back.store.write(&path, &value).is_ok());
-    }
+    let written = back.end.flood_nodes();
     back.honest_for(SECOND_NS)?;
-    for n in 0..600 {
-        let _ = back.store.rm(&format!("{}/flood-{n}", back.dir));
-    }
+    back.end.clear_nodes();
     if written > 0 { Ok(()) } else { Err(String::from("no node could be written")) }
 }

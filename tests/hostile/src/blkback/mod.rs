@@ -6,19 +6,15 @@
 mod attacks;
 mod link;
 
-use alloc::boxed::Box;
+use crate::back_end::{BackEnd, address, failed};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 pub use attacks::{ALL, Attack};
-use core::fmt::Debug;
 use drivers::Xenstore;
-use drivers::xenbus;
-use kernel::granted::{GRANT_BIT, GrantMap};
-use kernel::{Delay, DelayNs, DomId, Hypervisor, Xen};
+use kernel::{Delay, DelayNs, Hypervisor, Xen};
 pub use link::Link;
-use xen_pv_sys::PAGE_SHIFT;
 use xen_pv_sys::io::blkif::{
     BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ, BLKIF_OP_WRITE, BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_ERROR,
     BLKIF_RSP_OKAY, Request, Response, Segment,
@@ -38,16 +34,8 @@ const LOOKS: u32 = 20;
 
 /// The back end.
 pub struct Blkback {
-    /// Hypercalls and time.
-    pub xen: Xen,
-    /// The store.
-    pub store: Xenstore<Xen>,
-    /// Our directory in it.
-    pub dir: String,
-    frontend: String,
-    peer: DomId,
-    /// The frontend's memory.
-    pub grants: &'static GrantMap,
+    /// Our place in xenstore, and the frontend's memory.
+    pub end: BackEnd,
     disk: Vec<u8>,
     /// The connection, while there is one.
     pub link: Option<Link>,
@@ -60,75 +48,40 @@ pub struct Blkback {
     pub connections: u32,
 }
 
-/// An error of a step that has a name.
-pub(crate) fn failed<E: Debug>(what: &'static str) -> impl Fn(E) -> String {
-    move |why| format!("{what}: {why:?}")
-}
-
 impl Blkback {
     /// Waits for the toolstack to name a frontend.
     pub fn wait(xen: Xen) -> Result<Blkback, String> {
-        let mut store = Xenstore::new(&xen).map_err(failed("xenstore"))?;
-        loop {
-            if let Some((dir, peer)) = named(&mut store) {
-                let frontend = store.read_string(&format!("{dir}/frontend")).map_err(failed("frontend"))?;
-                // One for the life of this domain.
-                let grants = Box::leak(Box::new(xen.grant_map(peer).map_err(failed("grants"))?));
-                let disk = vec![0; SECTORS * SECTOR];
-                let (link, lies) = (None, Vec::new());
-                return Ok(Blkback {
-                    xen,
-                    store,
-                    dir,
-                    frontend,
-                    peer,
-                    grants,
-                    disk,
-                    link,
-                    lies,
-                    looks: 0,
-                    served: 0,
-                    connections: 0,
-                });
-            }
-            Delay::new(&xen).delay_ms(20);
-        }
-    }
-
-    /// Sets our state.
-    pub fn set_state(&mut self, state: XenbusState) -> Result<(), String> {
-        xenbus::write_state(&mut self.store, &self.dir, state).map_err(failed("our state"))
+        let (end, disk, lies) = (BackEnd::wait(xen, BACKENDS)?, vec![0; SECTORS * SECTOR], Vec::new());
+        Ok(Blkback { end, disk, link: None, lies, looks: 0, served: 0, connections: 0 })
     }
 
     /// Ends the connection, if there is one, on our side.
     pub fn unlink(&mut self) {
         if let Some(link) = self.link.take() {
-            link.end(&self.xen, self.grants);
+            link.end(&self.end.xen, self.end.grants);
         }
     }
 
     /// Does what an honest back end does with the frontend's state.
     pub fn follow(&mut self) -> Result<(), String> {
         use XenbusState as S;
-        let read = |store: &mut _, dir: &str| xenbus::read_state(store, dir).map_err(failed("a state"));
-        let front = read(&mut self.store, &self.frontend)?;
-        let ours = read(&mut self.store, &self.dir)?;
+        let (front, ours) = self.end.states()?;
         match (front, ours) {
             (S::Initialising, S::InitWait) => Ok(()),
             (S::Initialising, _) => {
                 self.unlink();
                 self.offer()?;
-                self.set_state(S::InitWait)
+                self.end.set_state(S::InitWait)
             }
             (S::Initialised, S::InitWait) => self.connect(),
             // A connection of ours that the frontend does not know of, or the other way round.
             (S::Connected | S::Initialised, S::Connected) if self.link.is_some() => Ok(()),
             (S::Connected | S::Initialised, S::Closing) => Ok(()),
-            (S::Connected | S::Initialised, _) => self.set_state(S::Closing),
+            (S::Connected | S::Initialised, _) => self.end.set_state(S::Closing),
             (S::Closed | S::Closing | S::Unknown, S::Closed) => Ok(()),
             (S::Closing | S::Closed | S::Unknown, _) => {
                 self.unlink();
-                self.set_state(S::Closed)
+                self.end.set_state(S::Closed)
             }
             _ => Ok(()),
         }
@@ -137,7 +90,7 @@ impl Blkback {
     /// Writes a node of our directory, or what is told in its place.
     fn tell(&mut self, key: &'static str, value: &str) -> Result<(), String> {
         let value = self.lies.iter().find(|(lie, _)| *lie == key).map_or(value, |(_, value)| value);
-        self.store.write(&format!("{}/{key}", self.dir), value.as_bytes()).map_err(failed(key))
+        self.end.store.write(&format!("{}/{key}", self.end.dir), value.as_bytes()).map_err(failed(key))
     }
 
     fn offer(&mut self) -> Result<(), String> {
@@ -156,13 +109,13 @@ impl Blkback {
             u32::try_from(number).map_err(failed("the frontend's offer"))
         };
         let (gref, port) =
-            (format!("{}/ring-ref", self.frontend), format!("{}/event-channel", self.frontend));
-        if self.store.read(&gref).is_err() {
+            (format!("{}/ring-ref", self.end.frontend), format!("{}/event-channel", self.end.frontend));
+        if self.end.store.read(&gref).is_err() {
             // A ring of several pages, since an attack offered one: this back end has no use for it.
-            return self.set_state(XenbusState::Closing);
+            return self.end.set_state(XenbusState::Closing);
         }
-        let (gref, port) = (number(&mut self.store, gref)?, number(&mut self.store, port)?);
-        let link = Link::new(&self.xen, self.grants, self.peer, gref, port)?;
+        let (gref, port) = (number(&mut self.end.store, gref)?, number(&mut self.end.store, port)?);
+        let link = Link::new(&self.end.xen, self.end.grants, self.end.peer, gref, port)?;
         self.link = Some(link);
         self.connections = self.connections.wrapping_add(1);
         for (key, value) in
@@ -170,27 +123,27 @@ impl Blkback {
         {
             self.tell(key, value)?;
         }
-        self.set_state(XenbusState::Connected)
+        self.end.set_state(XenbusState::Connected)
     }
 
     /// The next request, honest in everything else, until then. `None`: none came.
     pub fn next_request(&mut self, deadline_ns: u64) -> Result<Option<Request>, String> {
-        while self.xen.now_ns() < deadline_ns {
+        while self.end.xen.now_ns() < deadline_ns {
             self.looks = self.looks.wrapping_add(1);
             if self.looks.is_multiple_of(LOOKS) {
                 self.follow()?;
             }
-            if let Some(request) = self.link.as_mut().and_then(|link| link.take(self.grants)) {
+            if let Some(request) = self.link.as_mut().and_then(|link| link.ring.take(self.end.grants)) {
                 return Ok(Some(request));
             }
-            Delay::new(&self.xen).delay_us(IDLE_US);
+            Delay::new(&self.end.xen).delay_us(IDLE_US);
         }
         Ok(None)
     }
 
     /// Serves requests as they should be until `count` are done. Fails if they are not within that time.
     pub fn honest(&mut self, count: u64, for_ns: u64) -> Result<(), String> {
-        let until_ns = self.xen.now_ns().saturating_add(for_ns);
+        let until_ns = self.end.xen.now_ns().saturating_add(for_ns);
         let goal = self.served.saturating_add(count);
         while self.served < goal {
             let Some(request) = self.next_request(until_ns)? else {
@@ -203,7 +156,7 @@ impl Blkback {
 
     /// Serves whatever comes for that long.
     pub fn honest_for(&mut self, for_ns: u64) -> Result<(), String> {
-        let until_ns = self.xen.now_ns().saturating_add(for_ns);
+        let until_ns = self.end.xen.now_ns().saturating_add(for_ns);
         while let Some(request) = self.next_request(until_ns)? {
             self.serve(&request);
         }
@@ -220,8 +173,8 @@ impl Blkback {
     /// Puts a response into the ring and shows it.
     pub fn answer(&mut self, response: Response) {
         if let Some(link) = &mut self.link {
-            link.respond(self.grants, &response);
-            link.push(&self.xen, self.grants);
+            link.ring.respond(self.end.grants, &response);
+            link.push(&self.end.xen, self.end.grants);
         }
     }
 
@@ -241,8 +194,8 @@ impl Blkback {
             };
             let at = address(segment.gref) + u64::from(segment.first_sect) * SECTOR as u64;
             let moved = match request.operation {
-                BLKIF_OP_READ => self.grants.write(at, data),
-                _ => self.grants.read(at, data),
+                BLKIF_OP_READ => self.end.grants.write(at, data),
+                _ => self.end.grants.read(at, data),
             };
             if moved.is_err() {
                 return BLKIF_RSP_ERROR;
@@ -258,22 +211,7 @@ pub fn segments(request: &Request) -> impl Iterator<Item = Segment> {
     request.seg.into_iter().take(request.nr_segments.into())
 }
 
-/// Where a granted page is, for [`GrantMap`].
-pub fn address(gref: u32) -> u64 {
-    GRANT_BIT | u64::from(gref) << PAGE_SHIFT
-}
-
 /// A good response.
 pub fn response_to(request: &Request) -> Response {
     Response { id: request.id, operation: request.operation, status: BLKIF_RSP_OKAY, ..Response::default() }
-}
-
-/// The first frontend that the toolstack names, and our directory for it.
-fn named(store: &mut Xenstore<Xen>) -> Option<(String, DomId)> {
-    let peer = store.directory(BACKENDS).ok()?.first()?.to_string();
-    let device = store.directory(&format!("{BACKENDS}/{peer}")).ok()?.first()?.to_string();
-    let dir = format!("{BACKENDS}/{peer}/{device}");
-    // The last node that libxl writes before it waits.
-    store.read(&format!("{dir}/state")).ok()?;
-    Some((dir, DomId(peer.parse().ok()?)))
 }

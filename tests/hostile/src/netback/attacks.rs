@@ -3,7 +3,8 @@
 
 use super::link::{ENTRIES, brought};
 use super::{Link, Netback};
-use crate::blkback::{address, failed};
+use crate::back_end::address;
+use crate::back_end::failed;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -110,8 +111,12 @@ pub const ALL: &[Attack] = &[
     Attack { name: "silence", tries: "nothing is taken or brought for five seconds", run: silence },
     Attack { name: "port-closed", tries: "the event channel is closed", run: port_closed },
     Attack { name: "rings-unmapped", tries: "the rings are unmapped without a word", run: unmapped },
-    Attack { name: "states-flap", tries: "xenbus states in any order", run: states_flap },
-    Attack { name: "states-nonsense", tries: "xenbus states that are none", run: states_nonsense },
+    Attack { name: "states-flap", tries: "xenbus states in any order", run: |back| back.end.states_flap() },
+    Attack {
+        name: "states-nonsense",
+        tries: "xenbus states that are none",
+        run: |back| back.end.states_nonsense(),
+    },
     Attack { name: "flapping", tries: "connections that are closed as soon as they stand", run: flapping },
     Attack {
         name: "no-rx-copy",
@@ -310,9 +315,9 @@ fn rx_changing(back: &mut Netback) -> Result<(), String> {
 }
 
 fn rx_junk(back: &mut Netback) -> Result<(), String> {
-    let until_ns = back.xen.now_ns().saturating_add(3 * SECOND_NS);
+    let until_ns = back.end.xen.now_ns().saturating_add(3 * SECOND_NS);
     let mut word = 7;
-    while back.xen.now_ns() < until_ns {
+    while back.end.xen.now_ns() < until_ns {
         back.honest_for(1_000_000)?;
         let Some(link) = back.link.as_mut() else { continue };
         for _ in 0..64 {
@@ -343,9 +348,9 @@ fn echo(back: &mut Netback) -> Result<(), String> {
 
 fn rings_written(back: &mut Netback) -> Result<(), String> {
     sent(back)?;
-    let until_ns = back.xen.now_ns().saturating_add(SECOND_NS);
+    let until_ns = back.end.xen.now_ns().saturating_add(SECOND_NS);
     let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-    while back.xen.now_ns() < until_ns {
+    while back.end.xen.now_ns() < until_ns {
         let link = link(back)?;
         for ring in [link.tx.at(), link.rx.at()] {
             for at in (0..PAGE_SIZE as u64).step_by(8) {
@@ -370,14 +375,14 @@ fn event_storm(back: &mut Netback) -> Result<(), String> {
 
 fn silence(back: &mut Netback) -> Result<(), String> {
     sent(back)?;
-    Delay::new(&back.xen).delay_ms(5000);
+    Delay::new(&back.end.xen).delay_ms(5000);
     Ok(())
 }
 
 fn port_closed(back: &mut Netback) -> Result<(), String> {
     sent(back)?;
     let port = link(back)?.port;
-    back.xen.evtchn_close(port).map_err(failed("the port"))
+    back.end.xen.evtchn_close(port).map_err(failed("the port"))
 }
 
 fn unmapped(back: &mut Netback) -> Result<(), String> {
@@ -386,40 +391,21 @@ fn unmapped(back: &mut Netback) -> Result<(), String> {
     for ring in [link.tx.at(), link.rx.at()] {
         link.grants.release(ring, PAGE_SIZE as u64);
     }
-    Delay::new(&back.xen).delay_ms(1000);
+    Delay::new(&back.end.xen).delay_ms(1000);
     back.unlink();
-    back.set_state(XenbusState::Closing)
-}
-
-fn states_flap(back: &mut Netback) -> Result<(), String> {
-    for _ in 0..5 {
-        for number in [5, 4, 6, 4, 2, 4, 1, 3, 7, 8, 0, 4, 6, 2] {
-            back.set_state(XenbusState::from_number(number))?;
-            Delay::new(&back.xen).delay_ms(10);
-        }
-    }
-    Ok(())
-}
-
-fn states_nonsense(back: &mut Netback) -> Result<(), String> {
-    let path = format!("{}/state", back.dir);
-    for value in ["", "-1", "9", "4294967300", "18446744073709551620", "4 ", "four", "\u{0}4"] {
-        back.store.write(&path, value.as_bytes()).map_err(failed("a state"))?;
-        Delay::new(&back.xen).delay_ms(50);
-    }
-    back.set_state(XenbusState::Closing)
+    back.end.set_state(XenbusState::Closing)
 }
 
 fn flapping(back: &mut Netback) -> Result<(), String> {
     let before = back.connections;
-    let until_ns = back.xen.now_ns().saturating_add(8 * SECOND_NS);
+    let until_ns = back.end.xen.now_ns().saturating_add(8 * SECOND_NS);
     let mut seen = before;
-    while back.xen.now_ns() < until_ns {
+    while back.end.xen.now_ns() < until_ns {
         back.honest_for(2_000_000)?;
         if back.connections != seen {
             seen = back.connections;
             back.unlink();
-            back.set_state(XenbusState::Closing)?;
+            back.end.set_state(XenbusState::Closing)?;
         }
     }
     crate::report("flapped", seen.wrapping_sub(before));
@@ -429,19 +415,19 @@ fn flapping(back: &mut Netback) -> Result<(), String> {
 /// Tells something else of itself, over a reconnection, for some time.
 fn lie(back: &mut Netback, lies: &[(&'static str, &'static str)]) -> Result<(), String> {
     back.lies = lies.to_vec();
-    back.set_state(XenbusState::Closing)?;
+    back.end.set_state(XenbusState::Closing)?;
     let went = back.honest_for(2 * SECOND_NS);
     for (key, _) in core::mem::take(&mut back.lies) {
-        let _ = back.store.rm(&format!("{}/{key}", back.dir));
+        let _ = back.end.store.rm(&format!("{}/{key}", back.end.dir));
     }
     back.unlink();
-    back.set_state(XenbusState::Closing)?;
+    back.end.set_state(XenbusState::Closing)?;
     went
 }
 
 fn node_flood(back: &mut Netback) -> Result<(), String> {
-    let written = back.flood_nodes();
+    let written = back.end.flood_nodes();
     back.honest_for(SECOND_NS)?;
-    back.clear_nodes();
+    back.end.clear_nodes();
     if written > 0 { Ok(()) } else { Err(String::from("no node could be written")) }
 }

@@ -7,16 +7,12 @@ mod attacks;
 mod link;
 mod server;
 
-use crate::blkback::failed;
-use alloc::boxed::Box;
+use crate::back_end::{BackEnd, failed};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 pub use attacks::{ALL, Attack};
-use drivers::Xenstore;
-use drivers::xenbus;
-use kernel::granted::GrantMap;
-use kernel::{Delay, DelayNs, DomId, Hypervisor, Xen};
+use kernel::{Delay, DelayNs, Hypervisor, Xen};
 pub use link::Link;
 use server::Host;
 use xen_pv_sys::io::xenbus::XenbusState;
@@ -28,20 +24,10 @@ const IDLE_US: u32 = 300;
 /// Looks at the rings between two looks at the frontend's state, each a request to xenstored.
 const LOOKS: u32 = 20;
 
-/// Nodes of a flood.
-const FLOOD: u32 = 600;
-
 /// The back end.
 pub struct Netback {
-    /// Hypercalls and time.
-    pub xen: Xen,
-    /// The store.
-    pub store: Xenstore<Xen>,
-    /// Our directory in it.
-    pub dir: String,
-    frontend: String,
-    peer: DomId,
-    grants: &'static GrantMap,
+    /// Our place in xenstore, and the frontend's memory.
+    pub end: BackEnd,
     host: Host,
     /// The connection, while there is one.
     pub link: Option<Link>,
@@ -55,34 +41,8 @@ pub struct Netback {
 impl Netback {
     /// Waits for the toolstack to name a frontend.
     pub fn wait(xen: Xen) -> Result<Netback, String> {
-        let mut store = Xenstore::new(&xen).map_err(failed("xenstore"))?;
-        loop {
-            if let Some((dir, peer)) = named(&mut store) {
-                let frontend = store.read_string(&format!("{dir}/frontend")).map_err(failed("frontend"))?;
-                // One for the life of this domain.
-                let grants = Box::leak(Box::new(xen.grant_map(peer).map_err(failed("grants"))?));
-                let (host, link, lies) = (Host::new(), None, Vec::new());
-                return Ok(Netback {
-                    xen,
-                    store,
-                    dir,
-                    frontend,
-                    peer,
-                    grants,
-                    host,
-                    link,
-                    lies,
-                    looks: 0,
-                    connections: 0,
-                });
-            }
-            Delay::new(&xen).delay_ms(20);
-        }
-    }
-
-    /// Sets our state.
-    pub fn set_state(&mut self, state: XenbusState) -> Result<(), String> {
-        xenbus::write_state(&mut self.store, &self.dir, state).map_err(failed("our state"))
+        let (end, host, lies) = (BackEnd::wait(xen, BACKENDS)?, Host::new(), Vec::new());
+        Ok(Netback { end, host, link: None, lies, looks: 0, connections: 0 })
     }
 
     /// Ends the connection, if there is one, on our side.
@@ -95,46 +55,30 @@ impl Netback {
     /// Does what an honest back end does with the frontend's state.
     fn follow(&mut self) -> Result<(), String> {
         use XenbusState as S;
-        let read = |store: &mut _, dir: &str| xenbus::read_state(store, dir).map_err(failed("a state"));
-        let front = read(&mut self.store, &self.frontend)?;
-        let ours = read(&mut self.store, &self.dir)?;
+        let (front, ours) = self.end.states()?;
         match (front, ours) {
             (S::Initialising, S::InitWait) => Ok(()),
             (S::Initialising, _) => {
                 self.unlink();
                 self.offer()?;
-                self.set_state(S::InitWait)
+                self.end.set_state(S::InitWait)
             }
             (S::Connected, S::InitWait) => self.connect(),
             // A connection of ours that the frontend does not know of, or the other way round.
             (S::Connected, S::Connected) if self.link.is_some() => Ok(()),
             (S::Connected, S::Closing) => Ok(()),
-            (S::Connected, _) => self.set_state(S::Closing),
+            (S::Connected, _) => self.end.set_state(S::Closing),
             (S::Closed | S::Closing | S::Unknown, S::Closed) => Ok(()),
             (S::Closing | S::Closed | S::Unknown, _) => {
                 self.unlink();
-                self.set_state(S::Closed)
+                self.end.set_state(S::Closed)
             }
             _ => Ok(()),
         }
     }
 
-    /// Writes long nodes into our directory; how many it could.
-    pub fn flood_nodes(&mut self) -> u32 {
-        let value = [b'x'; 1500];
-        let write = |n| self.store.write(&format!("{}/flood-{n}", self.dir), &value).is_ok();
-        (0..FLOOD).map(write).map(u32::from).sum()
-    }
-
-    /// Removes them.
-    pub fn clear_nodes(&mut self) {
-        for n in 0..FLOOD {
-            let _ = self.store.rm(&format!("{}/flood-{n}", self.dir));
-        }
-    }
-
     fn write(&mut self, key: &str, value: &str) -> Result<(), String> {
-        self.store.write(&format!("{}/{key}", self.dir), value.as_bytes()).map_err(failed("a node"))
+        self.end.store.write(&format!("{}/{key}", self.end.dir), value.as_bytes()).map_err(failed("a node"))
     }
 
     fn offer(&mut self) -> Result<(), String> {
@@ -148,13 +92,13 @@ impl Netback {
     fn connect(&mut self) -> Result<(), String> {
         let mut numbers = [0; 3];
         for (number, key) in numbers.iter_mut().zip(["tx-ring-ref", "rx-ring-ref", "event-channel"]) {
-            let path = format!("{}/{key}", self.frontend);
-            let read = self.store.read_number(&path).map_err(failed("the frontend's offer"))?;
+            let path = format!("{}/{key}", self.end.frontend);
+            let read = self.end.store.read_number(&path).map_err(failed("the frontend's offer"))?;
             *number = u32::try_from(read).map_err(failed("the frontend's offer"))?;
         }
-        self.link = Some(Link::new(self.xen, self.grants, self.peer, numbers)?);
+        self.link = Some(Link::new(self.end.xen, self.end.grants, self.end.peer, numbers)?);
         self.connections = self.connections.wrapping_add(1);
-        self.set_state(XenbusState::Connected)
+        self.end.set_state(XenbusState::Connected)
     }
 
     /// Looks at the frontend's state now and then.
@@ -168,16 +112,16 @@ impl Netback {
 
     /// Is honest until `done`, or for so long; whether it was done.
     fn honest_until(&mut self, for_ns: u64, done: impl Fn(&Netback) -> bool) -> Result<bool, String> {
-        let until_ns = self.xen.now_ns().saturating_add(for_ns);
-        while self.xen.now_ns() < until_ns {
+        let until_ns = self.end.xen.now_ns().saturating_add(for_ns);
+        while self.end.xen.now_ns() < until_ns {
             self.look()?;
             if let Some(link) = &mut self.link {
-                self.host.step(link, self.xen.now_ns());
+                self.host.step(link, self.end.xen.now_ns());
             }
             if done(self) {
                 return Ok(true);
             }
-            Delay::new(&self.xen).delay_us(IDLE_US);
+            Delay::new(&self.end.xen).delay_us(IDLE_US);
         }
         Ok(false)
     }
@@ -199,24 +143,14 @@ impl Netback {
 
     /// Looks until the link has what is asked for: a request that an attack is to answer.
     pub fn victim<R>(&mut self, for_ns: u64, take: impl Fn(&mut Link) -> Option<R>) -> Result<R, String> {
-        let until_ns = self.xen.now_ns().saturating_add(for_ns);
-        while self.xen.now_ns() < until_ns {
+        let until_ns = self.end.xen.now_ns().saturating_add(for_ns);
+        while self.end.xen.now_ns() < until_ns {
             self.look()?;
             if let Some(request) = self.link.as_mut().and_then(&take) {
                 return Ok(request);
             }
-            Delay::new(&self.xen).delay_us(IDLE_US);
+            Delay::new(&self.end.xen).delay_us(IDLE_US);
         }
         Err(String::from("no request came"))
     }
-}
-
-/// The first frontend that the toolstack names, and our directory for it.
-fn named(store: &mut Xenstore<Xen>) -> Option<(String, DomId)> {
-    let peer = store.directory(BACKENDS).ok()?.first()?.to_string();
-    let device = store.directory(&format!("{BACKENDS}/{peer}")).ok()?.first()?.to_string();
-    let dir = format!("{BACKENDS}/{peer}/{device}");
-    // The last node that libxl writes before it waits.
-    store.read(&format!("{dir}/state")).ok()?;
-    Some((dir, DomId(peer.parse().ok()?)))
 }
