@@ -8,7 +8,7 @@ use core::net::Ipv4Addr;
 use nbd::fake::{Server, ServerConfig};
 use nbd::wire::{FLAG_HAS_FLAGS, FLAG_SEND_FLUSH};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
@@ -63,6 +63,8 @@ impl Device for Wire<'_> {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = FRAME_MAX;
+        // The stub leaves those of its own to netback, which has nobody to make them for.
+        capabilities.checksum.tcp = Checksum::Tx;
         capabilities
     }
 }
