@@ -392,24 +392,29 @@ fn unmapped(back: &mut Netback) -> Result<(), String> {
         link.grants.release(ring, PAGE_SIZE as u64);
     }
     Delay::new(&back.end.xen).delay_ms(1000);
-    back.unlink();
-    back.end.set_state(XenbusState::Closing)
+    close(back)
 }
 
 fn flapping(back: &mut Netback) -> Result<(), String> {
-    let before = back.connections;
     let until_ns = back.end.xen.now_ns().saturating_add(8 * SECOND_NS);
-    let mut seen = before;
+    // The one that stands is not counted.
+    let mut flapped = 0_u32;
+    close(back)?;
     while back.end.xen.now_ns() < until_ns {
         back.honest_for(2_000_000)?;
-        if back.connections != seen {
-            seen = back.connections;
-            back.unlink();
-            back.end.set_state(XenbusState::Closing)?;
+        if back.link.is_some() {
+            flapped += 1;
+            close(back)?;
         }
     }
-    crate::report("flapped", seen.wrapping_sub(before));
-    if seen == before { Err(String::from("no connection came")) } else { Ok(()) }
+    crate::report("flapped", flapped);
+    if flapped == 0 { Err(String::from("no connection came")) } else { Ok(()) }
+}
+
+/// Ends the connection and says so.
+fn close(back: &mut Netback) -> Result<(), String> {
+    back.unlink();
+    back.end.set_state(XenbusState::Closing)
 }
 
 /// Tells something else of itself, over a reconnection, for some time.
@@ -420,8 +425,7 @@ fn lie(back: &mut Netback, lies: &[(&'static str, &'static str)]) -> Result<(), 
     for (key, _) in core::mem::take(&mut back.lies) {
         let _ = back.end.store.rm(&format!("{}/{key}", back.end.dir));
     }
-    back.unlink();
-    back.end.set_state(XenbusState::Closing)?;
+    close(back)?;
     went
 }
 
