@@ -186,7 +186,8 @@ impl Server {
                 continue;
             };
             match read_request(stream) {
-                Ok(None) => {}
+                // A client has one connection, and a domain that was destroyed does not end its own.
+                Ok(None) => self.greet_next()?,
                 Ok(Some((request, data))) => {
                     self.foreign += foreign_sectors(&request, &data);
                     return Ok(Some((request, data)));
