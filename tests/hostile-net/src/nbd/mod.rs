@@ -16,6 +16,7 @@ use ::nbd::wire::{
     CMD_DISC, CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, EINVAL, ENOTSUP, REQUEST_BYTES,
     REQUEST_MAGIC, Request, SIMPLE_REPLY_MAGIC,
 };
+use socket2::{Domain, Socket, Type};
 
 pub use negotiation::NEGOTIATION;
 pub use replies::REPLIES;
@@ -116,10 +117,22 @@ impl Server {
     /// # Errors
     /// Why not.
     pub fn listen(&mut self) -> io::Result<()> {
+        self.listen_with(None)
+    }
+
+    /// Listens. The sockets of connections get the listener's receive buffer, of so many bytes.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn listen_with(&mut self, receive_bytes: Option<usize>) -> io::Result<()> {
         self.listener = None;
-        let listener = TcpListener::bind(self.address)?;
-        listener.set_nonblocking(true)?;
-        self.listener = Some(listener);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        receive_bytes.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))?;
+        socket.bind(&self.address.into())?;
+        socket.listen(128)?;
+        socket.set_nonblocking(true)?;
+        self.listener = Some(socket.into());
         Ok(())
     }
 

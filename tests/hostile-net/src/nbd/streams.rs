@@ -1,6 +1,5 @@
 //! Attacks by the connection itself: how its bytes come, and how it ends.
 
-use std::fs;
 use std::net::Shutdown;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,8 +12,8 @@ use super::{Attack, Server, Trouble, VICTIM, reply};
 const FLAP_MAX: u64 = 60;
 /// For how long.
 const FLAP: Duration = Duration::from_secs(6);
-/// What a TCP socket's receive buffer is: least, default and most, in bytes.
-const RECEIVE_BUFFERS: &str = "/proc/sys/net/ipv4/tcp_rmem";
+/// A receive buffer that a write of 4 KiB fills. Linux takes twice that.
+const SMALL_BYTES: usize = 1152;
 
 /// The attacks.
 pub const STREAMS: &[Attack] = &[
@@ -100,12 +99,7 @@ fn half_closed(server: &mut Server) -> Result<(), Trouble> {
 }
 
 fn not_read(server: &mut Server) -> Result<(), Trouble> {
-    let usual = fs::read_to_string(RECEIVE_BUFFERS)?;
-    fs::write(RECEIVE_BUFFERS, "2304 2304 2304")?;
-    // The buffer of a connection is its listener's.
-    let listening = server.listen();
-    fs::write(RECEIVE_BUFFERS, usual)?;
-    listening?;
+    server.listen_with(Some(SMALL_BYTES))?;
     server.end();
     server.unread_write(VICTIM)?;
     sleep(Duration::from_secs(5));
