@@ -38,7 +38,7 @@ impostor() {
     attack "impostor-$1"
     stretch "impostor-$1"
     : >"$(guest_log impostor)"
-    "$pf_hostile/hostile-frames" xenbr0 $stub_mac 10.0.0.6 02:00:00:00:00:63 10.0.0.99:10809 "impostor:$2" \
+    "$pf_hostile/hostile-frames" xenbr0 $stub_mac 10.0.0.6 "$bridge_mac" 10.0.0.99:10809 "impostor:$2" \
         >"$(guest_log impostor)" 2>&1 &
     server_pid=$!
     check "impostor-$1: it is there" wait_guest_line impostor 'PF ready=' 10
@@ -52,6 +52,8 @@ impostor() {
 
 begin
 check "dom0 has a bridge" network_start
+# Frames to another one would not come up to the bridge's own interface.
+bridge_mac=$(cat /sys/class/net/xenbr0/address)
 far=$(raw_disk far 8)
 near=$(raw_disk near 8)
 nbd_export far "$far"
@@ -63,7 +65,7 @@ check "the guest uses both disks" wait_guest_line steady 'PF turns=[0-9]* good=[
 start_bystander 100000
 watch_stalls
 rm -f /run/frames.go
-timeout 560 "$pf_hostile/hostile-frames" xenbr0 $stub_mac 10.0.0.6 "$(cat /sys/class/net/xenbr0/address)" 10.0.0.1:10809 \
+timeout 560 "$pf_hostile/hostile-frames" xenbr0 $stub_mac 10.0.0.6 "$bridge_mac" 10.0.0.1:10809 \
     /run/frames.go >"$(guest_log frames)" 2>&1 &
 made=0
 told_attacks frames 500 judge

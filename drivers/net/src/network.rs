@@ -21,6 +21,8 @@ const LITTLE_BYTES: usize = 14_600;
 const ANSWER_PAUSE_NS: u64 = 4_000_000;
 /// How often to look whether netback has sent something, when it has no room and makes no event.
 const FULL_PAUSE_NS: u64 = 10_000_000;
+/// Between two times that who has an address is asked anew. smoltcp asks once a second at most: sooner would delay.
+const ASK_PAUSE_NS: u64 = 2_000_000_000;
 /// The first of the ports that we use, one for each connection in turn (RFC 6335, "dynamic").
 const FIRST_PORT: u16 = 49152;
 
@@ -39,11 +41,13 @@ pub struct Address {
 pub(crate) struct Stack<H: Hypervisor> {
     hv: H,
     pub(crate) device: NetDevice<H>,
-    mac: [u8; 6],
+    pub(crate) mac: [u8; 6],
     address: Address,
     pub(crate) interface: Interface,
     pub(crate) sockets: SocketSet<'static>,
     next_port: u16,
+    /// Until then the answers that there are hold.
+    ask_again_ns: u64,
     /// Until then what has come need not be answered.
     answer_ns: Option<u64>,
 }
@@ -69,8 +73,9 @@ impl<H: Hypervisor> Network<H> {
         let interface = interface(&mut device, mac, address, now_ns);
         let sockets = SocketSet::new(vec![]);
         let next_port = FIRST_PORT | u16::try_from(now_ns >> 10 & 0x3fff).unwrap_or(0);
+        let (hv, ask_again_ns, answer_ns) = (hv.clone(), 0, None);
         let stack =
-            Stack { hv: hv.clone(), device, mac, address, interface, sockets, next_port, answer_ns: None };
+            Stack { hv, device, mac, address, interface, sockets, next_port, ask_again_ns, answer_ns };
         Network { stack: Rc::new(RefCell::new(stack)) }
     }
 
@@ -274,6 +279,18 @@ impl<H: Hypervisor> Stack<H> {
     /// Frames that one look at all sockets may send.
     fn sockets_count(&self) -> usize {
         self.sockets.iter().count()
+    }
+
+    /// Asks again who has an address: the server may have moved to another machine, or somebody lied. smoltcp would
+    /// believe the last answer for a minute.
+    pub(crate) fn forget_neighbors(&mut self) {
+        let now_ns = self.hv.now_ns();
+        if now_ns < self.ask_again_ns {
+            return;
+        }
+        self.ask_again_ns = now_ns.saturating_add(ASK_PAUSE_NS);
+        // What it does whenever addresses may have changed.
+        self.interface.update_ip_addrs(|_| ());
     }
 
     /// Another one each time: the server may still know the last one.

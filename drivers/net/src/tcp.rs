@@ -97,6 +97,7 @@ impl<H: Hypervisor> TcpClient<H> {
     pub fn open(&mut self) {
         self.abort();
         let mut stack = self.network.stack();
+        stack.forget_neighbors();
         let local = stack.take_port();
         let remote = (self.server.ip(), self.server.port());
         let stack = &mut *stack;

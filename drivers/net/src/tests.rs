@@ -384,6 +384,25 @@ fn a_retransmission_waits_for_room_and_is_not_lost() {
 }
 
 #[test]
+fn a_new_connection_asks_again_who_has_the_address() {
+    let mut machine = Machine::new(ADDRESS, SERVER);
+    machine.open();
+    // An answer of ARP, for us: somebody else has the server's address.
+    let ours = machine.client.network().stack().mac;
+    let theirs = [2, 0, 0, 0, 0, 0x66];
+    let kind = [8, 6, 0, 1, 8, 0, 6, 4, 0, 2];
+    let answer = [&ours[..], &theirs, &kind, &theirs, &[10, 0, 0, 5], &ours, &[10, 0, 0, 7]].concat();
+    machine.back.deliver(&answer);
+    machine.run(SECOND_NS, |_| false);
+    assert!(machine.echo(b"nobody hears", 2 * SECOND_NS).is_none(), "it goes to somebody else");
+    // The host has one connection at a time, and nobody told it of that one's end.
+    machine.host.listen(true);
+    machine.run(SECOND_NS, |_| false);
+    machine.open();
+    assert!(machine.echo(b"again", SECOND_NS).is_some());
+}
+
+#[test]
 fn frames_of_any_content_are_survived() {
     for mtu in [1500, 9000] {
         let mut machine = Machine::with_mtu(ADDRESS, SERVER, mtu);
