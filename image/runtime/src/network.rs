@@ -1,6 +1,7 @@
 //! The stub's network interface, and the disks that are exports of NBD servers on it.
 
 use crate::platform::{self, Xen};
+use crate::report;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -82,6 +83,10 @@ pub fn disk(
             .map(|disk| AnyStorage::Nbd(Box::new(disk)))
             .map_err(|error| format!("{error}"));
     }
+    report::waits_for(
+        xs,
+        &format!("disk {}: NBD server {server}: not ready yet: export {export:?}", disk.id),
+    );
     // The reason first: what is told has a largest length, and so has the name.
     let disk = NbdDisk::connect(xen, network, options, *deadline_ns)
         .map_err(|reason| format!("NBD server {server}: {reason}: export {export:?}"))?;

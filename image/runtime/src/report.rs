@@ -35,11 +35,21 @@ pub fn restarted(xs: &mut Xenstore<Xen>) {
     write(xs, vec![(path("restarts"), u64::from(platform::incarnation()).to_string())]);
 }
 
+/// What we are about to wait for, should the daemon's patience end first.
+#[cfg(feature = "nbd")]
+pub fn waits_for(xs: &mut Xenstore<Xen>, what: &str) {
+    write(xs, vec![(path("waits_for"), short(what))]);
+}
+
+/// The longest prefix of whole characters that a node gets.
+fn short(text: &str) -> String {
+    let end = (0..=REASON_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_string()
+}
+
 /// We cannot serve, and why.
 pub fn failed(xs: &mut Xenstore<Xen>, why: &str) {
-    // The longest prefix of whole characters.
-    let end = (0..=REASON_BYTES.min(why.len())).rev().find(|&end| why.is_char_boundary(end)).unwrap_or(0);
-    write(xs, vec![(path("error"), why.get(..end).unwrap_or_default().to_string())]);
+    write(xs, vec![(path("error"), short(why))]);
     write(xs, vec![(path("state"), "failed".to_string())]);
 }
 

@@ -273,6 +273,7 @@ impl Host for Handle {
             let says: &[(&str, &str)] = match &manner {
                 Manner::Serves => &[("state", "serving"), ("ready_us", "1500")],
                 Manner::Silent => &[],
+                Manner::Waits(what) => &[("waits_for", what)],
                 Manner::Fails(why) => &[("error", why), ("state", "failed")],
                 Manner::Says(text) => &[("state", text)],
                 Manner::Crashes => {

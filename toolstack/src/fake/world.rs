@@ -15,6 +15,8 @@ pub enum Manner {
     Serves,
     /// Says nothing.
     Silent,
+    /// Says that it waits for this.
+    Waits(String),
     /// Says `failed` and this reason.
     Fails(String),
     /// Says this instead of a state.

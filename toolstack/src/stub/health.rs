@@ -71,6 +71,11 @@ pub fn stated_error(store: &dyn Store, stub: u16) -> String {
     said(store, stub, "error").unwrap_or_else(|| "failed, without a reason".to_owned())
 }
 
+/// What a stub that does not serve yet waits for, if it says so.
+pub fn waits_for(store: &dyn Store, stub: u16) -> Option<String> {
+    said(store, stub, "waits_for")
+}
+
 /// What the stub says about the panic before its last restart.
 pub fn last_panic(store: &dyn Store, stub: u16) -> String {
     said(store, stub, "last_panic").unwrap_or_else(|| "no reason is given".to_owned())

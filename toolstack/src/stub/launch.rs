@@ -307,11 +307,14 @@ fn wait_until_serving(env: &Env<'_>, job: &Job, stub: u16) -> Result<()> {
             let console = health::console_tail(env.host, &job.identity).join(" | ");
             bail!("the stub {how} before it served; its console: {}", printable(&console, 400));
         }
-        let waited = check(env, job);
-        if let Some(odd) = &odd {
-            waited.with_context(|| format!("the stub's state is `{odd}`"))?;
-        } else {
-            waited?;
+        if let Err(mut over) = check(env, job) {
+            if let Some(what) = health::waits_for(env.store, stub) {
+                over = over.context(format!("the stub says: {what}"));
+            }
+            return Err(match odd {
+                Some(odd) => over.context(format!("the stub's state is `{odd}`")),
+                None => over,
+            });
         }
         // Not by a watch: a stub that dies may write nothing any more, so Xen is asked as well.
         env.host.wait(POLL_EVERY);

@@ -90,6 +90,16 @@ fn a_server_that_is_not_there_is_told_before_libxl_gives_up() {
 }
 
 #[test]
+fn the_daemon_can_tell_whom_a_stub_waits_for() {
+    let (world, _host) = world();
+    assert!(world.borrow_mut().begin(NBD));
+    assert_eq!(
+        world.borrow().told("waits_for").as_deref(),
+        Some("disk 51712: NBD server 10.0.0.5:10809: not ready yet: export \"a disk\"")
+    );
+}
+
+#[test]
 fn a_server_may_have_an_address_of_ipv6() {
     let server: SocketAddr = "[fd00::5]:10809".parse().unwrap();
     let line = NBD.replace("10.0.0.6/24", "fd00::6/64").replace("10.0.0.5:10809", "[fd00::5]:10809").leak();

@@ -137,6 +137,7 @@ fn a_disk_that_comes_when_the_stub_serves_is_refused() {
 fn a_stub_that_never_serves_is_removed_before_libxl_gives_up() {
     for manner in [
         Manner::Silent,
+        Manner::Waits("disk 51712: a server \x1b[2J".repeat(40)),
         Manner::Crashes,
         Manner::Fails("no disk \x1b[2J\x07here\nand more".into()),
         Manner::Fails(String::new()),
@@ -156,6 +157,18 @@ fn a_stub_that_never_serves_is_removed_before_libxl_gives_up() {
         assert!(reason.len() < 900, "{manner:?}: {} bytes", reason.len());
         assert!(reason.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{manner:?}: {reason:?}");
     }
+}
+
+#[test]
+fn whom_a_stub_waited_for_is_told() {
+    let mut rig = Rig::new();
+    rig.world.state().manner = Manner::Waits("disk 51712: NBD server 10.0.0.5:10809: not ready yet".into());
+    let guest = rig.guest();
+    rig.settle();
+    rig.assert_nothing_left(guest);
+    let reason = rig.world.get(paths::LAST_ERROR).unwrap();
+    let what = "disk xvda (51712): the stub says: disk 51712: NBD server 10.0.0.5:10809: not ready yet: no stub within";
+    assert!(reason.contains(what), "{reason}");
 }
 
 #[test]
