@@ -3,8 +3,10 @@
 use core::arch::{asm, global_asm};
 
 // Every move of a structure of more than 32 bytes is a call of `memcpy`, since this target
-// asks for aligned accesses. The one that comes with Rust goes word by word; this one, which
-// takes its place, goes by four. Accesses are aligned: it may run before the MMU is on.
+// asks for aligned accesses. The one that comes with Rust goes word by word, and where the two
+// addresses do not agree byte by byte; this one takes its place. It may run before the MMU is on,
+// when accesses have to be aligned. Once it is on, all memory is Normal and any address does: data of
+// a network lie behind headers of any length.
 global_asm!(
     r#"
     .section .text.memcpy, "ax"
@@ -14,8 +16,12 @@ memcpy:
     mov     x3, x0
     orr     x4, x0, x1
     tst     x4, #7
-    b.ne    5f
-    subs    x2, x2, #32
+    b.eq    0f
+    cmp     x2, #16
+    b.lo    5f
+    mrs     x4, sctlr_el1
+    tbz     x4, #0, 5f
+0:  subs    x2, x2, #32
     b.lo    2f
 1:  ldp     x4, x5, [x1], #16
     ldp     x6, x7, [x1], #16
