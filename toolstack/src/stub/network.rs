@@ -56,10 +56,10 @@ impl Interface {
     }
 
     fn agrees(&self, other: &Interface) -> bool {
-        let numbers =
-            |of: &Interface| (of.network.address, of.network.prefix_bits, of.network.gateway, of.mtu);
-        let names = |of: &Interface| (of.bridge.clone(), of.network.backend.clone());
-        numbers(self) == numbers(other) && names(self) == names(other)
+        let (ours, theirs) = (&self.network, &other.network);
+        (ours.address, ours.prefix_bits) == (theirs.address, theirs.prefix_bits)
+            && (ours.gateway, self.mtu) == (theirs.gateway, other.mtu)
+            && (&self.bridge, &ours.backend) == (&other.bridge, &theirs.backend)
     }
 
     /// Whether a domain has a network interface in dom0 with the same address, other than `own`: the stub
