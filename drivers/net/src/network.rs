@@ -50,6 +50,8 @@ pub(crate) struct Stack<H: Hypervisor> {
     ask_again_ns: u64,
     /// Until then what has come need not be answered.
     answer_ns: Option<u64>,
+    /// Since the last poll it was enough to hear of so many parts of frames.
+    event_parts: Option<u32>,
 }
 
 /// The network. Clones are the same one. Connections are [`crate::TcpClient`]s.
@@ -73,9 +75,18 @@ impl<H: Hypervisor> Network<H> {
         let interface = interface(&mut device, mac, address, now_ns);
         let sockets = SocketSet::new(vec![]);
         let next_port = FIRST_PORT | u16::try_from(now_ns >> 10 & 0x3fff).unwrap_or(0);
-        let (hv, ask_again_ns, answer_ns) = (hv.clone(), 0, None);
-        let stack =
-            Stack { hv, device, mac, address, interface, sockets, next_port, ask_again_ns, answer_ns };
+        let stack = Stack {
+            hv: hv.clone(),
+            device,
+            mac,
+            address,
+            interface,
+            sockets,
+            next_port,
+            ask_again_ns: 0,
+            answer_ns: None,
+            event_parts: None,
+        };
         Network { stack: Rc::new(RefCell::new(stack)) }
     }
 
@@ -112,16 +123,23 @@ impl<H: Hypervisor> Network<H> {
         self.stack().device.up().map_or(0, NetFront::received)
     }
 
-    /// Asks for an event with the next frame. True: look again before sleeping.
+    /// Asks for an event with the next frame, unless [`Network::enable_events_after`] was told that later is enough.
+    /// True: look again before sleeping.
     #[must_use]
     pub fn enable_events(&self) -> bool {
         let mut stack = self.stack();
-        let wanted = stack.sockets_count();
-        let Some(front) = stack.device.up_mut() else { return false };
-        let is_full = !front.can_send();
-        let has_more = front.enable_events_for(wanted);
-        // Frames that came wait with us for netback to send: to look at them again changes nothing.
-        if is_full { front.can_send() } else { has_more }
+        let parts = stack.event_parts.unwrap_or(1);
+        stack.enable_events(parts)
+    }
+
+    /// As [`Network::enable_events`], but so many parts of frames make an event. The caller sees to it that it does not
+    /// sleep for long. Of all that is asked for since the last [`Network::poll`], the least counts.
+    #[must_use]
+    pub fn enable_events_after(&self, parts: u32) -> bool {
+        let mut stack = self.stack();
+        let parts = stack.event_parts.map_or(parts, |others| others.min(parts));
+        stack.event_parts = Some(parts);
+        stack.enable_events(parts)
     }
 
     /// When [`Network::poll`] or [`Network::service`] has something to do, without an event.
@@ -207,7 +225,17 @@ impl<H: Hypervisor> Stack<H> {
         is_new
     }
 
+    fn enable_events(&mut self, parts: u32) -> bool {
+        let wanted = self.sockets_count();
+        let Some(front) = self.device.up_mut() else { return false };
+        let is_full = !front.can_send();
+        let has_more = front.enable_events_for(wanted, parts);
+        // Frames that came wait with us for netback to send: to look at them again changes nothing.
+        if is_full { front.can_send() } else { has_more }
+    }
+
     fn poll(&mut self) -> bool {
+        self.event_parts = None;
         let Stack { hv, device, interface, sockets, .. } = self;
         if device.up().is_none() {
             return false;

@@ -22,16 +22,17 @@ impl<H: Hypervisor> NetFront<H> {
     /// Asks for an event with the next frame that comes, or when there may be room for another one to send,
     /// if there is none. True if there is something now: look again before sleeping.
     pub fn enable_events(&mut self) -> bool {
-        self.enable_events_for(1)
+        self.enable_events_for(1, 1)
     }
 
-    /// As [`NetFront::enable_events`], if room for that many frames is wanted.
-    pub fn enable_events_for(&mut self, frames: usize) -> bool {
+    /// As [`NetFront::enable_events`], if room for that many frames is wanted, and the event for what comes only once
+    /// it is so many parts of frames.
+    pub fn enable_events_for(&mut self, frames: usize, parts: u32) -> bool {
         if self.health != Health::Connected {
             return false;
         }
         let tx = self.await_room(frames);
-        let rx = self.rx.final_check(1);
+        let rx = self.rx.final_check(parts);
         match (tx, rx) {
             (Ok(tx), Ok(rx)) => tx || rx,
             (Err(overrun), _) | (_, Err(overrun)) => self.on_overrun(overrun),

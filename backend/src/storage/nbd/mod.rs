@@ -418,8 +418,12 @@ impl<H: Hypervisor> Storage for NbdDisk<H> {
         }
     }
 
-    fn enable_events(&mut self, _completions: u32) -> bool {
+    fn enable_events(&mut self, completions: u32) -> bool {
+        // An answer takes a part of a frame at least, unless one brings several: the caller's time is bounded. What
+        // waits for room goes on with any acknowledgement.
+        let can_wait = self.is_serving() && self.requests.waiting() == 0;
+        let parts = if can_wait { completions } else { 1 };
         // A connection that ended sends no event, and somebody has to see to it (`life.rs`).
-        self.link.received() > 0 || self.link.has_ended() || self.network().enable_events()
+        self.link.received() > 0 || self.link.has_ended() || self.network().enable_events_after(parts)
     }
 }

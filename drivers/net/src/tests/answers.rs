@@ -71,3 +71,23 @@ fn data_that_waits_for_an_acknowledgement_goes_when_it_comes() {
     let took_ns = machine.xen.now_ns() - begin_ns;
     assert!(took_ns < 4_000_000, "it took {took_ns} ns");
 }
+
+#[test]
+fn an_event_comes_with_the_least_that_anybody_asked_for() {
+    let mut machine = Machine::new(ADDRESS, SERVER);
+    machine.open();
+    let network = machine.client.network().clone();
+    let port = network.port().unwrap();
+    for (asked, expected) in [(&[3][..], 3), (&[5, 2], 2), (&[2, 5], 2), (&[], 1)] {
+        network.poll();
+        machine.xen.evtchn_take_pending(port);
+        assert!(asked.iter().all(|parts| !network.enable_events_after(*parts)));
+        assert!(!network.enable_events(), "it does not change what was asked for");
+        let frames = (1..10).find(|_| {
+            machine.back.deliver(&[0xff; 60]);
+            machine.xen.run_peers(10);
+            machine.xen.evtchn_take_pending(port)
+        });
+        assert_eq!(frames, Some(expected), "{asked:?}");
+    }
+}
