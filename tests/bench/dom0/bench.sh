@@ -38,10 +38,16 @@ at_nbd_server() {
     nbd_export native "$native"
     nbd_export pilotfish "$image"
     nbd_export other "$(filled other "$mib")"
-    network_start && load_modules network-storage && nbd_start || die "dom0's NBD server does not start"
+    network_start && mtu_set || die "dom0's network does not start"
+    load_modules network-storage && nbd_start || die "dom0's NBD server does not start"
     nbd-client -name native 10.0.0.1 /dev/nbd0 || die "nbd-client does not connect"
     nbd-client -name pilotfish 10.0.0.1 /dev/nbd1 || die "nbd-client does not connect again"
     third=nbd native=/dev/nbd0 image=/dev/nbd1 other=$(nbd_disk other other)
+}
+
+# mtu_set: gives $mtu, if it is not empty, to the bridge, and so to the stub's interface, and to Linux's client.
+mtu_set() {
+    [ -z "$mtu" ] || { ip link set xenbr0 mtu "$mtu" && ip link set lo mtu "$mtu"; }
 }
 
 # two_guests: measures the workloads of $workloads in a guest whose memory its stub maps, and in one that grants it, in

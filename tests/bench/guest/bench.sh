@@ -51,7 +51,7 @@ for kind in $kinds; do
     fill "$(device_of "$kind")"
 done
 value fio "$(chroot /tools fio --version)"
-[ "$idle" = 0 ] || { sleep 1 && span 0.idle.idle "$idle" vda; }
+[ "$idle" = 0 ] || { stub_stats 0.idle.before && sleep 1 && span 0.idle.idle "$idle" vda; }
 
 if [ "$grants" = granted ]; then stub_stats guest.0.start.start; else stub_stats 0.start.start; fi
 each_round order_of_guest "$workloads" measure

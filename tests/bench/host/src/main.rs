@@ -99,6 +99,10 @@ struct Cli {
     /// An NBD server in dom0 has the data. In place of the RAM disk: the stub's own client. The others: Linux's.
     #[arg(long, conflicts_with = "grants")]
     nbd: bool,
+    /// With --nbd: the MTU of all interfaces on the way to the server, the loopback device of Linux's client included.
+    /// Default: as Linux has them, 1500 and for the loopback device 65536.
+    #[arg(long, value_name = "BYTES", requires = "nbd", value_parser = clap::value_parser!(u16).range(1280..=9000))]
+    mtu: Option<u16>,
     /// How cost grows: all curves, or these of depth, block-size, vcpus, disks, guests, map.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["quick", "vcpus", "workloads", "grants", "nbd"])]
     curves: Option<Vec<Curve>>,
@@ -131,7 +135,7 @@ impl Cli {
             ensure!(!plan.workloads.is_empty(), "none of these workloads is of the guests of --grants");
         }
         if self.nbd {
-            plan.with_nbd();
+            plan.with_nbd(self.mtu);
         }
         Ok(plan)
     }

@@ -34,6 +34,8 @@ pub struct Plan {
     pub buffered: Vec<buffered::Workload>,
     /// What is compared.
     pub kinds: [Kind; 3],
+    /// The MTU of the interfaces on the way to the NBD server, in bytes; `None`: as Linux has them.
+    pub mtu: Option<u16>,
 }
 
 impl Plan {
@@ -50,6 +52,7 @@ impl Plan {
             workloads: Self::all_workloads(),
             buffered: buffered::ALL.to_vec(),
             kinds: Kind::ALL,
+            mtu: None,
         }
     }
 
@@ -123,8 +126,9 @@ impl Plan {
 
     /// In place of the RAM disk: one of the stub's own NBD client, beside the others at the same server. Nothing but
     /// this guest.
-    pub fn with_nbd(&mut self) {
+    pub fn with_nbd(&mut self, mtu: Option<u16>) {
         self.kinds = Kind::NBD;
+        self.mtu = mtu;
         self.buffered.clear();
         self.turns = 0;
     }
@@ -170,6 +174,7 @@ impl Plan {
             ("workloads", workloads.join(",")),
             ("grants", if self.grants() { "yes" } else { "" }.to_owned()),
             ("nbd", if self.nbd() { "yes" } else { "" }.to_owned()),
+            ("mtu", self.mtu.map_or_else(String::new, |mtu| mtu.to_string())),
             ("buffered", buffered.join(",")),
             ("buffered_guest_mib", buffered::GUEST_MIB.to_string()),
             ("buffered_disk_mib", buffered::DISK_MIB.to_string()),
@@ -218,11 +223,14 @@ mod tests {
     fn with_nbd_the_stubs_own_client_takes_the_place_of_the_ram_disk() {
         let mut plan = Plan::full();
         assert!(!plan.nbd() && plan.config().contains("\nnbd=\n"));
-        plan.with_nbd();
+        plan.with_nbd(None);
         assert_eq!((plan.spans(), plan.turns), (10 * 3 * 5, 0));
         let config = plan.config();
         assert!(config.contains("\nnbd=yes\n") && config.contains("\ngrants=\n"), "{config}");
         assert!(config.contains("\nbuffered=\n") && config.contains("write-1024k-4"), "{config}");
+        assert!(config.contains("\nmtu=\n"), "{config}");
+        plan.with_nbd(Some(9000));
+        assert!(plan.config().contains("\nmtu=9000\n"));
     }
 
     #[test]

@@ -103,6 +103,16 @@ impl Report {
             self.plan.mib,
             self.wall.as_secs_f64()
         )?;
+        match self.plan.mtu {
+            Some(mtu) => writeln!(out, "The MTU of all interfaces on the way to the NBD server is {mtu}.")?,
+            None if self.plan.nbd() => {
+                writeln!(
+                    out,
+                    "The MTU on the way to the NBD server is 1500, and 65536 from Linux's client."
+                )?;
+            }
+            None => {}
+        }
         let aside = self.measured.aside.len();
         if aside == 0 {
             return Ok(());
