@@ -283,6 +283,11 @@ pub const SCENARIOS: &[Scenario] = &[
         300,
         "an NBD disk with TLS: no key is left anywhere, and it is never used without TLS",
     ),
+    only_named(
+        "nbd-servers",
+        480,
+        "disks on slow, failing, forgetful NBD servers, with blocks and sizes of any kind, are as their servers say",
+    ),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),
