@@ -27,7 +27,7 @@ fn a_daemon_that_starts_late_serves_the_guest_that_waits() {
 
 /// Kills the daemon after its change `n` of `act`, for all `n` there are; a new daemon must
 /// reach what `then` asserts.
-fn killed_at_every_step(act: impl Fn(&mut Rig) -> u16, then: impl Fn(&mut Rig, u16)) {
+fn killed_at_every_step(mut act: impl FnMut(&mut Rig) -> u16, then: impl Fn(&mut Rig, u16)) {
     let mut steps = 0;
     for n in 1.. {
         let mut rig = Rig::new();
@@ -99,6 +99,39 @@ fn a_killed_daemon_whose_guest_went_meanwhile_leaves_no_stub() {
         },
         |rig, guest| rig.assert_nothing_left(guest),
     );
+}
+
+/// Whether a key of TLS, or a place of one, is in xenstore.
+fn has_key(rig: &Rig) -> bool {
+    let state = rig.world.state();
+    state.nodes.iter().any(|(path, value)| value.contains(HEX) || path.contains("pilotfish-tls"))
+}
+
+const HEX: &str = "00112233445566778899aabbccddeeff";
+
+#[test]
+fn a_daemon_killed_while_a_key_is_in_xenstore_has_the_next_remove_it() {
+    let mut kept = 0;
+    killed_at_every_step(
+        |rig| {
+            let key = rig.target("key");
+            std::fs::write(&key, format!("web:{HEX}\n")).unwrap();
+            std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            let server = "storage = \"nbd\"\nserver = \"nbd://10.0.0.5/x\"\naddress = \"10.0.0.6/24\"";
+            std::fs::write(rig.target("d.pilotfish"), format!("{server}\ntls-psk-file = \"{key}\"")).unwrap();
+            let guest = rig.world.xl_create(&[&rig.target("d.pilotfish")]);
+            rig.settle();
+            if has_key(rig) {
+                kept += 1;
+                // Whatever else the next daemon finds to do.
+                rig.restart();
+                assert!(!has_key(rig), "a key is left");
+            }
+            guest
+        },
+        |rig, _| assert!(!has_key(rig), "a key is left"),
+    );
+    assert!(kept > 0, "no daemon was killed while it was there");
 }
 
 #[test]
