@@ -240,6 +240,7 @@ pub const SCENARIOS: &[Scenario] = &[
         600,
         "a driver domain's disk may be an NBD server's: a hung server and a cut network cost only time",
     ),
+    only_named("nbd-driver-domain", 420, "a driver domain that serves an NBD disk may hang or die"),
     shared(
         "backend-restart",
         200,
@@ -278,16 +279,8 @@ pub const SCENARIOS: &[Scenario] = &[
         240,
         "a stub with an NBD disk that panics starts again in place; its guest sees a pause",
     ),
-    only_named(
-        "nbd-tls",
-        300,
-        "an NBD disk with TLS: no key is left anywhere, and it is never used without TLS",
-    ),
-    only_named(
-        "nbd-servers",
-        480,
-        "disks on slow, failing, forgetful NBD servers, with blocks and sizes of any kind, are as their servers say",
-    ),
+    only_named("nbd-tls", 300, "an NBD disk with TLS leaves no key anywhere, and is never used without TLS"),
+    only_named("nbd-servers", 480, "slow, failing, forgetful and odd NBD servers harm no other disk"),
     shared("balloon", 150, "guest memory may leave and return under I/O"),
     shared("stub-destroyed", 120, "a guest whose stub is destroyed is dealt with as the daemon documents"),
     shared("stub-crash", 120, "a stub that crashes tells where on its console, and its guest is dealt with"),
