@@ -7,12 +7,14 @@
 //! - [`initramfs`]: cpio archives; the variable part of dom0 and guest.
 //! - [`qemu`]: one emulated machine with its serial console, never outliving us.
 //! - [`agent`]: the conversation with dom0's agent over that console.
+//! - [`attack`]: options of the suites of attacks.
 //! - [`lint`]: rules that no compiler checks: no circles, nothing long.
 //! - [`tcb`]: what has to be trusted, counted.
 //! - [`system`]: all of the above put together: "boot me Xen 4.20 and run a scenario".
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod attack;
 pub mod build;
 pub mod check;
 pub mod clean;

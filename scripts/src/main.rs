@@ -7,7 +7,8 @@ use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use xtask::attack::AttackOptions;
 use xtask::check::step::Step;
 use xtask::cli::{self, Machine};
 use xtask::setup::XenVersion;
@@ -22,45 +23,6 @@ use xtask::{build, check, clean, demo, lint, paths, setup, shell, tcb, ui};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-}
-
-/// How to attack, and what to do with what comes of it.
-#[derive(Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-struct AttackOptions {
-    /// Only on this CPU model of QEMU.
-    #[arg(long)]
-    cpu: Option<String>,
-    /// On a machine whose Xen enforces a FLASK policy (deployment A+).
-    #[arg(long)]
-    flask: bool,
-    /// With guests that grant their memory (with --flask: deployment B).
-    #[arg(long)]
-    grants: bool,
-    /// Take what comes of it into tests/attacks.tsv and docs/attacks.md.
-    #[arg(long)]
-    write: bool,
-    /// Tell each attack's name and what it tries, and run nothing.
-    #[arg(long)]
-    list: bool,
-    /// Make docs/attacks.md anew, and run nothing.
-    #[arg(long)]
-    document: bool,
-}
-
-impl AttackOptions {
-    /// As the tests' own program takes them.
-    fn words(&self) -> impl Iterator<Item = &str> {
-        let flags = [
-            (self.flask, "--flask"),
-            (self.grants, "--grants"),
-            (self.write, "--write"),
-            (self.list, "--list"),
-            (self.document, "--document"),
-        ];
-        let cpu = self.cpu.iter().flat_map(|cpu| ["--cpu", cpu]);
-        cpu.chain(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word))
-    }
 }
 
 #[derive(Subcommand)]

@@ -14,6 +14,7 @@ use pilotfish_tests::attacks::{self, Suite, preambles};
 use pilotfish_tests::manifest::SCENARIOS;
 use pilotfish_tests::report::Verdict;
 use pilotfish_tests::{report, runner};
+use xtask::attack::AttackOptions;
 use xtask::setup::XenVersion;
 use xtask::{interrupt, paths, process};
 
@@ -25,48 +26,35 @@ struct Cli {
     /// Only this Xen version, with all its scenarios.
     #[arg(long, value_name = "VERSION")]
     xen: Option<XenVersion>,
-    /// Only this CPU model of QEMU.
-    #[arg(long)]
-    cpu: Option<String>,
-    /// On a machine whose Xen enforces a FLASK policy, also what usually runs without one.
-    #[arg(long)]
-    flask: bool,
-    /// With guests that grant their memory to stubs that wait for them (mode B).
-    #[arg(long)]
-    grants: bool,
     /// More words for dom0's command line, for scenarios that read some.
     #[arg(long, value_name = "WORDS", default_value = "")]
     dom0_args: String,
     /// Only the suites of attacks (all, or those named), with a table of every attack.
     #[arg(long)]
     attacks: bool,
-    /// With --attacks: take what came of each into tests/attacks.tsv and docs/attacks.md.
-    #[arg(long, requires = "attacks")]
-    write: bool,
-    /// With --attacks: run nothing, make docs/attacks.md anew.
-    #[arg(long, requires = "attacks")]
-    document: bool,
-    /// List the scenarios and the rule that each states; with --attacks what each attack tries.
-    #[arg(long)]
-    list: bool,
+    #[command(flatten)]
+    more: AttackOptions,
 }
 
 fn run(mut cli: Cli) -> Result<bool> {
     if cli.attacks {
+        let AttackOptions { list, document, write, flask, grants, .. } = cli.more;
         let suites = attacks::named(&cli.names);
         let suites = suites.map_err(|name| anyhow!("no suite of attacks is called {name:?}"))?;
-        return match (cli.list, cli.document) {
+        return match (list, document) {
             (true, _) => list_attacks(&suites),
             (_, true) => attacks::keep([]).map(|()| true),
             _ => {
                 cli.names = suites.iter().map(|suite| suite.scenario.to_owned()).collect();
-                announce(&suites, cli.flask, cli.grants)?;
-                let write = cli.write;
+                announce(&suites, flask, grants)?;
                 run_scenarios(cli, |verdicts| tell_attacks(&suites, verdicts, write))
             }
         };
     }
-    if cli.list {
+    if cli.more.write || cli.more.document {
+        bail!("--write and --document are for --attacks");
+    }
+    if cli.more.list {
         for scenario in SCENARIOS {
             let long = if scenario.long { " (long: only by name)" } else { "" };
             println!("{:<20} {}{long}", scenario.name, scenario.rule);
@@ -145,7 +133,7 @@ fn run_scenarios(cli: Cli, more: impl FnOnce(&[Verdict]) -> Result<bool>) -> Res
         bail!("no scenario is called {unknown:?}; --list shows them");
     }
     interrupt::install()?;
-    let Cli { names, xen, cpu, flask, grants, dom0_args, .. } = cli;
+    let Cli { names, xen, dom0_args, more: AttackOptions { cpu, flask, grants, .. }, .. } = cli;
     let selection = runner::Selection { names, xen, cpu, flask, grants, dom0_args };
     if selection.is_empty() {
         bail!(
