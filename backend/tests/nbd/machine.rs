@@ -112,7 +112,7 @@ impl Lan {
         let back = NetBack::attach(&xen, &store, 0);
         let mut xs = Xenstore::new(&xen).expect("a xenstore");
         let front = NetFront::connect(&xen, &mut xs, 0).expect("a netback");
-        let network = Network::new(&xen, front, ADDRESS);
+        let network = Network::new(&xen, front, Some(ADDRESS), 0);
         let nbd = Server::new(config);
         let (key, seen, output) = (KEY.to_vec(), Vec::new(), Vec::new());
         let peer = Peer { nbd, tls: None, key, misdeed: None, seen, output };

@@ -5,6 +5,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "test support: a panic is a verdict")]
 
 use crate::checksum;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec;
@@ -57,8 +58,12 @@ pub struct Faults {
     pub reads_at_once: Option<usize>,
 }
 
+/// Another host: what it answers to a frame of the client's.
+pub type Neighbor = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>>>;
+
 struct Wire {
     back: NetBack,
+    neighbor: Option<Neighbor>,
     /// It is within the machine.
     is_near: bool,
     /// Bytes of IP packets.
@@ -96,6 +101,10 @@ impl Wire {
             self.longest_uncut = self.longest_uncut.max(bytes.len());
             let cut = segment_bytes.map_or(bytes.len(), |segment| usize::from(segment) + 54);
             self.longest = self.longest.max(cut);
+            let answers = self.neighbor.as_mut().map_or_else(Vec::new, |neighbor| neighbor(&bytes));
+            for answer in answers {
+                self.deliver(answer, None);
+            }
             self.arrived.push_back(bytes);
         }
     }
@@ -239,6 +248,7 @@ impl<A: Application + 'static> FarHost<A> {
         let arrived = VecDeque::new();
         let mut wire = Wire {
             back,
+            neighbor: None,
             is_near,
             mtu_bytes,
             arrived,
@@ -276,6 +286,11 @@ impl<A: Application + 'static> FarHost<A> {
         let peer = host.clone();
         xen.on_idle(move || peer.inner.borrow_mut().step());
         host
+    }
+
+    /// Has another host on the network.
+    pub fn set_neighbor(&self, neighbor: Neighbor) {
+        self.inner.borrow_mut().wire.neighbor = Some(neighbor);
     }
 
     /// Sets what goes wrong from now on.

@@ -1,6 +1,8 @@
 //! The network of a stub: its interface, its address, and the connections over it.
 
+use crate::address::Address;
 use crate::device::NetDevice;
+use crate::lease::{Change, Lease};
 use alloc::rc::Rc;
 use alloc::vec;
 use core::cell::{RefCell, RefMut};
@@ -8,6 +10,7 @@ use core::net::IpAddr;
 use drivers::netfront::NetFront;
 use drivers::xenstore::{StoreError, Xenstore};
 use kernel::{Hypervisor, Port};
+use log::{info, warn};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::socket::Socket;
 use smoltcp::time::Instant;
@@ -26,23 +29,16 @@ const ASK_PAUSE_NS: u64 = 2_000_000_000;
 /// The first of the ports that we use, one for each connection in turn (RFC 6335, "dynamic").
 const FIRST_PORT: u16 = 49152;
 
-/// Who we are on the network.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Address {
-    /// Our own.
-    pub ours: IpAddr,
-    /// Bits of it that name the network, at most all.
-    pub prefix_bits: u8,
-    /// Who knows the way to other networks.
-    pub gateway: Option<IpAddr>,
-}
-
 /// What all clones of a [`Network`] share.
 pub(crate) struct Stack<H: Hypervisor> {
     hv: H,
     pub(crate) device: NetDevice<H>,
     pub(crate) mac: [u8; 6],
-    address: Address,
+    seed: u64,
+    /// `None`: not yet leased, or not any more.
+    address: Option<Address>,
+    /// It is a DHCP server's.
+    lease: Option<Lease>,
     pub(crate) interface: Interface,
     pub(crate) sockets: SocketSet<'static>,
     next_port: u16,
@@ -66,20 +62,26 @@ impl<H: Hypervisor> Clone for Network<H> {
 }
 
 impl<H: Hypervisor> Network<H> {
-    /// A connected interface with that address.
+    /// A connected interface with that address; `None`: with one that a DHCP server leases. `seed` must be known to
+    /// nobody else: connections begin with sequence numbers and ports that follow from it (RFC 6528, RFC 6056).
     #[must_use]
-    pub fn new(hv: &H, front: NetFront<H>, address: Address) -> Network<H> {
+    pub fn new(hv: &H, front: NetFront<H>, address: Option<Address>, seed: u64) -> Network<H> {
         let mac = front.mac();
-        let mut device = NetDevice::new(front, address.ours.is_ipv6());
+        let mut device = NetDevice::new(front, address.is_some_and(|address| address.ours.is_ipv6()));
         let now_ns = hv.now_ns();
-        let interface = interface(&mut device, mac, address, now_ns);
-        let sockets = SocketSet::new(vec![]);
-        let next_port = FIRST_PORT | u16::try_from(now_ns >> 10 & 0x3fff).unwrap_or(0);
+        // After a restart in place the seed is the same, and the time is not.
+        let seed = seed ^ now_ns;
+        let interface = interface(&mut device, mac, address, (seed, now_ns));
+        let mut sockets = SocketSet::new(vec![]);
+        let lease = address.is_none().then(|| Lease::new(&mut sockets));
+        let next_port = FIRST_PORT | u16::try_from(seed >> 50).unwrap_or(0);
         let stack = Stack {
             hv: hv.clone(),
             device,
             mac,
+            seed,
             address,
+            lease,
             interface,
             sockets,
             next_port,
@@ -88,6 +90,42 @@ impl<H: Hypervisor> Network<H> {
             event_parts: None,
         };
         Network { stack: Rc::new(RefCell::new(stack)) }
+    }
+
+    /// The interface's address; `None` while it has none, which only one of a DHCP server can be.
+    #[must_use]
+    pub fn address(&self) -> Option<Address> {
+        self.stack().address
+    }
+
+    /// Whether a connection could be begun: there are an interface and an address.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let stack = self.stack();
+        stack.device.up().is_some() && stack.address.is_some()
+    }
+
+    /// Waits until a DHCP server has leased an address; `None` if none has before `deadline_ns`.
+    #[must_use]
+    pub fn wait_for_lease(&self, deadline_ns: u64) -> Option<Address> {
+        loop {
+            self.poll();
+            if let Some(address) = self.address() {
+                return Some(address);
+            }
+            let hv = self.hypervisor();
+            if hv.now_ns() >= deadline_ns {
+                return None;
+            }
+            let port = self.port()?;
+            // Clear before the last look: what comes after it sets the bit again.
+            hv.evtchn_take_pending(port);
+            if self.enable_events() {
+                continue;
+            }
+            let due_ns = self.due_ns().map_or(deadline_ns, |due_ns| due_ns.min(deadline_ns));
+            hv.poll(&[port], Some(due_ns)).ok()?;
+        }
     }
 
     /// Nothing that is called while it is borrowed leads back here.
@@ -148,6 +186,10 @@ impl<H: Hypervisor> Network<H> {
         self.stack().due_ns()
     }
 
+    pub(crate) fn hypervisor(&self) -> H {
+        self.stack().hv.clone()
+    }
+
     /// Now, as the hypervisor has it.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
@@ -177,42 +219,39 @@ impl<H: Hypervisor> Network<H> {
     }
 }
 
-/// Its bits, folded.
-fn seed_of(address: IpAddr) -> u64 {
-    let bits = match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
-        IpAddr::V6(address) => address.to_bits(),
-    }
-    .to_be_bytes();
-    let (high, low) = bits.split_at(8);
-    let word = |half: &[u8]| half.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-    word(high) ^ word(low).rotate_left(32)
-}
-
 /// smoltcp's side of the interface. It asks once for the length of frames, and for offloads.
 fn interface<H: Hypervisor>(
     device: &mut NetDevice<H>,
     mac: [u8; 6],
-    address: Address,
-    now_ns: u64,
+    address: Option<Address>,
+    (seed, now_ns): (u64, u64),
 ) -> Interface {
     let mut config = Config::new(EthernetAddress(mac).into());
-    // There is no better source of what others cannot know: sequence numbers begin there. It keeps
-    // nobody out who sees our frames.
-    config.random_seed = now_ns ^ seed_of(address.ours);
+    // Who sees our frames is not kept out by that.
+    config.random_seed = seed;
     let mut interface = Interface::new(config, device, at(now_ns));
+    give(&mut interface, address);
+    interface
+}
+
+/// Gives the interface that address and no other.
+fn give(interface: &mut Interface, address: Option<Address>) {
     interface.update_ip_addrs(|addresses| {
-        let most_bits = if address.ours.is_ipv4() { 32 } else { 128 };
-        // There is room for one.
-        let _ = addresses.push(IpCidr::new(address.ours.into(), address.prefix_bits.min(most_bits)));
+        addresses.clear();
+        if let Some(Address { ours, prefix_bits, .. }) = address {
+            let most_bits = if ours.is_ipv4() { 32 } else { 128 };
+            // There is room for one.
+            let _ = addresses.push(IpCidr::new(ours.into(), prefix_bits.min(most_bits)));
+        }
     });
+    let routes = interface.routes_mut();
+    routes.remove_default_ipv4_route();
     // There is room for one.
-    let _ = match address.gateway {
-        Some(IpAddr::V4(gateway)) => interface.routes_mut().add_default_ipv4_route(gateway).map(drop),
-        Some(IpAddr::V6(gateway)) => interface.routes_mut().add_default_ipv6_route(gateway).map(drop),
+    let _ = match address.and_then(|address| address.gateway) {
+        Some(IpAddr::V4(gateway)) => routes.add_default_ipv4_route(gateway).map(drop),
+        Some(IpAddr::V6(gateway)) => routes.add_default_ipv6_route(gateway).map(drop),
         None => Ok(()),
     };
-    interface
 }
 
 impl<H: Hypervisor> Stack<H> {
@@ -220,7 +259,10 @@ impl<H: Hypervisor> Stack<H> {
         let is_new = self.device.service(xs);
         if is_new {
             // It may have other frames and offloads. Connections stand: they are kept elsewhere.
-            self.interface = interface(&mut self.device, self.mac, self.address, self.hv.now_ns());
+            // It is not to begin with the same numbers again.
+            let now_ns = self.hv.now_ns();
+            let seed = self.seed ^ now_ns.rotate_left(32);
+            self.interface = interface(&mut self.device, self.mac, self.address, (seed, now_ns));
         }
         is_new
     }
@@ -250,7 +292,39 @@ impl<H: Hypervisor> Stack<H> {
                 PollIngressSingleResult::SocketStateChanged => changed = true,
             }
         }
-        self.send_answers() || changed
+        // Before anything is sent by it.
+        let moved = self.follow_lease();
+        self.send_answers() || changed || moved
+    }
+
+    /// Takes the address that a DHCP server leases, or gives one up. True if it has changed.
+    fn follow_lease(&mut self) -> bool {
+        let now_ns = self.hv.now_ns();
+        let change = self.lease.as_mut().and_then(|lease| lease.change(&mut self.sockets, now_ns));
+        let address = match change {
+            None => return false,
+            Some(Change::Leased(address)) => Some(address),
+            Some(Change::Lost) => None,
+        };
+        if address == self.address {
+            return false;
+        }
+        match address {
+            Some(Address { ours, prefix_bits, gateway: Some(gateway) }) => {
+                info!("leased {ours}/{prefix_bits}, gateway {gateway}");
+            }
+            Some(Address { ours, prefix_bits, .. }) => info!("leased {ours}/{prefix_bits}"),
+            None => warn!("the lease of {:?} is over", self.address.map(|address| address.ours)),
+        }
+        self.address = address;
+        give(&mut self.interface, address);
+        // Connections have the address that they began with.
+        for (_, socket) in self.sockets.iter_mut() {
+            if let Socket::Tcp(tcp) = socket {
+                tcp.abort();
+            }
+        }
+        true
     }
 
     /// An acknowledgement alone costs the server's host as much as a request. One of little that has come waits
@@ -259,8 +333,7 @@ impl<H: Hypervisor> Stack<H> {
         let payload_bytes = self.device.payload_bytes();
         let is_sent = self.sockets.iter().all(|(_, socket)| match socket {
             Socket::Tcp(tcp) => tcp.send_queue() < LITTLE_BYTES,
-            #[expect(unreachable_patterns, reason = "there are others with other features")]
-            _ => true,
+            Socket::Dhcpv4(_) => true,
         });
         if payload_bytes == 0 || payload_bytes >= LITTLE_BYTES || !is_sent {
             return false;
@@ -334,9 +407,11 @@ impl<H: Hypervisor> Stack<H> {
             return self.device.due_ns();
         }
         let now_ns = self.hv.now_ns();
-        let due = self.interface.poll_at(at(now_ns), &self.sockets)?;
-        let due_ns = u64::try_from(due.total_micros()).unwrap_or(0).saturating_mul(1_000);
-        let due_ns = due_ns.max(self.answer_ns.unwrap_or(0));
+        let due = self.interface.poll_at(at(now_ns), &self.sockets);
+        let due_ns = due.map(|due| u64::try_from(due.total_micros()).unwrap_or(0).saturating_mul(1_000));
+        let due_ns = due_ns.map(|due_ns| due_ns.max(self.answer_ns.unwrap_or(0)));
+        let pause_ns = self.lease.as_ref().and_then(Lease::due_ns);
+        let due_ns = due_ns.into_iter().chain(pause_ns).min()?;
         let wanted = self.sockets_count();
         let is_full = self.device.up_mut().is_some_and(|front| !front.has_room(wanted));
         // What is due cannot be sent. An event comes when there is room.

@@ -47,7 +47,7 @@ use values::{
 };
 
 #[cfg(any(test, feature = "nbd"))]
-pub use network::{EXPORT_MAX_BYTES, NbdStore, NetConfig};
+pub use network::{EXPORT_MAX_BYTES, NbdStore, Net, NetConfig};
 pub use values::SERIAL_MAX;
 
 /// Disks at most: libxl has as many interrupts for virtio devices.
@@ -83,7 +83,7 @@ pub struct Config {
     pub grants: bool,
     /// The stub's network interface, number 0. There is one if a disk needs it.
     #[cfg(any(test, feature = "nbd"))]
-    pub net: Option<NetConfig>,
+    pub net: Option<Net>,
 }
 
 /// One disk.
@@ -176,7 +176,7 @@ impl Config {
                 "grants" => once(&mut grants, key, value, on_off(value))?,
                 "log" => once(&mut log, key, value, level(value))?,
                 #[cfg(any(test, feature = "nbd"))]
-                "net" => once(&mut net, key, value, Ok(NetConfig::parse(value)?))?,
+                "net" => once(&mut net, key, value, Ok(Net::parse(value)?))?,
                 #[cfg(not(any(test, feature = "nbd")))]
                 "net" => return Err(ConfigError::new(key, value, NO_NETWORK)),
                 "disk" => add_disk(&mut disks, value)?,

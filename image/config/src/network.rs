@@ -13,6 +13,15 @@ const ADDRESS_RULE: Rule = "not the address of a host";
 const NAME_RULE: Rule = "the export's name is not 0 to 255 bytes of UTF-8 text, with %XX for what is not in \
      [A-Za-z0-9._~/-]";
 
+/// Where the stub's address comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Net {
+    /// It is given.
+    Given(NetConfig),
+    /// A DHCP server leases one of IPv4.
+    Leased,
+}
+
 /// Who the stub is on its network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NetConfig {
@@ -33,9 +42,16 @@ pub struct NbdStore {
     pub export: String,
 }
 
+impl Net {
+    /// Reads `dhcp`, or what [`NetConfig`] says.
+    pub(crate) fn parse(text: &str) -> Result<Net, ConfigError> {
+        if text == "dhcp" { Ok(Net::Leased) } else { NetConfig::parse(text).map(Net::Given) }
+    }
+}
+
 impl NetConfig {
     /// Reads `ip=<address>/<prefix>[,gateway=<address>]`.
-    pub(crate) fn parse(text: &str) -> Result<NetConfig, ConfigError> {
+    fn parse(text: &str) -> Result<NetConfig, ConfigError> {
         let (mut ip, mut gateway) = (None, None);
         for item in text.split(',') {
             let (key, value) =
@@ -59,7 +75,8 @@ impl NetConfig {
     }
 
     /// Whether that address is on our network.
-    pub(crate) fn is_near(&self, other: IpAddr) -> bool {
+    #[must_use]
+    pub fn is_near(&self, other: IpAddr) -> bool {
         let same_bits = match (self.ours, other) {
             (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
             (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
@@ -85,9 +102,16 @@ impl Config {
             let Some(net) = &self.net else {
                 return Err(ConfigError::new("net", "", "is missing, and an NBD disk needs it"));
             };
-            let has_gateway = net.gateway.is_some() && net.ours.is_ipv4() == server.is_ipv4();
-            if !has_gateway && !net.is_near(server.ip()) {
-                let rule = "no route: not on the network that net.ip names, and no gateway leads there";
+            let has_way = match net {
+                Net::Given(net) => {
+                    let has_gateway = net.gateway.is_some() && net.ours.is_ipv4() == server.is_ipv4();
+                    has_gateway || net.is_near(server.ip())
+                }
+                // The rest is known when there is a lease.
+                Net::Leased => server.is_ipv4(),
+            };
+            if !has_way {
+                let rule = "no route: not on the network that net names, and no gateway leads there";
                 return Err(ConfigError::new(&of_disk(place, "store"), &format!("nbd:{server}"), rule));
             }
         }

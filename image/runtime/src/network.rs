@@ -6,7 +6,8 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use backend::storage::{AnyStorage, NbdDisk, NbdJournal, NbdOptions};
-use config::{Config, DiskConfig, NbdStore, Store};
+use config::{Config, DiskConfig, NbdStore, Net, NetConfig, Store};
+use core::net::SocketAddr;
 use drivers::NetFront;
 use drivers::xenstore::Xenstore;
 use kernel::Hypervisor;
@@ -15,6 +16,10 @@ use tls::Secrets;
 
 /// Where the keys of TLS are, in the domain's directory. The stub cannot write there.
 const TLS_NODES: &str = "pilotfish-tls";
+/// Where the number that TCP begins with is. The stub cannot write there either.
+const SEED_NODE: &str = "pilotfish-net-seed";
+/// Bytes of the longest name of an interface in Linux.
+const BRIDGE_MAX_BYTES: usize = 15;
 /// The interface's number.
 const VIF: u32 = 0;
 /// All of it together. Libxl waits for the guest's disks for 10 s, of which making the domain and its interface takes
@@ -38,20 +43,65 @@ pub struct Way {
 
 /// Connects the interface, if a disk needs it; the error says why not.
 pub fn connect(xen: &Xen, xs: &mut Xenstore<Xen>, config: &Config) -> Result<Option<Way>, String> {
-    let is_nbd = |disk: &DiskConfig| matches!(disk.store, Store::Nbd(_));
-    let Some(net) = config.net.filter(|_| config.disks.iter().any(is_nbd)) else { return Ok(None) };
+    let first = config.disks.iter().find(|disk| matches!(disk.store, Store::Nbd(_)));
+    let Some((net, first)) = config.net.zip(first) else { return Ok(None) };
+    let seed = seed(xs)?;
     let deadline_ns = xen.now_ns().saturating_add(START_NS);
     let step_ns = if platform::incarnation() == 0 { VIF_STEP_NS } else { VIF_STEP_AGAIN_NS };
     let front = NetFront::connect_within(xen, xs, VIF, step_ns)
         .map_err(|error| format!("network interface {VIF}: {error}"))?;
-    if net.ours.is_ipv6() && front.mtu_bytes() < MTU_MIN_V6_BYTES {
+    let address = match net {
+        Net::Given(NetConfig { ours, prefix_bits, gateway }) => Some(Address { ours, prefix_bits, gateway }),
+        Net::Leased => None,
+    };
+    if address.is_some_and(|address| address.ours.is_ipv6()) && front.mtu_bytes() < MTU_MIN_V6_BYTES {
         return Err(format!(
             "network interface {VIF}: an MTU of {} bytes is too small for IPv6",
             front.mtu_bytes()
         ));
     }
-    let address = Address { ours: net.ours, prefix_bits: net.prefix_bits, gateway: net.gateway };
-    Ok(Some(Way { network: Network::new(xen, front, address), deadline_ns, kept: config.restarts > 0 }))
+    let bridge = bridge(xs, &front);
+    let network = Network::new(xen, front, address, seed);
+    // After a restart requests wait for the lease, as for the servers.
+    if net == Net::Leased && platform::incarnation() == 0 {
+        let why = format!("disk {}: no DHCP server leased an address{bridge}", first.id);
+        report::waits_for(xs, &why);
+        if network.wait_for_lease(deadline_ns).is_none() {
+            // Netback still has its pages.
+            core::mem::forget(network);
+            return Err(why);
+        }
+    }
+    Ok(Some(Way { network, deadline_ns, kept: config.restarts > 0 }))
+}
+
+/// A number that nobody else knows.
+fn seed(xs: &mut Xenstore<Xen>) -> Result<u64, String> {
+    let digits = xs.read_string(SEED_NODE).map_err(|error| format!("{SEED_NODE}: {error}"))?;
+    u64::from_str_radix(&digits, 16).map_err(|_| format!("{SEED_NODE}: not a number"))
+}
+
+/// The bridge that the other end is on, as a reason ends: there is not always one to name.
+fn bridge(xs: &mut Xenstore<Xen>, front: &NetFront<Xen>) -> String {
+    let name = xs.read_string(&format!("{}/bridge", front.backend_path())).unwrap_or_default();
+    let is_name =
+        !name.is_empty() && name.len() <= BRIDGE_MAX_BYTES && name.bytes().all(|b| b.is_ascii_graphic());
+    if is_name { format!(" on bridge {name}") } else { String::new() }
+}
+
+/// What a lease has to do with the server: it is known only now.
+fn check_way(network: &Network<Xen>, server: SocketAddr) -> Result<(), String> {
+    // It may be over again.
+    let Some(Address { ours, prefix_bits, gateway }) = network.address() else { return Ok(()) };
+    if ours == server.ip() {
+        return Err(format!("NBD server {server}: DHCP leased us its address"));
+    }
+    if gateway.is_none() && !(NetConfig { ours, prefix_bits, gateway }).is_near(server.ip()) {
+        return Err(format!(
+            "NBD server {server}: no route: DHCP leased {ours}/{prefix_bits}, and no router"
+        ));
+    }
+    Ok(())
 }
 
 /// Connects a disk; the error names the server. After a restart the disk goes on by its journal, without a
@@ -83,6 +133,7 @@ pub fn disk(
             .map(|disk| AnyStorage::Nbd(Box::new(disk)))
             .map_err(|error| format!("{error}"));
     }
+    check_way(network, *server)?;
     report::waits_for(
         xs,
         &format!("disk {}: NBD server {server}: not ready yet: export {export:?}", disk.id),

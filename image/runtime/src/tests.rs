@@ -53,6 +53,7 @@ impl World {
         xen.set_target(GUEST, 2);
         let store = XenStored::start(&xen);
         store.write(&format!("/local/domain/{STUB}/domid"), "7");
+        store.write(&format!("/local/domain/{STUB}/pilotfish-net-seed"), "0123456789abcdef");
         let config = BlkBackConfig { sectors: 8192, ..BlkBackConfig::default() };
         let back = BlkBack::attach(&xen, &store, VDEV, config);
         let mem = TestMemory::new(0x80_0000);

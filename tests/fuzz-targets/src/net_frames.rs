@@ -116,7 +116,7 @@ fn drive(xen: &FakeXen, data: &[u8]) -> bool {
     let mut xs = Xenstore::new(xen).expect("a ring");
     let front = NetFront::connect(xen, &mut xs, 0).expect("an honest netback");
     let address = Address { ours: OURS.into(), prefix_bits: 24, gateway: None };
-    let client = TcpClient::new(&Network::new(xen, front, address), SERVER.into());
+    let client = TcpClient::new(&Network::new(xen, front, Some(address), 0), SERVER.into());
     let mut stub = Stub { xen: xen.clone(), client };
     let mut far = Far { back, port: 0, seq: 0, ack: 0 };
     let mut reached = false;

@@ -182,7 +182,7 @@ impl File {
                 }
                 network.mtu = self.mtu;
                 network.backend = self.network_backend;
-                let export = Export::parse(&server, network.address, look_up)
+                let export = Export::parse(&server, network.kind(), look_up)
                     .with_context(|| format!("server = \"{}\"", printable(&server, 120)))?;
                 network.check_way(export.server.ip())?;
                 let tls = TlsKey::parse(self.tls_psk_file, self.tls_psk_identity)?;
@@ -274,7 +274,7 @@ mod tests {
         let read = |more: &str| parse("d", &format!("{source}{more}")).unwrap();
         let DiskStorage::Nbd { export, network, tls: None } = read("").storage else { panic!() };
         assert_eq!(export.to_string(), "nbd://10.0.0.5:10809/web1");
-        assert_eq!((network.address.to_string(), network.bridge), ("10.0.0.6".to_owned(), None));
+        assert_eq!((network.kind().to_string(), network.bridge), ("10.0.0.6".to_owned(), None));
         let file = read("bridge = \"br-1\"\ngateway = \"10.0.0.1\"\nserial = \"s\"\nbackend-timeout-ms = 7");
         assert_eq!((file.serial.as_deref(), file.backend_timeout_ms), (Some("s"), Some(7)));
         let with_key = read("tls-psk-file = \"/k\"\ntls-psk-identity = \"web\"").storage;
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!((path.as_str(), identity.as_deref()), ("/k", Some("web")));
         let DiskStorage::Nbd { network, .. } = file.storage else { panic!() };
         assert_eq!(network.bridge.as_deref(), Some("br-1"));
-        assert_eq!(network.gateway, Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(network.address.unwrap().gateway, Some("10.0.0.1".parse().unwrap()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! An export of an NBD server, and who the stub is on the network that leads there.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
@@ -11,6 +11,8 @@ use crate::config::check_bridge;
 use crate::disk::names::{LookUp, is_name};
 use crate::text::printable;
 
+/// The word for an address that is leased.
+const DHCP: &str = "dhcp";
 /// The port that IANA gave NBD.
 const PORT: u16 = 10809;
 /// The stub reads no longer name of an export.
@@ -30,18 +32,25 @@ pub struct Export {
 /// The stub's own network interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Network {
-    /// Its address.
-    pub address: IpAddr,
-    /// Bits of the address that name the network, 1 to 32, or 128 with IPv6.
-    pub prefix_bits: u8,
-    /// Who knows the way to other networks.
-    pub gateway: Option<IpAddr>,
+    /// Its address; `None`: a DHCP server leases one of IPv4.
+    pub address: Option<Address>,
     /// dom0's bridge that it joins; `None`: as the configuration says.
     pub bridge: Option<String>,
     /// Bytes of the payload of a frame; `None`: as the configuration says.
     pub mtu: Option<u16>,
     /// The domain whose netback serves it and whose bridge it joins; `None`: dom0.
     pub backend: Option<String>,
+}
+
+/// An address that is given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Address {
+    /// The stub's own.
+    pub ours: IpAddr,
+    /// Bits of the address that name the network, 1 to 32, or 128 with IPv6.
+    pub prefix_bits: u8,
+    /// Who knows the way to other networks.
+    pub gateway: Option<IpAddr>,
 }
 
 impl Export {
@@ -121,48 +130,73 @@ impl fmt::Display for Export {
 }
 
 impl Network {
-    /// Reads the keys of a disk file, and sees to it that the stub finds the way to `server`.
+    /// Reads the keys of a disk file.
     ///
     /// # Errors
     /// One line that names the key.
     pub fn parse(address: &str, gateway: Option<&str>, bridge: Option<String>) -> Result<Network> {
-        let shown = |key: &str, text: &str| format!("{key} = \"{}\"", printable(text, 60));
-        let (ours, prefix_bits) = address_of(address).with_context(|| shown("address", address))?;
-        let gateway = gateway.map(|text| {
-            let gateway = text.parse().ok().filter(|gateway| is_host(*gateway));
-            gateway.with_context(|| format!("{}: must be an IP address", shown("gateway", text)))
-        });
-        let network = Network {
-            address: ours,
-            prefix_bits,
-            gateway: gateway.transpose()?,
-            bridge,
-            mtu: None,
-            backend: None,
+        let address = if address == DHCP {
+            ensure!(gateway.is_none(), "gateway: address = \"{DHCP}\" has no such key: the lease names it");
+            None
+        } else {
+            Some(Address::parse(address, gateway)?)
         };
-        if let Some(gateway) = network.gateway {
-            ensure!(
-                gateway != ours && (network.holds(gateway) || network.has_on_link(gateway)),
-                "gateway = \"{gateway}\": must be another host of the network of address = \"{address}\""
-            );
-        }
-        if let Some(bridge) = &network.bridge {
+        if let Some(bridge) = &bridge {
             check_bridge(bridge).with_context(|| shown("bridge", bridge))?;
         }
-        Ok(network)
+        Ok(Network { address, bridge, mtu: None, backend: None })
     }
 
-    /// Sees to it that the stub finds the way to `server`.
+    /// An address of the kind that the stub has.
+    #[must_use]
+    pub fn kind(&self) -> IpAddr {
+        self.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ours)
+    }
+
+    /// Sees to it that the stub finds the way to `server`, as far as that is known.
     ///
     /// # Errors
     /// One line that names the key.
     pub fn check_way(&self, server: IpAddr) -> Result<()> {
-        let ours = format!("{}/{}", self.address, self.prefix_bits);
+        let Some(address) = &self.address else {
+            ensure!(
+                server.is_ipv4(),
+                "address = \"{DHCP}\": is one of IPv4, and the server's is not, {server}"
+            );
+            return Ok(());
+        };
+        address.check_way(server)
+    }
+}
+
+fn shown(key: &str, text: &str) -> String {
+    format!("{key} = \"{}\"", printable(text, 60))
+}
+
+impl Address {
+    fn parse(text: &str, gateway: Option<&str>) -> Result<Address> {
+        let (ours, prefix_bits) = address_of(text).with_context(|| shown("address", text))?;
+        let gateway = gateway.map(|text| {
+            let gateway = text.parse().ok().filter(|gateway| is_host(*gateway));
+            gateway.with_context(|| format!("{}: must be an IP address", shown("gateway", text)))
+        });
+        let address = Address { ours, prefix_bits, gateway: gateway.transpose()? };
+        if let Some(gateway) = address.gateway {
+            ensure!(
+                gateway != ours && (address.holds(gateway) || address.has_on_link(gateway)),
+                "gateway = \"{gateway}\": must be another host of the network of address = \"{text}\""
+            );
+        }
+        Ok(address)
+    }
+
+    fn check_way(&self, server: IpAddr) -> Result<()> {
+        let ours = format!("{}/{}", self.ours, self.prefix_bits);
         ensure!(
-            server.is_ipv4() == self.address.is_ipv4(),
+            server.is_ipv4() == self.ours.is_ipv4(),
             "address = \"{ours}\": must be of the same IP version as the server's, {server}"
         );
-        ensure!(server != self.address, "address = \"{ours}\": is the server's own");
+        ensure!(server != self.ours, "address = \"{ours}\": is the server's own");
         ensure!(
             self.gateway.is_some() || self.holds(server),
             "gateway: is needed, since {server} is not on the network of address = \"{ours}\""
@@ -172,17 +206,18 @@ impl Network {
 
     /// Whether that address is on this network.
     fn holds(&self, other: IpAddr) -> bool {
-        IpNet::new(self.address, self.prefix_bits).is_ok_and(|network| network.contains(&other))
+        IpNet::new(self.ours, self.prefix_bits).is_ok_and(|network| network.contains(&other))
     }
 
     /// Whether that is the address of a router of IPv6 as its own network knows it (RFC 4861).
     fn has_on_link(&self, gateway: IpAddr) -> bool {
-        self.address.is_ipv6() && matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local())
+        self.ours.is_ipv6() && matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local())
     }
 }
 
 fn address_of(text: &str) -> Result<(IpAddr, u8)> {
-    let rule = "must be the stub's address with the bits of its network, as in 10.0.0.6/24 or fd00::6/64";
+    let rule =
+        "must be the stub's address with the bits of its network, as in 10.0.0.6/24 or fd00::6/64, or dhcp";
     let (address, bits) = text.split_once('/').context(rule)?;
     let address: IpAddr = address.parse().ok().filter(|address| is_host(*address)).context(rule)?;
     let bits: u8 = bits.parse().ok().filter(|bits| *bits > 0).context(rule)?;
@@ -298,7 +333,7 @@ mod tests {
     #[test]
     fn a_stub_may_have_an_address_of_ipv6() {
         let server: IpAddr = "fd00::5".parse().unwrap();
-        assert_eq!(network("fd00::6/64", None, server).unwrap().prefix_bits, 64);
+        assert_eq!(network("fd00::6/64", None, server).unwrap().address.unwrap().prefix_bits, 64);
         network("fd01::6/64", Some("fe80::1"), server).unwrap();
         network("fd01::6/64", Some("fd01::1"), server).unwrap();
         network("fd00::4/127", None, server).unwrap();
@@ -324,13 +359,32 @@ mod tests {
 
     #[test]
     fn a_stub_finds_the_way_to_its_server() {
-        let near = network("10.0.0.6/24", None, [10, 0, 0, 5]).unwrap();
-        assert_eq!((near.address, near.prefix_bits), (OURS, 24));
+        let near = network("10.0.0.6/24", None, [10, 0, 0, 5]).unwrap().address.unwrap();
+        assert_eq!((near.ours, near.prefix_bits), (OURS, 24));
         assert_eq!(near.gateway, None);
-        let far = network("10.0.0.6/24", Some("10.0.0.1"), [10, 9, 0, 5]).unwrap();
+        let far = network("10.0.0.6/24", Some("10.0.0.1"), [10, 9, 0, 5]).unwrap().address.unwrap();
         assert_eq!(far.gateway, Some("10.0.0.1".parse().unwrap()));
         network("10.0.0.6/1", None, [100, 0, 0, 5]).unwrap();
         network("10.0.0.6/31", None, [10, 0, 0, 7]).unwrap();
+    }
+
+    #[test]
+    fn an_address_may_be_leased() {
+        let leased = network("dhcp", None, [10, 0, 0, 5]).unwrap();
+        assert_eq!((leased.address, leased.kind().is_ipv4()), (None, true));
+        let why = |gateway, server: &str| {
+            let server: IpAddr = server.parse().unwrap();
+            network("dhcp", gateway, server).unwrap_err().to_string()
+        };
+        assert_eq!(
+            why(Some("10.0.0.1"), "10.0.0.5"),
+            "gateway: address = \"dhcp\" has no such key: the lease names it"
+        );
+        assert_eq!(
+            why(None, "fd00::5"),
+            "address = \"dhcp\": is one of IPv4, and the server's is not, fd00::5"
+        );
+        assert!(network("DHCP", None, [10, 0, 0, 5]).is_err());
     }
 
     #[test]

@@ -164,7 +164,10 @@ pub fn describe(path: &str) -> Result<String> {
         }
         DiskStorage::Nbd { export, network, tls } => {
             let over = if tls.is_some() { ", over TLS" } else { "" };
-            format!("NBD disk of {export}{over}, by the address {}", network.address)
+            let ours = network
+                .address
+                .map_or_else(|| "a leased address".to_owned(), |given| format!("the address {}", given.ours));
+            format!("NBD disk of {export}{over}, by {ours}")
         }
     };
     Ok(disk.serial.map_or(storage.clone(), |serial| format!("{storage}, serial {serial}")))

@@ -14,9 +14,10 @@ use pilotfish_flask::Reach;
 
 use super::health;
 use super::identity::{Identity, find_stubs};
-use super::plan::Plan;
+use super::plan::{Guest, Plan};
 use super::privilege::Privilege;
 use super::record::{self, Stub};
+use super::seed;
 use super::sweep::sweep;
 use super::tls;
 use super::waiting::{GrantStub, grant_stubs};
@@ -144,7 +145,11 @@ fn plan(env: &Env<'_>, job: &Job, privilege: &Privilege, disks: &[Disk]) -> Resu
     if let Some(label) = privilege.stub_label() {
         config.to_mut().stub_seclabel = label;
     }
-    let plan = Plan::new(&config, job.identity.clone(), guest_memory(env, guest)?, disks)?;
+    let known = Guest {
+        name: env.store.read(&paths::domain_name(guest))?.unwrap_or_default(),
+        memory_bytes: guest_memory(env, guest)?,
+    };
+    let plan = Plan::new(&config, job.identity.clone(), &known, disks)?;
     if let Some(interface) = plan.interface.as_ref().filter(|interface| interface.is_dom0s()) {
         env.host.check_network(env.config, &interface.bridge)?;
     }
@@ -262,6 +267,9 @@ fn make(
     check(env, job)?;
     // Before it runs: at its start the stub asks Xen for what only the guest's device model gets.
     privilege.give(env, domid, guest)?;
+    if plan.interface.is_some() {
+        seed::hand_over(env.store, domid)?;
+    }
     let served = tls::hand_over(env.store, domid, &plan.with_tls).and_then(|()| {
         env.host.unpause(domid)?;
         wait_until_serving(env, job, domid)

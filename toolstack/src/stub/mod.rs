@@ -16,6 +16,7 @@ pub mod plan;
 pub mod policy;
 pub mod privilege;
 pub mod record;
+pub mod seed;
 pub mod stop;
 pub mod sweep;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Config;
 use crate::disk::disk_file::DiskStorage;
 use crate::disk::in_use::Exists;
-use crate::disk::nbd::Network;
+use crate::disk::nbd::{Address, Network};
 use crate::disk::target::Disk;
 use crate::host::{Claim, Host};
 use crate::xenstore::{Store, paths};
@@ -17,6 +17,8 @@ use crate::xenstore::{Store, paths};
 /// administered, so no vendor's.
 const MAC_PREFIX: [u8; 2] = [0x02, 0x50];
 const MAC_PREFIX_V6: [u8; 2] = [0x02, 0x56];
+/// The same if the address is leased; a hash of what the stub is for follows.
+const MAC_PREFIX_DHCP: [u8; 2] = [0x02, 0x44];
 
 /// A stub's network interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,20 +28,25 @@ pub struct Interface {
     pub bridge: String,
     /// Its MTU in bytes; 0: the bridge's.
     mtu: u16,
+    mac: [u8; 6],
 }
 
 impl Interface {
-    /// The interface that the disks need; `None`: none of them needs one.
+    /// The interface that the disks need; `None`: none of them needs one. `guest`: the guest's name.
     ///
     /// # Errors
     /// Two of them need different ones.
-    pub fn of(config: &Config, disks: &[Disk]) -> Result<Option<Interface>> {
+    pub fn of(config: &Config, guest: &str, disks: &[Disk]) -> Result<Option<Interface>> {
         let mut found: Option<(&Disk, Interface)> = None;
         for disk in disks {
-            let DiskStorage::Nbd { network, .. } = &disk.storage else { continue };
+            let DiskStorage::Nbd { network, export, .. } = &disk.storage else { continue };
             let bridge = network.bridge.clone().unwrap_or_else(|| config.stub_bridge.clone());
             let mtu = network.mtu.unwrap_or(config.stub_mtu);
-            let interface = Interface { network: network.clone(), bridge, mtu };
+            let mac = match &network.address {
+                Some(address) => mac_of(address.ours),
+                None => mac_of_stub(guest, disk.node.disk, &export.name),
+            };
+            let interface = Interface { network: network.clone(), bridge, mtu, mac };
             match &found {
                 None => found = Some((disk, interface)),
                 Some((first, other)) => ensure!(
@@ -57,18 +64,17 @@ impl Interface {
 
     fn agrees(&self, other: &Interface) -> bool {
         let (ours, theirs) = (&self.network, &other.network);
-        (ours.address, ours.prefix_bits) == (theirs.address, theirs.prefix_bits)
-            && (ours.gateway, self.mtu) == (theirs.gateway, other.mtu)
+        (ours.address, self.mtu) == (theirs.address, other.mtu)
             && (&self.bridge, &ours.backend) == (&other.bridge, &theirs.backend)
     }
 
     /// Whether a domain has a network interface in dom0 with the same address, other than `own`: the stub
-    /// that this interface is for, once there is one.
+    /// that this interface is for, once there is one. Of a leased address it is the MAC address.
     ///
     /// # Errors
     /// One line that names it.
     pub fn check_alone(&self, store: &dyn Store, exists: Exists<'_>, own: Option<u16>) -> Result<()> {
-        let address = self.network.address;
+        let address = self.network.address.map(|address| address.ours);
         for domain in store.list(paths::VIFS)? {
             // xenstore may still name an interface of a domain that Xen no longer has.
             if !domain.parse().is_ok_and(|domid| own != Some(domid) && exists(domid)) {
@@ -78,8 +84,8 @@ impl Interface {
                 let read = |key: &str| store.read(&format!("{}/{domain}/{vif}/{key}", paths::VIFS));
                 // Of IPv6 it is the MAC address that tells a stub.
                 let has_mac = read("mac")?.is_some_and(|mac| mac.eq_ignore_ascii_case(&self.mac()));
-                if has_mac || read("ip")?.is_some_and(|addresses| names(&addresses, address)) {
-                    bail!("address = \"{address}\": domain {domain} has it already");
+                if has_mac || read("ip")?.zip(address).is_some_and(|(listed, ours)| names(&listed, ours)) {
+                    bail!("{}: domain {domain} has it already", self.label());
                 }
             }
         }
@@ -91,28 +97,37 @@ impl Interface {
     /// # Errors
     /// Another stub that is being made has it.
     pub fn claim(&self, host: &dyn Host) -> Result<Claim> {
-        let address = self.network.address;
-        host.claim(&address.to_string())?.with_context(|| {
-            format!("address = \"{address}\": the stub of another guest that is being started has it already")
+        let address = self.network.address.map_or_else(|| self.mac(), |address| address.ours.to_string());
+        host.claim(&address)?.with_context(|| {
+            format!("{}: the stub of another guest that is being started has it already", self.label())
         })
+    }
+
+    /// Its address, as an error names it.
+    fn label(&self) -> String {
+        match self.network.address {
+            Some(address) => format!("address = \"{}\"", address.ours),
+            None => format!("address = \"dhcp\": MAC address {}", self.mac()),
+        }
     }
 
     /// The word of the stub's command line.
     #[must_use]
     pub fn word(&self) -> String {
-        let Network { address, prefix_bits, gateway, .. } = self.network;
+        let Some(Address { ours, prefix_bits, gateway }) = self.network.address else {
+            return "net=dhcp".to_owned();
+        };
         let gateway = gateway.map_or(String::new(), |gateway| format!(",gateway={gateway}"));
-        format!("net=ip={address}/{prefix_bits}{gateway}")
+        format!("net=ip={ours}/{prefix_bits}{gateway}")
     }
 
     /// The interface as xl writes one. The address is for scripts that keep others' addresses from a domain.
     #[must_use]
     pub fn vif(&self) -> String {
         // xl's script hands the address to iptables, which knows none of IPv6.
-        let ip = if self.network.address.is_ipv4() {
-            format!(",ip={}", self.network.address)
-        } else {
-            String::new()
+        let ip = match self.network.address {
+            Some(Address { ours, .. }) if ours.is_ipv4() => format!(",ip={ours}"),
+            _ => String::new(),
         };
         let mtu = if self.mtu == 0 { String::new() } else { format!(",mtu={}", self.mtu) };
         let backend = self.network.backend.as_ref().map_or(String::new(), |name| format!(",backend={name}"));
@@ -125,17 +140,31 @@ impl Interface {
         self.network.backend.is_none()
     }
 
-    /// Its MAC address, which follows from its IP address.
     fn mac(&self) -> String {
-        let ([x, y], [a, b, c, d]) = match self.network.address {
-            IpAddr::V4(address) => (MAC_PREFIX, address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(address.octets()));
-                (MAC_PREFIX_V6, [a, b, c, d])
-            }
-        };
-        [x, y, a, b, c, d].map(|byte| format!("{byte:02x}")).join(":")
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
     }
+}
+
+/// The MAC address of who has that IP address.
+fn mac_of(address: IpAddr) -> [u8; 6] {
+    match address {
+        IpAddr::V4(address) => joined(MAC_PREFIX, address.octets()),
+        IpAddr::V6(address) => joined(MAC_PREFIX_V6, hash(&address.octets())),
+    }
+}
+
+/// The MAC address by which a DHCP server knows a stub again: that of the next start is the same.
+fn mac_of_stub(guest: &str, disk: u32, export: &str) -> [u8; 6] {
+    joined(MAC_PREFIX_DHCP, hash(format!("{guest}\0{disk}\0{export}").as_bytes()))
+}
+
+fn joined([x, y]: [u8; 2], [a, b, c, d]: [u8; 4]) -> [u8; 6] {
+    [x, y, a, b, c, d]
+}
+
+fn hash(bytes: &[u8]) -> [u8; 4] {
+    let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(bytes));
+    [a, b, c, d]
 }
 
 /// Whether a list of addresses and networks, as xl takes it, holds that address.
@@ -153,15 +182,15 @@ mod tests {
 
     fn disk(number: u32, address: &str, gateway: Option<&str>, bridge: Option<&str>) -> Disk {
         let network = Network::parse(address, gateway, bridge.map(str::to_owned)).unwrap();
-        let server = if network.address.is_ipv4() { "nbd://10.0.0.5/x" } else { "nbd://[fd00::5]/x" };
-        let export = Export::parse(server, network.address, &|_| bail!("no names")).unwrap();
+        let server = if network.kind().is_ipv4() { "nbd://10.0.0.5/x" } else { "nbd://[fd00::5]/x" };
+        let export = Export::parse(server, network.kind(), &|_| bail!("no names")).unwrap();
         let node = DiskNode { disk: number, name: "xvd".to_owned(), ..DiskNode::default() };
         let storage = DiskStorage::Nbd { export, network, tls: None };
         Disk { node, storage, serial: None, backend_timeout_ms: None }
     }
 
     fn of(disks: &[Disk]) -> Result<Option<Interface>> {
-        Interface::of(&Config::default_for_tests(), disks)
+        Interface::of(&Config::default_for_tests(), "web", disks)
     }
 
     #[test]
@@ -193,7 +222,7 @@ mod tests {
         assert_eq!(jumbo.vif(), "mac=02:50:0a:00:00:06,bridge=xenbr0,ip=10.0.0.6,mtu=9000");
         let config = Config { stub_mtu: 9000, ..Config::default_for_tests() };
         assert_eq!(
-            Interface::of(&config, std::slice::from_ref(&first)).unwrap(),
+            Interface::of(&config, "web", std::slice::from_ref(&first)).unwrap(),
             Some(Interface {
                 network: {
                     let DiskStorage::Nbd { network, .. } = &first.storage else { panic!() };
@@ -231,6 +260,31 @@ mod tests {
         check(&other).unwrap();
         world.set("/local/domain/0/backend/vif/7/0/ip", "10.0.0.6 fd00:0::7");
         assert!(check(&other).is_err(), "whichever way it is written");
+    }
+
+    #[test]
+    fn a_stub_whose_address_is_leased_has_its_mac_address_for_good() {
+        let config = Config::default_for_tests();
+        let of = |guest: &str, number: u32| {
+            let disks = [disk(number, "dhcp", None, None), disk(number + 1, "dhcp", None, None)];
+            Interface::of(&config, guest, &disks).unwrap().unwrap()
+        };
+        let interface = of("web", 2);
+        assert_eq!(interface.word(), "net=dhcp");
+        let mac = interface.mac();
+        assert!(mac.starts_with("02:44:") && mac.len() == 17, "{mac}");
+        assert_eq!(interface.vif(), format!("mac={mac},bridge=xenbr0"));
+        assert_eq!(of("web", 2).mac(), mac);
+        assert!(of("db", 2).mac() != mac && of("web", 3).mac() != mac);
+        let world = World::new();
+        world.set("/local/domain/0/backend/vif/7/0/ip", "0.0.0.0 10.0.0.6");
+        let check = || interface.check_alone(&world.store(), &|_| true, None);
+        check().unwrap();
+        world.set("/local/domain/0/backend/vif/7/0/mac", &mac);
+        let error = check().unwrap_err().to_string();
+        assert_eq!(error, format!("address = \"dhcp\": MAC address {mac}: domain 7 has it already"));
+        let mixed = [disk(2, "dhcp", None, None), disk(3, "10.0.0.6/24", None, None)];
+        assert!(super::Interface::of(&config, "web", &mixed).is_err());
     }
 
     #[test]

@@ -61,18 +61,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Lays out a stub for `disks` of a guest that has `guest_memory` bytes at most, if that is known.
+    /// Lays out a stub for `disks` of `guest`.
     ///
     /// # Errors
     /// More disks or RAM disks than allowed.
-    pub fn new(
-        config: &Config,
-        identity: Identity,
-        guest_memory: Option<u64>,
-        disks: &[Disk],
-    ) -> Result<Plan> {
-        let window = window(config, guest_memory);
-        Plan::lay_out(config, identity, Reach::Mapped(window), disks)
+    pub fn new(config: &Config, identity: Identity, guest: &Guest, disks: &[Disk]) -> Result<Plan> {
+        let window = window(config, guest.memory_bytes);
+        Plan::lay_out(config, identity, &guest.name, Reach::Mapped(window), disks)
     }
 
     /// Lays out what a stub that waits is to do for `disks` of a guest that grants its memory.
@@ -80,10 +75,17 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn granted(config: &Config, identity: Identity, disks: &[Disk]) -> Result<Plan> {
-        Plan::lay_out(config, identity, Reach::Granted, disks)
+        // Its name is for a network interface, and it has none.
+        Plan::lay_out(config, identity, "", Reach::Granted, disks)
     }
 
-    fn lay_out(config: &Config, identity: Identity, reach: Reach, disks: &[Disk]) -> Result<Plan> {
+    fn lay_out(
+        config: &Config,
+        identity: Identity,
+        guest: &str,
+        reach: Reach,
+        disks: &[Disk],
+    ) -> Result<Plan> {
         ensure!(
             !disks.is_empty() && disks.len() <= DISKS_MAX,
             "{} disks: 1 to {DISKS_MAX} can be served",
@@ -91,7 +93,7 @@ impl Plan {
         );
         let ram = ram_disks(config, disks)?;
         let (disk_words, vbds) = storage(config, disks)?;
-        let interface = Interface::of(config, disks)?;
+        let interface = Interface::of(config, guest, disks)?;
         let mut words = vec![format!("target={}", identity.guest)];
         words.extend(interface.as_ref().map(Interface::word));
         words.extend(disk_words);
@@ -135,6 +137,15 @@ impl Plan {
         let disks = disks.iter().map(|d| d.node.disk).collect();
         Ok(Plan { identity, disks, command_line, xl_config, vbds, interface, with_tls, no_restart })
     }
+}
+
+/// What is known of a guest.
+#[derive(Clone, Debug, Default)]
+pub struct Guest {
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// What it has at most.
+    pub memory_bytes: Option<u64>,
 }
 
 /// How a stub reaches its guest's memory.

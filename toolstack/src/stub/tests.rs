@@ -234,9 +234,13 @@ fn launch_with_key(manner: Manner) -> (World, Result<super::record::Stub>, u32) 
 
 #[test]
 fn a_key_is_in_xenstore_only_while_a_stub_takes_it() {
-    let (_, outcome, seen) = launch_with_key(Manner::Serves);
-    outcome.unwrap();
+    let (world, outcome, seen) = launch_with_key(Manner::Serves);
+    let stub = outcome.unwrap().domid;
     assert!(seen > 0, "nobody could have read it");
+    // What its connections begin with stays.
+    let seed = paths::net_seed(stub);
+    assert!(world.get(&seed).is_some());
+    assert_eq!(world.state().readers.get(&seed), Some(&stub));
     for manner in [Manner::Fails("no".into()), Manner::Silent, Manner::Crashes] {
         let (world, outcome, seen) = launch_with_key(manner);
         let error = format!("{:#}", outcome.unwrap_err());

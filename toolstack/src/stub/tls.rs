@@ -1,18 +1,14 @@
 //! Keys of TLS on their way to a stub: in nodes that dom0 and the stub alone can read, from before it runs until it has
 //! taken them.
 
-use std::fs::File;
-use std::io::Read;
-
 use anyhow::{Context, Result};
 use zeroize::Zeroizing;
 
+use super::seed::digits;
 use crate::disk::disk_file::DiskStorage;
 use crate::disk::target::Disk;
 use crate::xenstore::{Store, paths};
 
-/// Where random numbers come from.
-const RANDOM: &str = "/dev/urandom";
 /// Bytes of a stub's seed.
 const SEED_BYTES: usize = 32;
 
@@ -24,7 +20,7 @@ pub fn hand_over(store: &dyn Store, stub: u16, disks: &[Disk]) -> Result<()> {
     for disk in disks {
         let DiskStorage::Nbd { tls: Some(key), .. } = &disk.storage else { continue };
         let named = || format!("disk {}", disk.node.label());
-        let (seed, key) = (seed()?, key.read().with_context(named)?);
+        let (seed, key) = (digits::<SEED_BYTES>()?, key.read().with_context(named)?);
         let mut words = Zeroizing::new(String::with_capacity(seed.len() + 1 + key.len()));
         words.push_str(&seed);
         words.push(' ');
@@ -32,19 +28,6 @@ pub fn hand_over(store: &dyn Store, stub: u16, disks: &[Disk]) -> Result<()> {
         store.write_for(stub, &paths::tls_key(stub, disk.node.disk), &words).with_context(named)?;
     }
     Ok(())
-}
-
-/// Never the same twice: what a stub makes of it must be known to nobody.
-fn seed() -> Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new([0; SEED_BYTES]);
-    File::open(RANDOM).and_then(|mut file| file.read_exact(bytes.as_mut_slice())).context(RANDOM)?;
-    let mut digits = Zeroizing::new(String::with_capacity(2 * SEED_BYTES));
-    for byte in bytes.iter() {
-        for digit in [byte >> 4, byte & 15] {
-            digits.extend(char::from_digit(digit.into(), 16));
-        }
-    }
-    Ok(digits)
 }
 
 /// Removes the keys of `stub`, if there are any.
@@ -77,13 +60,14 @@ mod tests {
     use crate::disk::node::DiskNode;
     use crate::disk::tls_key::TlsKey;
     use crate::fake::World;
+    use std::fs::File;
     use std::os::unix::fs::OpenOptionsExt;
 
     const HEX: &str = "00112233445566778899aabbccddeeff";
 
     fn disk(number: u32, file: Option<&str>) -> Disk {
         let network = Network::parse("10.0.0.6/24", None, None).unwrap();
-        let export = Export::parse("nbd://10.0.0.5/x", network.address, &|_| Ok(Vec::new())).unwrap();
+        let export = Export::parse("nbd://10.0.0.5/x", network.kind(), &|_| Ok(Vec::new())).unwrap();
         let tls = file.map(|file| TlsKey { file: file.to_owned(), identity: None });
         let node = DiskNode { disk: number, name: "xvda".to_owned(), ..DiskNode::default() };
         let storage = DiskStorage::Nbd { export, network, tls };

@@ -93,6 +93,12 @@ pub fn waits(stub: u16) -> String {
     format!("{DOMAINS}/{stub}/pilotfish-waits")
 }
 
+/// A number for a stub with a network interface that others cannot know. No stub can write there.
+#[must_use]
+pub fn net_seed(stub: u16) -> String {
+    format!("{DOMAINS}/{stub}/pilotfish-net-seed")
+}
+
 /// The keys of TLS of a stub's disks, for as long as it has not taken them. No stub can write there.
 #[must_use]
 pub fn tls_keys(stub: u16) -> String {

@@ -159,8 +159,8 @@ impl<H: Hypervisor> Link<H> {
     /// When [`Link::step`] has something to do, whatever comes.
     pub(super) fn due_ns(&self) -> Option<u64> {
         match &self.stage {
-            // Without an interface nothing can begin: it has times of its own.
-            Stage::Down(_) if self.network().port().is_none() => None,
+            // Without an interface and an address nothing can begin: the network has times of its own.
+            Stage::Down(_) if !self.network().is_ready() => None,
             Stage::Down(until_ns) | Stage::Opening(until_ns) => Some(*until_ns),
             Stage::Negotiating(client) => client.due_ns(),
             Stage::Up(..) => None,
@@ -173,7 +173,7 @@ impl<H: Hypervisor> Link<H> {
         let failed = match &mut self.stage {
             Stage::Up(..) => return None,
             Stage::Down(until_ns) => {
-                if now_ns >= *until_ns && self.network().port().is_some() {
+                if now_ns >= *until_ns && self.network().is_ready() {
                     self.channel.open();
                     self.stage = Stage::Opening(now_ns.saturating_add(OPENING_NS));
                 }

@@ -30,7 +30,7 @@ impl Machine {
         let back = NetBack::attach(&xen, &store, 0);
         let mut xs = Xenstore::new(&xen).unwrap();
         let front = NetFront::connect(&xen, &mut xs, 0).unwrap();
-        let tcp = TcpClient::new(&Network::new(&xen, front, ADDRESS), SERVER);
+        let tcp = TcpClient::new(&Network::new(&xen, front, Some(ADDRESS), 0), SERVER);
         let server = Server::new(ServerConfig::default());
         let host = FarHost::start(&xen, &back, Ipv4Addr::new(10, 0, 0, 5), 10809, server);
         let client = Client::new("disk", Security::Plain, 0).unwrap();

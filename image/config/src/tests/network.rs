@@ -1,6 +1,6 @@
 //! The words of a network, and of disks on it.
 
-use super::{Config, NbdStore, NetConfig, Store, error};
+use super::{Config, NbdStore, Net, NetConfig, Store, error};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -24,11 +24,22 @@ fn a_good_line_gives_every_value() {
     let config = Config::parse(GOOD).expect("good");
     let gateway = Some(Ipv4Addr::new(10, 0, 0, 1).into());
     let net = NetConfig { ours: Ipv4Addr::new(10, 0, 0, 6).into(), prefix_bits: 24, gateway };
-    assert_eq!(config.net, Some(net));
+    assert_eq!(config.net, Some(Net::Given(net)));
     let server = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 5).into(), 10809);
     assert_eq!(store(GOOD), NbdStore { server, export: "guests/root-1".to_owned() });
     let config = Config::parse(&with(",gateway=10.0.0.1", "")).expect("good");
-    assert_eq!(config.net, Some(NetConfig { gateway: None, ..net }));
+    assert_eq!(config.net, Some(Net::Given(NetConfig { gateway: None, ..net })));
+}
+
+#[test]
+fn an_address_may_be_leased() {
+    let line = with("ip=10.0.0.6/24,gateway=10.0.0.1", "dhcp");
+    assert_eq!(Config::parse(&line).expect("good").net, Some(Net::Leased));
+    assert!(error(&line.replace("10.0.0.5:", "[fd00::5]:")).contains("no route"));
+    for bad in ["net=dhcp4", "net=", "net=dhcp,gateway=10.0.0.1", "net=dhcp net=dhcp"] {
+        let said = error(&line.replace("net=dhcp", bad));
+        assert!(said.starts_with("net"), "{said}");
+    }
 }
 
 #[test]
@@ -104,7 +115,7 @@ fn addresses_may_be_of_ipv6() {
         .replace("10.0.0.5:10809", "[fd00::5]:10809");
     let config = Config::parse(&good).expect("good");
     let [ours, gateway] = ["fd00::6", "fd00::1"].map(|text| text.parse().expect("an address"));
-    assert_eq!(config.net, Some(NetConfig { ours, prefix_bits: 64, gateway: Some(gateway) }));
+    assert_eq!(config.net, Some(Net::Given(NetConfig { ours, prefix_bits: 64, gateway: Some(gateway) })));
     assert_eq!(store(&good).server, "[fd00::5]:10809".parse().expect("an address"));
     // The router by its address on the link, as it says itself.
     assert!(Config::parse(&good.replace("gateway=fd00::1", "gateway=fe80::1")).is_ok());

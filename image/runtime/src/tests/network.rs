@@ -100,6 +100,31 @@ fn the_daemon_can_tell_whom_a_stub_waits_for() {
 }
 
 #[test]
+fn a_network_without_a_dhcp_server_is_told_before_libxl_gives_up() {
+    let (world, _host) = world();
+    let leased = NBD.replace("ip=10.0.0.6/24", "dhcp").leak();
+    let reason = "disk 51712: no DHCP server leased an address";
+    assert_eq!(told(&world, leased), reason);
+    assert_eq!(world.borrow().told("waits_for").as_deref(), Some(reason));
+    let bridge = |name: &str| {
+        let World { store, .. } = &*world.borrow();
+        store.write(&format!("/local/domain/0/backend/vif/{STUB}/0/bridge"), name);
+    };
+    for (name, end) in [("xenbr0", " on bridge xenbr0"), ("a\nb", ""), ("sixteen-letters-", "")] {
+        bridge(name);
+        assert_eq!(told(&world, leased), format!("{reason}{end}"));
+    }
+}
+
+#[test]
+fn a_stub_without_a_seed_does_not_begin() {
+    let (world, _host) = world();
+    let seed = format!("/local/domain/{STUB}/pilotfish-net-seed");
+    world.borrow().store.write(&seed, "not a number");
+    assert_eq!(told(&world, NBD), "pilotfish-net-seed: not a number");
+}
+
+#[test]
 fn a_server_may_have_an_address_of_ipv6() {
     let server: SocketAddr = "[fd00::5]:10809".parse().unwrap();
     let line = NBD.replace("10.0.0.6/24", "fd00::6/64").replace("10.0.0.5:10809", "[fd00::5]:10809").leak();

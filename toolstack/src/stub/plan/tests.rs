@@ -34,7 +34,7 @@ fn the_command_line_is_the_one_the_image_parses() {
         disk(2, here("/b,c.img"), true, None),
     ];
     let config = Config { block_script: BlockScript::Xen, ..Config::default_for_tests() };
-    let plan = Plan::new(&config, identity(), None, &disks).unwrap();
+    let plan = Plan::new(&config, identity(), &Guest::default(), &disks).unwrap();
     assert_eq!(
         plan.command_line,
         "target=5 disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=pv:51712 \
@@ -48,7 +48,7 @@ fn the_command_line_is_the_one_the_image_parses() {
          \"vdev=xvdb,format=raw,backendtype=phy,access=ro,target=/b,c.img\" ]\n"
     ));
     assert!(plan.xl_config.contains("shadow_memory = 2\n"));
-    let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
+    let plan = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &disks).unwrap();
     let script = format!("script={},access=rw,target=/a.img", std::env::current_exe().unwrap().display());
     assert!(plan.xl_config.contains(&script), "{}", plan.xl_config);
 }
@@ -57,7 +57,7 @@ fn the_command_line_is_the_one_the_image_parses() {
 fn a_driver_domains_disk_names_the_domain_and_no_script() {
     let storage = DiskStorage::Pv { target: "/dev/vdb".into(), backend: Some("store".into()) };
     let disks = [disk(0, storage, false, None)];
-    let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
+    let plan = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &disks).unwrap();
     let expected = "\"vdev=xvda,format=raw,backendtype=phy,backend=store,access=rw,target=/dev/vdb\"";
     assert!(plan.xl_config.contains(expected), "{}", plan.xl_config);
 }
@@ -71,7 +71,7 @@ fn a_disk_that_must_not_discard_says_so_to_stub_and_backend() {
     ];
     disks[1].node.discard = false;
     disks[2].node.discard = false;
-    let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
+    let plan = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &disks).unwrap();
     let words: Vec<bool> = plan
         .command_line
         .split(' ')
@@ -93,7 +93,7 @@ fn the_time_to_wait_for_a_backend_is_said_where_it_is_not_the_stubs_own() {
     disks[2].backend_timeout_ms = Some(0);
     let line = |ms, disks: &[Disk]| {
         let config = Config { backend_timeout_ms: ms, ..Config::default_for_tests() };
-        Plan::new(&config, identity(), None, disks).unwrap().command_line
+        Plan::new(&config, identity(), &Guest::default(), disks).unwrap().command_line
     };
     assert!(!line(60_000, &disks[..2]).contains("backend-timeout"));
     let line = line(5000, &disks);
@@ -105,7 +105,7 @@ fn the_time_to_wait_for_a_backend_is_said_where_it_is_not_the_stubs_own() {
 fn export(name: &str, address: &str) -> DiskStorage {
     let network = Network::parse(address, None, None).unwrap();
     let look_up = |_: &str| Ok(Vec::new());
-    let export = Export::parse(&format!("nbd://10.0.0.5/{name}"), network.address, &look_up).unwrap();
+    let export = Export::parse(&format!("nbd://10.0.0.5/{name}"), network.kind(), &look_up).unwrap();
     DiskStorage::Nbd { export, network, tls: None }
 }
 
@@ -117,7 +117,7 @@ fn a_stub_with_nbd_disks_gets_a_network_its_image_and_memory() {
         disk(2, export("c d", "10.0.0.6/24"), true, Some("s")),
     ];
     disks[2].backend_timeout_ms = Some(5);
-    let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
+    let plan = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &disks).unwrap();
     let line = "target=5 net=ip=10.0.0.6/24 \
          disk=id=51712,mmio=0x2000000,irq=33,mode=rw,store=nbd:10.0.0.5:10809/a \
          disk=id=51728,mmio=0x2000200,irq=34,mode=rw,store=pv:51712 \
@@ -130,10 +130,10 @@ fn a_stub_with_nbd_disks_gets_a_network_its_image_and_memory() {
     ] {
         assert!(plan.xl_config.contains(part), "{part}: {}", plan.xl_config);
     }
-    let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks[1..2]).unwrap();
+    let plan = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &disks[1..2]).unwrap();
     assert!(plan.xl_config.contains("pilotfish.img") && !plan.xl_config.contains("vif"));
     let two = [disks[0].clone(), disk(1, export("b", "10.0.0.7/24"), false, None)];
-    let error = Plan::new(&Config::default_for_tests(), identity(), None, &two).unwrap_err();
+    let error = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &two).unwrap_err();
     assert!(error.to_string().contains("one network interface"), "{error}");
     let error = Plan::granted(&Config::default_for_tests(), identity(), &disks[..1]).unwrap_err();
     assert!(error.to_string().contains("grant-stubs"), "{error}");
@@ -143,18 +143,18 @@ fn a_stub_with_nbd_disks_gets_a_network_its_image_and_memory() {
 fn only_a_stub_without_ram_disks_may_restart() {
     let config = Config { on_stub_crash: OnStubCrash::Restart, ..Config::default_for_tests() };
     let pv = disk(0, here("/a.img"), false, None);
-    let plan = Plan::new(&config, identity(), None, std::slice::from_ref(&pv)).unwrap();
+    let plan = Plan::new(&config, identity(), &Guest::default(), std::slice::from_ref(&pv)).unwrap();
     assert!(plan.command_line.ends_with(" restarts=3") && plan.no_restart.is_none());
     let ram = disk(1, DiskStorage::Ram(4096), false, None);
-    let plan = Plan::new(&config, identity(), None, &[pv.clone(), ram]).unwrap();
+    let plan = Plan::new(&config, identity(), &Guest::default(), &[pv.clone(), ram]).unwrap();
     assert!(!plan.command_line.contains("restarts"), "{}", plan.command_line);
     assert!(plan.no_restart.unwrap().contains("51728"));
     let far = [disk(0, export("a", "10.0.0.6/24"), false, None)];
-    let plan = Plan::new(&config, identity(), None, &far).unwrap();
+    let plan = Plan::new(&config, identity(), &Guest::default(), &far).unwrap();
     assert!(plan.command_line.ends_with(" restarts=3") && plan.no_restart.is_none());
     // Each of two incarnations has its own buffers.
     assert!(plan.xl_config.contains("memory = 14\n"), "{}", plan.xl_config);
-    let plan = Plan::new(&Config::default_for_tests(), identity(), None, &[pv]).unwrap();
+    let plan = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &[pv]).unwrap();
     assert!(!plan.command_line.contains("restarts"));
 }
 
@@ -165,7 +165,7 @@ fn a_disk_with_tls_says_so_and_its_key_is_nowhere_in_the_plan() {
     let DiskStorage::Nbd { tls, .. } = &mut storage else { panic!() };
     *tls = Some(TlsKey { file: "/etc/pilotfish/keys/web.psk".into(), identity: Some("web".into()) });
     let disks = [disk(0, storage, false, Some("s")), disk(1, export("b", "10.0.0.6/24"), false, None)];
-    let plan = Plan::new(&config, identity(), None, &disks).unwrap();
+    let plan = Plan::new(&config, identity(), &Guest::default(), &disks).unwrap();
     assert!(
         plan.command_line.contains(",store=nbd:10.0.0.5:10809/a,serial=s,tls=on disk="),
         "{}",
@@ -181,7 +181,7 @@ fn a_disk_with_tls_says_so_and_its_key_is_nowhere_in_the_plan() {
 fn memory_grows_with_the_pv_disks_up_to_a_limit() {
     for (disks, mib) in [(1, 8), (2, 12), (3, 16), (11, 16)] {
         let disks: Vec<Disk> = (0..disks).map(|n| disk(n, here("/a.img"), false, None)).collect();
-        let plan = Plan::new(&Config::default_for_tests(), identity(), None, &disks).unwrap();
+        let plan = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &disks).unwrap();
         assert!(plan.xl_config.contains(&format!("memory = {mib}\nmaxmem = {mib}\n")));
     }
 }
@@ -190,7 +190,8 @@ fn memory_grows_with_the_pv_disks_up_to_a_limit() {
 fn the_window_follows_the_guest_and_is_paid_for() {
     let plan = |config: &Config, guest_mib: u64| {
         let disks = [disk(0, here("/a.img"), false, None)];
-        Plan::new(config, identity(), Some(guest_mib << 20), &disks).unwrap()
+        let guest = Guest { memory_bytes: Some(guest_mib << 20), ..Guest::default() };
+        Plan::new(config, identity(), &guest, &disks).unwrap()
     };
     // libxl's default for 8 MiB is 392 pages, and each GiB of guest needs 512 tables.
     for (guest_mib, map_mib, memory, shadow) in [
@@ -214,9 +215,10 @@ fn the_window_follows_the_guest_and_is_paid_for() {
 #[test]
 fn too_much_ram_and_too_many_disks_are_refused() {
     let big = disk(0, DiskStorage::Ram(u64::MAX - 4095), false, None);
-    let error = Plan::new(&Config::default_for_tests(), identity(), None, &[big.clone(), big]).unwrap_err();
+    let error = Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &[big.clone(), big])
+        .unwrap_err();
     assert!(error.to_string().contains("ram-disk-limit"), "{error}");
     let many: Vec<Disk> = (0..17).map(|n| disk(n, DiskStorage::Ram(4096), false, None)).collect();
-    assert!(Plan::new(&Config::default_for_tests(), identity(), None, &many).is_err());
-    assert!(Plan::new(&Config::default_for_tests(), identity(), None, &[]).is_err());
+    assert!(Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &many).is_err());
+    assert!(Plan::new(&Config::default_for_tests(), identity(), &Guest::default(), &[]).is_err());
 }

@@ -1,0 +1,218 @@
+//! A DHCP server on the client's network, which is not always honest.
+
+use super::*;
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
+    IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+};
+use std::vec;
+
+const SERVER_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0x44]);
+
+/// What the server offers. Its first answer is always an offer, the next what the client asks for, or a refusal.
+#[derive(Clone, Copy)]
+struct Offer {
+    from: Ipv4Addr,
+    ours: Ipv4Addr,
+    mask: Option<Ipv4Addr>,
+    router: Option<Ipv4Addr>,
+    lease_s: Option<u32>,
+    refuses: bool,
+    answers: bool,
+}
+
+const GOOD: Offer = Offer {
+    from: Ipv4Addr::new(10, 0, 0, 2),
+    ours: Ipv4Addr::new(10, 0, 0, 7),
+    mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+    router: None,
+    lease_s: Some(600),
+    refuses: false,
+    answers: true,
+};
+
+/// The DHCP message of a frame of the client's.
+fn asked(frame: &[u8], with: impl FnOnce(&DhcpRepr<'_>)) {
+    let Ok(frame) = EthernetFrame::new_checked(frame) else { return };
+    let Ok(ip) = Ipv4Packet::new_checked(frame.payload()) else { return };
+    if frame.ethertype() != EthernetProtocol::Ipv4 || ip.next_header() != IpProtocol::Udp {
+        return;
+    }
+    let udp = UdpPacket::new_checked(ip.payload()).unwrap();
+    assert_eq!((udp.src_port(), udp.dst_port()), (68, 67));
+    with(&DhcpRepr::parse(&DhcpPacket::new_checked(udp.payload()).unwrap()).unwrap());
+}
+
+fn answer(to: &DhcpRepr<'_>, offer: &Offer) -> Vec<u8> {
+    let kind = match to.message_type {
+        DhcpMessageType::Discover => DhcpMessageType::Offer,
+        _ if offer.refuses => DhcpMessageType::Nak,
+        _ => DhcpMessageType::Ack,
+    };
+    let repr = DhcpRepr {
+        message_type: kind,
+        your_ip: offer.ours,
+        client_ip: Ipv4Addr::UNSPECIFIED,
+        router: offer.router,
+        subnet_mask: offer.mask,
+        server_identifier: Some(offer.from),
+        lease_duration: offer.lease_s,
+        requested_ip: None,
+        client_identifier: None,
+        parameter_request_list: None,
+        max_size: None,
+        ..to.clone()
+    };
+    let udp = UdpRepr { src_port: 67, dst_port: 68 };
+    let payload_len = 8 + repr.buffer_len();
+    let (src_addr, dst_addr) = (offer.from, Ipv4Addr::BROADCAST);
+    let ip = Ipv4Repr { src_addr, dst_addr, next_header: IpProtocol::Udp, payload_len, hop_limit: 64 };
+    let mut bytes = vec![0; 14 + 20 + payload_len];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+    let ethertype = EthernetProtocol::Ipv4;
+    EthernetRepr { src_addr: SERVER_MAC, dst_addr: EthernetAddress::BROADCAST, ethertype }.emit(&mut frame);
+    let checksums = ChecksumCapabilities::default();
+    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    ip.emit(&mut packet, &checksums);
+    let mut datagram = UdpPacket::new_unchecked(packet.payload_mut());
+    let emit = |payload: &mut [u8]| repr.emit(&mut DhcpPacket::new_unchecked(payload)).unwrap();
+    udp.emit(&mut datagram, &src_addr.into(), &dst_addr.into(), repr.buffer_len(), emit, &checksums);
+    bytes
+}
+
+/// A machine without an address, and what the server on its network offers, and how often it was asked.
+fn machine(offer: Offer) -> (Machine, Rc<RefCell<Offer>>, Rc<RefCell<u32>>) {
+    let machine = Machine::of((None, SEED), SERVER, |_, back| Link::far(back));
+    let (offer, count) = (Rc::new(RefCell::new(offer)), Rc::new(RefCell::new(0)));
+    let (of, counted) = (offer.clone(), count.clone());
+    machine.host.set_neighbor(Box::new(move |frame| {
+        let mut answers = Vec::new();
+        asked(frame, |asked| {
+            *counted.borrow_mut() += 1;
+            if of.borrow().answers {
+                answers.push(answer(asked, &of.borrow()));
+            }
+        });
+        answers
+    }));
+    (machine, offer, count)
+}
+
+fn leased(client: &TcpClient<FakeXen>) -> Option<IpAddr> {
+    client.network().address().map(|address| address.ours)
+}
+
+#[test]
+fn a_connection_has_the_address_that_is_leased() {
+    let (mut machine, ..) = machine(GOOD);
+    machine.client.open();
+    assert_eq!(machine.client.state(), TcpState::Closed, "there is no address yet");
+    assert!(machine.run(SECOND_NS, |client| leased(client) == Some(GOOD.ours.into())));
+    machine.open();
+    assert!(machine.echo(b"hello", SECOND_NS).unwrap() == b"hello");
+}
+
+#[test]
+fn a_server_on_another_network_is_reached_by_the_leased_router() {
+    let router = Some(Ipv4Addr::new(10, 0, 0, 5));
+    let (mut machine, ..) = machine(Offer { router, ..GOOD });
+    assert!(machine.run(SECOND_NS, |client| leased(client).is_some()));
+    assert_eq!(machine.client.network().address().unwrap().gateway, router.map(Into::into));
+}
+
+#[test]
+fn nobody_answers_and_it_is_asked_once_a_second() {
+    let (mut machine, offer, count) = machine(Offer { answers: false, ..GOOD });
+    assert!(!machine.run(10 * SECOND_NS, |client| leased(client).is_some()));
+    assert!((9..13).contains(&*count.borrow()), "{}", count.borrow());
+    offer.borrow_mut().answers = true;
+    assert!(machine.run(2 * SECOND_NS, |client| leased(client).is_some()));
+}
+
+#[test]
+fn a_lease_is_renewed_and_the_connection_stands() {
+    let (mut machine, ..) = machine(GOOD);
+    assert!(machine.run(SECOND_NS, |client| leased(client).is_some()));
+    machine.open();
+    machine.run(2000 * SECOND_NS, |_| false);
+    assert!(machine.echo(b"still", SECOND_NS).is_some());
+    assert_eq!(machine.host.connections(), 1);
+}
+
+#[test]
+fn another_address_ends_the_connection_and_the_next_one_has_it() {
+    let (mut machine, offer, _) = machine(GOOD);
+    assert!(machine.run(SECOND_NS, |client| leased(client).is_some()));
+    machine.open();
+    offer.borrow_mut().ours = Ipv4Addr::new(10, 0, 0, 8);
+    assert!(machine.run(600 * SECOND_NS, |client| client.state() == TcpState::Closed));
+    assert_eq!(leased(&machine.client), Some(Ipv4Addr::new(10, 0, 0, 8).into()));
+    // The host has one connection at a time, and nobody told it of that one's end.
+    machine.host.listen(true);
+    machine.open();
+    assert!(machine.echo(b"moved", SECOND_NS).is_some());
+}
+
+#[test]
+fn an_address_is_used_no_longer_than_it_is_leased() {
+    let (mut machine, offer, _) = machine(GOOD);
+    assert!(machine.run(SECOND_NS, |client| leased(client).is_some()));
+    machine.open();
+    offer.borrow_mut().answers = false;
+    let began_ns = machine.xen.now_ns();
+    assert!(machine.run(700 * SECOND_NS, |client| leased(client).is_none()));
+    assert!((599..602).contains(&((machine.xen.now_ns() - began_ns) / SECOND_NS)));
+    assert_eq!(machine.client.state(), TcpState::Closed);
+    machine.client.open();
+    assert_eq!(machine.client.state(), TcpState::Closed);
+    offer.borrow_mut().answers = true;
+    assert!(machine.run(3 * SECOND_NS, |client| leased(client).is_some()));
+    machine.host.listen(true);
+    machine.open();
+}
+
+#[test]
+fn a_lease_of_no_use_is_none_and_does_no_harm() {
+    let zero = Ipv4Addr::UNSPECIFIED;
+    let of = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    for (what, offer) in [
+        ("no mask", Offer { mask: None, ..GOOD }),
+        ("a mask of no bits", Offer { mask: Some(zero), ..GOOD }),
+        ("a mask with a hole", Offer { mask: Some(of("255.0.255.0")), ..GOOD }),
+        ("nobody's address", Offer { ours: zero, ..GOOD }),
+        ("everybody's address", Offer { ours: of("255.255.255.255"), ..GOOD }),
+        ("a group's address", Offer { ours: of("224.0.0.1"), ..GOOD }),
+        ("its own machine's address", Offer { ours: of("127.0.0.1"), ..GOOD }),
+        ("the network's address", Offer { ours: of("10.0.0.0"), ..GOOD }),
+        ("a server that is nobody", Offer { from: zero, ..GOOD }),
+        ("a server that is nobody, near", Offer { from: zero, mask: Some(of("128.0.0.0")), ..GOOD }),
+        ("a refusal", Offer { refuses: true, ..GOOD }),
+    ] {
+        let (mut machine, offer, count) = machine(offer);
+        assert!(!machine.run(5 * SECOND_NS, |client| leased(client).is_some()), "{what}");
+        assert!((2..30).contains(&*count.borrow()), "{what}: asked {} times", count.borrow());
+        *offer.borrow_mut() = GOOD;
+        assert!(machine.run(20 * SECOND_NS, |client| leased(client).is_some()), "{what}");
+    }
+}
+
+#[test]
+fn a_lease_of_no_time_and_a_router_that_is_none_do_no_harm() {
+    let of = |text: &str| Some(text.parse::<Ipv4Addr>().unwrap());
+    for lease_s in [Some(0), Some(1), Some(u32::MAX), None] {
+        for router in [of("0.0.0.0"), of("255.255.255.255"), of("224.0.0.1"), of("10.0.0.7"), of("10.9.0.1")]
+        {
+            let (mut machine, offer, _) = machine(Offer { lease_s, router, ..GOOD });
+            machine.client.open();
+            machine.run(SECOND_NS, |_| false);
+            machine.client.open();
+            machine.run(SECOND_NS, |_| false);
+            *offer.borrow_mut() = GOOD;
+            assert!(machine.run(20 * SECOND_NS, |client| leased(client).is_some()), "{lease_s:?} {router:?}");
+        }
+    }
+}
