@@ -22,6 +22,7 @@ const GUESTS: &[&str] = &[
     "gone",
     "guest",
     "heavy",
+    "hostile",
     "hotplug",
     "kept",
     "kexec",

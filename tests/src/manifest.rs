@@ -310,6 +310,10 @@ pub const SCENARIOS: &[Scenario] = &[
         "what four vCPUs of a hostile driver do at once harms no other disk, stub or guest",
     ),
     Scenario {
+        boards: &[Board::GRANTS],
+        ..only_named("hostile-guest-grants", 300, "a hostile driver's grants cost its own requests at most")
+    },
+    Scenario {
         xens: &[XenVersion::V4_20],
         ..shared(
             "hostile-blkback",
@@ -322,11 +326,7 @@ pub const SCENARIOS: &[Scenario] = &[
         500,
         "a hostile NBD server costs its own disk time and errors, and nothing else",
     ),
-    Scenario {
-        xens: &[XenVersion::V4_20],
-        long: true,
-        ..shared("hostile-nbd-replies", 500, "as hostile-nbd, for requests that are under way")
-    },
+    only_named("hostile-nbd-replies", 500, "as hostile-nbd, for requests that are under way"),
     only_named(
         "hostile-netback",
         600,

@@ -57,6 +57,7 @@ impl Board {
         Board { cpu: OLD_CPU, gic: Gic::V2, xens: &[XenVersion::V4_20], ..Board::USUAL };
     pub(crate) const MAX: Board = Board { cpu: MAX_CPU, xens: &[XenVersion::V4_20], ..Board::USUAL };
     pub(crate) const FLASK: Board = Board { flask: true, xens: &[XenVersion::V4_20], ..Board::USUAL };
+    pub(crate) const GRANTS: Board = Board { grants: true, xens: &[XenVersion::V4_20], ..Board::USUAL };
 
     /// Its name, in verdicts and file names.
     #[must_use]

@@ -3,8 +3,9 @@
 //! Command line: `mode=` is `crate` (the `virtio-drivers` crate, see [`by_crate`]), `firmware`
 //! (a driver written here, see [`firmware`]), `roundtrip` (a register is read over and over, see
 //! [`roundtrip`]), `load` (reads without end, see [`load`]), `attacks` (a hostile driver, see [`attacks`]; `only=`
-//! names one), `attacks-by-vcpus` (the same with four vCPUs), `patient` (one of two disks may fail, see [`patient`]), `receive` or `send` (events, see [`events`]; no
-//! disk); `disk=` which of the disks, by address, from 0;
+//! names one), `attacks-by-vcpus` (the same with four vCPUs), `attacks-by-grants` (by grants to the stub that `stub=`
+//! names, see [`attacks::grants`]), `patient` (one of two disks may fail, see [`patient`]), `receive` or `send` (events,
+//! see [`events`]; no disk); `disk=` which of the disks, by address, from 0;
 //! `tag=` marks what it writes. What it sees, it prints as `PF key=value`; `PF done=1` is the
 //! last line, and `PF error=` says what was wrong.
 //!
@@ -48,7 +49,7 @@ mod frontend {
     use crate::say::say;
     use crate::{attacks, by_crate, devices, events, firmware, load, patient, roundtrip};
     use alloc::string::{String, ToString};
-    use kernel::{BootInfo, ShutdownReason, Xen};
+    use kernel::{BootInfo, DomId, ShutdownReason, Xen};
 
     /// Where libxl puts a guest's first virtio device, whether or not it tells the guest.
     const FIRST_WINDOW: u64 = 0x0200_0000;
@@ -71,6 +72,11 @@ mod frontend {
             Some("attacks") => return attacks::run(xen, &found, attacks::ALL, boot.option("only")),
             Some("attacks-by-vcpus") => {
                 return attacks::run(xen, &found, attacks::BY_VCPUS, boot.option("only"));
+            }
+            Some("attacks-by-grants") => {
+                let stub = boot.option("stub").and_then(|stub| stub.parse().ok());
+                let stub = stub.map(DomId).ok_or("stub= is no domain")?;
+                return attacks::grants::run(xen, &found, stub, boot.option("only"));
             }
             Some("patient") => return patient::run(xen, &found),
             Some("load") => return load::run(xen, &found, boot),

@@ -71,6 +71,7 @@ const fn suite(scenario: &'static str, source: &'static str) -> Suite {
 pub const SUITES: &[Suite] = &[
     suite("hostile-guest", "tests/frontend/src/attacks"),
     suite("hostile-guest-vcpus", "tests/frontend/src/attacks/vcpus"),
+    suite("hostile-guest-grants", "tests/frontend/src/attacks/grants"),
     suite("hostile-blkback", "tests/hostile/src/blkback/attacks.rs"),
     suite("hostile-nbd", "tests/hostile-net/src/nbd/negotiation.rs tests/qemu/hostile-nbd.sh"),
     suite("hostile-nbd-replies", "tests/hostile-net/src/nbd/replies.rs tests/hostile-net/src/nbd/streams.rs"),

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn each_suite_has_its_attacks_each_with_a_name_of_its_own_and_a_sentence() {
-        let least = [80, 10, 30, 44, 33, 36, 50, 25, 10, 5, 3, 13, 20, 14, 19, 30, 14, 6, 6, 8];
+        let least = [80, 10, 19, 30, 44, 33, 36, 50, 25, 10, 5, 3, 13, 20, 14, 19, 30, 14, 6, 6, 8];
         for (suite, least) in SUITES.iter().zip(least) {
             let attacks = of(suite).unwrap();
             assert!(attacks.len() >= least, "{}: {}", suite.scenario, attacks.len());

@@ -10,6 +10,7 @@
 
 mod by_register;
 mod chains;
+pub mod grants;
 mod memory;
 mod races;
 mod requests;
