@@ -145,7 +145,7 @@ fn servers_made_and_ended(site: &mut Site) -> Outcome {
         });
         failed = failed.or(ended.err());
     });
-    failed.map_or_else(|| Ok(format!("{times} times")), |errno| Err(Wrong::NotMade(format!("{errno:?}"))))
+    failed.map_or_else(|| Ok(format!("{times} times")), |errno| Err(not_made("a server")(errno)))
 }
 
 fn servers_switched(site: &mut Site) -> Outcome {
