@@ -19,6 +19,14 @@ stands_still() {
     equal "the guest waits" "$at" "$(rounds_of "$1")"
 }
 
+# dhcp_start: starts a DHCP server on the bridge. It does not look long for another host with the address.
+dhcp_start() {
+    printf '%s\n' 'start 10.0.0.40' 'end 10.0.0.49' 'interface xenbr0' 'lease_file /run/udhcpd.leases' \
+        'pidfile /run/udhcpd.pid' 'option subnet 255.255.255.0' 'option lease 600' >/run/udhcpd.conf
+    : >/run/udhcpd.leases
+    busybox udhcpd -a 1 /run/udhcpd.conf
+}
+
 begin
 check "dom0 has a bridge for jumbo frames" eval 'network_start && ip link set xenbr0 mtu 9000'
 image=$(raw_disk web 32)
@@ -42,6 +50,8 @@ disk_refused "a bridge that is not there" 'bridge = "none0": dom0 has none of th
     "$(virtio_disk sda "$(nbd_disk bad web 'bridge = "none0"')")"
 disk_refused "an interface that is no bridge" 'bridge = "lo": dom0 has a network interface of that name, but it is no bridge' \
     "$(virtio_disk sda "$(nbd_disk bad web 'bridge = "lo"')")"
+disk_refused "an address that nobody leases" 'disk sda \(2048\): .*no DHCP server leased an address on bridge xenbr0' \
+    "$(virtio_disk sda "$(address=dhcp nbd_disk bad web)")"
 no_network_left
 
 # What can.
@@ -85,21 +95,24 @@ check "the server's image holds what the guest wrote" image_holds "$image" web 3
 nothing_left
 no_network_left
 
-# Over TLS. The scenario nbd-tls has more of it.
+# Over TLS, of which the scenario nbd-tls has more, from an address that is leased.
 secret=$(raw_disk secret 1)
 tls_keys other
 tls_keys web
 check "an NBD server with TLS listens" nbdkit_start 10811 --tls=require --tls-psk=/run/web.psk file "$secret"
 disk_refused "a key that the server does not know" 'disk sda \(2048\): .*NBD server 10.0.0.1:10811: the server ended the TLS handshake' \
     "$(virtio_disk sda "$(server=10.0.0.1:10811 nbd_disk bad '' 'tls-psk-file = "/run/other.psk"')")"
+check "a DHCP server starts" dhcp_start
 check "xl create of a guest whose disk has TLS" start_frontend secret 'mode=crate tag=secret' \
-    "$(virtio_disk xvda "$(server=10.0.0.1:10811 nbd_disk secret '' 'tls-psk-file = "/run/web.psk"')")"
+    "$(virtio_disk xvda "$(address=dhcp server=10.0.0.1:10811 nbd_disk secret '' 'tls-psk-file = "/run/web.psk"')")"
+check "its stub's address is leased" grep -q 'leased 10.0.0.4[0-9]/24' "$(guest_log "$(stub_of secret)")"
 check "the guest is done" wait_guest_line secret 'PF \(done\|error\)=' 60
 equal "every sector reads as it was written" 2048 "$(guest_value secret verified_sectors)"
 no_key_left
 check "it powers off" wait_gone secret 30
 check "the server's image holds every sector" image_holds_sectors "$secret" secret 2048
 nbdkit_signal TERM 10811
+kill "$(cat /run/udhcpd.pid)"
 
 # The end of a guest in the middle of it, with the usual frames, over IPv6. Nobody else is there to have the address.
 for interface in all xenbr0; do echo 0 >/proc/sys/net/ipv6/conf/$interface/accept_dad; done
