@@ -4,6 +4,8 @@
 #![expect(clippy::expect_used, reason = "a fake that cannot go on ends its test")]
 #![expect(clippy::arithmetic_side_effects, reason = "test support: a panic is a verdict")]
 
+pub mod dhcp;
+
 use crate::checksum;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -1,88 +1,10 @@
 //! A DHCP server on the client's network, which is not always honest.
 
 use super::*;
+use crate::fake::dhcp::{GOOD, Offer, answer};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::cell::RefCell;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
-    IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
-};
-use std::vec;
-
-const SERVER_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0x44]);
-
-/// What the server offers. Its first answer is always an offer, the next what the client asks for, or a refusal.
-#[derive(Clone, Copy)]
-struct Offer {
-    from: Ipv4Addr,
-    ours: Ipv4Addr,
-    mask: Option<Ipv4Addr>,
-    router: Option<Ipv4Addr>,
-    lease_s: Option<u32>,
-    refuses: bool,
-    answers: bool,
-}
-
-const GOOD: Offer = Offer {
-    from: Ipv4Addr::new(10, 0, 0, 2),
-    ours: Ipv4Addr::new(10, 0, 0, 7),
-    mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
-    router: None,
-    lease_s: Some(600),
-    refuses: false,
-    answers: true,
-};
-
-/// The DHCP message of a frame of the client's.
-fn asked(frame: &[u8], with: impl FnOnce(&DhcpRepr<'_>)) {
-    let Ok(frame) = EthernetFrame::new_checked(frame) else { return };
-    let Ok(ip) = Ipv4Packet::new_checked(frame.payload()) else { return };
-    if frame.ethertype() != EthernetProtocol::Ipv4 || ip.next_header() != IpProtocol::Udp {
-        return;
-    }
-    let udp = UdpPacket::new_checked(ip.payload()).unwrap();
-    assert_eq!((udp.src_port(), udp.dst_port()), (68, 67));
-    with(&DhcpRepr::parse(&DhcpPacket::new_checked(udp.payload()).unwrap()).unwrap());
-}
-
-fn answer(to: &DhcpRepr<'_>, offer: &Offer) -> Vec<u8> {
-    let kind = match to.message_type {
-        DhcpMessageType::Discover => DhcpMessageType::Offer,
-        _ if offer.refuses => DhcpMessageType::Nak,
-        _ => DhcpMessageType::Ack,
-    };
-    let repr = DhcpRepr {
-        message_type: kind,
-        your_ip: offer.ours,
-        client_ip: Ipv4Addr::UNSPECIFIED,
-        router: offer.router,
-        subnet_mask: offer.mask,
-        server_identifier: Some(offer.from),
-        lease_duration: offer.lease_s,
-        requested_ip: None,
-        client_identifier: None,
-        parameter_request_list: None,
-        max_size: None,
-        ..to.clone()
-    };
-    let udp = UdpRepr { src_port: 67, dst_port: 68 };
-    let payload_len = 8 + repr.buffer_len();
-    let (src_addr, dst_addr) = (offer.from, Ipv4Addr::BROADCAST);
-    let ip = Ipv4Repr { src_addr, dst_addr, next_header: IpProtocol::Udp, payload_len, hop_limit: 64 };
-    let mut bytes = vec![0; 14 + 20 + payload_len];
-    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
-    let ethertype = EthernetProtocol::Ipv4;
-    EthernetRepr { src_addr: SERVER_MAC, dst_addr: EthernetAddress::BROADCAST, ethertype }.emit(&mut frame);
-    let checksums = ChecksumCapabilities::default();
-    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
-    ip.emit(&mut packet, &checksums);
-    let mut datagram = UdpPacket::new_unchecked(packet.payload_mut());
-    let emit = |payload: &mut [u8]| repr.emit(&mut DhcpPacket::new_unchecked(payload)).unwrap();
-    udp.emit(&mut datagram, &src_addr.into(), &dst_addr.into(), repr.buffer_len(), emit, &checksums);
-    bytes
-}
 
 /// A machine without an address, and what the server on its network offers, and how often it was asked.
 fn machine(offer: Offer) -> (Machine, Rc<RefCell<Offer>>, Rc<RefCell<u32>>) {
@@ -90,14 +12,9 @@ fn machine(offer: Offer) -> (Machine, Rc<RefCell<Offer>>, Rc<RefCell<u32>>) {
     let (offer, count) = (Rc::new(RefCell::new(offer)), Rc::new(RefCell::new(0)));
     let (of, counted) = (offer.clone(), count.clone());
     machine.host.set_neighbor(Box::new(move |frame| {
-        let mut answers = Vec::new();
-        asked(frame, |asked| {
-            *counted.borrow_mut() += 1;
-            if of.borrow().answers {
-                answers.push(answer(asked, &of.borrow()));
-            }
-        });
-        answers
+        let answer = answer(frame, &of.borrow());
+        *counted.borrow_mut() += u32::from(answer.is_some());
+        answer.filter(|_| of.borrow().answers).into_iter().collect()
     }));
     (machine, offer, count)
 }

@@ -1,10 +1,12 @@
 //! A stub whose disk is an export of an NBD server.
 
 use super::*;
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use drivers::fake::NetBack;
 use nbd::fake::{Server, ServerConfig};
 use net::fake::FarHost;
+use net::fake::dhcp::{GOOD, Offer, answer};
 use net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), 10809);
@@ -97,6 +99,27 @@ fn the_daemon_can_tell_whom_a_stub_waits_for() {
         world.borrow().told("waits_for").as_deref(),
         Some("disk 51712: NBD server 10.0.0.5:10809: not ready yet: export \"a disk\"")
     );
+}
+
+#[test]
+fn a_lease_leads_to_the_server_or_the_daemon_is_told() {
+    let leased = NBD.replace("ip=10.0.0.6/24", "dhcp").leak();
+    let elsewhere = Ipv4Addr::new(10, 9, 0, 7);
+    for (offer, reason) in [
+        (GOOD, None),
+        (Offer { ours: elsewhere, router: Some(Ipv4Addr::new(10, 9, 0, 1)), ..GOOD }, Some("no answer")),
+        (Offer { ours: elsewhere, ..GOOD }, Some("no route: DHCP leased 10.9.0.7/24, and no router")),
+        (Offer { ours: Ipv4Addr::new(10, 0, 0, 5), ..GOOD }, Some("DHCP leased us its address")),
+    ] {
+        let (world, host) = world();
+        host.set_neighbor(Box::new(move |frame| answer(frame, &offer).into_iter().collect()));
+        let Some(reason) = reason else {
+            assert!(world.borrow_mut().begin(leased));
+            continue;
+        };
+        let told = told(&world, leased);
+        assert!(told.starts_with(&format!("disk 51712: NBD server 10.0.0.5:10809: {reason}")), "{told}");
+    }
 }
 
 #[test]
