@@ -127,9 +127,14 @@ impl Spy {
             || path.starts_with("/local/domain/") && path.contains("/backend/virtio_disk/")
             || path.starts_with("/local/domain/") && path.contains("/pilotfish-tls")
             || path.starts_with("/local/domain/")
-                && ["/data/pilotfish/config", "/data/pilotfish/ask", "/pilotfish-waits"]
-                    .iter()
-                    .any(|own| path.ends_with(own));
+                && [
+                    "/data/pilotfish/config",
+                    "/data/pilotfish/ask",
+                    "/pilotfish-waits",
+                    "/pilotfish-net-seed",
+                ]
+                .iter()
+                .any(|own| path.ends_with(own));
         assert!(may && !path.contains("..") && !path.contains("//"), "the daemon writes {path:?}");
         assert!(!value.chars().any(char::is_control), "{value:?} to {path}");
         if path.ends_with("/data/pilotfish/config") {
