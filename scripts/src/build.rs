@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::toolchain::{Target, Toolchain};
-use crate::{elf, manual, paths, process, ui, workspace};
+use crate::{alone, elf, manual, paths, process, ui, workspace};
 
 const IMAGE_PACKAGE: &str = "pilotfish-image";
 const STUB_PROFILE: &str = "stub";
@@ -55,10 +55,11 @@ impl Products {
 /// # Errors
 /// When a crate does not compile: the compiler has said why.
 pub fn all(toolchain: &Toolchain) -> Result<Products> {
+    let _alone = alone()?;
     // First: one of them has the name of the stub's own binary, which is to be the last made.
     let hostile = hostile(toolchain)?;
     let guests = images(toolchain, "pilotfish-frontend", "guests")?;
-    Ok(Products { hostile, guests, ..stub(toolchain)? })
+    Ok(Products { hostile, guests, ..stub_alone(toolchain)? })
 }
 
 /// Builds the stub image and the daemon, all that a demonstration needs.
@@ -66,6 +67,17 @@ pub fn all(toolchain: &Toolchain) -> Result<Products> {
 /// # Errors
 /// When a crate does not compile.
 pub fn stub(toolchain: &Toolchain) -> Result<Products> {
+    let _alone = alone()?;
+    stub_alone(toolchain)
+}
+
+/// Several images have one binary's name: another run that builds meanwhile would put its own in this one's place.
+fn alone() -> Result<fs::File> {
+    fs::create_dir_all(paths::target())?;
+    alone::lock(&paths::target().join("build.lock"), "its build")
+}
+
+fn stub_alone(toolchain: &Toolchain) -> Result<Products> {
     // First: both have the same binary's name. What smoltcp indexes is checked by the compiler, so this one may
     // panic where ours may not.
     cargo(&toolchain.bare, IMAGE_PACKAGE, STUB_PROFILE, &["--features", "nbd"])?;

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod alone;
 pub mod attack;
 pub mod build;
 pub mod check;

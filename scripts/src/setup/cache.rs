@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::statvfs;
 use sha2::{Digest, Sha256};
 
-use crate::{interrupt, paths, ui};
+use crate::{alone, interrupt, paths};
 
 /// Raised when entries change in a way their recipes do not show.
 const FORMAT: u32 = 1;
@@ -39,17 +39,7 @@ impl Cache {
         fs::create_dir_all(root).with_context(|| {
             format!("cannot make the cache {}; set XDG_CACHE_HOME to a writable place", root.display())
         })?;
-        let lock = File::create(root.join("lock"))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            ui::step("waiting for another xtask to finish its set-up", |_| {
-                // In small steps, so that Ctrl-C ends the wait.
-                while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-                    interrupt::check()?;
-                    std::thread::sleep(std::time::Duration::from_millis(200));
-                }
-                Ok(())
-            })?;
-        }
+        let lock = alone::lock(&root.join("lock"), "its set-up")?;
         for leftover in fs::read_dir(root)?.flatten() {
             if leftover.file_name().to_string_lossy().starts_with("tmp-") {
                 fs::remove_dir_all(leftover.path())?;
