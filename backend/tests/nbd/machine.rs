@@ -122,7 +122,7 @@ impl Lan {
 
     /// Connects within 6 s.
     pub fn connect(&self, options: NbdOptions) -> Result<NbdDisk<FakeXen>, NbdReason> {
-        NbdDisk::connect(&self.xen, &self.network, options, self.xen.now_ns() + 6 * SECOND_NS)
+        NbdDisk::connect(&self.network, options, self.xen.now_ns() + 6 * SECOND_NS)
     }
 }
 

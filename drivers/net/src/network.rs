@@ -113,19 +113,25 @@ impl<H: Hypervisor> Network<H> {
             if let Some(address) = self.address() {
                 return Some(address);
             }
-            let hv = self.hypervisor();
-            if hv.now_ns() >= deadline_ns {
+            if self.now_ns() >= deadline_ns || !self.wait(deadline_ns) {
                 return None;
             }
-            let port = self.port()?;
-            // Clear before the last look: what comes after it sets the bit again.
-            hv.evtchn_take_pending(port);
-            if self.enable_events() {
-                continue;
-            }
-            let due_ns = self.due_ns().map_or(deadline_ns, |due_ns| due_ns.min(deadline_ns));
-            hv.poll(&[port], Some(due_ns)).ok()?;
         }
+    }
+
+    /// Sleeps until something comes, something of the network's is due, or `until_ns`. False: nothing can come, as
+    /// there is no interface, or the hypervisor refuses.
+    #[must_use]
+    pub fn wait(&self, until_ns: u64) -> bool {
+        let Some(port) = self.port() else { return false };
+        let hv = self.stack().hv.clone();
+        // Clear before the last look: what comes after it sets the bit again.
+        hv.evtchn_take_pending(port);
+        if self.enable_events() {
+            return true;
+        }
+        let due_ns = self.due_ns().map_or(until_ns, |due_ns| due_ns.min(until_ns));
+        hv.poll(&[port], Some(due_ns)).is_ok()
     }
 
     /// Nothing that is called while it is borrowed leads back here.
@@ -184,10 +190,6 @@ impl<H: Hypervisor> Network<H> {
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
         self.stack().due_ns()
-    }
-
-    pub(crate) fn hypervisor(&self) -> H {
-        self.stack().hv.clone()
     }
 
     /// Now, as the hypervisor has it.

@@ -67,7 +67,7 @@ pub fn connect(
                 .map_err(|error| named(format!("{error}")))?,
             #[cfg(feature = "nbd")]
             Store::Nbd(store) => {
-                crate::network::disk(xen, xs, way.as_ref(), (index, disk), store).map_err(named)?
+                crate::network::disk(xs, way.as_ref(), (index, disk), store).map_err(named)?
             }
         };
         let options = DeviceOptions {

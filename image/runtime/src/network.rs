@@ -107,7 +107,6 @@ fn check_way(network: &Network<Xen>, server: SocketAddr) -> Result<(), String> {
 /// Connects a disk; the error names the server. After a restart the disk goes on by its journal, without a
 /// connection at first.
 pub fn disk(
-    xen: &Xen,
     xs: &mut Xenstore<Xen>,
     way: Option<&Way>,
     (index, disk): (usize, &DiskConfig),
@@ -139,7 +138,7 @@ pub fn disk(
         &format!("disk {}: NBD server {server}: not ready yet: export {export:?}", disk.id),
     );
     // The reason first: what is told has a largest length, and so has the name.
-    let disk = NbdDisk::connect(xen, network, options, *deadline_ns)
+    let disk = NbdDisk::connect(network, options, *deadline_ns)
         .map_err(|reason| format!("NBD server {server}: {reason}: export {export:?}"))?;
     let disk = match journal {
         Some(journal) => disk.with_journal(journal),

@@ -36,14 +36,13 @@ impl<H: Hypervisor> NbdDisk<H> {
     /// # Errors
     /// Why not.
     pub fn connect(
-        hv: &H,
         network: &Network<H>,
         mut options: NbdOptions,
         deadline_ns: u64,
     ) -> Result<NbdDisk<H>, Reason> {
         let secrets = options.secrets.take();
         let mut link = Link::new(network, options.server, options.export.clone(), secrets);
-        let export = wait(hv, &mut link, deadline_ns)?;
+        let export = wait(&mut link, deadline_ns)?;
         if let Some(why) = unusable(&export, options.writable) {
             return Err(Reason::Unfit(why));
         }
@@ -260,7 +259,7 @@ impl<H: Hypervisor> NbdDisk<H> {
 }
 
 /// The way to the first connection.
-fn wait<H: Hypervisor>(hv: &H, link: &mut Link<H>, deadline_ns: u64) -> Result<Export, Reason> {
+fn wait<H: Hypervisor>(link: &mut Link<H>, deadline_ns: u64) -> Result<Export, Reason> {
     loop {
         let network = link.network().clone();
         network.poll();
@@ -270,17 +269,8 @@ fn wait<H: Hypervisor>(hv: &H, link: &mut Link<H>, deadline_ns: u64) -> Result<E
             Some(Progress::Failed(reason)) => return Err(reason),
             None => {}
         }
-        if hv.now_ns() >= deadline_ns {
-            return Err(link.give_up());
-        }
-        let Some(port) = network.port() else { return Err(link.give_up()) };
-        // Clear before the last look: what comes after it sets the bit again.
-        hv.evtchn_take_pending(port);
-        if network.enable_events() {
-            continue;
-        }
-        let due_ns = [network.due_ns(), link.due_ns()].into_iter().flatten().fold(deadline_ns, u64::min);
-        if hv.poll(&[port], Some(due_ns)).is_err() {
+        let due_ns = link.due_ns().map_or(deadline_ns, |due_ns| due_ns.min(deadline_ns));
+        if network.now_ns() >= deadline_ns || !network.wait(due_ns) {
             return Err(link.give_up());
         }
     }

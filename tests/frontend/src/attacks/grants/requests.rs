@@ -8,6 +8,7 @@ use alloc::format;
 use alloc::string::String;
 use kernel::granted::GRANT_BIT;
 use kernel::{DomId, Order};
+use xen_pv_sys::grant_table::GTF_PERMIT_ACCESS;
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
@@ -161,7 +162,6 @@ fn other_kinds(site: &mut Granting<'_>) -> Result<(), String> {
     const INVALID: u16 = 0;
     const TRANSFER: u16 = 2;
     const TRANSITIVE: u16 = 3;
-    const WHOLE: u16 = 1;
     const SUB_PAGE: u16 = 1 << 8;
     const CACHE_BITS: u16 = 7 << 5;
     for flags in [INVALID, TRANSFER, TRANSITIVE] {
@@ -169,12 +169,17 @@ fn other_kinds(site: &mut Granting<'_>) -> Result<(), String> {
         both_refused(site, site.data.address()).map_err(|why| format!("flags {flags:#x}: {why}"))?;
         not_written(site, site.data.address()).map_err(|why| format!("flags {flags:#x}: {why}"))?;
     }
-    for flags in [WHOLE | SUB_PAGE, WHOLE | CACHE_BITS, WHOLE | 0xfe00, TRANSITIVE | SUB_PAGE] {
+    for flags in [
+        GTF_PERMIT_ACCESS | SUB_PAGE,
+        GTF_PERMIT_ACCESS | CACHE_BITS,
+        GTF_PERMIT_ACCESS | 0xfe00,
+        TRANSITIVE | SUB_PAGE,
+    ] {
         site.data.store_flags(flags)?;
         site.request(IN, 0, site.data.address())?;
         site.settled().map_err(|why| format!("flags {flags:#x}: {why}"))?;
     }
-    site.data.store_flags(WHOLE)
+    site.data.store_flags(GTF_PERMIT_ACCESS)
 }
 
 fn that_are_none(site: &mut Granting<'_>) -> Result<(), String> {
