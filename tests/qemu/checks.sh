@@ -47,6 +47,16 @@ more_rounds() {
     wait_for "$3" pf_rounds_at_least "$1" $((from + $2))
 }
 
+# stands_still NAME SECONDS [FOR-WHAT]: the guest gets nothing done for so long.
+stands_still() {
+    local at
+    # What was told before is still on its way through the console.
+    sleep 1
+    at=$(rounds_of "$1")
+    sleep "$2"
+    equal "the guest waits${3:+ $3}" "$at" "$(rounds_of "$1")"
+}
+
 # pattern TAG ROUND [BYTES]: what guests write in a round (guest/disk.sh has the same).
 pattern() { yes "$1 round $2" | head -c "${3:-1048576}"; }
 

@@ -5,16 +5,6 @@
 . /scenarios/checks.sh
 . /scenarios/driver-domains.sh
 
-# waits WHAT SECONDS: the guest gets nothing done for so long.
-waits() {
-    local at
-    # What was told before is still on its way through the console.
-    sleep 1
-    at=$(rounds_of web)
-    sleep "$2"
-    equal "the guest waits $1" "$at" "$(rounds_of web)"
-}
-
 # mac_of NAME: the MAC address of a domain's first network interface.
 mac_of() { xl network-list "$1" | awk 'NR == 2 { print $3 }'; }
 
@@ -24,7 +14,7 @@ disk() { server=10.0.0.2 nbd_disk web web "$@"; }
 # paused: the driver domain is, for a while.
 paused() {
     check "the driver domain is paused" xl pause driver
-    waits "for the paused one" 5
+    stands_still web 5 "for the paused one"
     check "it runs again" xl unpause driver
     check "the guest goes on" more_rounds web 2 60
 }
@@ -54,7 +44,7 @@ equal "dom0 has no storage backend but the driver domain's" "$(domid driver)/517
 paused
 for _ in 1 2; do
     check "the driver domain is killed" xl destroy driver
-    waits "for a driver domain" 3
+    stands_still web 3 "for a driver domain"
     start_driver 65536
     check "the guest goes on with the new one" more_rounds web 2 60
 done

@@ -10,14 +10,6 @@ no_network_left() {
     wait_for 10 pf_no_vifs
     equal "no network interface is left" "" "$(backends vif)$(ls /sys/class/net | grep vif)"
 }
-# stands_still GUEST: the guest's rounds do not go on.
-stands_still() {
-    local at
-    sleep 1
-    at=$(rounds_of "$1")
-    sleep 2
-    equal "the guest waits" "$at" "$(rounds_of "$1")"
-}
 
 # dhcp_start: starts a DHCP server on the bridge. It does not look long for another host with the address.
 dhcp_start() {
@@ -73,15 +65,15 @@ disk_refused "an address that is another stub's" "address = \"10.0.0.6\": domain
     "$(virtio_disk sda "$(nbd_disk bad golden)" ro)"
 
 nbd_signal KILL
-stands_still web
+stands_still web 2
 check "the server is started again" nbd_start
 check "the guest goes on" more_rounds web 2 60
 nbd_signal STOP
-stands_still web
+stands_still web 2
 nbd_signal CONT
 check "the guest goes on after the server hung" more_rounds web 2 60
 ip link set "$interface" down
-stands_still web
+stands_still web 2
 ip link set "$interface" up
 check "the guest goes on after its interface was down" more_rounds web 2 60
 

@@ -8,16 +8,6 @@
 # failures_of NAME: how many of its rounds failed at first.
 failures_of() { grep -c 'PF failed:' "$(guest_log "$1")"; }
 
-# waits WHAT SECONDS: the guest gets nothing done for so long.
-waits() {
-    local at
-    # What was told before is still on its way through the console.
-    sleep 1
-    at=$(rounds_of remote)
-    sleep "$2"
-    equal "the guest waits $1" "$at" "$(rounds_of remote)"
-}
-
 # dom0_connects: dom0 gets the export near as /dev/nbd0.
 dom0_connects() {
     load_modules network-storage && wait_for 5 nbd-client -name near 10.0.0.1 /dev/nbd0
@@ -37,17 +27,17 @@ check "the guest does verified I/O" more_rounds remote 2 60
 stub=$(stub_of remote)
 
 check "the server hangs" nbd_signal STOP
-waits "for the server" 5
+stands_still remote 5 "for the server"
 check "the server goes on" nbd_signal CONT
 check "so does the guest" more_rounds remote 2 60
 check "the network is cut" ip link set xenbr0 down
-waits "for the network" 5
+stands_still remote 5 "for the network"
 check "the network is back" ip link set xenbr0 up
 check "the guest goes on again" more_rounds remote 2 60
 equal "no request of the guest failed so far" 0 "$(failures_of remote)"
 
 check "the driver domain is killed" xl destroy driver
-waits "for a driver domain" 3
+stands_still remote 3 "for a driver domain"
 start_driver 65536
 attach_again "$stub" /dev/nbd0
 check "the guest goes on with the new one" more_rounds remote 2 60

@@ -22,11 +22,7 @@ stub=$(domid "$(stub_of far)")
 
 log_mark
 check "the driver domain is paused" xl pause driver
-# What was told before the pause is still on its way through the console.
-sleep 1
-at=$(rounds_of far)
-sleep 2
-equal "the guest waits for its storage" "$at" "$(rounds_of far)"
+stands_still far 2 "for its storage"
 equal "it saw no error" "" "$(guest_value far error)"
 free=$(free_mib)
 from=$(now_ms)
